@@ -1,1 +1,4 @@
 //! wip
+
+#[cfg(feature = "testing")]
+pub mod testing;
