@@ -38,8 +38,9 @@ pub struct NatsCluster {
 }
 
 impl NatsCluster {
-    /// Starts a cluster of `size` servers, at least two, and returns when a stream with a replica on each of them (on five of
-    /// them, if there are more) can be created through any of them. This takes some seconds, for the election of a leader.
+    /// Starts a cluster of `size` servers, at least two, and returns when a stream with a replica on each of them (on
+    /// five of them, if there are more) can be created. This takes 2 seconds, or 8 if the servers do not agree on a
+    /// leader at once.
     pub async fn start(size: usize) -> Result<Self, NatsServerError> {
         if size < 2 {
             let message = format!("a cluster of {size} is none, it takes at least 2 servers");

@@ -26,7 +26,7 @@ impl fmt::Display for NatsServerErrorKind {
             Self::Connect => "cannot connect to nats-server",
             Self::NotOwned => "nats-server was not started by this handle",
             Self::NotRunning => "nats-server is not running",
-            Self::Io => "cannot use a file or process",
+            Self::Io => "io error",
         })
     }
 }

@@ -35,7 +35,8 @@ struct Launched {
 }
 
 impl NatsServer {
-    /// Starts a server with JetStream on a free port of the loopback interface, and returns when it accepts connections.
+    /// Starts a server with JetStream on a free port of the loopback interface, and returns when it accepts
+    /// connections.
     pub async fn start() -> Result<Self, NatsServerError> {
         Self::builder().start().await
     }

@@ -45,6 +45,7 @@ impl Drop for TempDir {
 
 /// The temporary directory is shared with other users, who must not be able to read or change what is in ours.
 fn create_private(path: &Path) -> io::Result<()> {
+    #[cfg_attr(not(unix), expect(unused_mut, reason = "only Unix has a mode to set"))]
     let mut builder = fs::DirBuilder::new();
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
