@@ -1,6 +1,9 @@
 //! NATS micro-services from annotated traits.
 #![doc(test(attr(deny(warnings))))]
 
+#[doc(hidden)]
+#[path = "private.rs"]
+pub mod __private;
 mod call;
 mod client;
 mod codec;
@@ -11,16 +14,14 @@ mod endpoint;
 mod error;
 mod header;
 mod nats;
-#[cfg(feature = "stores")]
+#[cfg(feature = "kv")]
 mod persist;
-#[doc(hidden)]
-#[path = "private.rs"]
-pub mod __private;
 mod server;
 mod service;
 mod service_error;
+mod service_server;
 mod status;
-#[cfg(feature = "stores")]
+#[cfg(feature = "kv")]
 mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -34,18 +35,24 @@ pub use self::codec::Json;
 pub use self::codec::Protobuf;
 pub use self::codec::{Codec, CodecError};
 pub use self::context::Context;
-pub use self::discovery::{EndpointInfo, EndpointStats, PersistenceStats, ServiceInfo, ServiceStats};
+pub use self::discovery::{
+    EndpointInfo, EndpointStats, PersistenceStats, ServiceInfo, ServiceStats,
+};
 pub use self::error::Error;
 pub use self::header::InvalidHeader;
-#[cfg(feature = "stores")]
-pub use self::persist::{BucketPolicy, LostWrite};
-pub use self::server::{RunningServer, Server, StartError, StartErrorKind, StopError, UnfinishedCalls};
-pub use self::service::ServiceServer;
-pub use self::service_error::ServiceError;
-pub use self::status::{Code, Result, Status};
 #[cfg(feature = "kv")]
-pub use self::store::{Entry, KvStore, Operation, Watch, WatchEvent};
+pub use self::persist::{BucketPolicy, LostWrite};
+pub use self::server::{
+    RunningServer, Server, StartError, StartErrorKind, StopError, UnfinishedCalls,
+};
+pub use self::service_error::ServiceError;
+pub use self::service_server::ServiceServer;
+pub use self::status::{Code, Result, Status};
 #[cfg(feature = "object-store")]
 pub use self::store::ObjectStore;
-#[cfg(feature = "stores")]
-pub use self::store::{InvalidKey, InvalidKeyKind, Key, KeyToken, MAX_KEY_LEN, StoreError, StoreErrorKind};
+#[cfg(feature = "kv")]
+pub use self::store::{Entry, KvStore, Operation, Watch, WatchEvent};
+#[cfg(feature = "kv")]
+pub use self::store::{
+    InvalidKey, InvalidKeyKind, Key, KeyToken, MAX_KEY_LEN, StoreError, StoreErrorKind,
+};
