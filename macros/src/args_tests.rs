@@ -95,7 +95,6 @@ fn values_without_names() {
 #[test]
 fn broken_syntax() {
     for tokens in [
-        quote!(bucket = ),
         quote!(bucket "b"),
         quote!(= 3),
         quote!(bucket = "b" key = "k"),
