@@ -1,0 +1,187 @@
+//! The client side: what a generated client consists of.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use async_nats::Subject;
+
+use crate::call::Call;
+use crate::server::check_subject_prefix;
+use crate::service::{Describe, Method, ServiceDescriptor};
+use crate::Status;
+#[cfg(feature = "kv")]
+use crate::service::KV;
+#[cfg(feature = "object-store")]
+use crate::service::OBJECT;
+#[cfg(feature = "kv")]
+use crate::store::KvStore;
+#[cfg(feature = "object-store")]
+use crate::store::ObjectStore;
+#[cfg(feature = "stores")]
+use crate::store::jetstream::JetStream;
+
+/// How long a call waits for its answer, unless something else is said.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A connection for generated clients: what `UserServiceClient::new` takes. Cheap to clone.
+///
+/// An [`async_nats::Client`] becomes one by itself, so that `UserServiceClient::new(nats)` works where no store is read.
+///
+/// ```no_run
+/// # use natsmicro::Status;
+/// # #[natsmicro::service]
+/// # pub trait Users { async fn ping(&self) -> Result<(), Status>; }
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let nats = async_nats::connect("localhost").await?;
+/// let client = natsmicro::Client::new(nats).with_timeout(std::time::Duration::from_secs(2));
+/// let users = UsersClient::new(client);
+/// users.ping().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Client {
+    nats: async_nats::Client,
+    timeout: Option<Duration>,
+    #[cfg(feature = "stores")]
+    jetstream: Option<JetStream>,
+}
+
+impl Client {
+    /// A client on this connection.
+    #[must_use]
+    pub fn new(nats: async_nats::Client) -> Self {
+        Self {
+            nats,
+            timeout: None,
+            #[cfg(feature = "stores")]
+            jetstream: None,
+        }
+    }
+
+    /// Lets the clients read and write stores.
+    #[cfg(feature = "stores")]
+    #[must_use]
+    pub fn with_jetstream(mut self, jetstream: async_nats::jetstream::Context) -> Self {
+        self.jetstream = Some(JetStream::new(jetstream, self.timeout.unwrap_or(DEFAULT_TIMEOUT)));
+        self
+    }
+
+    /// How long a call, or an operation on a store, waits for its answer. By default a call waits as long as its method may
+    /// take by `timeout = ..`, and 10 seconds if that says nothing.
+    #[must_use]
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        #[cfg(feature = "stores")]
+        if let Some(jetstream) = &mut self.jetstream {
+            jetstream.timeout = timeout;
+        }
+        self
+    }
+}
+
+impl From<async_nats::Client> for Client {
+    fn from(nats: async_nats::Client) -> Self {
+        Self::new(nats)
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("timeout", &self.timeout).finish_non_exhaustive()
+    }
+}
+
+/// What a generated client wraps.
+#[derive(Clone)]
+pub struct ServiceClient {
+    client: Client,
+    service: &'static ServiceDescriptor,
+    /// One per method, made when it is first called.
+    subjects: Arc<[OnceLock<Subject>]>,
+    prefix: Result<Arc<str>, Status>,
+}
+
+impl ServiceClient {
+    /// A client of the service `D`.
+    #[must_use]
+    pub fn new<D: Describe>(client: Client) -> Self {
+        let service = const { &D::SERVICE };
+        Self {
+            client,
+            service,
+            subjects: subjects(service),
+            prefix: Ok(service.subject_prefix.into()),
+        }
+    }
+
+    /// Calls instances that were started with this prefix. One that cannot be a prefix fails the calls.
+    #[must_use]
+    pub fn with_subject_prefix(mut self, prefix: String) -> Self {
+        self.prefix = match check_subject_prefix(&prefix) {
+            Ok(()) => Ok(prefix.into()),
+            Err(reason) => {
+                let text = format!("`{}` cannot be a subject prefix: {reason}", prefix.escape_debug());
+                Err(Status::invalid_argument(text))
+            }
+        };
+        self.subjects = subjects(self.service);
+        self
+    }
+
+    /// A call of a method, ready to be sent.
+    pub fn call<Req, Resp, E>(&self, method: &Method<Req, Resp, E>, request: &Req) -> Call<Resp, E> {
+        let payload = (method.request.encode)(request)
+            .map_err(|error| Status::invalid_argument(format!("failed to encode the request: {error}")));
+        let settings = &method.settings;
+        let timeout = self.client.timeout.or(settings.timeout).or(self.service.timeout).unwrap_or(DEFAULT_TIMEOUT);
+        Call::new(
+            self.client.nats.clone(),
+            self.subject(settings.index, settings.name),
+            payload,
+            timeout,
+            method.response,
+            method.error,
+        )
+    }
+
+    fn subject(&self, index: usize, name: &str) -> Result<Subject, Status> {
+        let prefix = self.prefix.as_ref().map_err(Status::clone)?;
+        let make = || Subject::from(format!("{prefix}.{name}"));
+        Ok(self.subjects.get(index).map_or_else(make, |subject| subject.get_or_init(make).clone()))
+    }
+
+    /// The bucket of a method's `#[kv_store]`.
+    #[cfg(feature = "kv")]
+    #[must_use]
+    pub fn kv_store<Req, Resp, E>(&self, method: &Method<Req, Resp, E>) -> KvStore<Resp> {
+        match method.settings.stores[KV] {
+            Some(store) => KvStore::new(self.client.jetstream.clone(), store, method.response),
+            None => unreachable!("the macro makes handles of stores that are declared"),
+        }
+    }
+
+    /// The bucket of a method's `#[object_store]`.
+    #[cfg(feature = "object-store")]
+    #[must_use]
+    pub fn object_store<Req, Resp, E>(&self, method: &Method<Req, Resp, E>) -> ObjectStore<Resp> {
+        match method.settings.stores[OBJECT] {
+            Some(store) => ObjectStore::new(self.client.jetstream.clone(), store, method.response),
+            None => unreachable!("the macro makes handles of stores that are declared"),
+        }
+    }
+}
+
+fn subjects(service: &ServiceDescriptor) -> Arc<[OnceLock<Subject>]> {
+    (0..service.methods).map(|_| OnceLock::new()).collect()
+}
+
+impl fmt::Debug for ServiceClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServiceClient")
+            .field("service", &self.service.name)
+            .field("prefix", &self.prefix)
+            .finish_non_exhaustive()
+    }
+}

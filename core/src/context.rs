@@ -1,0 +1,172 @@
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_nats::{HeaderMap, HeaderValue, Subject};
+use tokio::time::Instant;
+
+use crate::header::{self, InvalidHeader};
+use crate::wire;
+
+/// What a handler may know about the call it answers, and the place to set response headers.
+///
+/// A method that wants it declares it as its first parameter, `cx: &Context`.
+///
+/// ```
+/// # use natsmicro::{Context, Status};
+/// async fn greet(cx: &Context) -> Result<String, Status> {
+///     let language = cx.header("Accept-Language").unwrap_or("en");
+///     cx.insert_response_header("Content-Language", language)?;
+///     Ok(format!("hello from {}", cx.subject()))
+/// }
+/// ```
+///
+/// In a unit test a service is an ordinary value, and its context is made by hand:
+///
+/// ```
+/// # use natsmicro::Context;
+/// # use std::time::Duration;
+/// let cx = Context::new().with_header("Accept-Language", "fr").unwrap().with_timeout(Duration::from_secs(2));
+/// assert_eq!(cx.header("Accept-Language"), Some("fr"));
+/// assert!(cx.remaining().unwrap() <= Duration::from_secs(2));
+/// ```
+#[derive(Default)]
+pub struct Context {
+    names: Arc<Names>,
+    subject: Option<Subject>,
+    headers: HeaderMap,
+    deadline: Option<Instant>,
+    response: Mutex<HeaderMap>,
+}
+
+/// What the contexts of one endpoint share.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    pub(crate) service: String,
+    pub(crate) endpoint: String,
+}
+
+impl Context {
+    /// The context of no call at all, for tests of a handler.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    pub(crate) fn of_call(
+        names: Arc<Names>,
+        subject: Subject,
+        headers: Option<HeaderMap>,
+        deadline: Option<Instant>,
+    ) -> Self {
+        Self {
+            names,
+            subject: Some(subject),
+            headers: headers.unwrap_or_default(),
+            deadline,
+            response: Mutex::default(),
+        }
+    }
+
+    /// Adds a request header, for tests of a handler.
+    pub fn with_header(mut self, name: &str, value: &str) -> Result<Self, InvalidHeader> {
+        header::append(&mut self.headers, name, value)?;
+        Ok(self)
+    }
+
+    /// Sets the time that is left for the call, for tests of a handler.
+    #[must_use]
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.deadline = Instant::now().checked_add(timeout);
+        self
+    }
+
+    /// The name under which the service is registered; empty outside a call.
+    #[must_use]
+    pub fn service(&self) -> &str {
+        &self.names.service
+    }
+
+    /// The name of the endpoint, such as `save_profile`; empty outside a call.
+    #[must_use]
+    pub fn endpoint(&self) -> &str {
+        &self.names.endpoint
+    }
+
+    /// The subject that the request was sent to; empty outside a call.
+    #[must_use]
+    pub fn subject(&self) -> &str {
+        self.subject.as_ref().map_or("", |subject| subject.as_str())
+    }
+
+    /// All headers of the request.
+    #[must_use]
+    pub fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
+    /// The first value of a request header. Names are case-sensitive, as everywhere in NATS.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        // `HeaderMap::get` panics on names that cannot be headers.
+        let name: async_nats::HeaderName = name.parse().ok()?;
+        self.headers.get(name).map(HeaderValue::as_str)
+    }
+
+    /// When the call must be answered: the earlier of the endpoint's timeout and the caller's own deadline. At that moment
+    /// the handler's future is dropped and the caller gets `DEADLINE_EXCEEDED`.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// The time that is left until [`deadline`](Self::deadline).
+    #[must_use]
+    pub fn remaining(&self) -> Option<Duration> {
+        self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
+    }
+
+    /// Sets a header of the response, in place of values set before. It also travels with an error.
+    ///
+    /// Fails for what cannot travel (a line break in the value, a name that is not printable ASCII) and for the names of the
+    /// protocol (`Nats-*`, `Natsmicro-*`, `Status`, `Description`).
+    pub fn insert_response_header(&self, name: &str, value: &str) -> Result<(), InvalidHeader> {
+        header::insert(&mut self.lock_response(), name, value)
+    }
+
+    /// Adds a value to a header of the response; see [`insert_response_header`](Self::insert_response_header).
+    pub fn append_response_header(&self, name: &str, value: &str) -> Result<(), InvalidHeader> {
+        header::append(&mut self.lock_response(), name, value)
+    }
+
+    /// The response headers set so far.
+    #[must_use]
+    pub fn response_headers(&self) -> HeaderMap {
+        self.lock_response().clone()
+    }
+
+    pub(crate) fn take_response_headers(&self) -> HeaderMap {
+        std::mem::take(&mut *self.lock_response())
+    }
+
+    /// The trace headers of the request, which a call made on its behalf passes on.
+    pub(crate) fn trace_headers(&self) -> impl Iterator<Item = (&'static str, &HeaderValue)> {
+        wire::TRACE.into_iter().filter_map(|name| Some((name, self.headers.get(name)?)))
+    }
+
+    fn lock_response(&self) -> std::sync::MutexGuard<'_, HeaderMap> {
+        self.response.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Headers may hold credentials.
+        f.debug_struct("Context")
+            .field("service", &self.service())
+            .field("endpoint", &self.endpoint())
+            .field("subject", &self.subject())
+            .field("deadline", &self.deadline)
+            .finish_non_exhaustive()
+    }
+}

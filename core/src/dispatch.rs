@@ -1,0 +1,215 @@
+//! Takes the requests of one endpoint off its subscription and runs them.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use async_nats::{Message, Subscriber};
+use futures::{FutureExt, StreamExt};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::Status;
+use crate::endpoint::{Endpoint, Request};
+use crate::service::Handler;
+
+/// How many requests, and of how many bytes in all, wait per endpoint while `max_in_flight` calls run. What comes on top is
+/// refused at once.
+const MAX_WAITING: usize = 16_384;
+const MAX_WAITING_BYTES: usize = 64 * 1024 * 1024;
+
+/// A handler that keeps the endpoint's task this long is one that computes: the next ones run on tasks of their own, so that
+/// the other cores work too.
+const COMPUTES: Duration = Duration::from_micros(100);
+/// How many calls go to tasks after such a one, before another is tried in place.
+const SPAWNED_AFTER_COMPUTE: u32 = 256;
+
+/// Where a server is on its way down. Later phases include the earlier ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
+pub(crate) enum Phase {
+    /// Requests are taken.
+    Running,
+    /// The endpoints leave their queue groups, and still answer what the server sent before it knew.
+    Leaving,
+    /// Everything that was sent has arrived: what waits is answered, nothing new comes.
+    Draining,
+    /// Time is up: calls that still run are dropped, and their callers are told.
+    Ended,
+}
+
+/// The loop of one endpoint.
+pub(crate) struct Dispatcher {
+    pub(crate) endpoint: Arc<Endpoint>,
+    pub(crate) handler: Handler,
+    pub(crate) requests: Subscriber,
+    pub(crate) phase: watch::Receiver<Phase>,
+    /// Told once when the endpoint has left its queue group.
+    pub(crate) left: mpsc::Sender<()>,
+    /// The calls that run or wait, for the report of a stop that took too long.
+    pub(crate) unfinished: Arc<AtomicUsize>,
+}
+
+/// What the loop keeps from one message to the next.
+#[derive(Default)]
+struct Calls {
+    running: JoinSet<()>,
+    waiting: VecDeque<Request>,
+    waiting_bytes: usize,
+    spawn_next: u32,
+}
+
+impl Dispatcher {
+    pub(crate) async fn run(mut self) {
+        let mut calls = Calls::default();
+        let mut open = true;
+        loop {
+            tokio::select! {
+                biased;
+                changed = self.phase.changed() => {
+                    let phase = *self.phase.borrow_and_update();
+                    if changed.is_err() {
+                        self.abandon(calls).await;
+                        return;
+                    }
+                    match phase {
+                        Phase::Running => {}
+                        Phase::Leaving => self.leave().await,
+                        Phase::Draining => {
+                            while let Some(Some(message)) = self.requests.next().now_or_never() {
+                                self.accept(message, &mut calls).await;
+                            }
+                            open = false;
+                            if let Err(error) = self.requests.unsubscribe().await {
+                                tracing::debug!(endpoint = self.endpoint.subject, %error, "the connection is closed");
+                            }
+                        }
+                        Phase::Ended => {
+                            self.end(calls).await;
+                            return;
+                        }
+                    }
+                }
+                Some(_) = calls.running.join_next(), if !calls.running.is_empty() => {}
+                message = self.requests.next(), if open => match message {
+                    Some(message) => {
+                        self.accept(message, &mut calls).await;
+                        // What has arrived together is taken together, without a look at the other branches.
+                        for _ in 0..32 {
+                            let Some(Some(message)) = self.requests.next().now_or_never() else { break };
+                            self.accept(message, &mut calls).await;
+                        }
+                    }
+                    None => open = false,
+                },
+                else => {}
+            }
+            self.resume(&mut calls);
+            self.unfinished.store(calls.running.len() + calls.waiting.len(), Ordering::Relaxed);
+            if !open && calls.running.is_empty() && calls.waiting.is_empty() {
+                return;
+            }
+        }
+    }
+
+    /// Starts a request, lets it wait, or refuses it.
+    async fn accept(&self, message: Message, calls: &mut Calls) {
+        while calls.running.try_join_next().is_some() {}
+        self.resume(calls);
+        if calls.running.len() < self.endpoint.settings.max_in_flight {
+            self.start(self.request(message), calls);
+        } else if calls.waiting.len() < MAX_WAITING && calls.waiting_bytes + message.length <= MAX_WAITING_BYTES {
+            calls.waiting_bytes += message.length;
+            calls.waiting.push_back(self.request(message));
+        } else {
+            let status = Status::resource_exhausted("too many calls are waiting for this endpoint");
+            self.endpoint.refuse(message.reply, status).await;
+        }
+    }
+
+    /// Starts what waits, as far as `max_in_flight` allows.
+    fn resume(&self, calls: &mut Calls) {
+        while calls.running.len() < self.endpoint.settings.max_in_flight {
+            let Some(request) = calls.waiting.pop_front() else { break };
+            calls.waiting_bytes -= request.message.length;
+            self.start(request, calls);
+        }
+    }
+
+    /// Polls a handler once in place, since most complete at once and a task costs more than they do. One that waits moves to
+    /// a task.
+    fn start(&self, request: Request, calls: &mut Calls) {
+        let reply = request.message.reply.clone();
+        let mut call = (self.handler)(request);
+        if calls.spawn_next > 0 {
+            calls.spawn_next -= 1;
+        } else {
+            let begin = Instant::now();
+            let finished = call.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready();
+            if begin.elapsed() >= COMPUTES {
+                calls.spawn_next = SPAWNED_AFTER_COMPUTE;
+            }
+            if finished {
+                return;
+            }
+        }
+        let endpoint = Arc::clone(&self.endpoint);
+        let mut phase = self.phase.clone();
+        calls.running.spawn(async move {
+            tokio::select! {
+                biased;
+                () = call => {}
+                // An error means that the server was dropped: accepted calls then go on.
+                Ok(_) = phase.wait_for(|phase| *phase == Phase::Ended) => {
+                    endpoint.refuse(reply, stopping()).await;
+                }
+                else => {}
+            }
+        });
+    }
+
+    fn request(&self, message: Message) -> Request {
+        Request {
+            message,
+            received: Instant::now(),
+            endpoint: Arc::clone(&self.endpoint),
+        }
+    }
+
+    /// Leaves the queue group, and keeps receiving what the server has sent already.
+    ///
+    /// nats-server reads a limit of more than nine digits as "at once", while async-nats keeps the subscription for that many
+    /// messages. A plain unsubscribe makes async-nats forget the subscription, and drop requests that are on their way.
+    async fn leave(&mut self) {
+        if let Err(error) = self.requests.unsubscribe_after(u64::MAX).await {
+            tracing::debug!(endpoint = self.endpoint.subject, %error, "the connection is closed");
+        }
+        // Nobody listens if the stop was given up meanwhile.
+        let _ = self.left.send(()).await;
+    }
+
+    /// The server was dropped without a stop: running calls go on by themselves, waiting ones are refused.
+    async fn abandon(self, mut calls: Calls) {
+        calls.running.detach_all();
+        self.refuse_waiting(calls).await;
+    }
+
+    /// The drain time is over.
+    async fn end(self, mut calls: Calls) {
+        // The tasks see the same phase, and tell their callers.
+        while calls.running.join_next().await.is_some() {}
+        self.refuse_waiting(calls).await;
+    }
+
+    async fn refuse_waiting(&self, calls: Calls) {
+        for request in calls.waiting {
+            self.endpoint.refuse(request.message.reply, stopping()).await;
+        }
+    }
+}
+
+fn stopping() -> Status {
+    Status::unavailable("the service is stopping")
+}

@@ -1,0 +1,217 @@
+//! The one place that knows the order of a call: deadline, decode, key, handler, encode, persist, reply, count.
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::client::PublishErrorKind;
+use async_nats::{HeaderMap, Message, Subject};
+use bytes::Bytes;
+use futures::FutureExt;
+use tokio::time::Instant;
+
+use crate::context::{Context, Names};
+use crate::discovery::{Counters, EndpointInfo, endpoint_metadata};
+#[cfg(feature = "stores")]
+use crate::persist::Stores;
+use crate::service::{Method, MethodSettings};
+use crate::{Status, wire};
+
+/// What the calls of one endpoint share.
+#[derive(Debug)]
+pub(crate) struct Endpoint {
+    pub(crate) names: Arc<Names>,
+    pub(crate) subject: String,
+    pub(crate) queue_group: Option<&'static str>,
+    pub(crate) settings: MethodSettings,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) nats: async_nats::Client,
+    pub(crate) counters: Counters,
+    #[cfg(feature = "stores")]
+    pub(crate) stores: Stores,
+}
+
+/// One request on its way to its handler.
+pub(crate) struct Request {
+    pub(crate) message: Message,
+    pub(crate) received: Instant,
+    pub(crate) endpoint: Arc<Endpoint>,
+}
+
+/// Answers one request of a method that takes one message and returns one.
+pub(crate) async fn unary<Req, Resp, E, H, Fut>(
+    method: &'static Method<Req, Resp, E>,
+    request: Request,
+    handler: H,
+) where
+    H: FnOnce(Arc<Context>, Req) -> Fut,
+    Fut: Future<Output = Result<Resp, E>>,
+{
+    let Request {
+        message,
+        received,
+        endpoint,
+    } = request;
+    let Message {
+        subject,
+        reply,
+        payload,
+        headers,
+        ..
+    } = message;
+    let deadline = endpoint.deadline(received, headers.as_ref());
+    let cx = Arc::new(Context::of_call(Arc::clone(&endpoint.names), subject, headers, deadline));
+
+    let answer = within(deadline, async {
+        let request = (method.request.decode)(payload)
+            .map_err(|error| Status::invalid_argument(format!("failed to decode request: {error}")))?;
+        #[cfg(feature = "stores")]
+        let keys = endpoint.stores.bind(&method.keys, &request)?;
+        // Before the handler runs, so that a full queue holds calls back and the write itself never waits.
+        #[cfg(feature = "stores")]
+        let writes = endpoint.stores.reserve(keys).await?;
+
+        let response = handler(Arc::clone(&cx), request).await.map_err(method.error.into_status)?;
+
+        let reply = (method.response.encode)(&response)
+            .map_err(|error| Status::internal(format!("failed to encode the response: {error}")))?;
+        #[cfg(feature = "stores")]
+        {
+            let pending = endpoint.stores.submit(&endpoint, writes, &method.keys, &response, &reply);
+            drop(response);
+            pending.acknowledged().await?;
+        }
+        Ok(reply)
+    });
+    let result = match AssertUnwindSafe(answer).catch_unwind().await {
+        Ok(result) => result,
+        Err(panic) => Err(endpoint.panicked(panic.as_ref())),
+    };
+
+    let error = endpoint.reply(reply, result, cx.take_response_headers()).await;
+    endpoint.counters.record(error.as_ref(), received.elapsed());
+}
+
+/// Drops `work` when the deadline passes; does not start it if it has passed already.
+async fn within<T>(
+    deadline: Option<Instant>,
+    work: impl Future<Output = Result<T, Status>>,
+) -> Result<T, Status> {
+    let Some(deadline) = deadline else {
+        return work.await;
+    };
+    let exceeded = || Status::deadline_exceeded("the call was not answered within its deadline");
+    if deadline <= Instant::now() {
+        return Err(exceeded());
+    }
+    tokio::time::timeout_at(deadline, work).await.unwrap_or_else(|_| Err(exceeded()))
+}
+
+impl Endpoint {
+    /// The earlier of the endpoint's own timeout and what the caller announced.
+    fn deadline(&self, received: Instant, headers: Option<&HeaderMap>) -> Option<Instant> {
+        let announced = headers
+            .and_then(|headers| headers.get(wire::TIMEOUT))
+            .and_then(|value| value.as_str().parse().ok())
+            .map(Duration::from_millis);
+        let timeout = match (self.timeout, announced) {
+            (Some(own), Some(announced)) => own.min(announced),
+            (own, announced) => own.or(announced)?,
+        };
+        received.checked_add(timeout)
+    }
+
+    /// Sends the reply, if the caller wants one, and returns the error that the call ended with.
+    async fn reply(&self, to: Option<Subject>, result: Result<Bytes, Status>, headers: HeaderMap) -> Option<Status> {
+        let Some(to) = to else {
+            return result.err();
+        };
+        let (status, mut headers) = match result {
+            Ok(payload) => {
+                let size = payload.len();
+                let status = match self.publish(&to, headers, payload).await {
+                    Ok(()) => return None,
+                    Err(PublishErrorKind::MaxPayloadExceeded) => self.too_large(size),
+                    Err(kind) => Status::unavailable(format!("the reply could not be sent: {kind}")),
+                };
+                (status, HeaderMap::new())
+            }
+            Err(status) => (status, headers),
+        };
+        wire::write_status(&mut headers, &status);
+        self.reply_error(&to, &status, headers).await;
+        Some(status)
+    }
+
+    /// Sends an error reply. One that is too large goes without its details and with a shorter message: a caller must not
+    /// wait because of them.
+    async fn reply_error(&self, to: &Subject, status: &Status, headers: HeaderMap) {
+        let mut sent = self.publish(to, headers, status.details().clone()).await;
+        if let Err(PublishErrorKind::MaxPayloadExceeded) = sent {
+            let message: String = status.message().chars().take(256).collect();
+            let short = Status::new(status.code().clone(), message);
+            let mut headers = HeaderMap::new();
+            wire::write_status(&mut headers, &short);
+            sent = self.publish(to, headers, Bytes::new()).await;
+        }
+        if let Err(error) = sent {
+            tracing::warn!(endpoint = self.subject, %error, "cannot send an error reply");
+        }
+    }
+
+    async fn publish(&self, to: &Subject, headers: HeaderMap, payload: Bytes) -> Result<(), PublishErrorKind> {
+        let sent = if headers.is_empty() {
+            self.nats.publish(to.clone(), payload).await
+        } else {
+            self.nats.publish_with_headers(to.clone(), headers, payload).await
+        };
+        sent.map_err(|error| error.kind())
+    }
+
+    /// Answers a request with an error without running its handler, or in place of it.
+    pub(crate) async fn refuse(&self, reply: Option<Subject>, status: Status) {
+        let error = self.reply(reply, Err(status), HeaderMap::new()).await;
+        self.counters.record(error.as_ref(), Duration::ZERO);
+    }
+
+    fn too_large(&self, size: usize) -> Status {
+        Status::resource_exhausted(format!(
+            "the response has {size} bytes, and the NATS server takes messages of up to {} bytes",
+            self.nats.max_payload()
+        ))
+    }
+
+    /// A panic is a bug of the service: its text is for the log and not for the caller.
+    fn panicked(&self, panic: &(dyn Any + Send)) -> Status {
+        let text = panic
+            .downcast_ref::<&str>()
+            .copied()
+            .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+            .unwrap_or("(no text)");
+        tracing::error!(
+            service = self.names.service,
+            endpoint = self.names.endpoint,
+            panic = text,
+            "a handler panicked"
+        );
+        Status::internal("the service failed to handle the request")
+    }
+
+    pub(crate) fn info(&self) -> EndpointInfo {
+        EndpointInfo {
+            name: self.names.endpoint.clone(),
+            subject: self.subject.clone(),
+            queue_group: self.queue_group.unwrap_or_default().to_owned(),
+            metadata: endpoint_metadata(self.settings.metadata),
+        }
+    }
+
+    /// Whether responses of this endpoint are written to a store.
+    pub(crate) fn persists(&self) -> bool {
+        #[cfg(feature = "stores")]
+        return self.stores.any();
+        #[cfg(not(feature = "stores"))]
+        false
+    }
+}

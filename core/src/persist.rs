@@ -1,0 +1,200 @@
+//! How responses get into the stores of a service.
+//!
+//! A call passes three points. Before its handler runs, the key is made and room in the queue is reserved ([`Stores::bind`],
+//! [`Stores::reserve`]). When it has finished, the write is queued without waiting ([`Stores::submit`]), so that the writes to
+//! one key are queued in the order in which the handlers finished. What must be acknowledged before the reply is waited for
+//! at the end ([`Pending::acknowledged`]).
+
+mod bucket;
+mod open;
+mod write;
+mod writer;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+pub use self::bucket::BucketPolicy;
+pub(crate) use self::open::{OpenStores, Persistence};
+pub(crate) use self::write::{Bucket, Failure, Target};
+pub(crate) use self::writer::{Lost, OnLostWrite, Slot, Writer};
+use crate::Status;
+use crate::endpoint::Endpoint;
+use crate::service::OBJECT;
+use crate::store::{Persist, PartialKey, StoreKey};
+
+/// A response that could not be stored: what [`Server::on_lost_write`](crate::Server::on_lost_write) is called with, and what
+/// a [`StopError`](crate::StopError) lists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LostWrite {
+    /// The name of the service.
+    pub service: String,
+    /// The name of the endpoint whose response it was.
+    pub endpoint: String,
+    /// The bucket it belongs into.
+    pub bucket: String,
+    /// Its key there; empty if the response did not make a valid key.
+    pub key: String,
+    /// Why it was given up.
+    pub cause: String,
+}
+
+impl fmt::Display for LostWrite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "response of `{}.{}` to key `{}` of bucket `{}`: {}",
+            self.service, self.endpoint, self.key, self.bucket, self.cause
+        )
+    }
+}
+
+/// The stores of one endpoint: one place per kind, empty where the method has none, where only clients write, or where the
+/// server has no JetStream.
+#[derive(Debug, Default)]
+pub(crate) struct Stores {
+    pub(crate) targets: [Option<Arc<Target>>; 2],
+    pub(crate) writer: Option<Arc<Writer>>,
+}
+
+/// Room in the queue for one write, and its key as far as the request tells.
+pub(crate) struct Reserved {
+    key: PartialKey,
+    slot: Slot,
+    /// The revision that the key had when the call began, for `write = "update"`.
+    seen: Option<u64>,
+}
+
+/// One write in the queue.
+pub(crate) struct QueuedWrite {
+    pub(crate) endpoint: Arc<Endpoint>,
+    pub(crate) target: Arc<Target>,
+    pub(crate) key: String,
+    pub(crate) payload: Bytes,
+    pub(crate) seen: Option<u64>,
+    pub(crate) slot: Slot,
+    pub(crate) queued: Instant,
+    pub(crate) done: Option<oneshot::Sender<Result<(), Failure>>>,
+}
+
+/// The writes that a reply waits for.
+#[derive(Default)]
+pub(crate) struct Pending {
+    acknowledgements: Vec<(Arc<Target>, oneshot::Receiver<Result<(), Failure>>)>,
+    /// What the caller gets in place of a response that is too large for a message.
+    too_large: Option<Status>,
+}
+
+type PerStore<T> = [Option<T>; 2];
+
+impl Stores {
+    pub(crate) fn any(&self) -> bool {
+        self.targets.iter().any(Option::is_some)
+    }
+
+    /// Makes the keys from the request, and so refuses a request whose response could not be stored.
+    pub(crate) fn bind<Req, Resp>(
+        &self,
+        keys: &PerStore<StoreKey<Req, Resp>>,
+        request: &Req,
+    ) -> Result<PerStore<PartialKey>, Status> {
+        let mut bound = [None, None];
+        for ((bound, key), target) in bound.iter_mut().zip(keys).zip(&self.targets) {
+            if let (Some(key), Some(_)) = (key, target) {
+                *bound = Some((key.bind)(request)?);
+            }
+        }
+        Ok(bound)
+    }
+
+    /// Waits for room in the queue.
+    pub(crate) async fn reserve(&self, keys: PerStore<PartialKey>) -> Result<PerStore<Reserved>, Status> {
+        let mut reserved = [None, None];
+        for ((reserved, key), target) in reserved.iter_mut().zip(keys).zip(&self.targets) {
+            let (Some(key), Some(target), Some(writer)) = (key, target, &self.writer) else {
+                continue;
+            };
+            let slot = writer.reserve().await;
+            let seen = target.seen(&key).await?;
+            *reserved = Some(Reserved { key, slot, seen });
+        }
+        Ok(reserved)
+    }
+
+    /// Queues the response for its stores.
+    pub(crate) fn submit<Req, Resp>(
+        &self,
+        endpoint: &Arc<Endpoint>,
+        reserved: PerStore<Reserved>,
+        keys: &PerStore<StoreKey<Req, Resp>>,
+        response: &Resp,
+        reply: &Bytes,
+    ) -> Pending {
+        let mut pending = Pending::default();
+        let oversized = reply.len() > endpoint.nats.max_payload();
+        for (at, ((reserved, key), target)) in reserved.into_iter().zip(keys).zip(&self.targets).enumerate() {
+            let (Some(reserved), Some(key), Some(target), Some(writer)) = (reserved, key, target, &self.writer) else {
+                continue;
+            };
+            let is_object = at == OBJECT;
+            let must_wait = target.store.persist == Persist::BeforeResponse || (is_object && oversized);
+            let (done, acknowledgement) = oneshot::channel();
+            if must_wait {
+                pending.acknowledgements.push((Arc::clone(target), acknowledgement));
+            }
+            let done = must_wait.then_some(done);
+            let key = match (key.complete)(response, reserved.key) {
+                Ok(key) => key,
+                Err(error) => {
+                    let failure = Failure::Key(error);
+                    writer.lose(endpoint, target, "", &failure);
+                    if let Some(done) = done {
+                        // The receiver is in `pending`.
+                        let _ = done.send(Err(failure));
+                    }
+                    continue;
+                }
+            };
+            if is_object && oversized {
+                pending.too_large = Some(Status::resource_exhausted(format!(
+                    "the response has {} bytes, and the NATS server takes messages of up to {} bytes; it is stored as object \
+                     `{key}` in bucket `{}`",
+                    reply.len(),
+                    endpoint.nats.max_payload(),
+                    target.store.bucket,
+                )));
+            }
+            endpoint.counters.persist_pending.fetch_add(1, Ordering::Relaxed);
+            writer.submit(QueuedWrite {
+                endpoint: Arc::clone(endpoint),
+                target: Arc::clone(target),
+                key: key.into(),
+                payload: reply.clone(),
+                seen: reserved.seen,
+                slot: reserved.slot,
+                queued: Instant::now(),
+                done,
+            });
+        }
+        pending
+    }
+}
+
+impl Pending {
+    /// Waits for the acknowledgements. A write that fails fails the call.
+    pub(crate) async fn acknowledged(self) -> Result<(), Status> {
+        for (target, acknowledgement) in self.acknowledgements {
+            match acknowledgement.await {
+                Ok(Ok(())) => {}
+                Ok(Err(failure)) => return Err(failure.status(target.store.bucket)),
+                Err(_) => return Err(Status::unavailable("the service stopped before the response was stored")),
+            }
+        }
+        self.too_large.map_or(Ok(()), Err)
+    }
+}

@@ -1,0 +1,307 @@
+//! The buckets of a service: created, compared with what is there, or updated, when the server starts.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use async_nats::jetstream::context::{CreateStreamErrorKind, GetStreamErrorKind};
+use async_nats::jetstream::stream::{Compression, Config, DiscardPolicy, StorageType};
+use async_nats::jetstream::{Context, ErrorCode};
+
+use crate::server::{StartError, StartErrorKind};
+use crate::store::descriptor::{Storage, StoreDescriptor, StoreKind};
+
+/// What a starting server does about the buckets of its services.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BucketPolicy {
+    /// Creates what is missing. A bucket with other settings is an error that names each difference.
+    #[default]
+    Create,
+    /// Creates what is missing, and changes what is different. Refuses a change that would delete data: a smaller
+    /// `max_history`.
+    Update,
+    /// Creates and changes nothing, for accounts that may not. A missing bucket is an error, and so is one with other
+    /// settings.
+    Never,
+}
+
+/// The largest window in which nats-server looks for duplicates; it may not exceed the age limit of the bucket.
+const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
+/// The API level from which a server knows TTLs per message (nats-server 2.11).
+const LEVEL_OF_TTLS: usize = 1;
+
+/// Makes the bucket what `store` says, as far as the policy allows.
+pub(crate) async fn provision(
+    context: &Context,
+    store: &StoreDescriptor,
+    policy: BucketPolicy,
+) -> Result<(), StartError> {
+    if needs_ttls(store) {
+        check_api_level(context, store).await?;
+    }
+    // Twice, since another instance may create the bucket between our look and our own attempt.
+    for _ in 0..2 {
+        if let Some(found) = find(context, store).await? {
+            return reconcile(context, store, found, policy).await;
+        }
+        if policy == BucketPolicy::Never {
+            return Err(StartError::new(
+                StartErrorKind::BucketNotFound,
+                format!(
+                    "there is no {} `{}`, and the bucket policy is not to create it",
+                    store.kind.noun(),
+                    store.bucket
+                ),
+            ));
+        }
+        match context.create_stream(config_of(store)).await {
+            Ok(_) => return Ok(()),
+            Err(error) => match error.kind() {
+                CreateStreamErrorKind::JetStream(refused) if refused.error_code() == ErrorCode::STREAM_NAME_EXIST => {}
+                _ => return Err(failed(store, "created", error)),
+            },
+        }
+    }
+    Err(StartError::new(
+        StartErrorKind::Nats,
+        format!("bucket `{}` is being created and deleted by others", store.bucket),
+    ))
+}
+
+async fn find(context: &Context, store: &StoreDescriptor) -> Result<Option<Config>, StartError> {
+    match context.get_stream(store.kind.stream_name(store.bucket)).await {
+        Ok(stream) => Ok(Some(stream.cached_info().config.clone())),
+        Err(error) => match error.kind() {
+            GetStreamErrorKind::JetStream(refused) if refused.code() == 404 => Ok(None),
+            _ => Err(failed(store, "read", error)),
+        },
+    }
+}
+
+async fn reconcile(
+    context: &Context,
+    store: &StoreDescriptor,
+    mut found: Config,
+    policy: BucketPolicy,
+) -> Result<(), StartError> {
+    let differences = differences(store, &found);
+    if policy != BucketPolicy::Update {
+        return if differences.is_empty() {
+            Ok(())
+        } else {
+            Err(mismatch(store, &differences))
+        };
+    }
+    if store.kind == StoreKind::Kv && history_of(store) < found.max_messages_per_subject {
+        return Err(StartError::new(
+            StartErrorKind::BucketMismatch,
+            format!(
+                "lowering `max_history` of bucket `{}` from {} to {} would delete revisions: do it by hand with `nats stream \
+                 edit KV_{}`",
+                store.bucket,
+                found.max_messages_per_subject,
+                history_of(store),
+                store.bucket
+            ),
+        ));
+    }
+    if differences.is_empty() && is_described(store, &found) {
+        return Ok(());
+    }
+    apply(store, &mut found);
+    context.update_stream(&found).await.map_err(|error| failed(store, "updated", error))?;
+    tracing::info!(bucket = store.bucket, ?differences, "updated a bucket");
+    Ok(())
+}
+
+/// A setting of a bucket that is not what the service declares.
+#[derive(Debug)]
+struct Difference {
+    setting: &'static str,
+    found: String,
+    declared: String,
+}
+
+/// What matters for how the service works. History and TTL are compared with their defaults, since they decide what is kept;
+/// what else is not declared is left to whoever runs the server.
+fn differences(store: &StoreDescriptor, found: &Config) -> Vec<Difference> {
+    let mut differences = Vec::new();
+    let mut compare = |setting, found: String, declared: String| {
+        if found != declared {
+            differences.push(Difference {
+                setting,
+                found,
+                declared,
+            });
+        }
+    };
+    if store.kind == StoreKind::Kv {
+        compare("max_history", found.max_messages_per_subject.to_string(), history_of(store).to_string());
+    }
+    compare("ttl", age(found.max_age), age(store.ttl.unwrap_or_default()));
+    if let Some(storage) = store.storage {
+        compare("storage", format!("{:?}", found.storage), format!("{:?}", storage_type(storage)));
+    }
+    if let Some(replicas) = store.replicas {
+        compare("replicas", found.num_replicas.to_string(), replicas.to_string());
+    }
+    if let Some(compression) = store.compression {
+        let found = found.compression == Some(Compression::S2);
+        compare("compression", found.to_string(), compression.to_string());
+    }
+    if let Some(max_bytes) = store.max_bytes {
+        compare("max_bytes", found.max_bytes.to_string(), max_bytes.to_string());
+    }
+    if let Some(max_value_size) = store.max_value_size {
+        compare("max_value_size", found.max_message_size.to_string(), max_value_size.to_string());
+    }
+    if needs_ttls(store) {
+        compare("TTLs of single entries", found.allow_message_ttl.to_string(), true.to_string());
+    }
+    if let Some(marker_ttl) = store.marker_ttl {
+        compare("marker_ttl", age(found.subject_delete_marker_ttl.unwrap_or_default()), age(marker_ttl));
+    }
+    differences
+}
+
+fn is_described(store: &StoreDescriptor, found: &Config) -> bool {
+    store.description.is_none_or(|description| found.description.as_deref() == Some(description))
+        && store
+            .metadata
+            .iter()
+            .all(|&(key, value)| found.metadata.get(key).is_some_and(|found| found == value))
+}
+
+fn mismatch(store: &StoreDescriptor, differences: &[Difference]) -> StartError {
+    let mut text = format!(
+        "{} `{}` has other settings than the service declares:",
+        store.kind.noun(),
+        store.bucket
+    );
+    for (at, difference) in differences.iter().enumerate() {
+        let Difference {
+            setting,
+            found,
+            declared,
+        } = difference;
+        let separator = if at == 0 { "" } else { "," };
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{separator} `{setting}` is {found} and not {declared}");
+    }
+    text.push_str("; change the declaration, the bucket, or the policy with `Server::with_bucket_policy`");
+    StartError::new(StartErrorKind::BucketMismatch, text)
+}
+
+/// The configuration of a new bucket.
+fn config_of(store: &StoreDescriptor) -> Config {
+    let bucket = store.bucket;
+    let mut config = Config {
+        name: store.kind.stream_name(bucket),
+        discard: DiscardPolicy::New,
+        allow_rollup: true,
+        allow_direct: true,
+        max_bytes: -1,
+        num_replicas: 1,
+        storage: StorageType::File,
+        metadata: HashMap::new(),
+        ..Config::default()
+    };
+    match store.kind {
+        StoreKind::Kv => {
+            config.subjects = vec![format!("$KV.{bucket}.>")];
+            config.deny_delete = true;
+            config.max_message_size = -1;
+        }
+        StoreKind::Object => config.subjects = vec![format!("$O.{bucket}.C.>"), format!("$O.{bucket}.M.>")],
+    }
+    apply(store, &mut config);
+    config
+}
+
+/// Writes what the service declares into a configuration, and leaves the rest as it is.
+fn apply(store: &StoreDescriptor, config: &mut Config) {
+    if store.kind == StoreKind::Kv {
+        config.max_messages_per_subject = history_of(store);
+    }
+    config.max_age = store.ttl.unwrap_or_default();
+    config.duplicate_window = match store.ttl {
+        Some(ttl) => ttl.min(DUPLICATE_WINDOW),
+        None => DUPLICATE_WINDOW,
+    };
+    if let Some(description) = store.description {
+        config.description = Some(description.to_owned());
+    }
+    if let Some(storage) = store.storage {
+        config.storage = storage_type(storage);
+    }
+    if let Some(replicas) = store.replicas {
+        config.num_replicas = replicas;
+    }
+    if let Some(compression) = store.compression {
+        config.compression = Some(if compression { Compression::S2 } else { Compression::None });
+    }
+    if let Some(max_bytes) = store.max_bytes {
+        config.max_bytes = max_bytes;
+    }
+    if let Some(max_value_size) = store.max_value_size {
+        config.max_message_size = max_value_size;
+    }
+    // Never switched off: nats-server does not allow it.
+    if needs_ttls(store) {
+        config.allow_message_ttl = true;
+    }
+    if let Some(marker_ttl) = store.marker_ttl {
+        config.subject_delete_marker_ttl = Some(marker_ttl);
+    }
+    for &(key, value) in store.metadata {
+        config.metadata.insert(key.to_owned(), value.to_owned());
+    }
+}
+
+/// An older server ignores TTLs in silence, so the level is asked for. It is the level of JetStream, which in a cluster may
+/// be another than that of the server at the other end of the connection.
+async fn check_api_level(context: &Context, store: &StoreDescriptor) -> Result<(), StartError> {
+    let account = context.query_account().await.map_err(|error| failed(store, "read", error))?;
+    let level = account.requests.level;
+    if usize::try_from(level).is_ok_and(|level| level >= LEVEL_OF_TTLS) {
+        return Ok(());
+    }
+    Err(StartError::new(
+        StartErrorKind::Unsupported,
+        format!(
+            "bucket `{}` sets a TTL for single entries, for which nats-server must be 2.11 or newer",
+            store.bucket
+        ),
+    ))
+}
+
+fn failed(
+    store: &StoreDescriptor,
+    what: &str,
+    error: impl std::error::Error + Send + Sync + 'static,
+) -> StartError {
+    StartError::new(
+        StartErrorKind::Nats,
+        format!("{} `{}` cannot be {what}", store.kind.noun(), store.bucket),
+    )
+    .with_source(error)
+}
+
+fn needs_ttls(store: &StoreDescriptor) -> bool {
+    store.key_ttl.is_some() || store.purge_ttl.is_some() || store.marker_ttl.is_some()
+}
+
+fn history_of(store: &StoreDescriptor) -> i64 {
+    i64::from(store.max_history.unwrap_or(1))
+}
+
+fn storage_type(storage: Storage) -> StorageType {
+    match storage {
+        Storage::File => StorageType::File,
+        Storage::Memory => StorageType::Memory,
+    }
+}
+
+fn age(age: Duration) -> String {
+    if age.is_zero() { "none".to_owned() } else { format!("{age:?}") }
+}

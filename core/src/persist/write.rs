@@ -1,0 +1,200 @@
+//! One write, from the first try to its end.
+
+use std::error::Error as _;
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use crate::Status;
+use crate::store::descriptor::Write;
+use crate::store::error::WriteError;
+#[cfg(feature = "kv")]
+use crate::store::kv_bucket::{KvBucket, is_marker};
+#[cfg(feature = "object-store")]
+use crate::store::object_bucket::ObjectBucket;
+use crate::store::{InvalidKey, PartialKey, StoreDescriptor};
+
+/// A bucket that a service writes to.
+#[derive(Debug)]
+pub(crate) struct Target {
+    pub(crate) store: StoreDescriptor,
+    pub(crate) bucket: Bucket,
+    /// Equal for all methods that write to this bucket: the writes to one of its keys are ordered.
+    pub(crate) group: usize,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Bucket {
+    #[cfg(feature = "kv")]
+    Kv(KvBucket),
+    #[cfg(feature = "object-store")]
+    Object(ObjectBucket),
+}
+
+/// Why a write was given up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// The response does not make a key.
+    Key(InvalidKey),
+    /// `write = "create"`, and there is an entry.
+    Exists,
+    /// `write = "update"`, and the entry has changed since the call began.
+    Changed,
+    /// The store refused it, or time ran out.
+    Store(String),
+}
+
+impl Failure {
+    /// What a caller is told whose reply waited for the write. The cause is for the log.
+    pub(crate) fn status(&self, bucket: &str) -> Status {
+        match self {
+            Self::Exists => Status::already_exists(format!("bucket `{bucket}` has an entry under this key already")),
+            Self::Changed => Status::aborted(format!(
+                "the entry in bucket `{bucket}` has changed during the call; read it again and retry"
+            )),
+            Self::Key(_) | Self::Store(_) => {
+                Status::unavailable(format!("the response could not be stored in bucket `{bucket}`"))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Key(error) => error.fmt(f),
+            Self::Exists => f.write_str("there is an entry under this key already"),
+            Self::Changed => f.write_str("the entry has changed during the call"),
+            Self::Store(cause) => f.write_str(cause),
+        }
+    }
+}
+
+/// The pause before the second try; it doubles up to [`MAX_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const MAX_PAUSE: Duration = Duration::from_secs(2);
+
+impl Target {
+    /// The revision of the key at the beginning of a call, if the write will compare it.
+    pub(crate) async fn seen(&self, key: &PartialKey) -> Result<Option<u64>, Status> {
+        match &self.bucket {
+            #[cfg(feature = "kv")]
+            Bucket::Kv(bucket) if self.store.write == Write::Update => {
+                let newest = bucket.newest(key.as_str()).await.map_err(|error| {
+                    tracing::warn!(bucket = self.store.bucket, key = key.as_str(), %error, "cannot read the revision to update");
+                    Status::unavailable(format!("bucket `{}` cannot be read", self.store.bucket))
+                })?;
+                Ok(Some(newest.map_or(0, |message| message.sequence)))
+            }
+            _ => {
+                let _ = key;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Writes until it is done, is refused, or the deadline passes.
+    pub(crate) async fn write(
+        &self,
+        key: &str,
+        payload: &Bytes,
+        seen: Option<u64>,
+        deadline: Instant,
+    ) -> Result<(), Failure> {
+        let mut pause = FIRST_PAUSE;
+        let mut last_cause = "no answer from the store".to_owned();
+        let begun = SystemTime::now();
+        let mut retry = false;
+        let tries = async {
+            loop {
+                let result = match &self.bucket {
+                    #[cfg(feature = "kv")]
+                    Bucket::Kv(bucket) if retry => self.put_again(bucket, key, payload, seen, begun).await,
+                    #[cfg(feature = "kv")]
+                    Bucket::Kv(bucket) => self.put(bucket, key, payload, seen).await,
+                    #[cfg(feature = "object-store")]
+                    Bucket::Object(bucket) => bucket.put(key, payload.clone()).await.map(drop),
+                };
+                match result {
+                    Ok(()) => return Ok(()),
+                    Err(WriteError::Conflict(_)) => match self.store.write {
+                        Write::Create => return Err(Failure::Exists),
+                        Write::Update => return Err(Failure::Changed),
+                        // Somebody wrote between our look at the key and our write: look again.
+                        Write::Put => {}
+                    },
+                    Err(WriteError::Uncertain(source)) => {
+                        last_cause = chain(source.as_ref());
+                        tokio::time::sleep(pause).await;
+                        pause = (pause * 2).min(MAX_PAUSE);
+                    }
+                    Err(error @ (WriteError::Refused(_) | WriteError::TooLarge(_))) => {
+                        return Err(Failure::Store(chain(error.source())));
+                    }
+                }
+                retry = true;
+            }
+        };
+        match tokio::time::timeout_at(deadline, tries).await {
+            Ok(result) => result,
+            Err(_) => Err(Failure::Store(format!("given up after the persist timeout: {last_cause}"))),
+        }
+    }
+
+    #[cfg(feature = "kv")]
+    async fn put(&self, bucket: &KvBucket, key: &str, payload: &Bytes, seen: Option<u64>) -> Result<(), WriteError> {
+        let (payload, ttl) = (payload.clone(), self.store.key_ttl);
+        let revision = match self.store.write {
+            Write::Create => bucket.create(key, payload, ttl).await,
+            Write::Put | Write::Update => bucket.write(key, payload, seen, ttl).await,
+        };
+        revision.map(drop)
+    }
+
+    /// A write whose acknowledgement did not come has most likely been stored. This looks, and writes only over what it saw,
+    /// so that a try that arrives late cannot follow its own repetition.
+    #[cfg(feature = "kv")]
+    async fn put_again(
+        &self,
+        bucket: &KvBucket,
+        key: &str,
+        payload: &Bytes,
+        seen: Option<u64>,
+        begun: SystemTime,
+    ) -> Result<(), WriteError> {
+        let newest = bucket.newest(key).await.map_err(|error| WriteError::Uncertain(error.into()))?;
+        let revision = newest.as_ref().map_or(0, |message| message.sequence);
+        let is_ours = newest.as_ref().is_some_and(|message| {
+            // An equal value from before this write is another one.
+            let is_new = seen.map_or_else(|| SystemTime::from(message.time) >= begun, |seen| message.sequence > seen);
+            is_new && !is_marker(message) && message.payload == *payload
+        });
+        if is_ours {
+            return Ok(());
+        }
+        let expected = match self.store.write {
+            Write::Put => revision,
+            Write::Create if newest.as_ref().is_none_or(is_marker) => revision,
+            Write::Update if seen == Some(revision) => revision,
+            Write::Create | Write::Update => return Err(WriteError::Conflict("the key has another value".into())),
+        };
+        bucket.write(key, payload.clone(), Some(expected), self.store.key_ttl).await.map(drop)
+    }
+}
+
+/// An error with its causes, for the log.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(current) = cause {
+        let current_text = current.to_string();
+        if !text.ends_with(&current_text) {
+            text.push_str(": ");
+            text.push_str(&current_text);
+        }
+        cause = current.source();
+    }
+    text
+}

@@ -1,0 +1,249 @@
+//! The queue of writes of one server, and the task that works it off.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::stream::{FuturesUnordered, StreamExt};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::time::Instant;
+
+use super::{Failure, LostWrite, QueuedWrite, Target};
+use crate::endpoint::Endpoint;
+
+/// How many writes, and of how many bytes in all, are held before calls have to wait.
+const MAX_WRITES: usize = 16_384;
+const MAX_BYTES: usize = 64 * 1024 * 1024;
+/// How many writes are on their way at once, to different keys.
+const WINDOW: usize = 512;
+/// How many lost writes are listed when the server stops; all are counted.
+const MAX_LISTED: usize = 1_000;
+
+pub(crate) type OnLostWrite = Arc<dyn Fn(&LostWrite) + Send + Sync>;
+
+/// Accepts writes, and knows what became of them.
+pub(crate) struct Writer {
+    queue: mpsc::UnboundedSender<QueuedWrite>,
+    room: Arc<Semaphore>,
+    give_up: watch::Sender<bool>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    timeout: Duration,
+    on_lost: Option<OnLostWrite>,
+    pending: AtomicUsize,
+    bytes: AtomicUsize,
+    /// A write has been settled.
+    settled: Notify,
+    lost: Mutex<Lost>,
+}
+
+/// The writes that were given up.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Lost {
+    pub(crate) count: usize,
+    pub(crate) listed: Vec<LostWrite>,
+}
+
+/// Room for one write.
+pub(crate) struct Slot {
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Writer {
+    /// Starts the task. It ends when the writer is dropped and everything queued is settled.
+    pub(crate) fn start(timeout: Duration, on_lost: Option<OnLostWrite>) -> Self {
+        let (queue, writes) = mpsc::unbounded_channel();
+        let (give_up, given_up) = watch::channel(false);
+        let shared = Arc::new(Shared {
+            timeout,
+            on_lost,
+            pending: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
+            settled: Notify::new(),
+            lost: Mutex::default(),
+        });
+        tokio::spawn(run(writes, given_up, Arc::clone(&shared)));
+        Self {
+            queue,
+            room: Arc::new(Semaphore::new(MAX_WRITES)),
+            give_up,
+            shared,
+        }
+    }
+
+    /// Waits until one more write may be queued.
+    pub(crate) async fn reserve(&self) -> Slot {
+        loop {
+            let settled = self.shared.settled.notified();
+            if self.shared.bytes.load(Ordering::Acquire) < MAX_BYTES {
+                break;
+            }
+            settled.await;
+        }
+        Slot {
+            // The semaphore is never closed.
+            _permit: Arc::clone(&self.room).acquire_owned().await.ok(),
+        }
+    }
+
+    /// Queues a write; the writes to one key are done in this order.
+    pub(crate) fn submit(&self, write: QueuedWrite) {
+        self.shared.pending.fetch_add(1, Ordering::AcqRel);
+        self.shared.bytes.fetch_add(write.payload.len(), Ordering::AcqRel);
+        if let Err(mpsc::error::SendError(write)) = self.queue.send(write) {
+            self.shared.settle(write, Err(Failure::Store("the writer has ended".to_owned())));
+        }
+    }
+
+    /// Counts a response that never became a write.
+    pub(crate) fn lose(&self, endpoint: &Endpoint, target: &Target, key: &str, failure: &Failure) {
+        self.shared.lose(endpoint, target, key, failure);
+    }
+
+    /// Waits until everything queued is settled. What is not by the deadline is given up.
+    pub(crate) async fn drain(&self, deadline: Instant) -> Lost {
+        if tokio::time::timeout_at(deadline, self.shared.idle()).await.is_err() {
+            self.give_up.send_replace(true);
+            self.shared.idle().await;
+        }
+        self.shared.lost.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Shared {
+    async fn idle(&self) {
+        loop {
+            let settled = self.settled.notified();
+            if self.pending.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            settled.await;
+        }
+    }
+
+    fn settle(&self, write: QueuedWrite, result: Result<(), Failure>) {
+        let counters = &write.endpoint.counters;
+        counters.persist_pending.fetch_sub(1, Ordering::Relaxed);
+        match &result {
+            Ok(()) => {
+                counters.persisted.fetch_add(1, Ordering::Relaxed);
+            }
+            Err(Failure::Exists) => {
+                counters.skipped.fetch_add(1, Ordering::Relaxed);
+            }
+            Err(failure) => self.lose(&write.endpoint, &write.target, &write.key, failure),
+        }
+        if let Some(done) = write.done {
+            // The caller may have run out of time.
+            let _ = done.send(result);
+        }
+        self.bytes.fetch_sub(write.payload.len(), Ordering::AcqRel);
+        self.pending.fetch_sub(1, Ordering::AcqRel);
+        drop(write.slot);
+        self.settled.notify_waiters();
+    }
+
+    fn lose(&self, endpoint: &Endpoint, target: &Target, key: &str, failure: &Failure) {
+        endpoint.counters.persist_failed.fetch_add(1, Ordering::Relaxed);
+        let lost = LostWrite {
+            service: endpoint.names.service.clone(),
+            endpoint: endpoint.names.endpoint.clone(),
+            bucket: target.store.bucket.to_owned(),
+            key: key.to_owned(),
+            cause: failure.to_string(),
+        };
+        tracing::error!(bucket = lost.bucket, key = lost.key, cause = lost.cause, "a response was not stored");
+        if let Some(on_lost) = &self.on_lost {
+            let call = std::panic::AssertUnwindSafe(|| on_lost(&lost));
+            if std::panic::catch_unwind(call).is_err() {
+                tracing::error!("the callback for lost writes panicked");
+            }
+        }
+        let mut all = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        all.count += 1;
+        if all.listed.len() < MAX_LISTED {
+            all.listed.push(lost);
+        }
+    }
+}
+
+/// A key of a bucket, for the order of its writes.
+type OrderKey = (usize, String);
+
+/// Keeps up to [`WINDOW`] writes on their way, and at most one per key.
+async fn run(
+    mut queue: mpsc::UnboundedReceiver<QueuedWrite>,
+    mut given_up: watch::Receiver<bool>,
+    shared: Arc<Shared>,
+) {
+    let mut on_their_way = FuturesUnordered::new();
+    // A key is here while a write to it is on its way, with those that wait for it.
+    let mut waiting: HashMap<OrderKey, VecDeque<QueuedWrite>> = HashMap::new();
+    let mut open = true;
+    loop {
+        tokio::select! {
+            Some((write, result)) = on_their_way.next(), if !on_their_way.is_empty() => {
+                let write: QueuedWrite = write;
+                let key = (write.target.group, write.key.clone());
+                shared.settle(write, result);
+                match waiting.get_mut(&key).and_then(VecDeque::pop_front) {
+                    Some(next) => on_their_way.push(attempt(next, &shared, given_up.clone())),
+                    None => drop(waiting.remove(&key)),
+                }
+            }
+            write = queue.recv(), if open && on_their_way.len() < WINDOW => match write {
+                Some(write) => match waiting.get_mut(&(write.target.group, write.key.clone())) {
+                    Some(queue) => queue.push_back(write),
+                    None => {
+                        waiting.insert((write.target.group, write.key.clone()), VecDeque::new());
+                        on_their_way.push(attempt(write, &shared, given_up.clone()));
+                    }
+                },
+                None => open = false,
+            },
+            // A dropped server still gets its writes done; a stopped one says when not to.
+            Ok(_) = given_up.wait_for(|given_up| *given_up), if open => {
+                open = false;
+                queue.close();
+                while let Ok(write) = queue.try_recv() {
+                    shared.settle(write, Err(stopped()));
+                }
+            }
+            else => return,
+        }
+        if !open && on_their_way.is_empty() {
+            return;
+        }
+    }
+}
+
+/// A write with its own end: done, refused, out of time, or given up by the stop.
+async fn attempt(
+    write: QueuedWrite,
+    shared: &Shared,
+    mut given_up: watch::Receiver<bool>,
+) -> (QueuedWrite, Result<(), Failure>) {
+    let deadline = write.queued + shared.timeout;
+    let result = tokio::select! {
+        result = write.target.write(&write.key, &write.payload, write.seen, deadline) => result,
+        Ok(_) = given_up.wait_for(|given_up| *given_up) => Err(stopped()),
+    };
+    (write, result)
+}
+
+fn stopped() -> Failure {
+    Failure::Store("the server stopped before the store acknowledged the write".to_owned())
+}
+
+impl fmt::Debug for Writer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Writer")
+            .field("pending", &self.shared.pending)
+            .field("bytes", &self.shared.bytes)
+            .finish_non_exhaustive()
+    }
+}

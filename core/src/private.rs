@@ -1,0 +1,10 @@
+//! What generated code uses. Not public API: it changes with the macros, which are pinned to the same version.
+
+pub use std::string::{String, ToString};
+
+pub use crate::client::ServiceClient;
+pub use crate::codec::{MessageCodec, message};
+pub use crate::service::{Describe, Dispatch, Method, Router, ServiceDescriptor};
+pub use crate::service_error::{ErrorBody, ErrorCodec, ErrorFields, Outcome, error};
+#[cfg(feature = "stores")]
+pub use crate::store::{KeyPart, KeyTemplate, PartialKey, Persist, Storage, StoreDescriptor, StoreKey, Write};

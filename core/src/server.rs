@@ -1,0 +1,233 @@
+//! A server: services on a connection, from their settings to their end.
+
+mod running;
+mod settings;
+
+pub(crate) use self::settings::check_subject_prefix;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::Subscriber;
+use tokio::sync::{mpsc, watch};
+
+pub use self::running::{RunningServer, StopError, UnfinishedCalls};
+use self::running::{RunningEndpoint, Task};
+use crate::context::Names;
+use crate::discovery::{self, Counters, Instance};
+use crate::dispatch::{Dispatcher, Phase};
+use crate::endpoint::Endpoint;
+use crate::error::Error;
+use crate::nats;
+#[cfg(feature = "stores")]
+use crate::persist::{BucketPolicy, LostWrite, OpenStores, Persistence};
+use crate::service::{Dispatch, Route, ServiceServer, ServiceSettings};
+
+/// Why a server did not start. Nothing of it is left running.
+pub type StartError = Error<StartErrorKind>;
+
+/// The kinds of [`StartError`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StartErrorKind {
+    /// A name, version, subject prefix or timeout that was set at run time cannot be one.
+    InvalidSettings,
+    /// Two endpoints would answer on the same subject.
+    DuplicateSubject,
+    /// A method has `persist = "before_response"`, and the server has no JetStream.
+    JetStreamRequired,
+    /// A bucket has other settings than the service declares.
+    BucketMismatch,
+    /// A bucket is missing, and the policy is not to create it.
+    BucketNotFound,
+    /// The NATS server is too old for a setting.
+    Unsupported,
+    /// NATS did not do what was asked.
+    Nats,
+}
+
+/// The time that the start may take to reach the NATS server.
+const START_TIMEOUT: Duration = Duration::from_secs(10);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+#[cfg(feature = "stores")]
+const PERSIST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Serves services on a NATS connection.
+///
+/// ```no_run
+/// # use natsmicro::Status;
+/// # #[natsmicro::service]
+/// # pub trait Users { async fn ping(&self) -> Result<(), Status>; }
+/// # struct Impl;
+/// # impl Users for Impl { async fn ping(&self) -> Result<(), Status> { Ok(()) } }
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let nats = async_nats::connect("localhost").await?;
+/// let server = natsmicro::Server::new(nats).add_service(UsersServer::new(Impl)).start().await?;
+///
+/// tokio::signal::ctrl_c().await?;
+/// server.stop().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "a server does nothing until it is started"]
+pub struct Server {
+    nats: async_nats::Client,
+    services: Vec<(ServiceSettings, Vec<Route>)>,
+    drain_timeout: Duration,
+    #[cfg(feature = "stores")]
+    persistence: Persistence,
+}
+
+impl Server {
+    /// A server without services on this connection.
+    pub fn new(nats: async_nats::Client) -> Self {
+        Self {
+            nats,
+            services: Vec::new(),
+            drain_timeout: DRAIN_TIMEOUT,
+            #[cfg(feature = "stores")]
+            persistence: Persistence {
+                jetstream: None,
+                policy: BucketPolicy::default(),
+                timeout: PERSIST_TIMEOUT,
+                on_lost: None,
+            },
+        }
+    }
+
+    /// Lets the services persist responses. Without it they answer calls and store nothing.
+    ///
+    /// The context may be on a connection of its own.
+    #[cfg(feature = "stores")]
+    pub fn with_jetstream(mut self, jetstream: async_nats::jetstream::Context) -> Self {
+        self.persistence.jetstream = Some(jetstream);
+        self
+    }
+
+    /// Says what to do about buckets that are missing or have other settings; [`BucketPolicy::Create`] by default.
+    #[cfg(feature = "stores")]
+    pub fn with_bucket_policy(mut self, policy: BucketPolicy) -> Self {
+        self.persistence.policy = policy;
+        self
+    }
+
+    /// How long a response is tried to be stored before it is given up; 30 seconds by default.
+    #[cfg(feature = "stores")]
+    pub fn with_persist_timeout(mut self, timeout: Duration) -> Self {
+        self.persistence.timeout = timeout;
+        self
+    }
+
+    /// Calls this for every response that is given up, on the task that does the writes: it must not block.
+    #[cfg(feature = "stores")]
+    pub fn on_lost_write(mut self, callback: impl Fn(&LostWrite) + Send + Sync + 'static) -> Self {
+        self.persistence.on_lost = Some(Arc::new(callback));
+        self
+    }
+
+    /// How long [`RunningServer::stop`] waits for calls and writes; 30 seconds by default.
+    pub fn with_drain_timeout(mut self, timeout: Duration) -> Self {
+        self.drain_timeout = timeout;
+        self
+    }
+
+    /// Adds a service. Several instances of one service, in one process or in many, share the requests through their queue
+    /// group.
+    pub fn add_service<S, D>(mut self, service: ServiceServer<S, D>) -> Self
+    where
+        S: Send + Sync + 'static,
+        D: Dispatch<S>,
+    {
+        self.services.push(service.into_parts());
+        self
+    }
+
+    /// Creates the buckets, subscribes, and returns once requests from any connection reach the services.
+    pub async fn start(self) -> Result<RunningServer, StartError> {
+        settings::check(&self.services)?;
+        #[cfg(feature = "stores")]
+        let stores = OpenStores::open(&self.services, self.persistence).await?;
+
+        let (phase, phases) = watch::channel(Phase::Running);
+        let (left, left_queue_group) = mpsc::channel(1);
+        let mut endpoints = Vec::new();
+        let mut instances = Vec::new();
+        let mut discovery = Vec::new();
+        for (settings, routes) in self.services {
+            let mut of_service = Vec::new();
+            for route in routes {
+                let endpoint = Arc::new(Endpoint {
+                    names: Arc::new(Names {
+                        service: settings.name.clone(),
+                        endpoint: route.settings.name.to_owned(),
+                    }),
+                    subject: format!("{}.{}", settings.subject_prefix, route.settings.name),
+                    queue_group: route.settings.queue_group.unwrap_or(settings.queue_group),
+                    settings: route.settings,
+                    timeout: route.settings.timeout.or(settings.timeout),
+                    nats: self.nats.clone(),
+                    counters: Counters::default(),
+                    #[cfg(feature = "stores")]
+                    stores: stores.of(&route.settings),
+                });
+                let requests = subscribe(&self.nats, &endpoint).await?;
+                let unfinished = Arc::default();
+                let dispatcher = Dispatcher {
+                    endpoint: Arc::clone(&endpoint),
+                    handler: route.handler,
+                    requests,
+                    phase: phases.clone(),
+                    left: left.clone(),
+                    unfinished: Arc::clone(&unfinished),
+                };
+                endpoints.push(RunningEndpoint {
+                    endpoint: Arc::clone(&endpoint),
+                    unfinished,
+                    task: tokio::spawn(dispatcher.run()),
+                });
+                of_service.push(endpoint);
+            }
+            let instance = Arc::new(Instance::new(nats::unique_id(&self.nats), settings, of_service));
+            let responder = discovery::respond(self.nats.clone(), Arc::clone(&instance))
+                .await
+                .map_err(|error| cannot_subscribe("$SRV", error))?;
+            discovery.push(Task(tokio::spawn(responder)));
+            instances.push(instance);
+        }
+        nats::round_trip(&self.nats, START_TIMEOUT)
+            .await
+            .map_err(|error| StartError::new(StartErrorKind::Nats, format!("the services are not reachable: {error}")))?;
+        Ok(RunningServer {
+            nats: self.nats,
+            drain_timeout: self.drain_timeout,
+            instances,
+            discovery,
+            endpoints,
+            phase,
+            left_queue_group,
+            #[cfg(feature = "stores")]
+            writer: stores.writer,
+        })
+    }
+}
+
+async fn subscribe(nats: &async_nats::Client, endpoint: &Endpoint) -> Result<Subscriber, StartError> {
+    let subject = endpoint.subject.clone();
+    let subscribed = match endpoint.queue_group {
+        Some(group) => nats.queue_subscribe(subject, group.to_owned()).await,
+        None => nats.subscribe(subject).await,
+    };
+    subscribed.map_err(|error| cannot_subscribe(&endpoint.subject, error))
+}
+
+fn cannot_subscribe(subject: &str, error: async_nats::SubscribeError) -> StartError {
+    StartError::new(StartErrorKind::Nats, format!("cannot subscribe to `{subject}`")).with_source(error)
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = self.services.iter().map(|(settings, _)| &settings.name);
+        f.debug_struct("Server").field("services", &names.collect::<Vec<_>>()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,223 @@
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::discovery::{Instance, ServiceInfo, ServiceStats};
+use crate::dispatch::Phase;
+use crate::endpoint::Endpoint;
+use crate::nats;
+#[cfg(feature = "stores")]
+use crate::persist::{Lost, LostWrite, Writer};
+
+/// A started [`Server`](crate::Server).
+///
+/// Dropping it ends the services: no more requests are taken, calls that run are answered, and queued writes are done as
+/// long as the runtime lives. [`stop`](Self::stop) waits for all of that, and says whether it succeeded.
+#[must_use = "dropping a `RunningServer` ends its services; keep it, and call `stop` in the end"]
+pub struct RunningServer {
+    pub(super) nats: async_nats::Client,
+    pub(super) drain_timeout: Duration,
+    pub(super) instances: Vec<Arc<Instance>>,
+    pub(super) discovery: Vec<Task>,
+    pub(super) endpoints: Vec<RunningEndpoint>,
+    pub(super) phase: watch::Sender<Phase>,
+    pub(super) left_queue_group: mpsc::Receiver<()>,
+    #[cfg(feature = "stores")]
+    pub(super) writer: Option<Arc<Writer>>,
+}
+
+pub(super) struct RunningEndpoint {
+    pub(super) endpoint: Arc<Endpoint>,
+    pub(super) unfinished: Arc<AtomicUsize>,
+    pub(super) task: JoinHandle<()>,
+}
+
+/// A task that ends when this is dropped.
+pub(super) struct Task(pub(super) JoinHandle<()>);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl RunningServer {
+    /// What the services say of themselves, in the order in which they were added.
+    #[must_use]
+    pub fn info(&self) -> Vec<ServiceInfo> {
+        self.instances.iter().map(|instance| instance.info()).collect()
+    }
+
+    /// What the services have done so far, in the order in which they were added.
+    #[must_use]
+    pub fn stats(&self) -> Vec<ServiceStats> {
+        self.instances.iter().map(|instance| instance.stats()).collect()
+    }
+
+    /// Sets the statistics back to zero.
+    pub fn reset(&self) {
+        for instance in &self.instances {
+            instance.reset();
+        }
+    }
+
+    /// Leaves the queue groups, answers what was accepted, stores what is queued, and ends.
+    ///
+    /// `Ok` means that nothing was lost: every request that reached this server was answered, and every response that was to
+    /// be stored since the start is stored. It takes as long as the calls that run, up to the drain timeout; then they are
+    /// dropped, their callers get `UNAVAILABLE`, and the error lists them. The connection stays open.
+    pub async fn stop(mut self) -> Result<(), StopError> {
+        let deadline = Instant::now() + self.drain_timeout;
+        let left = || deadline.saturating_duration_since(Instant::now());
+        let mut connection = self.leave_queue_groups(deadline).await.err();
+
+        self.phase.send_replace(Phase::Draining);
+        let unfinished = self.finish_calls(deadline).await;
+        #[cfg(feature = "stores")]
+        let lost = match &self.writer {
+            Some(writer) => writer.drain(deadline).await,
+            None => Lost::default(),
+        };
+        self.discovery.clear();
+        // The replies are on their way; wait until the server has them. They get a moment even if the time is up.
+        let arrived = nats::round_trip(&self.nats, left().max(Duration::from_secs(1))).await;
+        connection = connection.or(arrived.err());
+
+        let error = StopError {
+            unfinished,
+            connection,
+            #[cfg(feature = "stores")]
+            lost,
+        };
+        if error.is_nothing() { Ok(()) } else { Err(error) }
+    }
+
+    /// Returns when all requests that the server sent to these subscriptions have arrived, and no more will come.
+    async fn leave_queue_groups(&mut self, deadline: Instant) -> Result<(), String> {
+        self.phase.send_replace(Phase::Leaving);
+        let leaving = async {
+            for _ in &self.endpoints {
+                self.left_queue_group.recv().await;
+            }
+        };
+        if tokio::time::timeout_at(deadline, leaving).await.is_err() {
+            return Err("the connection does not take commands".to_owned());
+        }
+        nats::round_trip(&self.nats, deadline.saturating_duration_since(Instant::now())).await
+    }
+
+    /// Waits for the calls that run or wait; at the deadline, drops them and returns what was dropped.
+    async fn finish_calls(&mut self, deadline: Instant) -> Vec<UnfinishedCalls> {
+        let mut unfinished = Vec::new();
+        for running in &mut self.endpoints {
+            if tokio::time::timeout_at(deadline, &mut running.task).await.is_ok() {
+                continue;
+            }
+            unfinished.push(UnfinishedCalls {
+                service: running.endpoint.names.service.clone(),
+                endpoint: running.endpoint.names.endpoint.clone(),
+                calls: running.unfinished.load(Ordering::Relaxed),
+            });
+        }
+        self.phase.send_replace(Phase::Ended);
+        for running in &mut self.endpoints {
+            if running.task.is_finished() {
+                continue;
+            }
+            // A handler that blocks its thread cannot be dropped; it is not waited for.
+            let _ = tokio::time::timeout(Duration::from_secs(1), &mut running.task).await;
+        }
+        unfinished
+    }
+}
+
+impl fmt::Debug for RunningServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RunningServer").field("services", &self.info()).finish_non_exhaustive()
+    }
+}
+
+/// What a stopped server had to give up.
+#[derive(Clone, Debug)]
+pub struct StopError {
+    unfinished: Vec<UnfinishedCalls>,
+    connection: Option<String>,
+    #[cfg(feature = "stores")]
+    lost: Lost,
+}
+
+/// Calls that were still running when the drain time was over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UnfinishedCalls {
+    /// The name of the service.
+    pub service: String,
+    /// The name of the endpoint.
+    pub endpoint: String,
+    /// How many there were.
+    pub calls: usize,
+}
+
+impl StopError {
+    fn is_nothing(&self) -> bool {
+        #[cfg(feature = "stores")]
+        if self.lost.count > 0 {
+            return false;
+        }
+        self.unfinished.is_empty() && self.connection.is_none()
+    }
+
+    /// The calls that were dropped.
+    #[must_use]
+    pub fn unfinished_calls(&self) -> &[UnfinishedCalls] {
+        &self.unfinished
+    }
+
+    /// The responses that were not stored, since the start of the server: up to 1,000 of them.
+    #[cfg(feature = "stores")]
+    #[must_use]
+    pub fn lost_writes(&self) -> &[LostWrite] {
+        &self.lost.listed
+    }
+
+    /// How many responses were not stored.
+    #[cfg(feature = "stores")]
+    #[must_use]
+    pub fn lost_write_count(&self) -> usize {
+        self.lost.count
+    }
+}
+
+impl fmt::Display for StopError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the server stopped with losses:")?;
+        for UnfinishedCalls {
+            service,
+            endpoint,
+            calls,
+        } in &self.unfinished
+        {
+            write!(f, " {calls} calls of `{service}.{endpoint}` were dropped;")?;
+        }
+        #[cfg(feature = "stores")]
+        if self.lost.count > 0 {
+            write!(f, " {} responses were not stored", self.lost.count)?;
+            if let Some(first) = self.lost.listed.first() {
+                write!(f, ", the first being the {first}")?;
+            }
+            f.write_str(";")?;
+        }
+        if let Some(connection) = &self.connection {
+            write!(f, " replies may not have arrived: {connection};")?;
+        }
+        Ok(())
+    }
+}
+
+impl StdError for StopError {}

@@ -1,0 +1,88 @@
+//! What can be wrong with the settings of services before anything is started.
+
+use std::collections::HashMap;
+
+use super::{StartError, StartErrorKind};
+use crate::service::{Route, ServiceSettings};
+
+pub(super) fn check(services: &[(ServiceSettings, Vec<Route>)]) -> Result<(), StartError> {
+    let mut subjects = HashMap::new();
+    for (settings, routes) in services {
+        check_service(settings)?;
+        for route in routes {
+            let subject = format!("{}.{}", settings.subject_prefix, route.settings.name);
+            if let Some(other) = subjects.insert(subject.clone(), &settings.name) {
+                return Err(StartError::new(
+                    StartErrorKind::DuplicateSubject,
+                    format!(
+                        "services `{other}` and `{}` both answer on `{subject}`: give one of them another subject prefix with \
+                         `with_subject_prefix`",
+                        settings.name
+                    ),
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_service(settings: &ServiceSettings) -> Result<(), StartError> {
+    let ServiceSettings {
+        name,
+        version,
+        subject_prefix,
+        timeout,
+        ..
+    } = settings;
+    let wrong = if !is_name(name) {
+        format!("`{name}` cannot be the name of a service: use letters, digits, `-` and `_`")
+    } else if semver::Version::parse(version).is_err() {
+        format!("`{version}` is not a semantic version: write three numbers, such as \"1.0.0\"")
+    } else if let Err(reason) = check_subject_prefix(subject_prefix) {
+        format!("`{subject_prefix}` cannot be a subject prefix: {reason}")
+    } else if timeout.is_some_and(|timeout| timeout.is_zero()) {
+        "the timeout of a service cannot be zero".to_owned()
+    } else {
+        return Ok(());
+    };
+    Err(StartError::new(StartErrorKind::InvalidSettings, wrong))
+}
+
+fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
+}
+
+/// The longest subject prefix in bytes: a subject travels in a protocol line of at most 4,096.
+const MAX_PREFIX_LEN: usize = 512;
+
+/// Whether this can stand in front of the names of endpoints.
+pub(crate) fn check_subject_prefix(prefix: &str) -> Result<(), &'static str> {
+    if prefix.len() > MAX_PREFIX_LEN {
+        Err("it has more than 512 bytes")
+    } else if prefix.split('.').any(str::is_empty) {
+        Err("it has an empty token; write tokens separated by single dots, such as \"api.v1\"")
+    } else if prefix.contains(['*', '>']) {
+        Err("it cannot contain a wildcard")
+    } else if prefix.starts_with('$') || prefix.starts_with("_INBOX") {
+        Err("its first token belongs to NATS")
+    } else if !prefix.chars().all(|c| c.is_ascii_graphic()) {
+        Err("it has a space or another character than printable ASCII")
+    } else {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subject_prefixes() {
+        for good in ["api", "api.v1", "a-b.c_d"] {
+            assert_eq!(check_subject_prefix(good), Ok(()), "{good}");
+        }
+        for bad in ["", ".", "api.", ".api", "api..v1", "api.*", "api.>", "api v1", "$SRV", "äpi", "a\n", "_INBOX.x"] {
+            assert!(check_subject_prefix(bad).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,395 @@
+//! What the macro writes down about a service, and how an implementation is bound to it.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+
+use crate::codec::MessageCodec;
+use crate::context::Context;
+use crate::endpoint::{self, Request};
+use crate::service_error::ErrorCodec;
+#[cfg(feature = "stores")]
+use crate::store::{StoreDescriptor, StoreKey};
+
+type Pairs = &'static [(&'static str, &'static str)];
+
+/// The settings of `#[service]`.
+#[derive(Clone, Copy, Debug)]
+pub struct ServiceDescriptor {
+    pub(crate) name: &'static str,
+    pub(crate) subject_prefix: &'static str,
+    pub(crate) methods: usize,
+    pub(crate) version: &'static str,
+    pub(crate) description: &'static str,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) metadata: Pairs,
+    pub(crate) queue_group: Option<&'static str>,
+}
+
+impl ServiceDescriptor {
+    /// A service of this name, on this subject prefix, whose trait declares this number of methods.
+    #[must_use]
+    pub const fn new(name: &'static str, subject_prefix: &'static str, methods: usize) -> Self {
+        Self {
+            name,
+            subject_prefix,
+            methods,
+            version: "1.0.0",
+            description: "",
+            timeout: None,
+            metadata: &[],
+            queue_group: Some("q"),
+        }
+    }
+
+    /// Sets `version`.
+    #[must_use]
+    pub const fn version(mut self, version: &'static str) -> Self {
+        self.version = version;
+        self
+    }
+
+    /// Sets `description`.
+    #[must_use]
+    pub const fn description(mut self, description: &'static str) -> Self {
+        self.description = description;
+        self
+    }
+
+    /// Sets the `timeout` of methods that have none of their own.
+    #[must_use]
+    pub const fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Sets `metadata`.
+    #[must_use]
+    pub const fn metadata(mut self, metadata: Pairs) -> Self {
+        self.metadata = metadata;
+        self
+    }
+
+    /// Sets the `queue_group`; `None` for none at all.
+    #[must_use]
+    pub const fn queue_group(mut self, queue_group: Option<&'static str>) -> Self {
+        self.queue_group = queue_group;
+        self
+    }
+}
+
+/// What is known of a method without its types.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MethodSettings {
+    pub(crate) index: usize,
+    pub(crate) name: &'static str,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) metadata: Pairs,
+    /// `None` = as the service; `Some(None)` = no queue group.
+    pub(crate) queue_group: Option<Option<&'static str>>,
+    pub(crate) max_in_flight: usize,
+    #[cfg(feature = "stores")]
+    pub(crate) stores: [Option<StoreDescriptor>; 2],
+}
+
+/// How many calls of one endpoint run at once, unless `max_in_flight` says otherwise.
+pub(crate) const DEFAULT_MAX_IN_FLIGHT: usize = 1024;
+
+/// Where a method's stores stand in its arrays.
+#[cfg(feature = "stores")]
+pub(crate) const KV: usize = 0;
+#[cfg(feature = "stores")]
+pub(crate) const OBJECT: usize = 1;
+
+/// One method of a service: its settings, its messages and its stores. Server and client are both made from it.
+pub struct Method<Req, Resp, E> {
+    pub(crate) settings: MethodSettings,
+    pub(crate) request: MessageCodec<Req>,
+    pub(crate) response: MessageCodec<Resp>,
+    pub(crate) error: ErrorCodec<E>,
+    #[cfg(feature = "stores")]
+    pub(crate) keys: [Option<StoreKey<Req, Resp>>; 2],
+}
+
+impl<Req, Resp, E> Method<Req, Resp, E> {
+    /// The method declared at `index`, answering on the endpoint `name`.
+    #[must_use]
+    pub const fn new(
+        index: usize,
+        name: &'static str,
+        request: MessageCodec<Req>,
+        response: MessageCodec<Resp>,
+        error: ErrorCodec<E>,
+    ) -> Self {
+        Self {
+            settings: MethodSettings {
+                index,
+                name,
+                timeout: None,
+                metadata: &[],
+                queue_group: None,
+                max_in_flight: DEFAULT_MAX_IN_FLIGHT,
+                #[cfg(feature = "stores")]
+                stores: [None, None],
+            },
+            request,
+            response,
+            error,
+            #[cfg(feature = "stores")]
+            keys: [None, None],
+        }
+    }
+
+    /// Sets `timeout`.
+    #[must_use]
+    pub const fn timeout(mut self, timeout: Duration) -> Self {
+        self.settings.timeout = Some(timeout);
+        self
+    }
+
+    /// Sets `metadata`.
+    #[must_use]
+    pub const fn metadata(mut self, metadata: Pairs) -> Self {
+        self.settings.metadata = metadata;
+        self
+    }
+
+    /// Sets the `queue_group`; `None` for none at all.
+    #[must_use]
+    pub const fn queue_group(mut self, queue_group: Option<&'static str>) -> Self {
+        self.settings.queue_group = Some(queue_group);
+        self
+    }
+
+    /// Sets `max_in_flight`.
+    #[must_use]
+    pub const fn max_in_flight(mut self, max_in_flight: usize) -> Self {
+        self.settings.max_in_flight = max_in_flight;
+        self
+    }
+
+    /// Adds a `#[kv_store]`.
+    #[cfg(feature = "kv")]
+    #[must_use]
+    pub const fn kv_store(mut self, store: StoreDescriptor, key: StoreKey<Req, Resp>) -> Self {
+        self.settings.stores[KV] = Some(store);
+        self.keys[KV] = Some(key);
+        self
+    }
+
+    /// Adds an `#[object_store]`.
+    #[cfg(feature = "object-store")]
+    #[must_use]
+    pub const fn object_store(mut self, store: StoreDescriptor, key: StoreKey<Req, Resp>) -> Self {
+        self.settings.stores[OBJECT] = Some(store);
+        self.keys[OBJECT] = Some(key);
+        self
+    }
+}
+
+impl<Req, Resp, E> Clone for Method<Req, Resp, E> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<Req, Resp, E> Copy for Method<Req, Resp, E> {}
+
+impl<Req, Resp, E> fmt::Debug for Method<Req, Resp, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Method").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+/// A service as a type.
+pub trait Describe: 'static {
+    /// Its settings.
+    const SERVICE: ServiceDescriptor;
+}
+
+/// A service that values of type `S` can serve.
+pub trait Dispatch<S>: Describe {
+    /// Adds the methods to the router, in the order of their declaration.
+    fn register(router: &mut Router<S>);
+}
+
+/// Collects the handlers of a service.
+pub struct Router<S> {
+    service: Arc<S>,
+    routes: Vec<Route>,
+}
+
+/// One endpoint without its types.
+pub(crate) struct Route {
+    pub(crate) settings: MethodSettings,
+    pub(crate) handler: Handler,
+}
+
+/// Answers one request, and sends the reply itself.
+pub(crate) type Handler = Box<dyn Fn(Request) -> BoxFuture<'static, ()> + Send + Sync>;
+
+impl<S: Send + Sync + 'static> Router<S> {
+    pub(crate) fn routes<D: Dispatch<S>>(service: Arc<S>) -> Vec<Route> {
+        let mut router = Self {
+            service,
+            routes: Vec::new(),
+        };
+        D::register(&mut router);
+        router.routes
+    }
+
+    /// Adds a method that takes one message and returns one.
+    pub fn unary<Req, Resp, E, F, Fut>(&mut self, method: &'static Method<Req, Resp, E>, handler: F)
+    where
+        Req: Send + 'static,
+        Resp: Send + 'static,
+        E: Send + 'static,
+        F: Fn(Arc<S>, Arc<Context>, Req) -> Fut + Copy + Send + Sync + 'static,
+        Fut: Future<Output = Result<Resp, E>> + Send + 'static,
+    {
+        let service = Arc::clone(&self.service);
+        self.routes.push(Route {
+            settings: method.settings,
+            handler: Box::new(move |request| {
+                let service = Arc::clone(&service);
+                Box::pin(endpoint::unary(method, request, move |cx, request| handler(service, cx, request)))
+            }),
+        });
+    }
+}
+
+impl<S> fmt::Debug for Router<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = self.routes.iter().map(|route| route.settings.name);
+        f.debug_list().entries(names).finish()
+    }
+}
+
+/// An implementation of a service, ready for [`Server::add_service`](crate::Server::add_service).
+///
+/// `#[natsmicro::service]` on a trait `Users` makes `UsersServer<S>` an alias of this type. The `with_` functions override at
+/// run time what the attribute says; the values are checked when the server starts.
+///
+/// ```no_run
+/// # use natsmicro::Status;
+/// # #[natsmicro::service]
+/// # pub trait Users { async fn ping(&self) -> Result<(), Status>; }
+/// # struct Impl;
+/// # impl Users for Impl { async fn ping(&self) -> Result<(), Status> { Ok(()) } }
+/// let staging = UsersServer::new(Impl)
+///     .with_subject_prefix("staging.users")
+///     .with_additional_metadata([("env", "staging")]);
+/// ```
+#[must_use = "a service does nothing until it is added to a `Server` and that is started"]
+pub struct ServiceServer<S, D> {
+    service: Arc<S>,
+    pub(crate) settings: ServiceSettings,
+    descriptor: PhantomData<fn() -> D>,
+}
+
+/// The settings of a service after the overrides.
+#[derive(Clone, Debug)]
+pub(crate) struct ServiceSettings {
+    pub(crate) name: String,
+    pub(crate) version: String,
+    pub(crate) description: String,
+    pub(crate) subject_prefix: String,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) metadata: HashMap<String, String>,
+    pub(crate) queue_group: Option<&'static str>,
+}
+
+impl<S, D: Dispatch<S>> ServiceServer<S, D> {
+    /// Serves this value.
+    pub fn new(service: S) -> Self {
+        Self::from_arc(Arc::new(service))
+    }
+
+    /// Serves a value that is also used elsewhere.
+    pub fn from_arc(service: Arc<S>) -> Self {
+        let descriptor = &D::SERVICE;
+        Self {
+            service,
+            settings: ServiceSettings {
+                name: descriptor.name.to_owned(),
+                version: descriptor.version.to_owned(),
+                description: descriptor.description.to_owned(),
+                subject_prefix: descriptor.subject_prefix.to_owned(),
+                timeout: descriptor.timeout,
+                metadata: owned(descriptor.metadata.iter().copied()),
+                queue_group: descriptor.queue_group,
+            },
+            descriptor: PhantomData,
+        }
+    }
+
+    /// Overrides the name in discovery.
+    pub fn with_name(mut self, name: impl Into<String>) -> Self {
+        self.settings.name = name.into();
+        self
+    }
+
+    /// Overrides the version in discovery, a semantic version such as `1.2.0`.
+    pub fn with_version(mut self, version: impl Into<String>) -> Self {
+        self.settings.version = version.into();
+        self
+    }
+
+    /// Overrides the description in discovery.
+    pub fn with_description(mut self, description: impl Into<String>) -> Self {
+        self.settings.description = description.into();
+        self
+    }
+
+    /// Overrides the subject prefix. Clients need the same one.
+    pub fn with_subject_prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.settings.subject_prefix = prefix.into();
+        self
+    }
+
+    /// Overrides the timeout of methods that declare none of their own.
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.timeout = Some(timeout);
+        self
+    }
+
+    /// Replaces the metadata.
+    pub fn with_metadata<K, V>(mut self, metadata: impl IntoIterator<Item = (K, V)>) -> Self
+    where
+        K: Into<String>,
+        V: Into<String>,
+    {
+        self.settings.metadata = owned(metadata);
+        self
+    }
+
+    /// Adds to the metadata; a key that is there gets the new value.
+    pub fn with_additional_metadata<K, V>(mut self, metadata: impl IntoIterator<Item = (K, V)>) -> Self
+    where
+        K: Into<String>,
+        V: Into<String>,
+    {
+        self.settings.metadata.extend(owned(metadata));
+        self
+    }
+}
+
+impl<S: Send + Sync + 'static, D: Dispatch<S>> ServiceServer<S, D> {
+    pub(crate) fn into_parts(self) -> (ServiceSettings, Vec<Route>) {
+        (self.settings, Router::routes::<D>(self.service))
+    }
+}
+
+impl<S, D> fmt::Debug for ServiceServer<S, D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServiceServer").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+fn owned<K: Into<String>, V: Into<String>>(pairs: impl IntoIterator<Item = (K, V)>) -> HashMap<String, String> {
+    pairs.into_iter().map(|(key, value)| (key.into(), value.into())).collect()
+}

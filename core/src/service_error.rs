@@ -1,0 +1,153 @@
+use std::fmt;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use crate::{Code, Status};
+
+/// An error that a service method can return: it becomes a [`Status`] on the wire, and the client makes it from one.
+///
+/// Derive it with [`#[derive(natsmicro::ServiceError)]`](derive@crate::ServiceError) for an error enum. `from_status` must
+/// accept every status, since the client also reports its own failures through it (no service, deadline, a malformed reply).
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be reported to a NATS client",
+    label = "not a service error",
+    note = "add `#[derive(natsmicro::ServiceError)]` to `{Self}`, or return `natsmicro::Status`"
+)]
+pub trait ServiceError: Sized {
+    /// What the caller is told.
+    fn into_status(self) -> Status;
+
+    /// The error that a caller sees for this status.
+    fn from_status(status: Status) -> Self;
+}
+
+impl ServiceError for Status {
+    fn into_status(self) -> Status {
+        self
+    }
+
+    fn from_status(status: Status) -> Self {
+        status
+    }
+}
+
+/// An error type as plain functions, for the same reason as [`MessageCodec`](crate::codec::MessageCodec).
+pub struct ErrorCodec<E> {
+    pub(crate) into_status: fn(E) -> Status,
+    pub(crate) from_status: fn(Status) -> E,
+}
+
+impl<E> Clone for ErrorCodec<E> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<E> Copy for ErrorCodec<E> {}
+
+impl<E> fmt::Debug for ErrorCodec<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ErrorCodec<{}>", std::any::type_name::<E>())
+    }
+}
+
+/// Binds the error type `E`.
+#[must_use]
+pub const fn error<E: ServiceError>() -> ErrorCodec<E> {
+    ErrorCodec {
+        into_status: E::into_status,
+        from_status: E::from_status,
+    }
+}
+
+/// The return type of a service method, seen through aliases.
+#[diagnostic::on_unimplemented(
+    message = "a service method must return `Result<T, E>`, not `{Self}`",
+    label = "expected `Result<T, E>` where `T` is a message"
+)]
+pub trait Outcome {
+    /// The response.
+    type Ok;
+    /// The error.
+    type Error;
+
+    /// What a client answers for a method that is not on NATS.
+    fn unimplemented(service: &str, method: &str) -> Self
+    where
+        Self::Error: ServiceError;
+}
+
+impl<T, E> Outcome for Result<T, E> {
+    type Ok = T;
+    type Error = E;
+
+    fn unimplemented(service: &str, method: &str) -> Self
+    where
+        E: ServiceError,
+    {
+        Err(E::from_status(Status::unimplemented(format!(
+            "`{method}` of `{service}` is not available over NATS"
+        ))))
+    }
+}
+
+/// The fields of an error variant on their way into the details of a [`Status`]: a JSON object with one member per field.
+#[derive(Debug, Default)]
+pub struct ErrorBody {
+    fields: Map<String, Value>,
+    failed: bool,
+}
+
+impl ErrorBody {
+    /// No fields yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a field. One that serde cannot write drops the whole body, so that the client sees the plain status and never
+    /// half a variant.
+    #[must_use]
+    pub fn field<T: Serialize>(mut self, name: &str, value: &T) -> Self {
+        match serde_json::to_value(value) {
+            Ok(value) => {
+                self.fields.insert(name.to_owned(), value);
+            }
+            Err(error) => {
+                tracing::warn!(field = name, %error, "a field of a service error cannot be written as JSON");
+                self.failed = true;
+            }
+        }
+        self
+    }
+
+    /// The status that carries these fields.
+    #[must_use]
+    pub fn into_status(self, code: &str, message: String) -> Status {
+        let status = Status::new(Code::from(code), message);
+        if self.failed || self.fields.is_empty() {
+            return status;
+        }
+        status.with_details(Value::Object(self.fields).to_string())
+    }
+}
+
+/// The fields of an error variant on their way out of a [`Status`].
+#[derive(Debug)]
+pub struct ErrorFields(Map<String, Value>);
+
+impl ErrorFields {
+    /// The fields in the details of `status`, if these are a JSON object.
+    #[must_use]
+    pub fn parse(status: &Status) -> Option<Self> {
+        serde_json::from_slice(status.details()).ok().map(Self)
+    }
+
+    /// Takes the field `name`, if it is there and of this type. A missing field reads as `null`, so that an `Option` that an
+    /// older peer does not send is `None`.
+    pub fn take<T: DeserializeOwned>(&mut self, name: &str) -> Option<T> {
+        serde_json::from_value(self.0.remove(name).unwrap_or(Value::Null)).ok()
+    }
+}

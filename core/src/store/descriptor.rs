@@ -1,0 +1,173 @@
+//! The settings of a store as the macro writes them down.
+
+use std::time::Duration;
+
+use super::key::KeyTemplate;
+
+/// When a response is stored, relative to the reply.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Persist {
+    /// The reply does not wait for the write.
+    #[default]
+    AfterResponse,
+    /// The reply waits until the write is acknowledged, and a failed write fails the call.
+    BeforeResponse,
+}
+
+/// How a response is written over what the key holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Write {
+    /// The newest response wins.
+    #[default]
+    Put,
+    /// An entry that exists is never overwritten.
+    Create,
+    /// Only if the entry has not changed since the call began.
+    Update,
+}
+
+/// Where nats-server keeps a bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Storage {
+    /// On disk.
+    File,
+    /// In memory; gone when the server restarts.
+    Memory,
+}
+
+/// Which of the two stores a descriptor is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum StoreKind {
+    Kv,
+    Object,
+}
+
+impl StoreKind {
+    pub(crate) fn noun(self) -> &'static str {
+        match self {
+            Self::Kv => "Key-Value bucket",
+            Self::Object => "Object Store",
+        }
+    }
+
+    /// The JetStream stream behind a bucket.
+    pub(crate) fn stream_name(self, bucket: &str) -> String {
+        match self {
+            Self::Kv => format!("KV_{bucket}"),
+            Self::Object => format!("OBJ_{bucket}"),
+        }
+    }
+}
+
+/// One `#[kv_store]` or `#[object_store]`: the bucket, the key and what the user set. What is `None` was not set.
+#[derive(Clone, Copy, Debug)]
+pub struct StoreDescriptor {
+    pub(crate) kind: StoreKind,
+    pub(crate) bucket: &'static str,
+    pub(crate) key: KeyTemplate,
+    pub(crate) description: Option<&'static str>,
+    pub(crate) max_history: Option<u8>,
+    pub(crate) ttl: Option<Duration>,
+    pub(crate) key_ttl: Option<Duration>,
+    pub(crate) purge_ttl: Option<Duration>,
+    pub(crate) marker_ttl: Option<Duration>,
+    pub(crate) client_only: bool,
+    pub(crate) persist: Persist,
+    pub(crate) write: Write,
+    pub(crate) compression: Option<bool>,
+    pub(crate) storage: Option<Storage>,
+    pub(crate) replicas: Option<usize>,
+    pub(crate) max_bytes: Option<i64>,
+    pub(crate) max_value_size: Option<i32>,
+    pub(crate) metadata: &'static [(&'static str, &'static str)],
+}
+
+macro_rules! setters {
+    ($($name:ident: $type:ty;)*) => {$(
+        #[doc = concat!("Sets `", stringify!($name), "`.")]
+        #[must_use]
+        pub const fn $name(mut self, $name: $type) -> Self {
+            self.$name = Some($name);
+            self
+        }
+    )*};
+}
+
+impl StoreDescriptor {
+    /// A `#[kv_store]` on this bucket.
+    #[must_use]
+    pub const fn kv(bucket: &'static str, key: KeyTemplate) -> Self {
+        Self::new(StoreKind::Kv, bucket, key)
+    }
+
+    /// An `#[object_store]` on this bucket.
+    #[must_use]
+    pub const fn object(bucket: &'static str, key: KeyTemplate) -> Self {
+        Self::new(StoreKind::Object, bucket, key)
+    }
+
+    const fn new(kind: StoreKind, bucket: &'static str, key: KeyTemplate) -> Self {
+        Self {
+            kind,
+            bucket,
+            key,
+            description: None,
+            max_history: None,
+            ttl: None,
+            key_ttl: None,
+            purge_ttl: None,
+            marker_ttl: None,
+            client_only: false,
+            persist: Persist::AfterResponse,
+            write: Write::Put,
+            compression: None,
+            storage: None,
+            replicas: None,
+            max_bytes: None,
+            max_value_size: None,
+            metadata: &[],
+        }
+    }
+
+    setters! {
+        description: &'static str;
+        max_history: u8;
+        ttl: Duration;
+        key_ttl: Duration;
+        purge_ttl: Duration;
+        marker_ttl: Duration;
+        compression: bool;
+        storage: Storage;
+        replicas: usize;
+        max_bytes: i64;
+        max_value_size: i32;
+    }
+
+    /// The service does not write; only clients do.
+    #[must_use]
+    pub const fn client_only(mut self) -> Self {
+        self.client_only = true;
+        self
+    }
+
+    /// Sets `persist`.
+    #[must_use]
+    pub const fn persist(mut self, persist: Persist) -> Self {
+        self.persist = persist;
+        self
+    }
+
+    /// Sets `write`.
+    #[must_use]
+    pub const fn write(mut self, write: Write) -> Self {
+        self.write = write;
+        self
+    }
+
+    /// Sets the bucket's `metadata`.
+    #[must_use]
+    pub const fn metadata(mut self, metadata: &'static [(&'static str, &'static str)]) -> Self {
+        self.metadata = metadata;
+        self
+    }
+}

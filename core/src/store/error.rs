@@ -1,0 +1,143 @@
+use std::error::Error as StdError;
+
+use async_nats::jetstream::ErrorCode;
+use async_nats::jetstream::context::{PublishError, PublishErrorKind};
+
+use crate::codec::CodecError;
+use crate::error::Error;
+use crate::store::key::InvalidKey;
+
+/// Why reading or writing a store failed.
+pub type StoreError = Error<StoreErrorKind>;
+
+/// The kinds of [`StoreError`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StoreErrorKind {
+    /// The client was made without [`with_jetstream`](crate::Client::with_jetstream).
+    JetStreamNotConfigured,
+    /// The bucket does not exist. A service creates its buckets when it starts.
+    BucketNotFound,
+    /// The key cannot be one; the source is an [`InvalidKey`].
+    InvalidKey,
+    /// `create` found an entry.
+    AlreadyExists,
+    /// `update` found another revision than the one given.
+    WrongRevision,
+    /// The value is larger than the bucket or the server takes.
+    TooLarge,
+    /// The value could not be encoded.
+    Encode,
+    /// What is stored is not such a message.
+    Decode,
+    /// An object's data is missing or does not match its digest.
+    Incomplete,
+    /// The server or the bucket cannot do this.
+    Unsupported,
+    /// There was no answer in time. A write may have happened.
+    TimedOut,
+    /// Any other failure of NATS.
+    Nats,
+}
+
+impl StoreError {
+    pub(crate) fn not_configured() -> Self {
+        Self::new(
+            StoreErrorKind::JetStreamNotConfigured,
+            "this client has no JetStream: call `natsmicro::Client::with_jetstream`",
+        )
+    }
+
+    pub(crate) fn timed_out() -> Self {
+        Self::new(StoreErrorKind::TimedOut, "the store did not answer in time")
+    }
+
+    pub(crate) fn encode(error: CodecError) -> Self {
+        Self::new(StoreErrorKind::Encode, "the value could not be encoded").with_source(error)
+    }
+
+    pub(crate) fn decode(key: &str, error: CodecError) -> Self {
+        Self::new(StoreErrorKind::Decode, format!("`{key}` holds something else than such a message")).with_source(error)
+    }
+
+    pub(crate) fn nats(action: &'static str, error: impl StdError + Send + Sync + 'static) -> Self {
+        Self::new(StoreErrorKind::Nats, action).with_source(error)
+    }
+}
+
+impl From<InvalidKey> for StoreError {
+    fn from(error: InvalidKey) -> Self {
+        Self::new(StoreErrorKind::InvalidKey, error.to_string()).with_source(error)
+    }
+}
+
+/// How a write failed, as far as it matters for what to do next.
+#[derive(Debug)]
+pub(crate) enum WriteError {
+    /// The entry is at another revision than expected.
+    Conflict(Source),
+    /// It will not succeed when tried again.
+    Refused(Source),
+    /// It is larger than the bucket or the server takes.
+    TooLarge(Source),
+    /// It may have been stored or not.
+    Uncertain(Source),
+}
+
+type Source = Box<dyn StdError + Send + Sync>;
+
+impl WriteError {
+    /// async-nats wraps the reason in the kinds of each operation; it is the publish error at the bottom that tells.
+    pub(crate) fn new(error: impl StdError + Send + Sync + 'static) -> Self {
+        let mut cause: Option<&(dyn StdError + 'static)> = Some(&error);
+        let mut classify: fn(Source) -> Self = Self::Uncertain;
+        while let Some(current) = cause {
+            if let Some(publish) = current.downcast_ref::<PublishError>() {
+                match publish.kind() {
+                    PublishErrorKind::WrongLastSequence => classify = Self::Conflict,
+                    PublishErrorKind::MaxPayloadExceeded => classify = Self::TooLarge,
+                    _ => {}
+                }
+            } else if let Some(refused) = current.downcast_ref::<async_nats::jetstream::Error>() {
+                classify = match refused.error_code() {
+                    // The second form is what clusters answer.
+                    ErrorCode::STREAM_WRONG_LAST_SEQUENCE | ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT => {
+                        Self::Conflict
+                    }
+                    ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM => Self::TooLarge,
+                    _ if (400..500).contains(&refused.code()) => Self::Refused,
+                    _ => Self::Uncertain,
+                };
+            }
+            cause = current.source();
+        }
+        classify(Box::new(error))
+    }
+
+    pub(crate) fn source(&self) -> &(dyn StdError + 'static) {
+        match self {
+            Self::Conflict(source) | Self::Refused(source) | Self::TooLarge(source) | Self::Uncertain(source) => {
+                source.as_ref()
+            }
+        }
+    }
+}
+
+impl From<WriteError> for StoreError {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Conflict(source) => {
+                Self::new(StoreErrorKind::WrongRevision, "the entry has changed").with_source(source)
+            }
+            WriteError::TooLarge(source) => {
+                Self::new(StoreErrorKind::TooLarge, "the value is too large for the store").with_source(source)
+            }
+            WriteError::Refused(source) => {
+                Self::new(StoreErrorKind::Nats, "the server refused the write").with_source(source)
+            }
+            WriteError::Uncertain(source) => {
+                Self::new(StoreErrorKind::Nats, "the write was not acknowledged").with_source(source)
+            }
+        }
+    }
+}

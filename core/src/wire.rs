@@ -1,0 +1,50 @@
+//! The headers of the protocol, and how a [`Status`] travels in them.
+
+use async_nats::{HeaderMap, HeaderValue, Message};
+
+use crate::{Code, Status};
+
+pub(crate) const ERROR: &str = "Nats-Service-Error";
+pub(crate) const ERROR_CODE: &str = "Nats-Service-Error-Code";
+/// The pair that some generated peers send instead of the two above.
+const PEER_CODE: &str = "Status";
+const PEER_MESSAGE: &str = "Description";
+/// Our extension: the milliseconds that the caller still waits for the answer.
+pub(crate) const TIMEOUT: &str = "Natsmicro-Timeout-Ms";
+/// W3C trace context, passed on untouched.
+pub(crate) const TRACE: [&str; 2] = ["traceparent", "tracestate"];
+
+/// Headers that belong to the protocol: a user's value there would be read as something else by the peer.
+pub(crate) fn is_reserved(name: &str) -> bool {
+    let has_prefix = |prefix: &str| name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
+    has_prefix("Nats-") || has_prefix("Natsmicro-") || name == PEER_CODE || name == PEER_MESSAGE
+}
+
+/// Writes `status` into the headers of a reply. Neither header is ever empty: peers drop such a reply or wait for ever.
+pub(crate) fn write_status(headers: &mut HeaderMap, status: &Status) {
+    let code = header_text(status.code().as_str(), Code::Unknown.as_str());
+    let message = header_text(status.message(), code.as_str());
+    headers.insert(ERROR, message);
+    headers.insert(ERROR_CODE, code);
+}
+
+/// The failure that a reply reports, in either of the header pairs that peers send.
+pub(crate) fn read_status(reply: &Message) -> Option<Status> {
+    let headers = reply.headers.as_ref()?;
+    let text = |name: &str| headers.get(name).map(HeaderValue::as_str).filter(|text| !text.is_empty());
+    let (code, message) = match (text(ERROR_CODE), text(PEER_CODE), text(PEER_MESSAGE)) {
+        (Some(code), ..) => (code, text(ERROR).unwrap_or(code)),
+        (None, Some(code), Some(message)) => (code, message),
+        _ => return None,
+    };
+    Some(Status::new(code, message).with_details(reply.payload.clone()))
+}
+
+/// `text` as a header value: control characters (CR and LF would end the header) become spaces.
+fn header_text(text: &str, fallback: &str) -> HeaderValue {
+    let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let clean = clean.trim();
+    let value = if clean.is_empty() { fallback } else { clean };
+    // Cannot panic: only CR and LF are refused, and both are control characters.
+    HeaderValue::from(value)
+}
