@@ -1,1 +1,237 @@
-//! wip
+//! The macros of `natsmicro`. Depend on `natsmicro`, which exports them and explains their settings.
+//!
+//! # How `#[service]` works
+//!
+//! Two token streams come in, the settings and the trait, and go through these phases, one module each. No phase stops at a mistake:
+//! each takes `&mut Diagnostics` and returns what it could make out.
+//!
+//! 1. `parse` reads the trait: the settings of our attributes (`args`, and `args::value` for single values), the templates of store
+//!    keys (`key`), names (`names`), and signatures. Its result is the [`model::Service`] of `model`.
+//! 2. `validate` holds the rules between two settings and between two methods.
+//! 3. `expand` writes the trait, the descriptor, the server and the client. After a mistake it writes the same signatures with
+//!    nothing behind them, so that one mistake is one error.
+//! 4. `diag` adds a `compile_error!` for each mistake, in the order of the source.
+//!
+//! `krate` knows the path of the runtime, `placement` speaks about attributes in the wrong place, and `service_error` is the derive
+//! macro, with phases of its own.
+//!
+//! With `NATSMICRO_DEBUG=1` in the environment of the compiler, every expansion is printed to stderr.
+
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )
+)]
+
+mod args;
+mod diag;
+mod expand;
+mod key;
+mod krate;
+mod model;
+mod names;
+mod parse;
+mod placement;
+mod service_error;
+mod validate;
+
+use proc_macro::TokenStream;
+use proc_macro2::TokenStream as TokenStream2;
+use syn::ItemTrait;
+
+use diag::Diagnostics;
+
+/// Makes a NATS micro-service of a trait.
+///
+/// The trait stays as it is written and is implemented with plain `async fn`s. Next to a trait `UserService` there are then
+///
+/// * `UserServiceServer<S>`, which serves an implementation: `Server::new(nats).add_service(UserServiceServer::new(users))`,
+/// * `UserServiceClient`, which calls the service, implements `UserService` itself, and reads and writes its stores,
+/// * `UserServiceDescriptor`, the names, settings and message types that both are made from.
+///
+/// ```ignore
+/// use natsmicro::{Context, Status};
+///
+/// /// Stores user profiles.
+/// #[natsmicro::service(subject_prefix = "api.v1", version = "1.2.0", timeout = "30s")]
+/// pub trait UserService {
+///     /// Saves a profile.
+///     #[kv_store(bucket = "user_profiles", key = "user.<id>", ttl = "1h")]
+///     async fn save_profile(&self, request: SaveProfileRequest) -> Result<Profile, Status>;
+///
+///     #[endpoint(timeout = "60s")]
+///     async fn report(&self, cx: &Context, request: ReportRequest) -> Result<Report, Status>;
+/// }
+/// ```
+///
+/// A method is `async`, takes `&self`, then a `&Context` if it wants one, then at most one request, and returns a `Result` of a
+/// response and an error that implements `ServiceError`.
+///
+/// # Settings
+///
+/// | setting | default | meaning |
+/// | --- | --- | --- |
+/// | `name = "Users"` | the trait's name | the name under which the service is discovered |
+/// | `version = "1.2.0"` | `"1.0.0"` | its semantic version |
+/// | `description = ".."` | the trait's doc comment | what it says about itself |
+/// | `subject_prefix = "api.v1"` | the trait's name in snake case | what the subjects of its endpoints begin with |
+/// | `timeout = "30s"` | none | how long a handler may take |
+/// | `codec = "json"` | `"protobuf"` | how messages become bytes: `"protobuf"`, `"json"` or the path of a type |
+/// | `metadata(team = "platform")` | none | what discovery shows besides |
+/// | `queue_group = "workers"` | `"q"` | which group shares the requests; `false`: every instance gets each |
+/// | `skip` | off | declare the trait and generate nothing else |
+/// | `crate = ::natsmicro` | `::natsmicro` | where the runtime is |
+///
+/// The methods take [`#[endpoint]`](macro@endpoint), [`#[kv_store]`](macro@kv_store) and [`#[object_store]`](macro@object_store),
+/// which need not be imported.
+///
+/// The trait is not `dyn` compatible, because its methods are `async`; write `impl UserService` or a type parameter instead.
+#[proc_macro_attribute]
+pub fn service(args: TokenStream, item: TokenStream) -> TokenStream {
+    debug(expand_service(args.into(), item.into())).into()
+}
+
+/// Settings of one method of a [`#[service]`](macro@service) trait.
+///
+/// ```ignore
+/// #[endpoint(name = "save", timeout = "60s", metadata(operation = "write"))]
+/// async fn save_profile(&self, request: SaveProfileRequest) -> Result<Profile, Status>;
+/// ```
+///
+/// | setting | default | meaning |
+/// | --- | --- | --- |
+/// | `name = "save"` | the method's name | the last token of the subject |
+/// | `proto_name = "SaveProfile"` | none | the name as a `.proto` file has it; the endpoint gets it in snake case |
+/// | `timeout = "60s"` | the service's | how long the handler may take |
+/// | `metadata(operation = "write")` | none | what discovery shows besides |
+/// | `queue_group = "workers"` | the service's | which group shares the requests; `false`: every instance gets each |
+/// | `max_in_flight = 64` | 1024 | how many requests are handled at once; `1`: in order |
+/// | `skip` | off | keep the method off NATS; through the client it answers `UNIMPLEMENTED` |
+#[proc_macro_attribute]
+pub fn endpoint(_args: TokenStream, item: TokenStream) -> TokenStream {
+    placement::helper_elsewhere("endpoint", &item.into()).into()
+}
+
+/// Stores the responses of a method of a [`#[service]`](macro@service) trait in a NATS key-value store.
+///
+/// ```ignore
+/// #[kv_store(bucket = "user_profiles", key = "user.<id>", ttl = "1h", max_history = 5)]
+/// async fn save_profile(&self, request: SaveProfileRequest) -> Result<Profile, Status>;
+/// ```
+///
+/// The client then has `save_profile_kv()`, `get_save_profile_from_kv(key)`, `put_save_profile_to_kv(key, &value)` and
+/// `save_profile_key(id)`.
+///
+/// In a key, `<id>` or `{id}` stands for a field of the request, `<response.id>` for one of the response.
+///
+/// | setting | default | meaning |
+/// | --- | --- | --- |
+/// | `bucket = ".."` | required | the bucket; methods that share one agree on its settings |
+/// | `key = ".."` | required | the key of a response |
+/// | `description = ".."` | none | what the bucket says about itself |
+/// | `max_history = 5` | 1 | how many values a key keeps, up to 64 |
+/// | `ttl = "1h"` | forever | how long an entry lives |
+/// | `key_ttl = "10m"` | none | how long each entry that this method writes lives; needs a history of 1 |
+/// | `purge_ttl`, `marker_ttl` | none | how long the markers of purges and of expiries stay |
+/// | `client_only` | off | the service writes nothing; the client still has the functions |
+/// | `persist = "before_response"` | `"after_response"` | whether the reply waits for the write |
+/// | `write = "create"` | `"put"` | `"create"` never overwrites, `"update"` compares the revision |
+/// | `compression` | off | compress the bucket |
+/// | `storage = "memory"` | `"file"` | where the bucket is kept |
+/// | `replicas = 3` | 1 | how many servers keep it, up to 5 |
+/// | `max_bytes = "1GiB"` | no bound | how large the bucket may become |
+/// | `max_value_size = "64KiB"` | no bound | how large a value may be |
+/// | `metadata(team = "platform")` | none | what the bucket shows besides |
+#[proc_macro_attribute]
+pub fn kv_store(_args: TokenStream, item: TokenStream) -> TokenStream {
+    placement::helper_elsewhere("kv_store", &item.into()).into()
+}
+
+/// Stores the responses of a method of a [`#[service]`](macro@service) trait in a NATS object store.
+///
+/// ```ignore
+/// #[object_store(bucket = "reports", key = "report.<id>")]
+/// async fn generate_report(&self, request: ReportRequest) -> Result<Report, Status>;
+/// ```
+///
+/// The client then has `generate_report_object_store()`, `get_generate_report_from_object_store(key)`,
+/// `put_generate_report_to_object_store(key, &value)` and `generate_report_key(id)`.
+///
+/// In a key, `<id>` or `{id}` stands for a field of the request, `<response.id>` for one of the response.
+///
+/// | setting | default | meaning |
+/// | --- | --- | --- |
+/// | `bucket = ".."` | required | the bucket; methods that share one agree on its settings |
+/// | `key = ".."` | required | the name of the object |
+/// | `description = ".."` | none | what the bucket says about itself |
+/// | `ttl = "1h"` | forever | how long an object lives |
+/// | `client_only` | off | the service writes nothing; the client still has the functions |
+/// | `persist = "before_response"` | `"after_response"` | whether the reply waits for the write |
+/// | `compression` | off | compress the bucket |
+/// | `storage = "memory"` | `"file"` | where the bucket is kept |
+/// | `replicas = 3` | 1 | how many servers keep it, up to 5 |
+/// | `max_bytes = "1GiB"` | no bound | how large the bucket may become |
+#[proc_macro_attribute]
+pub fn object_store(_args: TokenStream, item: TokenStream) -> TokenStream {
+    placement::helper_elsewhere("object_store", &item.into()).into()
+}
+
+/// Makes an enum the error of service methods: each variant travels under its code, with its fields in the body of the error reply.
+///
+/// ```ignore
+/// #[derive(Debug, thiserror::Error, natsmicro::ServiceError)]
+/// enum OrderError {
+///     #[error("order {id} expired")]
+///     #[code("ORDER_EXPIRED")]
+///     Expired { id: String },
+///     #[error("no order {0}")]
+///     #[code("NOT_FOUND")]
+///     NotFound(String),
+///     #[error(transparent)]
+///     Other(#[from] natsmicro::Status),
+/// }
+/// ```
+///
+/// The client gets the same variant back. The variant without a code takes every other status, also one of another code or with a
+/// body that does not fit. The text of the error comes from `Display`; fields are written with serde.
+///
+/// `#[service_error(crate = ::path)]` on the enum says where the runtime is, if not at `::natsmicro`.
+#[proc_macro_derive(ServiceError, attributes(code, service_error))]
+pub fn derive_service_error(input: TokenStream) -> TokenStream {
+    debug(service_error::expand(input.into())).into()
+}
+
+fn expand_service(args: TokenStream2, item: TokenStream2) -> TokenStream2 {
+    let (mut expansion, diags) = match syn::parse2::<ItemTrait>(item.clone()) {
+        Ok(item) => service_trait(args, item),
+        Err(_) => return placement::service_elsewhere(&item),
+    };
+    expansion.extend(diags.into_compile_errors());
+    expansion
+}
+
+/// The phases, in order.
+fn service_trait(args: TokenStream2, item: ItemTrait) -> (TokenStream2, Diagnostics) {
+    let mut diags = Diagnostics::default();
+    let mut service = parse::service(args, item, &mut diags);
+    validate::service(&mut service, &mut diags);
+    let expansion = expand::service(&service, !diags.is_empty());
+    (expansion, diags)
+}
+
+fn debug(expansion: TokenStream2) -> TokenStream2 {
+    if std::env::var_os("NATSMICRO_DEBUG").is_some_and(|value| value == "1") {
+        eprintln!("{expansion}");
+    }
+    expansion
+}

@@ -1,0 +1,442 @@
+//! The values of settings: one type per kind, each with its own sentence about what it takes.
+//!
+//! Assumes a `syn::Meta`, such as `ttl = "1h"`, `client_only` or `metadata(..)`. Guarantees that a value that is handed out is within
+//! its grammar, and that an error covers the value (or the setting, if it has no value) and shows how to write it.
+
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use syn::ext::IdentExt;
+use syn::{Expr, ExprLit, Lit, LitStr, Meta, MetaNameValue, Path};
+
+use crate::diag::{error, error_with_help};
+use crate::names::{self, Fault};
+
+/// The value of a setting.
+pub(crate) trait Value: Sized {
+    /// What such a setting takes, after "`ttl` takes ".
+    const WHAT: &'static str;
+
+    /// The setting `name` with a value, as a user would write it.
+    fn example(name: &str) -> String;
+
+    /// Reads the value. Mistakes go to `errors`; there can be a value in spite of some, to go on with.
+    fn read(meta: &Meta, errors: &mut Vec<syn::Error>) -> Option<Self>;
+}
+
+/// The name of a setting as it was written.
+pub(crate) fn setting_name(path: &Path) -> String {
+    let segments: Vec<String> = path
+        .segments
+        .iter()
+        .map(|segment| segment.ident.unraw().to_string())
+        .collect();
+    segments.join("::")
+}
+
+/// "`ttl` takes a string: `ttl = "1h"`", at the value.
+pub(super) fn wrong_kind<T: Value>(meta: &Meta) -> syn::Error {
+    let name = setting_name(meta.path());
+    let message = format!("`{name}` takes {}: `{}`", T::WHAT, T::example(&name));
+    match meta {
+        Meta::NameValue(pair) => error(&pair.value, message),
+        Meta::Path(_) | Meta::List(_) => error(meta, message),
+    }
+}
+
+pub(super) fn literal(meta: &Meta) -> Option<&Lit> {
+    let Meta::NameValue(MetaNameValue { value, .. }) = meta else {
+        return None;
+    };
+    let mut value = value;
+    // A value that came through a `macro_rules!` is wrapped in an invisible group.
+    while let Expr::Group(group) = value {
+        value = &group.expr;
+    }
+    match value {
+        Expr::Lit(ExprLit { lit, .. }) => Some(lit),
+        _ => None,
+    }
+}
+
+pub(super) fn string<T: Value>(meta: &Meta, errors: &mut Vec<syn::Error>) -> Option<LitStr> {
+    if let Some(Lit::Str(lit)) = literal(meta) {
+        return Some(lit.clone());
+    }
+    errors.push(wrong_kind::<T>(meta));
+    None
+}
+
+/// The grammar of a kind of text.
+pub(crate) trait Grammar {
+    const EXAMPLE: &'static str;
+
+    fn check(text: &str) -> Result<(), Fault>;
+}
+
+/// A string within a grammar.
+#[derive(Debug, Clone)]
+pub(crate) struct Text<G> {
+    pub(crate) lit: LitStr,
+    grammar: PhantomData<G>,
+}
+
+impl<G: Grammar> Value for Text<G> {
+    const WHAT: &'static str = "a string";
+
+    fn example(name: &str) -> String {
+        format!("{name} = \"{}\"", G::EXAMPLE)
+    }
+
+    fn read(meta: &Meta, errors: &mut Vec<syn::Error>) -> Option<Self> {
+        let lit = string::<Self>(meta, errors)?;
+        match G::check(&lit.value()) {
+            Ok(()) => {}
+            Err(Fault {
+                message,
+                help: None,
+            }) => errors.push(error(&lit, message)),
+            Err(Fault {
+                message,
+                help: Some(help),
+            }) => errors.push(error_with_help(&lit, message, help)),
+        }
+        // Also a wrong name is the name of something: `validate` compares buckets all the same.
+        Some(Self {
+            lit,
+            grammar: PhantomData,
+        })
+    }
+}
+
+macro_rules! grammars {
+    ($($(#[$doc:meta])* $name:ident($example:literal): $check:expr;)*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Debug, Clone)]
+            pub(crate) struct $name;
+
+            impl Grammar for $name {
+                const EXAMPLE: &'static str = $example;
+
+                fn check(text: &str) -> Result<(), Fault> {
+                    let check: fn(&str) -> Result<(), Fault> = $check;
+                    check(text)
+                }
+            }
+        )*
+    };
+}
+
+grammars! {
+    /// The name of a service.
+    ServiceName("UserService"): |text| names::plain("a service name", text);
+    /// The name of an endpoint.
+    MethodName("save_profile"): |text| names::plain("an endpoint name", text);
+    /// The name of an endpoint in a `.proto` file.
+    ProtoName("SaveProfile"): |text| names::plain("an endpoint name", text);
+    /// The name of a bucket.
+    Bucket("user_profiles"): |text| names::plain("a bucket name", text);
+    /// A semantic version.
+    Version("1.0.0"): names::version;
+    /// The first tokens of a subject.
+    Prefix("api.v1"): names::subject_prefix;
+    /// Text for people.
+    Description("Stores user profiles."): |_| Ok(());
+}
+
+/// A duration, written `"30s"`; never zero, and within what NATS can count in nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Period(pub(crate) Duration);
+
+impl Value for Period {
+    const WHAT: &'static str = "a string";
+
+    fn example(name: &str) -> String {
+        format!(
+            "{name} = \"{}\"",
+            if name == "timeout" { "30s" } else { "1h" }
+        )
+    }
+
+    fn read(meta: &Meta, errors: &mut Vec<syn::Error>) -> Option<Self> {
+        let lit = string::<Self>(meta, errors)?;
+        let text = lit.value();
+        let shown = text.escape_debug();
+        match parse_duration(&text) {
+            Some(duration) if duration.is_zero() => {
+                errors.push(error(
+                    &lit,
+                    format!("`{}` must be longer than zero", setting_name(meta.path())),
+                ));
+                None
+            }
+            Some(duration) => Some(Self(duration)),
+            None if is_number_and_unit(&text) => {
+                errors.push(error(
+                    &lit,
+                    format!("`{shown}` is longer than NATS can count (292 years)"),
+                ));
+                None
+            }
+            None => {
+                errors.push(error_with_help(
+                    &lit,
+                    format!("`{shown}` is not a duration"),
+                    "write a whole number and a unit (`ms`, `s`, `m`, `h` or `d`), such as \"90s\"",
+                ));
+                None
+            }
+        }
+    }
+}
+
+fn split_unit(text: &str) -> (&str, &str) {
+    text.split_at(
+        text.find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(text.len()),
+    )
+}
+
+fn is_number_and_unit(text: &str) -> bool {
+    let (number, unit) = split_unit(text);
+    !number.is_empty() && unit_millis(unit).is_some()
+}
+
+fn unit_millis(unit: &str) -> Option<u64> {
+    match unit {
+        "ms" => Some(1),
+        "s" => Some(1_000),
+        "m" => Some(60_000),
+        "h" => Some(3_600_000),
+        "d" => Some(86_400_000),
+        _ => None,
+    }
+}
+
+fn parse_duration(text: &str) -> Option<Duration> {
+    const MAX_MILLIS: u64 = i64::MAX as u64 / 1_000_000;
+    let (number, unit) = split_unit(text);
+    let millis = number
+        .parse::<u64>()
+        .ok()?
+        .checked_mul(unit_millis(unit)?)?;
+    (millis <= MAX_MILLIS).then(|| Duration::from_millis(millis))
+}
+
+/// A whole number between two bounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Number<const MIN: u64, const MAX: u64>(pub(crate) u64);
+
+impl<const MIN: u64, const MAX: u64> Value for Number<MIN, MAX> {
+    const WHAT: &'static str = "a number";
+
+    fn example(name: &str) -> String {
+        format!("{name} = {}", if MAX > 64 { 100 } else { 3 })
+    }
+
+    fn read(meta: &Meta, errors: &mut Vec<syn::Error>) -> Option<Self> {
+        let name = setting_name(meta.path());
+        match (literal(meta), meta) {
+            (Some(Lit::Int(lit)), _) => {
+                if let Some(number) = lit
+                    .base10_parse::<u64>()
+                    .ok()
+                    .filter(|number| (MIN..=MAX).contains(number))
+                {
+                    return Some(Self(number));
+                }
+                errors.push(error(
+                    lit,
+                    format!("`{name}` must be between {MIN} and {MAX}"),
+                ));
+            }
+            (
+                None,
+                Meta::NameValue(MetaNameValue {
+                    value: value @ Expr::Unary(_),
+                    ..
+                }),
+            ) => {
+                errors.push(error(
+                    value,
+                    format!("`{name}` must be between {MIN} and {MAX}"),
+                ));
+            }
+            _ => errors.push(wrong_kind::<Self>(meta)),
+        }
+        None
+    }
+}
+
+/// A number of bytes, written `65536` or `"64KiB"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Bytes<const MAX: u64>(pub(crate) u64);
+
+impl<const MAX: u64> Value for Bytes<MAX> {
+    const WHAT: &'static str = "a number of bytes";
+
+    fn example(name: &str) -> String {
+        format!("{name} = \"64KiB\"")
+    }
+
+    fn read(meta: &Meta, errors: &mut Vec<syn::Error>) -> Option<Self> {
+        let name = setting_name(meta.path());
+        let (lit, bytes) = match literal(meta) {
+            Some(lit @ Lit::Int(int)) => (lit, int.base10_parse::<u64>().ok()),
+            Some(lit @ Lit::Str(text)) => {
+                let text = text.value();
+                let (number, unit) = split_unit(&text);
+                let (false, Some(unit)) = (number.is_empty(), unit_bytes(unit.trim_start())) else {
+                    errors.push(error_with_help(
+                        lit,
+                        format!("`{}` is not a number of bytes", text.escape_debug()),
+                        "write a whole number and a unit (`B`, `KiB`, `MiB` or `GiB`), such as \"64KiB\"",
+                    ));
+                    return None;
+                };
+                (
+                    lit,
+                    number
+                        .parse::<u64>()
+                        .ok()
+                        .and_then(|number| number.checked_mul(unit)),
+                )
+            }
+            _ => {
+                errors.push(wrong_kind::<Self>(meta));
+                return None;
+            }
+        };
+        let bytes = bytes.filter(|bytes| (1..=MAX).contains(bytes));
+        if bytes.is_none() {
+            errors.push(error(
+                lit,
+                format!("`{name}` must be between 1 and {MAX} bytes"),
+            ));
+        }
+        bytes.map(Self)
+    }
+}
+
+fn unit_bytes(unit: &str) -> Option<u64> {
+    match unit {
+        "" | "B" => Some(1),
+        "KiB" => Some(1 << 10),
+        "MiB" => Some(1 << 20),
+        "GiB" => Some(1 << 30),
+        _ => None,
+    }
+}
+
+/// A switch, written `client_only` or `client_only = true`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Flag(pub(crate) bool);
+
+impl Value for Flag {
+    const WHAT: &'static str = "nothing, `true` or `false`";
+
+    fn example(name: &str) -> String {
+        name.to_owned()
+    }
+
+    fn read(meta: &Meta, errors: &mut Vec<syn::Error>) -> Option<Self> {
+        match (meta, literal(meta)) {
+            (Meta::Path(_), _) => return Some(Self(true)),
+            (_, Some(Lit::Bool(lit))) => return Some(Self(lit.value)),
+            _ => {}
+        }
+        let name = setting_name(meta.path());
+        let (message, help) = (
+            format!("`{name}` is a flag"),
+            format!("write `{name}` or `{name} = true`"),
+        );
+        errors.push(match meta {
+            Meta::NameValue(pair) => error_with_help(&pair.value, message, help),
+            Meta::Path(_) | Meta::List(_) => error_with_help(meta, message, help),
+        });
+        None
+    }
+}
+
+/// One of a few words.
+#[derive(Debug, Clone)]
+pub(crate) struct OneOf<C> {
+    /// The variant of the runtime's enum.
+    pub(crate) variant: &'static str,
+    choice: PhantomData<C>,
+}
+
+/// The words of a [`OneOf`], each with the variant of the runtime's enum.
+pub(crate) trait Choice {
+    const WORDS: &'static [(&'static str, &'static str)];
+}
+
+impl<C: Choice> Value for OneOf<C> {
+    const WHAT: &'static str = "a string";
+
+    fn example(name: &str) -> String {
+        format!(
+            "{name} = \"{}\"",
+            C::WORDS.first().map_or("", |(word, _)| word)
+        )
+    }
+
+    fn read(meta: &Meta, errors: &mut Vec<syn::Error>) -> Option<Self> {
+        let lit = string::<Self>(meta, errors)?;
+        let text = lit.value();
+        if let Some((_, variant)) = C::WORDS.iter().find(|(word, _)| *word == text) {
+            return Some(Self {
+                variant,
+                choice: PhantomData,
+            });
+        }
+        let words: Vec<String> = C::WORDS
+            .iter()
+            .map(|(word, _)| format!("\"{word}\""))
+            .collect();
+        errors.push(error_with_help(
+            &lit,
+            format!(
+                "`{}` cannot be `{}`",
+                setting_name(meta.path()),
+                text.escape_debug()
+            ),
+            format!("write {}", words.join(" or ")),
+        ));
+        None
+    }
+}
+
+/// When a response is stored.
+#[derive(Debug, Clone)]
+pub(crate) struct Persist;
+
+impl Choice for Persist {
+    const WORDS: &'static [(&'static str, &'static str)] = &[
+        ("after_response", "AfterResponse"),
+        ("before_response", "BeforeResponse"),
+    ];
+}
+
+/// How an entry is written.
+#[derive(Debug, Clone)]
+pub(crate) struct Write;
+
+impl Choice for Write {
+    const WORDS: &'static [(&'static str, &'static str)] =
+        &[("put", "Put"), ("create", "Create"), ("update", "Update")];
+}
+
+/// Where a bucket is kept.
+#[derive(Debug, Clone)]
+pub(crate) struct Storage;
+
+impl Choice for Storage {
+    const WORDS: &'static [(&'static str, &'static str)] =
+        &[("file", "File"), ("memory", "Memory")];
+}
+
+#[cfg(test)]
+#[path = "value_tests.rs"]
+mod tests;

@@ -1,0 +1,118 @@
+//! From a [`Service`] to code.
+//!
+//! Assumes the model, and `broken` if any error was reported. Guarantees, for a sound model, the trait, the descriptor, the server and
+//! the client; for a broken one the same names with the same signatures and nothing behind them, so that code that uses them gets no
+//! second error. All paths start at `::core` or at the runtime; nothing relies on a prelude or an import of the user's.
+
+mod client;
+mod declaration;
+mod descriptor;
+mod fallback;
+mod server;
+mod store;
+
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::{format_ident, quote};
+
+use crate::krate::Krate;
+use crate::model::{Method, Service};
+
+/// Everything that `#[service]` emits but the errors.
+pub(crate) fn service(service: &Service, broken: bool) -> TokenStream {
+    let expander = Expander {
+        service,
+        krate: &service.krate,
+        broken,
+    };
+    let declaration = declaration::service_trait(&expander);
+    if service.args.skip.get().is_some_and(|skip| skip.0) {
+        return declaration;
+    }
+    let items = [
+        descriptor::type_(&expander),
+        if broken {
+            fallback::descriptor(&expander)
+        } else {
+            descriptor::constants(&expander)
+        },
+        if broken {
+            TokenStream::new()
+        } else {
+            descriptor::describe(&expander)
+        },
+        if broken {
+            TokenStream::new()
+        } else {
+            server::dispatch(&expander)
+        },
+        server::alias(&expander),
+        client::type_(&expander),
+        client::methods(&expander),
+        if broken {
+            fallback::client(&expander)
+        } else {
+            client::implementation(&expander)
+        },
+    ];
+    quote!(#declaration #(#items)*)
+}
+
+/// What every part of the expansion needs.
+struct Expander<'a> {
+    service: &'a Service,
+    krate: &'a Krate,
+    broken: bool,
+}
+
+impl Expander<'_> {
+    fn descriptor(&self) -> Ident {
+        self.service.derived("Descriptor")
+    }
+
+    fn client(&self) -> Ident {
+        self.service.derived("Client")
+    }
+
+    /// The body of a generated function; there is none behind a service with mistakes.
+    fn body(&self, body: TokenStream) -> TokenStream {
+        if self.broken {
+            quote!(::core::unimplemented!())
+        } else {
+            body
+        }
+    }
+
+    /// The attributes of every item made from the trait: it is there if the trait is, and does not warn if the user does not use it.
+    fn item_attrs(&self) -> TokenStream {
+        let cfgs = &self.service.cfgs;
+        let broken = self
+            .broken
+            .then(|| quote!(#[allow(unused_variables, deprecated)]));
+        quote!(#(#cfgs)* #[allow(dead_code)] #broken)
+    }
+
+    /// Lets generated code name what the user has deprecated.
+    fn allow_deprecated<'m>(
+        &self,
+        mut methods: impl Iterator<Item = &'m Method>,
+    ) -> Option<TokenStream> {
+        let deprecated = self.service.deprecated || methods.any(|method| method.attrs.deprecated);
+        (deprecated && !self.broken).then(|| quote!(#[allow(deprecated)]))
+    }
+
+    /// A name for the type of an implementation that is not the trait's own.
+    fn implementation(&self) -> Ident {
+        let name = if self.service.ident == "S" { "T" } else { "S" };
+        format_ident!("{name}", span = Span::call_site())
+    }
+}
+
+/// A doc comment. `///` inside `quote!` would show `#name` as written.
+fn doc(text: impl AsRef<str>) -> TokenStream {
+    let text = format!(" {}", text.as_ref());
+    quote!(#[doc = #text])
+}
+
+#[cfg(test)]
+#[path = "expand_tests.rs"]
+mod tests;

@@ -1,0 +1,108 @@
+//! The trait itself.
+
+use proc_macro2::TokenStream;
+use quote::{ToTokens, quote, quote_spanned};
+use syn::spanned::Spanned;
+use syn::{ReturnType, Signature};
+
+use super::Expander;
+use crate::model::{Item, Method};
+
+/// Input:
+/// ```ignore
+/// pub trait UserService {
+///     async fn save_profile(&self, request: SaveProfileRequest) -> Result<Profile, Status>;
+/// }
+/// ```
+/// Output:
+/// ```ignore
+/// #[diagnostic::on_unimplemented(..)]
+/// pub trait UserService: ::core::marker::Send + ::core::marker::Sync + 'static {
+///     fn save_profile(&self, request: SaveProfileRequest)
+///         -> impl ::core::future::Future<Output = Result<Profile, Status>> + ::core::marker::Send;
+/// }
+/// ```
+pub(super) fn service_trait(expander: &Expander<'_>) -> TokenStream {
+    let service = expander.service;
+    let (attrs, vis, unsafety, ident) = (
+        &service.attrs,
+        &service.vis,
+        &service.unsafety,
+        &service.ident,
+    );
+    let hint = unimplemented_hint(expander);
+    let (generics, clause) = (&service.generics, &service.generics.where_clause);
+    let supertraits = service.supertraits.iter();
+    // At the trait's name, so that "`RefCell<u8>` cannot be shared between threads" points there.
+    let bounds =
+        quote_spanned!(ident.span()=> ::core::marker::Send + ::core::marker::Sync + 'static);
+    let items = service.items.iter().map(|item| match item {
+        Item::Method(method) if method.repeated => TokenStream::new(),
+        Item::Method(method) => declared_method(method, expander.broken),
+        Item::Other(item) => item.to_token_stream(),
+    });
+    quote! {
+        #(#attrs)*
+        #hint
+        #vis #unsafety trait #ident #generics: #bounds #(+ #supertraits)* #clause {
+            #(#items)*
+        }
+    }
+}
+
+/// What rustc says about a type that should implement the service and does not; the user's own words go first.
+fn unimplemented_hint(expander: &Expander<'_>) -> Option<TokenStream> {
+    let is_hint = |attr: &syn::Attribute| {
+        attr.path()
+            .segments
+            .last()
+            .is_some_and(|last| last.ident == "on_unimplemented")
+    };
+    if expander.service.attrs.iter().any(is_hint) {
+        return None;
+    }
+    let name = expander.service.name();
+    let message = format!("`{{Self}}` does not implement the service `{name}`");
+    let note =
+        format!("write `impl {name} for {{Self}}` with one `async fn` for each method of `{name}`");
+    Some(quote! {
+        #[diagnostic::on_unimplemented(message = #message, label = "not an implementation of this service", note = #note)]
+    })
+}
+
+fn declared_method(method: &Method, broken: bool) -> TokenStream {
+    let attrs = &method.attrs.kept;
+    let sig = &method.sig;
+    if let (true, Some(body)) = (broken, &method.default) {
+        return quote!(#(#attrs)* #[allow(async_fn_in_trait)] #sig #body);
+    }
+    let desugared = desugar(sig);
+    quote!(#(#attrs)* #desugared;)
+}
+
+/// Input: `async fn ping(&self) -> R`  Output: `fn ping(&self) -> impl Future<Output = R> + Send`
+fn desugar(sig: &Signature) -> TokenStream {
+    let Signature {
+        safety,
+        abi,
+        fn_token,
+        ident,
+        generics,
+        inputs,
+        ..
+    } = sig;
+    let clause = &generics.where_clause;
+    let output = match &sig.output {
+        ReturnType::Default => quote!(()),
+        ReturnType::Type(_, ty) => ty.to_token_stream(),
+    };
+    let future = match &sig.asyncness {
+        // At the user's `async`, where rustc then says "required by this bound" about a future that is not `Send`.
+        Some(asyncness) => {
+            quote_spanned!(asyncness.span()=> impl ::core::future::Future<Output = #output> + ::core::marker::Send)
+        }
+        // Reported; the implementation is right with `async` and without.
+        None => quote_spanned!(ident.span()=> impl ::core::marker::Sized),
+    };
+    quote!(#safety #abi #fn_token #ident #generics (#inputs) -> #future #clause)
+}

@@ -1,0 +1,247 @@
+//! The descriptor: the service and its methods as constants, and the one place where the user's types are checked.
+
+use proc_macro2::{Literal, TokenStream};
+use quote::{ToTokens, quote, quote_spanned};
+use syn::spanned::Spanned;
+use syn::{LitStr, Type};
+
+use super::store::{duration, key_constants, kv_store, lit, metadata, object_store, setting};
+use super::{Expander, doc};
+use crate::args::Setting;
+use crate::args::composite::{Codec, Key, QueueGroup};
+use crate::args::value::Flag;
+use crate::model::{Method, call_site_at};
+use crate::names::snake_case;
+
+/// ```ignore
+/// #[derive(::core::clone::Clone, ::core::marker::Copy, ::core::fmt::Debug)]
+/// pub enum UserServiceDescriptor {}
+/// ```
+pub(super) fn type_(expander: &Expander<'_>) -> TokenStream {
+    let (vis, descriptor, attrs) = (
+        &expander.service.vis,
+        expander.descriptor(),
+        expander.item_attrs(),
+    );
+    let doc = doc(format!(
+        "How [`{}`] looks on NATS: its names, settings and message types.",
+        expander.service.name()
+    ));
+    quote! {
+        #doc
+        #attrs
+        #[derive(::core::clone::Clone, ::core::marker::Copy, ::core::fmt::Debug)]
+        #vis enum #descriptor {}
+    }
+}
+
+/// ```ignore
+/// impl UserServiceDescriptor {
+///     const PING: #p::Method<(), Pong, Status> = #p::Method::new(
+///         0, "ping", #p::message::<#krate::Protobuf, ()>(), #p::message::<#krate::Protobuf, Pong>(), #p::error::<Status>(),
+///     );
+/// }
+/// ```
+pub(super) fn constants(expander: &Expander<'_>) -> TokenStream {
+    let descriptor = expander.descriptor();
+    let attrs = expander.item_attrs();
+    let constants = expander
+        .service
+        .endpoints()
+        .map(|method| constant(expander, method));
+    let warnings = expander
+        .service
+        .endpoints()
+        .map(|method| warnings(expander, method));
+    quote! {
+        #attrs
+        impl #descriptor {
+            #(#constants)*
+        }
+        #(#warnings)*
+    }
+}
+
+fn constant(expander: &Expander<'_>, method: &Method) -> TokenStream {
+    let krate = expander.krate;
+    let p = krate.private();
+    let cfgs = &method.attrs.cfgs;
+    let name = method.constant("");
+    let index = Literal::usize_unsuffixed(method.index);
+    let endpoint = method.endpoint_name();
+    let request = method
+        .request
+        .as_ref()
+        .map_or_else(|| quote!(()), |request| request.ty.to_token_stream());
+    let (ok, error) = (method.output.ok(krate), method.output.error(krate));
+
+    let request_type: Option<&Type> = method.request.as_ref().map(|request| &request.ty);
+    let response_type = method
+        .output
+        .result
+        .as_ref()
+        .map_or(&method.output.ty, |(ok, _)| ok);
+    let error_type = method
+        .output
+        .result
+        .as_ref()
+        .map_or(&method.output.ty, |(_, error)| error);
+    let request_codec = message(expander, request_type, &request);
+    let response_codec = message(expander, Some(response_type), &ok);
+    let error_p = krate.private_at(call_site_at(error_type.span()));
+    let error_codec = quote_spanned!(call_site_at(error_type.span())=> #error_p::error::<#error>());
+
+    let args = &method.endpoint;
+    let settings = [
+        setting(&args.timeout, "timeout", |period| duration(*period)),
+        setting(&args.metadata, "metadata", metadata),
+        queue_group(&args.queue_group),
+        setting(&args.max_in_flight, "max_in_flight", |number| {
+            let number = usize::try_from(number.0).unwrap_or(usize::MAX);
+            quote!(#number)
+        }),
+    ];
+    let kv = method
+        .kv
+        .as_ref()
+        .map(|store| kv_store(expander, method, &store.args));
+    let object = method
+        .object
+        .as_ref()
+        .map(|store| object_store(expander, method, &store.args));
+    let keys = key_constants(expander, method);
+    quote! {
+        #(#cfgs)*
+        const #name: #p::Method<#request, #ok, #error> =
+            #p::Method::new(#index, #endpoint, #request_codec, #response_codec, #error_codec) #(#settings)* #kv #object;
+        #keys
+    }
+}
+
+/// `#p::message::<C, T>()` at `T`, the only place with a bound on `T`.
+fn message(expander: &Expander<'_>, ty: Option<&Type>, tokens: &TokenStream) -> TokenStream {
+    let span = call_site_at(ty.map_or_else(proc_macro2::Span::call_site, Spanned::span));
+    let p = expander.krate.private_at(span);
+    let krate = expander.krate.at(span);
+    let codec = match expander.service.args.codec.get() {
+        None | Some(Codec::Protobuf) => quote_spanned!(span=> #krate::Protobuf),
+        Some(Codec::Json) => quote_spanned!(span=> #krate::Json),
+        Some(Codec::Custom(path)) => path.to_token_stream(),
+    };
+    quote_spanned!(span=> #p::message::<#codec, #tokens>())
+}
+
+fn queue_group(group: &Setting<QueueGroup>) -> TokenStream {
+    setting(group, "queue_group", |group| match group {
+        QueueGroup::Named(name) => quote!(::core::option::Option::Some(#name)),
+        QueueGroup::Off => quote!(::core::option::Option::None),
+    })
+}
+
+/// ```ignore
+/// impl #p::Describe for UserServiceDescriptor {
+///     const SERVICE: #p::ServiceDescriptor = #p::ServiceDescriptor::new("UserService", "api.v1", 4).version("1.2.0");
+/// }
+/// ```
+pub(super) fn describe(expander: &Expander<'_>) -> TokenStream {
+    let service = expander.service;
+    let p = expander.krate.private();
+    let descriptor = expander.descriptor();
+    let cfgs = &service.cfgs;
+    let args = &service.args;
+    let name = args
+        .name
+        .get()
+        .map_or_else(|| service.name().to_token_stream(), lit);
+    let prefix = args
+        .subject_prefix
+        .get()
+        .map_or_else(|| snake_case(&service.name()).to_token_stream(), lit);
+    let methods = Literal::usize_unsuffixed(service.methods().count());
+    let description = match args.description.get() {
+        Some(text) => Some(lit(text)),
+        None => description(service).map(|text| text.to_token_stream()),
+    };
+    let description = description.map(|text| quote!(.description(#text)));
+    let settings = [
+        setting(&args.version, "version", lit),
+        description.unwrap_or_default(),
+        setting(&args.timeout, "timeout", |period| duration(*period)),
+        setting(&args.metadata, "metadata", metadata),
+        queue_group(&args.queue_group),
+    ];
+    quote! {
+        #(#cfgs)*
+        impl #p::Describe for #descriptor {
+            const SERVICE: #p::ServiceDescriptor = #p::ServiceDescriptor::new(#name, #prefix, #methods) #(#settings)*;
+        }
+    }
+}
+
+/// The doc comment of the trait in one line.
+fn description(service: &crate::model::Service) -> Option<String> {
+    let lines = service
+        .attrs
+        .iter()
+        .filter(|attr| attr.path().is_ident("doc"))
+        .filter_map(|attr| {
+            let pair = attr.meta.require_name_value().ok()?;
+            match &pair.value {
+                syn::Expr::Lit(syn::ExprLit {
+                    lit: syn::Lit::Str(text),
+                    ..
+                }) => Some(text.value()),
+                _ => None,
+            }
+        });
+    let text: Vec<String> = lines
+        .flat_map(|text| {
+            text.lines()
+                .map(|line| line.trim().to_owned())
+                .collect::<Vec<_>>()
+        })
+        .filter(|line| !line.is_empty())
+        .collect();
+    (!text.is_empty()).then(|| text.join(" "))
+}
+
+/// A persisted key without a placeholder is most likely a mistake, but not surely: a warning, which stable macros can only give by
+/// using something deprecated.
+fn warnings(expander: &Expander<'_>, method: &Method) -> TokenStream {
+    let kv = method
+        .kv
+        .as_ref()
+        .and_then(|store| constant_key(&store.args.key, &store.args.client_only));
+    let object = method
+        .object
+        .as_ref()
+        .and_then(|store| constant_key(&store.args.key, &store.args.client_only));
+    let cfgs: Vec<_> = expander
+        .service
+        .cfgs
+        .iter()
+        .chain(&method.attrs.cfgs)
+        .collect();
+    let warnings = kv.into_iter().chain(object).map(|lit| {
+        let note = format!(
+            "every call of `{}` overwrites the same entry `{}`; name a field of the request in the key, or set `client_only`",
+            method.name(),
+            lit.value()
+        );
+        quote_spanned! {lit.span()=>
+            #(#cfgs)*
+            const _: () = {
+                #[deprecated(note = #note)]
+                const CONSTANT_KEY: () = ();
+                let _ = CONSTANT_KEY;
+            };
+        }
+    });
+    warnings.collect()
+}
+
+fn constant_key<'a>(key: &'a Setting<Key>, client_only: &Setting<Flag>) -> Option<&'a LitStr> {
+    let template = &key.get()?.0;
+    let persisted = !client_only.get().is_some_and(|flag| flag.0);
+    (persisted && template.is_constant()).then_some(&template.lit)
+}

@@ -1,0 +1,152 @@
+//! What stands in for the descriptor and the client's implementation of the trait when there were errors.
+//!
+//! Signatures are the true ones; what is generic by mistake stays generic, and what cannot be written outside the trait is left out.
+
+use std::collections::HashSet;
+
+use proc_macro2::{Literal, TokenStream, TokenTree};
+use quote::{ToTokens, quote};
+use syn::{GenericParam, Generics, TraitItem, WhereClause};
+
+use super::Expander;
+use crate::model::{Item, Method};
+
+/// A service without methods, under names that are surely right.
+pub(super) fn descriptor(expander: &Expander<'_>) -> TokenStream {
+    let service = expander.service;
+    let p = expander.krate.private();
+    let (ident, descriptor, implementation) = (
+        &service.ident,
+        expander.descriptor(),
+        expander.implementation(),
+    );
+    let cfgs = &service.cfgs;
+    let methods = Literal::usize_unsuffixed(service.methods().count());
+    // A generic trait cannot be named without its arguments.
+    let bound = service.generics.params.is_empty().then(|| quote!(: #ident));
+    quote! {
+        #(#cfgs)*
+        impl #p::Describe for #descriptor {
+            const SERVICE: #p::ServiceDescriptor = #p::ServiceDescriptor::new("Service", "service", #methods);
+        }
+
+        #(#cfgs)*
+        #[allow(deprecated)]
+        impl<#implementation #bound> #p::Dispatch<#implementation> for #descriptor {
+            fn register(_router: &mut #p::Router<#implementation>) {}
+        }
+    }
+}
+
+/// The trait for the client, unless it asks for something that cannot be made up.
+pub(super) fn client(expander: &Expander<'_>) -> TokenStream {
+    let service = expander.service;
+    let made_up = service.items.iter().all(|item| match item {
+        Item::Method(method) => {
+            method.output.nameable || method.sig.output.to_token_stream().is_empty()
+        }
+        Item::Other(TraitItem::Const(_)) => true,
+        Item::Other(_) => false,
+    });
+    if !made_up {
+        return TokenStream::new();
+    }
+    let (ident, client, cfgs, unsafety) = (
+        &service.ident,
+        expander.client(),
+        &service.cfgs,
+        &service.unsafety,
+    );
+    let (parameters, arguments, clause) = service.generics.split_for_impl();
+    let items = service.items.iter().map(|item| match item {
+        Item::Method(method) if method.repeated || method.default.is_some() => TokenStream::new(),
+        Item::Method(method) => {
+            let (cfgs, sig) = (&method.attrs.cfgs, &method.sig);
+            quote!(#(#cfgs)* #sig { ::core::unimplemented!() })
+        }
+        Item::Other(TraitItem::Const(constant)) if constant.default.is_none() => {
+            let (name, ty) = (&constant.ident, &constant.ty);
+            quote!(const #name: #ty = ::core::unimplemented!();)
+        }
+        Item::Other(_) => TokenStream::new(),
+    });
+    quote! {
+        #(#cfgs)*
+        #[allow(deprecated, unused_variables)]
+        #unsafety impl #parameters #ident #arguments for #client #clause {
+            #(#items)*
+        }
+    }
+}
+
+/// The response and the error of a client's method; `None` if they cannot be written there.
+pub(super) fn types(
+    expander: &Expander<'_>,
+    method: &Method,
+) -> Option<(TokenStream, TokenStream)> {
+    let krate = expander.krate;
+    if method.sig.output.to_token_stream().is_empty() {
+        return Some((quote!(()), quote!(#krate::Status)));
+    }
+    let mentions_self =
+        expander.broken && words(method.output.ty.to_token_stream()).contains("Self");
+    (method.output.nameable && !mentions_self)
+        .then(|| (method.output.ok(krate), method.output.error(krate)))
+}
+
+/// The generics of a client's method: none, or what the method or the trait has by mistake, as far as the method uses it.
+pub(super) fn generics<'a>(
+    expander: &'a Expander<'_>,
+    method: &'a Method,
+) -> (Option<Generics>, Option<&'a WhereClause>) {
+    if !expander.broken {
+        return (None, None);
+    }
+    let mut used = words(method.output.ty.to_token_stream());
+    used.extend(
+        method
+            .request
+            .iter()
+            .flat_map(|request| words(request.ty.to_token_stream())),
+    );
+    let mut generics = Generics::default();
+    let inherited = expander
+        .service
+        .generics
+        .params
+        .iter()
+        .chain(&method.sig.generics.params);
+    generics.params = inherited
+        .filter(|parameter| match parameter {
+            GenericParam::Type(parameter) => used.contains(&parameter.ident.to_string()),
+            GenericParam::Const(parameter) => used.contains(&parameter.ident.to_string()),
+            GenericParam::Lifetime(parameter) => {
+                used.contains(&parameter.lifetime.ident.to_string())
+            }
+        })
+        .cloned()
+        .collect();
+    let is_generic = !generics.params.is_empty();
+    (
+        is_generic.then_some(generics),
+        method
+            .sig
+            .generics
+            .where_clause
+            .as_ref()
+            .filter(|_| is_generic),
+    )
+}
+
+/// The identifiers in some tokens.
+fn words(tokens: TokenStream) -> HashSet<String> {
+    let mut found = HashSet::new();
+    for token in tokens {
+        match token {
+            TokenTree::Ident(ident) => drop(found.insert(ident.to_string())),
+            TokenTree::Group(group) => found.extend(words(group.stream())),
+            TokenTree::Punct(_) | TokenTree::Literal(_) => {}
+        }
+    }
+    found
+}

@@ -1,0 +1,78 @@
+//! The serving side: how requests reach the methods of an implementation.
+
+use proc_macro2::TokenStream;
+use quote::quote;
+
+use super::{Expander, doc};
+
+/// ```ignore
+/// impl<S: UserService> #p::Dispatch<S> for UserServiceDescriptor {
+///     fn register(router: &mut #p::Router<S>) {
+///         router.unary(&Self::PING, |service, _cx, ()| async move { <S as UserService>::ping(&service).await });
+///     }
+/// }
+/// ```
+pub(super) fn dispatch(expander: &Expander<'_>) -> TokenStream {
+    let service = expander.service;
+    let p = expander.krate.private();
+    let (ident, descriptor, implementation) = (
+        &service.ident,
+        expander.descriptor(),
+        expander.implementation(),
+    );
+    let service_cfgs = &service.cfgs;
+    let deprecated = expander.allow_deprecated(service.endpoints());
+    let routes = service.endpoints().map(|method| {
+        let cfgs = &method.attrs.cfgs;
+        let constant = method.constant("");
+        let name = &method.sig.ident;
+        let (cx, cx_argument) = match &method.context {
+            Some(_) => (quote!(cx), quote!(, &cx)),
+            None => (quote!(_cx), quote!()),
+        };
+        let (request, request_argument) = match &method.request {
+            Some(_) => (quote!(request), quote!(, request)),
+            None => (quote!(()), quote!()),
+        };
+        // Named through the trait: a supertrait may have a method of the same name.
+        quote! {
+            #(#cfgs)*
+            router.unary(&Self::#constant, |service, #cx, #request| async move {
+                <#implementation as #ident>::#name(&service #cx_argument #request_argument).await
+            });
+        }
+    });
+    quote! {
+        #(#service_cfgs)*
+        #deprecated
+        impl<#implementation: #ident> #p::Dispatch<#implementation> for #descriptor {
+            fn register(router: &mut #p::Router<#implementation>) {
+                #(#routes)*
+            }
+        }
+    }
+}
+
+/// ```ignore
+/// pub type UserServiceServer<S> = #krate::ServiceServer<S, UserServiceDescriptor>;
+/// ```
+pub(super) fn alias(expander: &Expander<'_>) -> TokenStream {
+    let service = expander.service;
+    let krate = expander.krate;
+    let (vis, attrs) = (&service.vis, expander.item_attrs());
+    let (server, descriptor, implementation) = (
+        service.derived("Server"),
+        expander.descriptor(),
+        expander.implementation(),
+    );
+    let doc = doc(format!(
+        "Serves an implementation of [`{}`]: `{server}::new(value)` goes to [`Server::add_service`]({}::Server::add_service).",
+        service.name(),
+        krate.doc_path(),
+    ));
+    quote! {
+        #doc
+        #attrs
+        #vis type #server<#implementation> = #krate::ServiceServer<#implementation, #descriptor>;
+    }
+}

@@ -1,0 +1,244 @@
+//! A service as the macro understands it: what `parse` makes of the source and `expand` turns into code.
+//!
+//! Holds syn nodes and checked settings, never a bare string where the user wrote something, so that every later phase can point at
+//! it. If there were no errors, everything is as the rules ask; if there were some, the trait, the names and the types are still what
+//! the user meant, as far as that can be known.
+
+use proc_macro2::{Span, TokenStream};
+use quote::quote_spanned;
+use syn::ext::IdentExt;
+use syn::punctuated::Punctuated;
+use syn::spanned::Spanned;
+use syn::{
+    Attribute, Block, Generics, Ident, Signature, Token, TraitItem, Type, TypeParamBound,
+    Visibility,
+};
+
+use crate::args::composite::Key;
+use crate::args::{EndpointArgs, KvStoreArgs, ObjectStoreArgs, ServiceArgs, Setting};
+use crate::key::Template;
+use crate::krate::Krate;
+use crate::names::snake_case;
+
+/// A trait under `#[service]`.
+#[derive(Debug)]
+pub(crate) struct Service {
+    pub(crate) krate: Krate,
+    pub(crate) args: ServiceArgs,
+    /// The user's attributes on the trait.
+    pub(crate) attrs: Vec<Attribute>,
+    pub(crate) cfgs: Vec<Attribute>,
+    pub(crate) deprecated: bool,
+    pub(crate) vis: Visibility,
+    pub(crate) unsafety: Option<Token![unsafe]>,
+    pub(crate) ident: Ident,
+    pub(crate) generics: Generics,
+    pub(crate) supertraits: Punctuated<TypeParamBound, Token![+]>,
+    pub(crate) items: Vec<Item>,
+}
+
+/// An item of the trait.
+#[derive(Debug)]
+pub(crate) enum Item {
+    Method(Box<Method>),
+    /// Not allowed, but kept: the implementations have it too.
+    Other(TraitItem),
+}
+
+/// A method of the trait.
+#[derive(Debug)]
+pub(crate) struct Method {
+    /// The place among all methods of the trait, whatever their cfgs.
+    pub(crate) index: usize,
+    pub(crate) attrs: MethodAttrs,
+    /// The signature as written, with plain names for the parameters.
+    pub(crate) sig: Signature,
+    /// Not allowed, but kept: implementations can rely on it.
+    pub(crate) default: Option<Block>,
+    pub(crate) endpoint: EndpointArgs,
+    pub(crate) kv: Option<Store<KvStoreArgs>>,
+    pub(crate) object: Option<Store<ObjectStoreArgs>>,
+    /// The name of the `&Context` parameter.
+    pub(crate) context: Option<Ident>,
+    pub(crate) request: Option<Request>,
+    pub(crate) output: Output,
+    /// Declared before under the same name: reported, and left out of everything.
+    pub(crate) repeated: bool,
+}
+
+/// The attributes of a method, sorted by where they go.
+#[derive(Debug, Default)]
+pub(crate) struct MethodAttrs {
+    /// What stays on the trait's method: all but our own.
+    pub(crate) kept: Vec<Attribute>,
+    /// What decides whether the method exists; goes to every item made from it.
+    pub(crate) cfgs: Vec<Attribute>,
+    /// Doc comments; they go to the client's method too.
+    pub(crate) docs: Vec<Attribute>,
+    /// `#[deprecated]` and lint levels; they go to the client's method too.
+    pub(crate) lints: Vec<Attribute>,
+    pub(crate) deprecated: bool,
+}
+
+/// The message a method takes.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) ident: Ident,
+    pub(crate) ty: Type,
+}
+
+/// What a method returns.
+#[derive(Debug)]
+pub(crate) struct Output {
+    pub(crate) ty: Type,
+    /// `T` and `E` of a `Result<T, E>` that is written out.
+    pub(crate) result: Option<(Type, Type)>,
+    /// Whether the type can be written outside the trait; not so for an `impl Trait`.
+    pub(crate) nameable: bool,
+}
+
+/// A `#[kv_store]` or `#[object_store]`.
+#[derive(Debug)]
+pub(crate) struct Store<A> {
+    pub(crate) attr: Attribute,
+    pub(crate) args: A,
+}
+
+impl Service {
+    /// The trait's name without `r#`, as it shows on NATS and in messages.
+    pub(crate) fn name(&self) -> String {
+        self.ident.unraw().to_string()
+    }
+
+    /// `UserServiceClient` for the suffix `Client`; keeps the span of the trait's name, so that "go to definition" leads there.
+    pub(crate) fn derived(&self, suffix: &str) -> Ident {
+        Ident::new(
+            &format!("{}{suffix}", self.ident.unraw()),
+            self.ident.span(),
+        )
+    }
+
+    /// All methods but repeated ones, in the order of the trait.
+    pub(crate) fn methods(&self) -> impl Iterator<Item = &Method> {
+        self.items.iter().filter_map(|item| match item {
+            Item::Method(method) if !method.repeated => Some(&**method),
+            _ => None,
+        })
+    }
+
+    /// The methods that are on NATS.
+    pub(crate) fn endpoints(&self) -> impl Iterator<Item = &Method> {
+        self.methods().filter(|method| !method.skipped())
+    }
+}
+
+impl Method {
+    /// The method's name without `r#`.
+    pub(crate) fn name(&self) -> String {
+        self.sig.ident.unraw().to_string()
+    }
+
+    /// A name made from the method's. At the call site: a click on the method in the trait leads to its implementations, not to ten
+    /// shadows.
+    pub(crate) fn derived(&self, prefix: &str, suffix: &str) -> Ident {
+        Ident::new(
+            &format!("{prefix}{}{suffix}", self.name()),
+            Span::call_site(),
+        )
+    }
+
+    /// The constant that describes the method, `SAVE_PROFILE`, or one that belongs to it, `SAVE_PROFILE_KEY`.
+    pub(crate) fn constant(&self, suffix: &str) -> Ident {
+        Ident::new(
+            &format!("{}{suffix}", self.name().to_ascii_uppercase()),
+            Span::call_site(),
+        )
+    }
+
+    /// Whether the method stays off NATS.
+    pub(crate) fn skipped(&self) -> bool {
+        self.endpoint.skip.get().is_some_and(|skip| skip.0)
+    }
+
+    /// The last token of the method's subject.
+    pub(crate) fn endpoint_name(&self) -> String {
+        match (self.endpoint.name.get(), self.endpoint.proto_name.get()) {
+            (Some(name), _) => name.lit.value(),
+            (None, Some(proto_name)) => snake_case(&proto_name.lit.value()),
+            (None, None) => self.name(),
+        }
+    }
+
+    /// The names of the keys of the stores: one key where the templates agree.
+    pub(crate) fn keys(&self) -> Vec<MethodKey<'_>> {
+        let kv = self.kv.as_ref().and_then(|store| template(&store.args.key));
+        let object = self
+            .object
+            .as_ref()
+            .and_then(|store| template(&store.args.key));
+        match (kv, object) {
+            (Some(kv), Some(object)) if !kv.same_keys(object) => {
+                vec![
+                    MethodKey {
+                        suffix: "_kv_key",
+                        template: kv,
+                    },
+                    MethodKey {
+                        suffix: "_object_key",
+                        template: object,
+                    },
+                ]
+            }
+            (Some(template), _) | (None, Some(template)) => vec![MethodKey {
+                suffix: "_key",
+                template,
+            }],
+            (None, None) => Vec::new(),
+        }
+    }
+}
+
+/// A key function: `save_profile_key`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct MethodKey<'a> {
+    pub(crate) suffix: &'static str,
+    pub(crate) template: &'a Template,
+}
+
+fn template(key: &Setting<Key>) -> Option<&Template> {
+    key.get().map(|key| &key.0)
+}
+
+impl Output {
+    /// The type of the response.
+    pub(crate) fn ok(&self, krate: &Krate) -> TokenStream {
+        self.part(krate, "Ok", |(ok, _)| ok)
+    }
+
+    /// The type of the error.
+    pub(crate) fn error(&self, krate: &Krate) -> TokenStream {
+        self.part(krate, "Error", |(_, error)| error)
+    }
+
+    fn part(
+        &self,
+        krate: &Krate,
+        name: &str,
+        written: impl Fn(&(Type, Type)) -> &Type,
+    ) -> TokenStream {
+        if let Some(result) = &self.result {
+            let ty = written(result);
+            return quote_spanned!(ty.span()=> #ty);
+        }
+        let ty = &self.ty;
+        let span = call_site_at(ty.span());
+        let private = krate.private_at(span);
+        let name = Ident::new(name, span);
+        quote_spanned!(span=> <#ty as #private::Outcome>::#name)
+    }
+}
+
+/// The place of `span` with the hygiene of the call site: rustc points there, but takes the tokens for generated ones.
+pub(crate) fn call_site_at(span: Span) -> Span {
+    Span::call_site().located_at(span)
+}

@@ -1,0 +1,108 @@
+//! What the macro can tell of a type from its tokens.
+//!
+//! Assumes nothing of names: `Context`, `Streaming` and `Result` are known by their last segment. An alias is not recognised and goes
+//! to rustc, whose checks then speak.
+
+use proc_macro2::{TokenStream, TokenTree};
+use quote::ToTokens;
+use syn::{GenericArgument, Path, PathArguments, Type, TypePath, TypeReference};
+
+/// The path of a type, through parentheses and invisible groups.
+fn path(ty: &Type) -> Option<&Path> {
+    match ty {
+        Type::Path(TypePath {
+            qself: None, path, ..
+        }) => Some(path),
+        Type::Group(group) => path(&group.elem),
+        Type::Paren(paren) => path(&paren.elem),
+        _ => None,
+    }
+}
+
+/// Whether the last segment of a type's path is `name`.
+pub(super) fn is_named(ty: &Type, name: &str) -> bool {
+    path(ty)
+        .and_then(|path| path.segments.last())
+        .is_some_and(|last| last.ident == name)
+}
+
+/// The reference a type is, if it is one.
+pub(super) fn reference(ty: &Type) -> Option<&TypeReference> {
+    match ty {
+        Type::Reference(reference) => Some(reference),
+        Type::Group(group) => reference(&group.elem),
+        Type::Paren(paren) => reference(&paren.elem),
+        _ => None,
+    }
+}
+
+/// `T` and `E` of a `Result<T, E>` that is written with both.
+pub(super) fn result(ty: &Type) -> Option<(Type, Type)> {
+    let last = path(ty)?.segments.last()?;
+    let PathArguments::AngleBracketed(arguments) = &last.arguments else {
+        return None;
+    };
+    let mut types = arguments.args.iter().map(|argument| match argument {
+        GenericArgument::Type(ty) => Some(ty.clone()),
+        _ => None,
+    });
+    match (
+        last.ident == "Result",
+        types.next(),
+        types.next(),
+        types.next(),
+    ) {
+        (true, Some(Some(ok)), Some(Some(error)), None) => Some((ok, error)),
+        _ => None,
+    }
+}
+
+/// The first type argument of a `Result<T>` or `Result<T, E>`.
+pub(super) fn result_ok(ty: &Type) -> Option<&Type> {
+    let last = path(ty)?.segments.last()?;
+    let PathArguments::AngleBracketed(arguments) = &last.arguments else {
+        return None;
+    };
+    match (last.ident == "Result", arguments.args.first()) {
+        (true, Some(GenericArgument::Type(ty))) => Some(ty),
+        _ => None,
+    }
+}
+
+/// Whether a type borrows from something: a reference or a lifetime other than `'static`.
+pub(super) fn borrows(ty: &Type) -> bool {
+    fn scan(tokens: TokenStream) -> bool {
+        let mut tokens = tokens.into_iter().peekable();
+        while let Some(token) = tokens.next() {
+            match token {
+                TokenTree::Group(group) if scan(group.stream()) => return true,
+                TokenTree::Punct(punct) if punct.as_char() == '&' => {
+                    if !matches!(tokens.peek(), Some(TokenTree::Punct(next)) if next.as_char() == '\'')
+                    {
+                        return true;
+                    }
+                }
+                TokenTree::Punct(punct) if punct.as_char() == '\'' => {
+                    if !matches!(tokens.peek(), Some(TokenTree::Ident(name)) if name == "static") {
+                        return true;
+                    }
+                }
+                _ => {}
+            }
+        }
+        false
+    }
+    scan(ty.to_token_stream())
+}
+
+/// Whether a type mentions a word, such as `impl` or `Self`.
+pub(super) fn mentions(ty: &Type, word: &str) -> bool {
+    fn scan(tokens: TokenStream, word: &str) -> bool {
+        tokens.into_iter().any(|token| match token {
+            TokenTree::Ident(ident) => ident == word,
+            TokenTree::Group(group) => scan(group.stream(), word),
+            _ => false,
+        })
+    }
+    scan(ty.to_token_stream(), word)
+}

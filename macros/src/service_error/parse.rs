@@ -1,0 +1,232 @@
+//! Reads the enum and its codes.
+//!
+//! Guarantees, if nothing was reported: at least the variant for every other status, codes in capitals, none of them twice.
+
+use proc_macro2::TokenStream;
+use syn::ext::IdentExt;
+use syn::{Attribute, Data, DeriveInput, Fields, Ident, LitStr, Meta, Type, Variant};
+
+use super::{Coded, ErrorEnum};
+use crate::args::{self, ServiceErrorArgs};
+use crate::diag::{Diagnostics, error, error_with_help};
+use crate::krate::Krate;
+use crate::names::snake_case;
+
+pub(super) fn error_enum(input: &DeriveInput, diags: &mut Diagnostics) -> ErrorEnum {
+    let mut model = ErrorEnum {
+        krate: krate(&input.attrs, diags),
+        ident: input.ident.clone(),
+        coded: Vec::new(),
+        rest: None,
+    };
+    for attr in code_attributes(&input.attrs) {
+        diags.error(attr, "`#[code]` goes on a variant");
+    }
+    if !input.generics.params.is_empty() {
+        diags.help(
+            &input.generics,
+            format!("service error `{}` cannot be generic", input.ident),
+            "an error is read back from what a reply carries; use concrete types in its fields",
+        );
+    }
+    let Data::Enum(data) = &input.data else {
+        diags.help(
+            &input.ident,
+            "`ServiceError` can only be derived for an enum",
+            "give each kind of error a variant with a `#[code(\"..\")]`, or implement `natsmicro::ServiceError` by hand",
+        );
+        return model;
+    };
+    let before = diags.len();
+    for variant in &data.variants {
+        read_variant(variant, &mut model, diags);
+    }
+    // A variant that was reported may be the one that is missing.
+    if model.rest.is_none() && diags.len() == before {
+        diags.help(
+            &input.ident,
+            format!("service error `{}` has no variant for other errors", input.ident),
+            "add a variant that takes every other status: `#[error(transparent)] Status(#[from] natsmicro::Status)`",
+        );
+    }
+    model
+}
+
+fn krate(attrs: &[Attribute], diags: &mut Diagnostics) -> Krate {
+    let mut args = ServiceErrorArgs::default();
+    for attr in attrs
+        .iter()
+        .filter(|attr| attr.path().is_ident("service_error"))
+    {
+        let tokens = match &attr.meta {
+            Meta::List(list) => list.tokens.clone(),
+            Meta::Path(_) => TokenStream::new(),
+            Meta::NameValue(_) => {
+                diags.error(
+                    attr,
+                    "the settings of `#[service_error]` go in parentheses: `#[service_error(..)]`",
+                );
+                continue;
+            }
+        };
+        args = args::read::<ServiceErrorArgs>("service_error", tokens, diags).args;
+    }
+    Krate::new(args.krate.get().map(|path| &path.0))
+}
+
+fn code_attributes(attrs: &[Attribute]) -> impl Iterator<Item = &Attribute> {
+    attrs.iter().filter(|attr| attr.path().is_ident("code"))
+}
+
+fn read_variant(variant: &Variant, model: &mut ErrorEnum, diags: &mut Diagnostics) {
+    let ident = &variant.ident;
+    for attr in variant
+        .fields
+        .iter()
+        .flat_map(|field| code_attributes(&field.attrs))
+    {
+        diags.error(attr, "`#[code]` goes on a variant");
+    }
+    let mut codes = code_attributes(&variant.attrs);
+    let Some(attr) = codes.next() else {
+        return without_code(variant, model, diags);
+    };
+    if let Some(second) = codes.next() {
+        diags.pair(
+            error(second, format!("variant `{ident}` has two codes")),
+            error(attr, "the first one is here"),
+        );
+    }
+    let Some(code) = code(attr, ident, diags) else {
+        return;
+    };
+    for attr in variant
+        .fields
+        .iter()
+        .flat_map(|field| &field.attrs)
+        .filter(|attr| attr.path().is_ident("cfg"))
+    {
+        diags.help(
+            attr,
+            format!("a field of `{ident}` cannot be conditional"),
+            "put the `#[cfg(..)]` on the variant",
+        );
+    }
+    let cfgs: Vec<Attribute> = variant
+        .attrs
+        .iter()
+        .filter(|attr| attr.path().is_ident("cfg"))
+        .cloned()
+        .collect();
+    let earlier = model.coded.iter().find(|earlier| {
+        earlier.code.value() == code.value() && (earlier.cfgs.is_empty() || cfgs.is_empty())
+    });
+    if let Some(earlier) = earlier {
+        diags.pair(
+            error_with_help(
+                &code,
+                format!(
+                    "variants `{}` and `{ident}` have the same code `{}`",
+                    earlier.ident,
+                    code.value()
+                ),
+                "a client could not tell them apart; give each its own code",
+            ),
+            error(&earlier.code, "it is first used here"),
+        );
+    }
+    model.coded.push(Coded {
+        cfgs,
+        ident: ident.clone(),
+        code,
+        fields: variant.fields.clone(),
+    });
+}
+
+/// The one variant that takes what no other does, or a variant whose code was forgotten.
+fn without_code(variant: &Variant, model: &mut ErrorEnum, diags: &mut Diagnostics) {
+    let ident = &variant.ident;
+    match (sole_field(&variant.fields), &model.rest) {
+        (Some(ty), None) => model.rest = Some((ident.clone(), ty.clone())),
+        (Some(_), Some((first, _))) => diags.pair(
+            error_with_help(
+                ident,
+                format!("variants `{first}` and `{ident}` both take every other status"),
+                format!(
+                    "give one of them a code: `#[code(\"{}\")]`",
+                    capitals(&ident.unraw().to_string())
+                ),
+            ),
+            error(first, "the first one is here"),
+        ),
+        (None, _) => diags.help(
+            ident,
+            format!("variant `{ident}` has no code"),
+            format!(
+                "write `#[code(\"{}\")]` above it",
+                capitals(&ident.unraw().to_string())
+            ),
+        ),
+    }
+}
+
+fn sole_field(fields: &Fields) -> Option<&Type> {
+    let Fields::Unnamed(fields) = fields else {
+        return None;
+    };
+    let mut fields = fields.unnamed.iter();
+    match (fields.next(), fields.next()) {
+        (Some(field), None) => Some(&field.ty),
+        _ => None,
+    }
+}
+
+/// The text of `#[code("..")]`.
+fn code(attr: &Attribute, variant: &Ident, diags: &mut Diagnostics) -> Option<LitStr> {
+    let suggestion = capitals(&variant.unraw().to_string());
+    let Ok(code) = attr.parse_args::<LitStr>() else {
+        diags.help(
+            attr,
+            "a code is a string in parentheses",
+            format!("write `#[code(\"{suggestion}\")]`"),
+        );
+        return None;
+    };
+    let text = code.value();
+    let wrong = text
+        .chars()
+        .find(|c| !c.is_ascii_uppercase() && !c.is_ascii_digit() && *c != '_');
+    if text.is_empty() {
+        diags.help(
+            &code,
+            "a code cannot be empty",
+            format!("write `#[code(\"{suggestion}\")]`"),
+        );
+        return None;
+    }
+    if let Some(c) = wrong {
+        let help = if c.is_ascii_lowercase() || matches!(c, '-' | ' ' | '.') {
+            format!("write it in capitals: `#[code(\"{}\")]`", capitals(&text))
+        } else {
+            "use capitals, digits and `_`".to_owned()
+        };
+        diags.help(
+            &code,
+            format!("`{}` is not allowed in a code", c.escape_debug()),
+            help,
+        );
+        return None;
+    }
+    Some(code)
+}
+
+/// `orderExpired`, `order-expired` -> `ORDER_EXPIRED`
+fn capitals(text: &str) -> String {
+    let text = if text.contains(|c: char| c.is_ascii_lowercase()) {
+        snake_case(text)
+    } else {
+        text.to_owned()
+    };
+    text.to_ascii_uppercase()
+        .replace(|c: char| !c.is_ascii_alphanumeric(), "_")
+}

@@ -1,0 +1,203 @@
+//! The rules between two settings, and between two methods.
+//!
+//! Assumes a model whose values were checked one by one. Guarantees, if nothing was reported, that the expansion defines no name twice
+//! and that what it says about a bucket is the same everywhere.
+
+mod buckets;
+mod clashes;
+
+use quote::ToTokens;
+use syn::Type;
+
+use crate::args::composite::Key;
+use crate::args::value::{Flag, Period};
+use crate::args::{KvStoreArgs, ObjectStoreArgs, Setting};
+use crate::diag::{Diagnostics, error_with_help};
+use crate::key::Source;
+use crate::model::{Item, Method, Service};
+use crate::names;
+
+/// Checks a service as a whole.
+pub(crate) fn service(service: &mut Service, diags: &mut Diagnostics) {
+    clashes::repeated_methods(&mut service.items, diags);
+    service_names(service, diags);
+    for method in service.methods() {
+        endpoint(method, diags);
+        if let Some(store) = &method.kv {
+            kv_store(&store.args, diags);
+            key(method, &store.args.key, diags);
+        }
+        if let Some(store) = &method.object {
+            object_store(&store.args, diags);
+            key(method, &store.args.key, diags);
+        }
+    }
+    clashes::endpoints(service, diags);
+    clashes::generated_names(service, diags);
+    buckets::agree(service, diags);
+}
+
+/// The defaults that come from the trait's name must be names too.
+fn service_names(service: &Service, diags: &mut Diagnostics) {
+    let name = service.name();
+    let name_is_set = service.args.name.is_set();
+    if !service.args.skip.get().is_some_and(|skip| skip.0)
+        && !name_is_set
+        && let Err(fault) = names::plain("a service name", &name)
+    {
+        diags.help(
+            &service.ident,
+            fault.message,
+            "set the name and the prefix: `#[service(name = \"..\", subject_prefix = \"..\")]`",
+        );
+    }
+}
+
+fn endpoint(method: &Method, diags: &mut Diagnostics) {
+    let args = &method.endpoint;
+    if method.skipped() {
+        let settings = [
+            args.max_in_flight.key(),
+            args.metadata.key(),
+            args.name.key(),
+            args.proto_name.key(),
+            args.queue_group.key(),
+            args.timeout.key(),
+        ];
+        for key in settings.into_iter().filter(|key| !key.is_empty()) {
+            let message = format!("`{key}` has no effect on a skipped method");
+            diags.help(key, message, "remove it, or remove `skip`");
+        }
+        let stores = [
+            method.kv.as_ref().map(|store| &store.attr),
+            method.object.as_ref().map(|store| &store.attr),
+        ];
+        for attr in stores.into_iter().flatten() {
+            diags.help(
+                attr,
+                "nothing is persisted for a skipped method",
+                "remove it, or remove `#[endpoint(skip)]`",
+            );
+        }
+        return;
+    }
+    if args.name.is_set() && args.proto_name.is_set() {
+        diags.help(
+            args.proto_name.key(),
+            "an endpoint has one name",
+            "set `name` or `proto_name`",
+        );
+    }
+    if !args.name.is_set()
+        && !args.proto_name.is_set()
+        && let Err(fault) = names::plain("an endpoint name", &method.name())
+    {
+        diags.help(
+            &method.sig.ident,
+            fault.message,
+            "keep the method and give the endpoint a name: `#[endpoint(name = \"..\")]`",
+        );
+    }
+}
+
+fn kv_store(args: &KvStoreArgs, diags: &mut Diagnostics) {
+    for period in [&args.key_ttl, &args.purge_ttl, &args.marker_ttl] {
+        whole_seconds(period, diags);
+    }
+    if args.key_ttl.is_set()
+        && let Some(history) = args.max_history.get().filter(|history| history.0 > 1)
+    {
+        diags.push(error_with_help(
+            args.key_ttl.key(),
+            format!(
+                "`key_ttl` cannot be combined with `max_history = {}`",
+                history.0
+            ),
+            "an entry that expires would show the one before it; keep one entry per key",
+        ));
+    }
+    let writes = [args.persist.key(), args.write.key(), args.key_ttl.key()];
+    client_only(&args.client_only, writes, diags);
+}
+
+fn object_store(args: &ObjectStoreArgs, diags: &mut Diagnostics) {
+    client_only(&args.client_only, [args.persist.key()], diags);
+}
+
+/// The server writes nothing to a `client_only` store, so how it writes cannot be set.
+fn client_only(
+    flag: &Setting<Flag>,
+    writes: impl IntoIterator<Item = impl ToTokens>,
+    diags: &mut Diagnostics,
+) {
+    if flag.get().is_some_and(|flag| flag.0) {
+        for key in writes {
+            let key = key.to_token_stream();
+            if !key.is_empty() {
+                let message = format!(
+                    "`{key}` has no effect on a `client_only` store, which the service does not write"
+                );
+                diags.help(key, message, "remove it, or remove `client_only`");
+            }
+        }
+    }
+}
+
+/// NATS counts these in whole seconds and takes no fraction of one.
+fn whole_seconds(period: &Setting<Period>, diags: &mut Diagnostics) {
+    if period
+        .get()
+        .is_some_and(|period| period.0.subsec_nanos() != 0)
+    {
+        let message = format!("`{}` must be a whole number of seconds", period.key());
+        diags.help(
+            period.label(),
+            message,
+            "NATS takes no fraction of a second here; write \"1s\" or more",
+        );
+    }
+}
+
+/// A placeholder needs a message to take its value from.
+fn key(method: &Method, key: &Setting<Key>, diags: &mut Diagnostics) {
+    if method.skipped() {
+        return;
+    }
+    let Some(Key(template)) = key.get() else {
+        return;
+    };
+    let name = method.name();
+    let takes_nothing = method
+        .request
+        .as_ref()
+        .is_none_or(|request| is_unit(&request.ty));
+    if takes_nothing && template.fields(Source::Request).next().is_some() {
+        diags.error(
+            &template.lit,
+            format!("this key needs fields of the request, but `{name}` takes no request"),
+        );
+    }
+    let returns_nothing = method
+        .output
+        .result
+        .as_ref()
+        .is_some_and(|(ok, _)| is_unit(ok));
+    if returns_nothing && template.fields(Source::Response).next().is_some() {
+        diags.error(
+            &template.lit,
+            format!("this key needs fields of the response, but `{name}` returns none"),
+        );
+    }
+}
+
+fn is_unit(ty: &Type) -> bool {
+    matches!(ty, Type::Tuple(tuple) if tuple.elems.is_empty())
+}
+
+/// The methods of a trait, to change them.
+fn methods_mut(items: &mut [Item]) -> impl Iterator<Item = &mut Method> {
+    items.iter_mut().filter_map(|item| match item {
+        Item::Method(method) => Some(&mut **method),
+        Item::Other(_) => None,
+    })
+}

@@ -1,0 +1,205 @@
+//! Names that would be there twice: methods, endpoints, and what is generated from methods.
+
+use proc_macro2::TokenStream;
+use quote::ToTokens;
+use syn::Attribute;
+
+use super::methods_mut;
+use crate::diag::{Diagnostics, error, error_with_help};
+use crate::model::{Item, Method, Service};
+
+/// Whether two methods can be there at the same time, as far as their cfgs tell.
+fn coexist(a: &Method, b: &Method) -> bool {
+    a.attrs.cfgs.is_empty() || b.attrs.cfgs.is_empty()
+}
+
+/// A method that is declared twice is left out the second time, or everything made from it would be reported too.
+pub(super) fn repeated_methods(items: &mut [Item], diags: &mut Diagnostics) {
+    let mut seen: Vec<&Method> = Vec::new();
+    for method in methods_mut(items) {
+        let earlier = seen
+            .iter()
+            .find(|earlier| earlier.sig.ident == method.sig.ident && coexist(earlier, method));
+        if let Some(earlier) = earlier {
+            diags.pair(
+                error(
+                    &method.sig.ident,
+                    format!("method `{}` is declared twice", method.name()),
+                ),
+                error(&earlier.sig.ident, "the first declaration is here"),
+            );
+            method.repeated = true;
+        } else {
+            seen.push(method);
+        }
+    }
+}
+
+/// Two endpoints with one name would answer on one subject.
+pub(super) fn endpoints(service: &Service, diags: &mut Diagnostics) {
+    let mut seen: Vec<&Method> = Vec::new();
+    for method in service.endpoints() {
+        let name = method.endpoint_name();
+        let earlier = seen
+            .iter()
+            .find(|earlier| earlier.endpoint_name() == name && coexist(earlier, method));
+        if let Some(earlier) = earlier {
+            diags.pair(
+                error(
+                    endpoint_label(method),
+                    format!(
+                        "methods `{}` and `{}` both answer on the subject token `{name}`",
+                        earlier.name(),
+                        method.name()
+                    ),
+                ),
+                error(
+                    endpoint_label(earlier),
+                    format!("`{name}` is first used here"),
+                ),
+            );
+        } else {
+            seen.push(method);
+        }
+    }
+}
+
+/// What gives an endpoint its name: a setting, or the method's own name.
+fn endpoint_label(method: &Method) -> TokenStream {
+    let args = &method.endpoint;
+    match (args.name.is_set(), args.proto_name.is_set()) {
+        (true, _) => args.name.label(),
+        (false, true) => args.proto_name.label(),
+        (false, false) => method.sig.ident.to_token_stream(),
+    }
+}
+
+/// A function that is generated from a method with a store.
+struct Accessor<'a> {
+    name: String,
+    of: &'a Method,
+    attr: &'a Attribute,
+}
+
+/// What is generated on the client must not be in the way of the user's methods, nor of each other.
+pub(super) fn generated_names(service: &Service, diags: &mut Diagnostics) {
+    let client = service.derived("Client");
+    for method in service.endpoints() {
+        let name = method.name();
+        let what = match name.as_str() {
+            "new" => "is its constructor",
+            "with_subject_prefix" => "chooses the subjects it calls",
+            "clone" => "copies the client",
+            _ => continue,
+        };
+        diags.push(error_with_help(
+            &method.sig.ident,
+            format!("a method cannot be called `{name}`: `{client}::{name}` {what}"),
+            format!("rename the method and keep its subject with `#[endpoint(name = \"{name}\")]`"),
+        ));
+    }
+
+    let mut accessors: Vec<Accessor<'_>> = Vec::new();
+    for method in service.endpoints() {
+        for accessor in accessors_of(method) {
+            if let Some(taken) = service
+                .methods()
+                .find(|other| other.name() == accessor.name && coexist(other, method))
+            {
+                diags.pair(
+                    error_with_help(
+                        &taken.sig.ident,
+                        format!("method `{}` conflicts with the accessor generated for the store of `{}`", accessor.name, method.name()),
+                        "rename the method",
+                    ),
+                    error(accessor.attr, "the store is declared here"),
+                );
+            } else if let Some(earlier) = accessors
+                .iter()
+                .find(|earlier| earlier.name == accessor.name && coexist(earlier.of, method))
+            {
+                diags.pair(
+                    error_with_help(
+                        accessor.attr,
+                        format!(
+                            "the stores of `{}` and `{}` both generate `{}`",
+                            earlier.of.name(),
+                            method.name(),
+                            accessor.name
+                        ),
+                        "rename one of the methods",
+                    ),
+                    error(earlier.attr, "the other store is declared here"),
+                );
+            } else {
+                accessors.push(accessor);
+            }
+        }
+    }
+
+    // Constants are named after methods in capitals.
+    let mut seen: Vec<&Method> = Vec::new();
+    for method in service.endpoints() {
+        let same = |earlier: &&&Method| {
+            earlier.name().eq_ignore_ascii_case(&method.name()) && earlier.name() != method.name()
+        };
+        if let Some(earlier) = seen.iter().find(same) {
+            diags.pair(
+                error(
+                    &method.sig.ident,
+                    format!(
+                        "methods `{}` and `{}` differ only in case",
+                        earlier.name(),
+                        method.name()
+                    ),
+                ),
+                error(&earlier.sig.ident, "the other method is here"),
+            );
+        } else {
+            seen.push(method);
+        }
+    }
+}
+
+fn accessors_of(method: &Method) -> Vec<Accessor<'_>> {
+    let name = method.name();
+    let kv = method.kv.as_ref().map(|store| &store.attr);
+    let object = method.object.as_ref().map(|store| &store.attr);
+    let mut names = Vec::new();
+    if let Some(attr) = kv {
+        names.extend(
+            [
+                format!("{name}_kv"),
+                format!("get_{name}_from_kv"),
+                format!("put_{name}_to_kv"),
+            ]
+            .map(|name| (name, attr)),
+        );
+    }
+    if let Some(attr) = object {
+        names.extend(
+            [
+                format!("{name}_object_store"),
+                format!("get_{name}_from_object_store"),
+                format!("put_{name}_to_object_store"),
+            ]
+            .map(|name| (name, attr)),
+        );
+    }
+    for key in method.keys() {
+        let attr = if key.suffix == "_object_key" {
+            object
+        } else {
+            kv.or(object)
+        };
+        names.extend(attr.map(|attr| (format!("{name}{}", key.suffix), attr)));
+    }
+    names
+        .into_iter()
+        .map(|(name, attr)| Accessor {
+            name,
+            of: method,
+            attr,
+        })
+        .collect()
+}
