@@ -5,7 +5,7 @@
 //! the user meant, as far as that can be known.
 
 use proc_macro2::{Span, TokenStream};
-use quote::quote_spanned;
+use quote::{ToTokens, quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
@@ -158,6 +158,13 @@ impl Method {
     /// Whether the method stays off NATS.
     pub(crate) fn skipped(&self) -> bool {
         self.endpoint.skip.get().is_some_and(|skip| skip.0)
+    }
+
+    /// The type of the request; `()` if the method takes none.
+    pub(crate) fn request_type(&self) -> TokenStream {
+        self.request
+            .as_ref()
+            .map_or_else(|| quote!(()), |request| request.ty.to_token_stream())
     }
 
     /// The last token of the method's subject.

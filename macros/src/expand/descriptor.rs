@@ -69,10 +69,7 @@ fn constant(expander: &Expander<'_>, method: &Method) -> TokenStream {
     let name = method.constant("");
     let index = Literal::usize_unsuffixed(method.index);
     let endpoint = method.endpoint_name();
-    let request = method
-        .request
-        .as_ref()
-        .map_or_else(|| quote!(()), |request| request.ty.to_token_stream());
+    let request = method.request_type();
     let (ok, error) = (method.output.ok(krate), method.output.error(krate));
 
     let request_type: Option<&Type> = method.request.as_ref().map(|request| &request.ty);

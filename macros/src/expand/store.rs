@@ -68,7 +68,7 @@ pub(super) fn key_constant(method: &Method, key: MethodKey<'_>) -> Ident {
 
 /// ```ignore
 /// .kv_store(
-///     #p::KvDescriptor::new("user_profiles", Self::SAVE_PROFILE_KEY).ttl(..).max_history(5u8),
+///     #p::StoreDescriptor::kv("user_profiles", Self::SAVE_PROFILE_KEY).ttl(..).max_history(5u8),
 ///     #p::StoreKey::request(|request| { .. }),
 /// )
 /// ```
@@ -78,7 +78,7 @@ pub(super) fn kv_store(
     args: &KvStoreArgs,
 ) -> TokenStream {
     let p = expander.krate.private();
-    let new = quote!(#p::KvDescriptor::new);
+    let new = quote!(#p::StoreDescriptor::kv);
     let Some((head, key)) = head(
         expander,
         method,
@@ -130,7 +130,7 @@ pub(super) fn object_store(
     args: &ObjectStoreArgs,
 ) -> TokenStream {
     let p = expander.krate.private();
-    let new = quote!(#p::ObjectDescriptor::new);
+    let new = quote!(#p::StoreDescriptor::object);
     let Some((head, key)) = head(
         expander,
         method,
@@ -205,7 +205,7 @@ fn head(
     let bucket = lit(bucket.get()?);
     Some((
         quote!(#new(#bucket, Self::#constant)),
-        store_key(expander, template, &constant),
+        store_key(expander, method, template, &constant),
     ))
 }
 
@@ -216,23 +216,29 @@ fn head(
 /// ```
 /// Each access is a statement of its own, and its field an identifier that rustc takes for generated although it stands at the
 /// literal: it then points at the literal and does not offer to replace it by the name of a field.
-fn store_key(expander: &Expander<'_>, template: &Template, constant: &Ident) -> TokenStream {
+fn store_key(
+    expander: &Expander<'_>,
+    method: &Method,
+    template: &Template,
+    constant: &Ident,
+) -> TokenStream {
     let p = expander.krate.private();
     let request = key_function(
         template,
         Source::Request,
         &|fields| quote!(Self::#constant.bind(#fields)),
     );
-    let has_response = template.fields(Source::Response).next().is_some();
-    let response = has_response.then(|| {
-        let function = key_function(
-            template,
-            Source::Response,
-            &|fields| quote!(key.complete(#fields)),
-        );
-        quote!(.response(#function))
-    });
-    quote!(#p::StoreKey::request(#request) #response)
+    if template.fields(Source::Response).next().is_none() {
+        return quote!(#p::StoreKey::request(#request));
+    }
+    // In front of a method call rustc does not infer the type of a closure's parameter from what the whole is used for.
+    let (request_type, response_type) = (method.request_type(), method.output.ok(expander.krate));
+    let response = key_function(
+        template,
+        Source::Response,
+        &|fields| quote!(key.complete(#fields)),
+    );
+    quote!(#p::StoreKey::<#request_type, #response_type>::request(#request).response(#response))
 }
 
 fn key_function(
