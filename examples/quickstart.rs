@@ -25,7 +25,12 @@ pub struct Profile {
 #[natsmicro::service(subject_prefix = "api.v1", version = "1.2.0", timeout = "30s")]
 pub trait UserService {
     /// Saves a profile.
-    #[kv_store(bucket = "user_profiles", key = "user.<id>", ttl = "1h", max_history = 5)]
+    #[kv_store(
+        bucket = "user_profiles",
+        key = "user.<id>",
+        ttl = "1h",
+        max_history = 5
+    )]
     async fn save_profile(&self, request: SaveProfileRequest) -> Result<Profile, Status>;
 
     /// Says hello.
@@ -40,7 +45,11 @@ impl UserService for Users {
             return Err(Status::invalid_argument("a profile needs a name"));
         }
         let greeting_length = u32::try_from(request.name.len()).unwrap_or(u32::MAX);
-        Ok(Profile { id: request.id, name: request.name, greeting_length })
+        Ok(Profile {
+            id: request.id,
+            name: request.name,
+            greeting_length,
+        })
     }
 
     async fn greet(&self, _cx: &Context, request: Profile) -> Result<Profile, Status> {
@@ -62,16 +71,26 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let users = UserServiceClient::new(Client::new(nats).with_jetstream(jetstream));
     let profile = users
-        .save_profile(SaveProfileRequest { id: "ada".into(), name: "Ada".into() })
+        .save_profile(SaveProfileRequest {
+            id: "ada".into(),
+            name: "Ada".into(),
+        })
         .await?;
     println!("saved {profile:?}");
-    let bad = users.save_profile(SaveProfileRequest { id: "a.b".into(), name: "Ada".into() }).await;
+    let bad = users
+        .save_profile(SaveProfileRequest {
+            id: "a.b".into(),
+            name: "Ada".into(),
+        })
+        .await;
     println!("refused: {}", bad.unwrap_err());
     let key = UserServiceClient::save_profile_key("ada")?;
     let mut cached = None;
     for _ in 0..100 {
         cached = users.get_save_profile_from_kv(&key).await?;
-        if cached.is_some() { break; }
+        if cached.is_some() {
+            break;
+        }
     }
     println!("read {key}: {cached:?}");
     println!("{:#?}", server.stats());

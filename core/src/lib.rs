@@ -5,7 +5,10 @@
 //! those stores. No `.proto` file, no build script.
 //!
 //! ```no_run
-#![cfg_attr(not(all(feature = "protobuf", feature = "kv")), doc = "# #[cfg(any())] mod sample {")]
+#![cfg_attr(
+    not(all(feature = "protobuf", feature = "kv")),
+    doc = "# #[cfg(any())] mod sample {"
+)]
 //! use natsmicro::{Client, Server, Status};
 //!
 //! #[derive(Clone, PartialEq, prost::Message)]
@@ -66,9 +69,15 @@
 //! * [`Client`] and [`Call`]: timeouts, headers, what a client reports by itself.
 //! * [`Status`], [`Code`] and [`#[derive(ServiceError)]`](derive@ServiceError): errors that keep their meaning over the wire.
 //! * [`Context`]: what a handler may know of its call.
-#![cfg_attr(feature = "kv", doc = "* [`KvStore`] and [`Watch`]: the buckets, typed.")]
+#![cfg_attr(
+    feature = "kv",
+    doc = "* [`KvStore`] and [`Watch`]: the buckets, typed."
+)]
 #![cfg_attr(feature = "object-store", doc = "* [`ObjectStore`]: large messages.")]
-#![cfg_attr(feature = "testing", doc = "* [`testing`]: a real nats-server for your own tests.")]
+#![cfg_attr(
+    feature = "testing",
+    doc = "* [`testing`]: a real nats-server for your own tests."
+)]
 //!
 //! # What a handler may assume
 //!
