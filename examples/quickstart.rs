@@ -16,21 +16,15 @@ pub struct SaveProfileRequest {
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub struct Profile {
-    pub id: String,
     pub name: String,
-    pub initial: Option<char>,
+    pub greeting: String,
 }
 
 /// Stores user profiles.
 #[natsmicro::service(subject_prefix = "api.v1", version = "1.2.0", codec = "json")]
 pub trait UserService {
     /// Saves a profile. Each response is also stored, under the `id` of its request.
-    #[kv_store(
-        bucket = "user_profiles",
-        key = "user.<id>",
-        ttl = "1h",
-        max_history = 5
-    )]
+    #[kv_store(bucket = "user_profiles", key = "user.<id>", max_history = 5)]
     async fn save_profile(&self, request: SaveProfileRequest) -> Result<Profile, Status>;
 }
 
@@ -38,18 +32,20 @@ struct Users;
 
 impl UserService for Users {
     async fn save_profile(&self, request: SaveProfileRequest) -> Result<Profile, Status> {
-        let SaveProfileRequest { id, name } = request;
-        if name.is_empty() {
-            return Err(Status::invalid_argument("a profile needs a name"));
-        }
-        let initial = name.chars().next();
-        Ok(Profile { id, name, initial })
+        let name = request.name;
+        let greeting = format!("Hello, {name}!");
+        Ok(Profile { name, greeting })
     }
+}
+
+fn request(id: &str, name: &str) -> SaveProfileRequest {
+    let (id, name) = (id.to_owned(), name.to_owned());
+    SaveProfileRequest { id, name }
 }
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    // A nats-server of our own; an application connects to the one it has, with `async_nats::connect(url)`.
+    // A nats-server for this run; an application connects to the one it has: `async_nats::connect(url)`.
     let nats_server = NatsServer::from_env_or_start().await?;
     let (url, nats) = (nats_server.url(), nats_server.connect().await?);
     let jetstream = async_nats::jetstream::new(nats.clone());
@@ -63,41 +59,35 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let users = UserServiceClient::new(Client::new(nats).with_jetstream(jetstream));
     let mut changes = users.save_profile_kv().watch("user.>").await?;
-
-    let (id, name) = ("ada".to_owned(), "Ada".to_owned());
-    let profile = users.save_profile(SaveProfileRequest { id, name }).await?;
-    println!("2. called `save_profile` and got {profile:?}");
+    let profile = users.save_profile(request("ada", "Ada")).await?;
+    println!("2. called `save_profile`: {profile:?}");
 
     // The reply does not wait for the write, so the watch says when the response is stored.
-    while let Some(event) = changes.next().await {
-        match event? {
-            WatchEvent::Entry(entry) if entry.value.as_ref() == Some(&profile) => {
-                println!(
-                    "3. saw `{}` change to revision {}",
-                    entry.key, entry.revision
-                );
-                break;
-            }
-            _ => {}
+    while let Some(event) = changes.next().await.transpose()? {
+        let WatchEvent::Entry(entry) = event else {
+            continue;
+        };
+        if entry.value.as_ref() == Some(&profile) {
+            println!("3. watched `{}` get revision {}", entry.key, entry.revision);
+            break;
         }
     }
 
     let stored = users.get_save_profile_from_kv("user.ada").await?;
     println!("4. read it from the bucket, without a call: {stored:?}");
 
-    let (id, name) = ("../*".to_owned(), "Mallory".to_owned());
-    let refused = users.save_profile(SaveProfileRequest { id, name }).await;
-    println!("5. an id that cannot be a key never reaches the handler: {refused:?}");
-
+    let refused = users.save_profile(request("../*", "Mallory")).await;
     println!(
-        "\nThe `nats` command line sees the same service (run this with `-- --wait`, so that it stays):"
+        "5. called with an id that cannot be in a key: {}",
+        refused.unwrap_err()
     );
+
+    println!("\nThe `nats` command line sees the same service; `-- --wait` keeps it running:");
     println!("  nats --server {url} micro ls");
     println!("  nats --server {url} micro info UserService");
-    println!(r#"  nats --server {url} request api.v1.save_profile '{{"id":"bob","name":"Bob"}}'"#);
     println!("  nats --server {url} kv get user_profiles user.ada");
+    println!(r#"  nats --server {url} request api.v1.save_profile '{{"id":"bob","name":"Bob"}}'"#);
     if std::env::args().any(|argument| argument == "--wait") {
-        println!("Waiting for Ctrl-C.");
         tokio::signal::ctrl_c().await?;
     }
 
