@@ -33,8 +33,13 @@ pub(crate) fn service(service: &mut Service, diags: &mut Diagnostics) {
         }
     }
     clashes::endpoints(service, diags);
-    clashes::generated_names(service, diags);
     buckets::agree(service, diags);
+    for (index, name) in clashes::generated_names(service, diags) {
+        let mut methods = methods_mut(&mut service.items);
+        if let Some(method) = methods.find(|method| method.index == index) {
+            method.suppressed.push(name);
+        }
+    }
 }
 
 /// The defaults that come from the trait's name must be names too.

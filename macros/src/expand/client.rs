@@ -81,7 +81,9 @@ pub(super) fn methods(expander: &Expander<'_>) -> TokenStream {
 /// ```
 fn call(expander: &Expander<'_>, method: &Method) -> TokenStream {
     let krate = expander.krate;
-    let Some((ok, error)) = fallback::types(expander, method) else {
+    let Some((ok, error)) =
+        fallback::types(expander, method).filter(|_| !method.is_suppressed(&method.name()))
+    else {
         return TokenStream::new();
     };
     let descriptor = expander.descriptor();
@@ -114,6 +116,7 @@ fn stores(expander: &Expander<'_>, method: &Method) -> TokenStream {
     let keys = method
         .keys()
         .into_iter()
+        .filter(|key| !method.is_suppressed(&format!("{}{}", method.name(), key.suffix)))
         .map(|key| key_function(expander, method, key));
     let kv = method.kv.as_ref().map(|store| {
         let bucket = store
@@ -206,26 +209,38 @@ fn store_functions(
         .attrs
         .deprecated
         .then(|| quote!(#[allow(deprecated)]));
-    quote! {
+    let store_function = quote! {
         #(#cfgs)*
         #store_doc
         #(#lints)*
         pub fn #store #generics (&self) -> #krate::#handle<#ok> #clause { #store_body }
-
+    };
+    let get_function = quote! {
         #(#cfgs)*
         #get_doc
         #(#lints)*
         #deprecated
         pub async fn #get #generics (&self, key: impl ::core::convert::AsRef<str>)
             -> ::core::result::Result<::core::option::Option<#ok>, #krate::StoreError> #clause { #get_body }
-
+    };
+    let put_function = quote! {
         #(#cfgs)*
         #put_doc
         #(#lints)*
         #deprecated
         pub async fn #put #generics (&self, key: impl ::core::convert::AsRef<str>, value: &#ok)
             -> ::core::result::Result<u64, #krate::StoreError> #clause { #put_body }
-    }
+    };
+    let functions = [
+        (store, store_function),
+        (get, get_function),
+        (put, put_function),
+    ];
+    functions
+        .into_iter()
+        .filter(|(name, _)| !method.is_suppressed(&name.to_string()))
+        .map(|(_, function)| function)
+        .collect()
 }
 
 /// ```ignore

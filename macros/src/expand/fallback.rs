@@ -72,7 +72,7 @@ pub(super) fn client(expander: &Expander<'_>) -> TokenStream {
     });
     quote! {
         #(#cfgs)*
-        #[allow(deprecated, unused_variables)]
+        #[allow(deprecated, refining_impl_trait, unused_variables)]
         #unsafety impl #parameters #ident #arguments for #client #clause {
             #(#items)*
         }
@@ -85,8 +85,9 @@ pub(super) fn types(
     method: &Method,
 ) -> Option<(TokenStream, TokenStream)> {
     let krate = expander.krate;
-    if method.sig.output.to_token_stream().is_empty() {
-        return Some((quote!(()), quote!(#krate::Status)));
+    if method.output.is_no_result {
+        let ty = &method.output.ty;
+        return Some((quote!(#ty), quote!(#krate::Status)));
     }
     let mentions_self =
         expander.broken && words(method.output.ty.to_token_stream()).contains("Self");

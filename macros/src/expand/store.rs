@@ -1,6 +1,6 @@
 //! The settings of stores as calls of the runtime's builders, and the keys.
 
-use proc_macro2::{Ident, Span, TokenStream};
+use proc_macro2::{Ident, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
 
 use super::Expander;
@@ -256,7 +256,7 @@ fn key_function(
         .map(|name| field_ident(name, call_site_at(span)))
         .collect();
     let values: Vec<Ident> = (0..fields.len())
-        .map(|i| format_ident!("field_{i}", span = Span::call_site()))
+        .map(|i| format_ident!("field_{i}", span = span))
         .collect();
     let accesses = fields
         .iter()

@@ -53,6 +53,7 @@ pub(super) fn parse(index: usize, function: TraitItemFn, diags: &mut Diagnostics
         context,
         request,
         output,
+        suppressed: Vec::new(),
         repeated: false,
     }
 }
@@ -331,14 +332,23 @@ impl Reader<'_> {
             return Output {
                 ty: parse_quote!(()),
                 result: None,
-                nameable: false,
+                is_no_result: true,
+                nameable: true,
             };
         };
         let result = types::result(ty);
         let nameable = !types::mentions(ty, "impl");
+        let is_no_result = result.is_none() && nameable && types::is_no_result(ty);
         if !nameable {
             self.diags
                 .error(ty, format!("method `{name}` must name the type it returns"));
+        } else if is_no_result {
+            let shown = squeeze(ty.to_token_stream());
+            self.diags.help(
+                ty,
+                format!("a service method must return `Result<T, E>`, not `{shown}`"),
+                format!("write `-> Result<{shown}, natsmicro::Status>`; the name of an alias ends in `Result`"),
+            );
         } else if self.skipped {
         } else if let Some(streaming) =
             types::result_ok(ty).filter(|ok| types::is_named(ok, "Streaming"))
@@ -360,6 +370,7 @@ impl Reader<'_> {
         Output {
             ty: (**ty).clone(),
             result,
+            is_no_result,
             nameable,
         }
     }

@@ -69,6 +69,18 @@ pub(super) fn result_ok(ty: &Type) -> Option<&Type> {
     }
 }
 
+/// Whether a type is no `Result`, nor an alias of one as far as names tell: rustc would say so in five places at once.
+pub(super) fn is_no_result(ty: &Type) -> bool {
+    let Some(last) = path(ty).and_then(|path| path.segments.last()) else {
+        // Only a type that some other macro makes could still be one.
+        return !matches!(ty, Type::Macro(_) | Type::Path(_) | Type::Verbatim(_));
+    };
+    let name = last.ident.to_string();
+    let is_plain = matches!(last.arguments, PathArguments::None);
+    (is_plain && !name.ends_with("Result"))
+        || matches!(name.as_str(), "Option" | "Vec" | "Box" | "Streaming")
+}
+
 /// Whether a type borrows from something: a reference or a lifetime other than `'static`.
 pub(super) fn borrows(ty: &Type) -> bool {
     fn scan(tokens: TokenStream) -> bool {
