@@ -121,8 +121,9 @@ impl<T, E> Call<T, E> {
                 return Err(status);
             }
             let message_headers = message.headers.unwrap_or_default();
-            let value = (response.decode)(message.payload)
-                .map_err(|error| Status::internal(format!("failed to decode the response: {error}")))?;
+            let value = (response.decode)(message.payload).map_err(|error| {
+                Status::internal(format!("failed to decode the response: {error}"))
+            })?;
             Ok(Response {
                 value,
                 headers: message_headers,
@@ -143,7 +144,10 @@ impl<T, E> Call<T, E> {
         if self.announce_timeout {
             // Rounded up: zero would be no time at all.
             let millis = self.timeout.as_nanos().div_ceil(1_000_000);
-            headers.insert(wire::TIMEOUT, HeaderValue::from(u64::try_from(millis).unwrap_or(u64::MAX)));
+            headers.insert(
+                wire::TIMEOUT,
+                HeaderValue::from(u64::try_from(millis).unwrap_or(u64::MAX)),
+            );
         }
         // One timeout around everything: async-nats does not count the time until the request is queued, which is long while
         // the connection is down.
@@ -151,7 +155,12 @@ impl<T, E> Call<T, E> {
         if !headers.is_empty() {
             request = request.headers(headers);
         }
-        match tokio::time::timeout(self.timeout, self.nats.send_request(subject.clone(), request)).await {
+        match tokio::time::timeout(
+            self.timeout,
+            self.nats.send_request(subject.clone(), request),
+        )
+        .await
+        {
             Ok(Ok(message)) => Ok(message),
             Ok(Err(error)) => Err(not_sent(&subject, &error)),
             Err(_) => Err(timed_out(&subject, self.timeout)),
@@ -165,13 +174,21 @@ fn timed_out(subject: &str, timeout: Duration) -> Status {
 
 fn not_sent(subject: &str, error: &RequestError) -> Status {
     match error.kind() {
-        RequestErrorKind::NoResponders => {
-            Status::unavailable(format!("no instance of the service answers on `{subject}`; is it running?"))
+        RequestErrorKind::NoResponders => Status::unavailable(format!(
+            "no instance of the service answers on `{subject}`; is it running?"
+        )),
+        RequestErrorKind::TimedOut => {
+            Status::deadline_exceeded(format!("no answer from `{subject}`"))
         }
-        RequestErrorKind::TimedOut => Status::deadline_exceeded(format!("no answer from `{subject}`")),
-        RequestErrorKind::MaxPayloadExceeded => Status::resource_exhausted(format!("the request is too large: {error}")),
-        RequestErrorKind::InvalidSubject => Status::invalid_argument(format!("`{subject}` is not a subject")),
-        RequestErrorKind::Other => Status::unavailable(format!("the request to `{subject}` failed: {error}")),
+        RequestErrorKind::MaxPayloadExceeded => {
+            Status::resource_exhausted(format!("the request is too large: {error}"))
+        }
+        RequestErrorKind::InvalidSubject => {
+            Status::invalid_argument(format!("`{subject}` is not a subject"))
+        }
+        RequestErrorKind::Other => {
+            Status::unavailable(format!("the request to `{subject}` failed: {error}"))
+        }
     }
 }
 
@@ -184,7 +201,9 @@ where
     type IntoFuture = CallFuture<T, E>;
 
     fn into_future(self) -> CallFuture<T, E> {
-        CallFuture(Box::pin(async move { self.response().await.map(Response::into_inner) }))
+        CallFuture(Box::pin(async move {
+            self.response().await.map(Response::into_inner)
+        }))
     }
 }
 
@@ -235,7 +254,10 @@ impl<T> Response<T> {
 
 impl<T, E> fmt::Debug for Call<T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let subject = self.outgoing.as_ref().map(|outgoing| outgoing.subject.as_str());
+        let subject = self
+            .outgoing
+            .as_ref()
+            .map(|outgoing| outgoing.subject.as_str());
         f.debug_struct("Call")
             .field("subject", &subject)
             .field("timeout", &self.timeout)

@@ -6,19 +6,19 @@ use std::time::Duration;
 
 use async_nats::Subject;
 
+use crate::Status;
 use crate::call::Call;
 use crate::server::check_subject_prefix;
-use crate::service::{Describe, Method, ServiceDescriptor};
-use crate::Status;
 #[cfg(feature = "kv")]
 use crate::service::KV;
 #[cfg(feature = "object-store")]
 use crate::service::OBJECT;
+use crate::service::{Describe, Method, ServiceDescriptor};
 #[cfg(feature = "kv")]
 use crate::store::KvStore;
 #[cfg(feature = "object-store")]
 use crate::store::ObjectStore;
-#[cfg(feature = "stores")]
+#[cfg(feature = "kv")]
 use crate::store::jetstream::JetStream;
 
 /// How long a call waits for its answer, unless something else is said.
@@ -44,7 +44,7 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Client {
     nats: async_nats::Client,
     timeout: Option<Duration>,
-    #[cfg(feature = "stores")]
+    #[cfg(feature = "kv")]
     jetstream: Option<JetStream>,
 }
 
@@ -55,16 +55,19 @@ impl Client {
         Self {
             nats,
             timeout: None,
-            #[cfg(feature = "stores")]
+            #[cfg(feature = "kv")]
             jetstream: None,
         }
     }
 
     /// Lets the clients read and write stores.
-    #[cfg(feature = "stores")]
+    #[cfg(feature = "kv")]
     #[must_use]
     pub fn with_jetstream(mut self, jetstream: async_nats::jetstream::Context) -> Self {
-        self.jetstream = Some(JetStream::new(jetstream, self.timeout.unwrap_or(DEFAULT_TIMEOUT)));
+        self.jetstream = Some(JetStream::new(
+            jetstream,
+            self.timeout.unwrap_or(DEFAULT_TIMEOUT),
+        ));
         self
     }
 
@@ -73,7 +76,7 @@ impl Client {
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
-        #[cfg(feature = "stores")]
+        #[cfg(feature = "kv")]
         if let Some(jetstream) = &mut self.jetstream {
             jetstream.timeout = timeout;
         }
@@ -89,7 +92,9 @@ impl From<async_nats::Client> for Client {
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("timeout", &self.timeout).finish_non_exhaustive()
+        f.debug_struct("Client")
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
     }
 }
 
@@ -122,7 +127,10 @@ impl ServiceClient {
         self.prefix = match check_subject_prefix(&prefix) {
             Ok(()) => Ok(prefix.into()),
             Err(reason) => {
-                let text = format!("`{}` cannot be a subject prefix: {reason}", prefix.escape_debug());
+                let text = format!(
+                    "`{}` cannot be a subject prefix: {reason}",
+                    prefix.escape_debug()
+                );
                 Err(Status::invalid_argument(text))
             }
         };
@@ -131,11 +139,21 @@ impl ServiceClient {
     }
 
     /// A call of a method, ready to be sent.
-    pub fn call<Req, Resp, E>(&self, method: &Method<Req, Resp, E>, request: &Req) -> Call<Resp, E> {
-        let payload = (method.request.encode)(request)
-            .map_err(|error| Status::invalid_argument(format!("failed to encode the request: {error}")));
+    pub fn call<Req, Resp, E>(
+        &self,
+        method: &Method<Req, Resp, E>,
+        request: &Req,
+    ) -> Call<Resp, E> {
+        let payload = (method.request.encode)(request).map_err(|error| {
+            Status::invalid_argument(format!("failed to encode the request: {error}"))
+        });
         let settings = &method.settings;
-        let timeout = self.client.timeout.or(settings.timeout).or(self.service.timeout).unwrap_or(DEFAULT_TIMEOUT);
+        let timeout = self
+            .client
+            .timeout
+            .or(settings.timeout)
+            .or(self.service.timeout)
+            .unwrap_or(DEFAULT_TIMEOUT);
         Call::new(
             self.client.nats.clone(),
             self.subject(settings.index, settings.name),
@@ -149,7 +167,10 @@ impl ServiceClient {
     fn subject(&self, index: usize, name: &str) -> Result<Subject, Status> {
         let prefix = self.prefix.as_ref().map_err(Status::clone)?;
         let make = || Subject::from(format!("{prefix}.{name}"));
-        Ok(self.subjects.get(index).map_or_else(make, |subject| subject.get_or_init(make).clone()))
+        Ok(self
+            .subjects
+            .get(index)
+            .map_or_else(make, |subject| subject.get_or_init(make).clone()))
     }
 
     /// The bucket of a method's `#[kv_store]`.

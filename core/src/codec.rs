@@ -108,11 +108,17 @@ where
         if is_unit::<T>() {
             return Ok(Bytes::from_static(b"{}"));
         }
-        serde_json::to_vec(message).map(Bytes::from).map_err(CodecError::new)
+        serde_json::to_vec(message)
+            .map(Bytes::from)
+            .map_err(CodecError::new)
     }
 
     fn decode(payload: Bytes) -> Result<T, CodecError> {
-        let json = if is_unit::<T>() { b"null" } else { &payload[..] };
+        let json = if is_unit::<T>() {
+            b"null"
+        } else {
+            &payload[..]
+        };
         serde_json::from_slice(json).map_err(CodecError::new)
     }
 }

@@ -123,7 +123,8 @@ impl Context {
     /// The time that is left until [`deadline`](Self::deadline).
     #[must_use]
     pub fn remaining(&self) -> Option<Duration> {
-        self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
+        self.deadline
+            .map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
 
     /// Sets a header of the response, in place of values set before. It also travels with an error.
@@ -151,7 +152,9 @@ impl Context {
 
     /// The trace headers of the request, which a call made on its behalf passes on.
     pub(crate) fn trace_headers(&self) -> impl Iterator<Item = (&'static str, &HeaderValue)> {
-        wire::TRACE.into_iter().filter_map(|name| Some((name, self.headers.get(name)?)))
+        wire::TRACE
+            .into_iter()
+            .filter_map(|name| Some((name, self.headers.get(name)?)))
     }
 
     fn lock_response(&self) -> std::sync::MutexGuard<'_, HeaderMap> {

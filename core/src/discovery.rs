@@ -10,9 +10,9 @@ use serde::{Serialize, Serializer};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::endpoint::Endpoint;
-use crate::service::ServiceSettings;
 use crate::Status;
+use crate::endpoint::Endpoint;
+use crate::service_server::ServiceSettings;
 
 /// What a service says of itself: the answer to `$SRV.INFO`.
 #[derive(Clone, Debug, Serialize)]
@@ -118,7 +118,9 @@ struct Ping<'a> {
 }
 
 fn rfc3339<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
-    let text = OffsetDateTime::from(*time).format(&Rfc3339).map_err(serde::ser::Error::custom)?;
+    let text = OffsetDateTime::from(*time)
+        .format(&Rfc3339)
+        .map_err(serde::ser::Error::custom)?;
     serializer.serialize_str(&text)
 }
 
@@ -137,45 +139,31 @@ pub(crate) struct Counters {
     errors: AtomicU64,
     processing: AtomicU64,
     last_error: Mutex<String>,
-    pub(crate) persisted: AtomicU64,
-    pub(crate) skipped: AtomicU64,
-    pub(crate) persist_failed: AtomicU64,
-    pub(crate) persist_pending: AtomicU64,
 }
 
 impl Counters {
     pub(crate) fn record(&self, error: Option<&Status>, took: Duration) {
         self.requests.fetch_add(1, Ordering::Relaxed);
-        self.processing.fetch_add(saturating_nanos(took), Ordering::Relaxed);
+        self.processing
+            .fetch_add(saturating_nanos(took), Ordering::Relaxed);
         if let Some(status) = error {
             self.errors.fetch_add(1, Ordering::Relaxed);
             let text = format!("{}:{}", status.code(), status.message());
-            *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = text;
+            *self
+                .last_error
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner) = text;
         }
     }
 
-    fn persistence(&self) -> PersistenceStats {
-        PersistenceStats {
-            persisted: self.persisted.load(Ordering::Relaxed),
-            skipped: self.skipped.load(Ordering::Relaxed),
-            persist_failed: self.persist_failed.load(Ordering::Relaxed),
-            persist_pending: self.persist_pending.load(Ordering::Relaxed),
-        }
-    }
-
-    /// Back to zero, except for what is still going on.
     fn reset(&self) {
-        for counter in [
-            &self.requests,
-            &self.errors,
-            &self.processing,
-            &self.persisted,
-            &self.skipped,
-            &self.persist_failed,
-        ] {
+        for counter in [&self.requests, &self.errors, &self.processing] {
             counter.store(0, Ordering::Relaxed);
         }
-        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.last_error
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
     }
 }
 
@@ -189,7 +177,11 @@ pub(crate) struct Instance {
 }
 
 impl Instance {
-    pub(crate) fn new(id: String, settings: ServiceSettings, endpoints: Vec<Arc<Endpoint>>) -> Self {
+    pub(crate) fn new(
+        id: String,
+        settings: ServiceSettings,
+        endpoints: Vec<Arc<Endpoint>>,
+    ) -> Self {
         Self {
             id,
             settings,
@@ -206,7 +198,11 @@ impl Instance {
             version: self.settings.version.clone(),
             metadata: self.settings.metadata.clone(),
             description: self.settings.description.clone(),
-            endpoints: self.endpoints.iter().map(|endpoint| endpoint.info()).collect(),
+            endpoints: self
+                .endpoints
+                .iter()
+                .map(|endpoint| endpoint.info())
+                .collect(),
         }
     }
 
@@ -218,13 +214,19 @@ impl Instance {
             version: self.settings.version.clone(),
             metadata: self.settings.metadata.clone(),
             started: *self.started.lock().unwrap_or_else(PoisonError::into_inner),
-            endpoints: self.endpoints.iter().map(|endpoint| endpoint_stats(endpoint)).collect(),
+            endpoints: self
+                .endpoints
+                .iter()
+                .map(|endpoint| endpoint_stats(endpoint))
+                .collect(),
         }
     }
 
     pub(crate) fn reset(&self) {
         for endpoint in &self.endpoints {
             endpoint.counters.reset();
+            #[cfg(feature = "kv")]
+            endpoint.stores.reset_stats();
         }
         *self.started.lock().unwrap_or_else(PoisonError::into_inner) = SystemTime::now();
     }
@@ -252,6 +254,10 @@ fn endpoint_stats(endpoint: &Endpoint) -> EndpointStats {
         ..
     } = endpoint.info();
     let counters = &endpoint.counters;
+    #[cfg(feature = "kv")]
+    let persistence = endpoint.stores.stats();
+    #[cfg(not(feature = "kv"))]
+    let persistence = None;
     let num_requests = counters.requests.load(Ordering::Relaxed);
     let processing = counters.processing.load(Ordering::Relaxed);
     EndpointStats {
@@ -260,10 +266,16 @@ fn endpoint_stats(endpoint: &Endpoint) -> EndpointStats {
         queue_group,
         num_requests,
         num_errors: counters.errors.load(Ordering::Relaxed),
-        last_error: counters.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        last_error: counters
+            .last_error
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone(),
         processing_time: Duration::from_nanos(processing),
-        average_processing_time: Duration::from_nanos(processing.checked_div(num_requests).unwrap_or(0)),
-        persistence: endpoint.persists().then(|| counters.persistence()),
+        average_processing_time: Duration::from_nanos(
+            processing.checked_div(num_requests).unwrap_or(0),
+        ),
+        persistence,
     }
 }
 
@@ -280,12 +292,20 @@ pub(crate) async fn respond(
     instance: Arc<Instance>,
 ) -> Result<impl Future<Output = ()>, async_nats::SubscribeError> {
     let mut requests = Vec::new();
-    for (name, verb) in [("PING", Verb::Ping), ("INFO", Verb::Info), ("STATS", Verb::Stats)] {
+    for (name, verb) in [
+        ("PING", Verb::Ping),
+        ("INFO", Verb::Info),
+        ("STATS", Verb::Stats),
+    ] {
         let all = format!("$SRV.{name}");
         let service = format!("{all}.{}", instance.settings.name);
         let one = format!("{service}.{}", instance.id);
         for subject in [all, service, one] {
-            requests.push(nats.subscribe(subject).await?.map(move |message| (verb, message)));
+            requests.push(
+                nats.subscribe(subject)
+                    .await?
+                    .map(move |message| (verb, message)),
+            );
         }
     }
     Ok(async move {
@@ -293,7 +313,10 @@ pub(crate) async fn respond(
         while let Some((verb, message)) = requests.next().await {
             let Some(reply) = message.reply else { continue };
             let sent = match instance.answer(verb) {
-                Ok(answer) => nats.publish(reply, answer.into()).await.map_err(|error| error.to_string()),
+                Ok(answer) => nats
+                    .publish(reply, answer.into())
+                    .await
+                    .map_err(|error| error.to_string()),
                 Err(error) => Err(error.to_string()),
             };
             if let Err(error) = sent {
@@ -305,7 +328,10 @@ pub(crate) async fn respond(
 
 /// The metadata of an endpoint as discovery shows it.
 pub(crate) fn endpoint_metadata(pairs: &[(&str, &str)]) -> HashMap<String, String> {
-    pairs.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect()
+    pairs
+        .iter()
+        .map(|&(key, value)| (key.to_owned(), value.to_owned()))
+        .collect()
 }
 
 #[cfg(test)]

@@ -107,7 +107,8 @@ impl Dispatcher {
                 else => {}
             }
             self.resume(&mut calls);
-            self.unfinished.store(calls.running.len() + calls.waiting.len(), Ordering::Relaxed);
+            self.unfinished
+                .store(calls.running.len() + calls.waiting.len(), Ordering::Relaxed);
             if !open && calls.running.is_empty() && calls.waiting.is_empty() {
                 return;
             }
@@ -120,7 +121,9 @@ impl Dispatcher {
         self.resume(calls);
         if calls.running.len() < self.endpoint.settings.max_in_flight {
             self.start(self.request(message), calls);
-        } else if calls.waiting.len() < MAX_WAITING && calls.waiting_bytes + message.length <= MAX_WAITING_BYTES {
+        } else if calls.waiting.len() < MAX_WAITING
+            && calls.waiting_bytes + message.length <= MAX_WAITING_BYTES
+        {
             calls.waiting_bytes += message.length;
             calls.waiting.push_back(self.request(message));
         } else {
@@ -132,7 +135,9 @@ impl Dispatcher {
     /// Starts what waits, as far as `max_in_flight` allows.
     fn resume(&self, calls: &mut Calls) {
         while calls.running.len() < self.endpoint.settings.max_in_flight {
-            let Some(request) = calls.waiting.pop_front() else { break };
+            let Some(request) = calls.waiting.pop_front() else {
+                break;
+            };
             calls.waiting_bytes -= request.message.length;
             self.start(request, calls);
         }
@@ -147,7 +152,10 @@ impl Dispatcher {
             calls.spawn_next -= 1;
         } else {
             let begin = Instant::now();
-            let finished = call.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready();
+            let finished = call
+                .as_mut()
+                .poll(&mut Context::from_waker(Waker::noop()))
+                .is_ready();
             if begin.elapsed() >= COMPUTES {
                 calls.spawn_next = SPAWNED_AFTER_COMPUTE;
             }
@@ -158,14 +166,20 @@ impl Dispatcher {
         let endpoint = Arc::clone(&self.endpoint);
         let mut phase = self.phase.clone();
         calls.running.spawn(async move {
+            let ended = async {
+                if phase
+                    .wait_for(|phase| *phase == Phase::Ended)
+                    .await
+                    .is_err()
+                {
+                    // The server was dropped without a stop: accepted calls go on.
+                    std::future::pending::<()>().await;
+                }
+            };
             tokio::select! {
                 biased;
                 () = call => {}
-                // An error means that the server was dropped: accepted calls then go on.
-                Ok(_) = phase.wait_for(|phase| *phase == Phase::Ended) => {
-                    endpoint.refuse(reply, stopping()).await;
-                }
-                else => {}
+                () = ended => endpoint.refuse(reply, stopping()).await,
             }
         });
     }
@@ -205,7 +219,9 @@ impl Dispatcher {
 
     async fn refuse_waiting(&self, calls: Calls) {
         for request in calls.waiting {
-            self.endpoint.refuse(request.message.reply, stopping()).await;
+            self.endpoint
+                .refuse(request.message.reply, stopping())
+                .await;
         }
     }
 }

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::context::{Context, Names};
 use crate::discovery::{Counters, EndpointInfo, endpoint_metadata};
-#[cfg(feature = "stores")]
+#[cfg(feature = "kv")]
 use crate::persist::Stores;
 use crate::service::{Method, MethodSettings};
 use crate::{Status, wire};
@@ -28,7 +28,7 @@ pub(crate) struct Endpoint {
     pub(crate) timeout: Option<Duration>,
     pub(crate) nats: async_nats::Client,
     pub(crate) counters: Counters,
-    #[cfg(feature = "stores")]
+    #[cfg(feature = "kv")]
     pub(crate) stores: Stores,
 }
 
@@ -61,24 +61,35 @@ pub(crate) async fn unary<Req, Resp, E, H, Fut>(
         ..
     } = message;
     let deadline = endpoint.deadline(received, headers.as_ref());
-    let cx = Arc::new(Context::of_call(Arc::clone(&endpoint.names), subject, headers, deadline));
+    let cx = Arc::new(Context::of_call(
+        Arc::clone(&endpoint.names),
+        subject,
+        headers,
+        deadline,
+    ));
 
     let answer = within(deadline, async {
-        let request = (method.request.decode)(payload)
-            .map_err(|error| Status::invalid_argument(format!("failed to decode request: {error}")))?;
-        #[cfg(feature = "stores")]
+        let request = (method.request.decode)(payload).map_err(|error| {
+            Status::invalid_argument(format!("failed to decode request: {error}"))
+        })?;
+        #[cfg(feature = "kv")]
         let keys = endpoint.stores.bind(&method.keys, &request)?;
         // Before the handler runs, so that a full queue holds calls back and the write itself never waits.
-        #[cfg(feature = "stores")]
+        #[cfg(feature = "kv")]
         let writes = endpoint.stores.reserve(keys).await?;
 
-        let response = handler(Arc::clone(&cx), request).await.map_err(method.error.into_status)?;
+        let response = handler(Arc::clone(&cx), request)
+            .await
+            .map_err(method.error.into_status)?;
 
         let reply = (method.response.encode)(&response)
             .map_err(|error| Status::internal(format!("failed to encode the response: {error}")))?;
-        #[cfg(feature = "stores")]
+        #[cfg(feature = "kv")]
         {
-            let pending = endpoint.stores.submit(&endpoint, writes, &method.keys, &response, &reply);
+            let pending =
+                endpoint
+                    .stores
+                    .submit(&endpoint, writes, &method.keys, &response, &reply);
             drop(response);
             pending.acknowledged().await?;
         }
@@ -89,7 +100,9 @@ pub(crate) async fn unary<Req, Resp, E, H, Fut>(
         Err(panic) => Err(endpoint.panicked(panic.as_ref())),
     };
 
-    let error = endpoint.reply(reply, result, cx.take_response_headers()).await;
+    let error = endpoint
+        .reply(reply, result, cx.take_response_headers())
+        .await;
     endpoint.counters.record(error.as_ref(), received.elapsed());
 }
 
@@ -105,7 +118,9 @@ async fn within<T>(
     if deadline <= Instant::now() {
         return Err(exceeded());
     }
-    tokio::time::timeout_at(deadline, work).await.unwrap_or_else(|_| Err(exceeded()))
+    tokio::time::timeout_at(deadline, work)
+        .await
+        .unwrap_or_else(|_| Err(exceeded()))
 }
 
 impl Endpoint {
@@ -123,7 +138,12 @@ impl Endpoint {
     }
 
     /// Sends the reply, if the caller wants one, and returns the error that the call ended with.
-    async fn reply(&self, to: Option<Subject>, result: Result<Bytes, Status>, headers: HeaderMap) -> Option<Status> {
+    async fn reply(
+        &self,
+        to: Option<Subject>,
+        result: Result<Bytes, Status>,
+        headers: HeaderMap,
+    ) -> Option<Status> {
         let Some(to) = to else {
             return result.err();
         };
@@ -133,7 +153,9 @@ impl Endpoint {
                 let status = match self.publish(&to, headers, payload).await {
                     Ok(()) => return None,
                     Err(PublishErrorKind::MaxPayloadExceeded) => self.too_large(size),
-                    Err(kind) => Status::unavailable(format!("the reply could not be sent: {kind}")),
+                    Err(kind) => {
+                        Status::unavailable(format!("the reply could not be sent: {kind}"))
+                    }
                 };
                 (status, HeaderMap::new())
             }
@@ -160,11 +182,18 @@ impl Endpoint {
         }
     }
 
-    async fn publish(&self, to: &Subject, headers: HeaderMap, payload: Bytes) -> Result<(), PublishErrorKind> {
+    async fn publish(
+        &self,
+        to: &Subject,
+        headers: HeaderMap,
+        payload: Bytes,
+    ) -> Result<(), PublishErrorKind> {
         let sent = if headers.is_empty() {
             self.nats.publish(to.clone(), payload).await
         } else {
-            self.nats.publish_with_headers(to.clone(), headers, payload).await
+            self.nats
+                .publish_with_headers(to.clone(), headers, payload)
+                .await
         };
         sent.map_err(|error| error.kind())
     }
@@ -205,13 +234,5 @@ impl Endpoint {
             queue_group: self.queue_group.unwrap_or_default().to_owned(),
             metadata: endpoint_metadata(self.settings.metadata),
         }
-    }
-
-    /// Whether responses of this endpoint are written to a store.
-    pub(crate) fn persists(&self) -> bool {
-        #[cfg(feature = "stores")]
-        return self.stores.any();
-        #[cfg(not(feature = "stores"))]
-        false
     }
 }

@@ -27,14 +27,22 @@ impl From<InvalidHeader> for Status {
 }
 
 /// Adds a value under `name`, next to those that are there.
-pub(crate) fn append(headers: &mut HeaderMap, name: &str, value: &str) -> Result<(), InvalidHeader> {
+pub(crate) fn append(
+    headers: &mut HeaderMap,
+    name: &str,
+    value: &str,
+) -> Result<(), InvalidHeader> {
     let (name, value) = check(name, value)?;
     headers.append(name, value);
     Ok(())
 }
 
 /// Sets `name` to this one value.
-pub(crate) fn insert(headers: &mut HeaderMap, name: &str, value: &str) -> Result<(), InvalidHeader> {
+pub(crate) fn insert(
+    headers: &mut HeaderMap,
+    name: &str,
+    value: &str,
+) -> Result<(), InvalidHeader> {
     let (name, value) = check(name, value)?;
     headers.insert(name, value);
     Ok(())
@@ -52,8 +60,10 @@ fn check(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), InvalidHe
     if name.is_empty() {
         return Err(invalid("has an empty name"));
     }
-    let name = HeaderName::from_str(name)
-        .map_err(|_| invalid("has a character in its name other than printable ASCII without `:`"))?;
-    let value = HeaderValue::from_str(value).map_err(|_| invalid("has a line break in its value"))?;
+    let name = HeaderName::from_str(name).map_err(|_| {
+        invalid("has a character in its name other than printable ASCII without `:`")
+    })?;
+    let value =
+        HeaderValue::from_str(value).map_err(|_| invalid("has a line break in its value"))?;
     Ok((name, value))
 }

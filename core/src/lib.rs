@@ -1,6 +1,128 @@
-//! NATS micro-services from annotated traits.
-#![doc(test(attr(deny(warnings))))]
+//! NATS micro-services from annotated Rust traits.
+//!
+//! One attribute on a trait, and there is a service that is registered with NATS discovery, handlers whose responses are
+//! persisted in a Key-Value bucket or an Object Store, and a typed client that calls the service and reads, writes and watches
+//! those stores. No `.proto` file, no build script.
+//!
+//! ```no_run
+#![cfg_attr(
+    not(all(feature = "protobuf", feature = "kv")),
+    doc = "# #[cfg(any())] mod sample {"
+)]
+//! use natsmicro::{Client, Server, Status};
+//!
+//! #[derive(Clone, PartialEq, prost::Message)]
+//! pub struct SaveProfileRequest {
+//!     #[prost(string, tag = "1")]
+//!     pub id: String,
+//!     #[prost(string, tag = "2")]
+//!     pub name: String,
+//! }
+//!
+//! #[derive(Clone, PartialEq, prost::Message)]
+//! pub struct Profile {
+//!     #[prost(string, tag = "1")]
+//!     pub name: String,
+//! }
+//!
+//! /// Stores user profiles.
+//! #[natsmicro::service(subject_prefix = "api.v1", version = "1.2.0")]
+//! pub trait UserService {
+//!     /// Saves a profile.
+//!     #[kv_store(bucket = "user_profiles", key = "user.<id>", ttl = "1h", max_history = 5)]
+//!     async fn save_profile(&self, request: SaveProfileRequest) -> Result<Profile, Status>;
+//! }
+//!
+//! struct Users;
+//!
+//! impl UserService for Users {
+//!     async fn save_profile(&self, request: SaveProfileRequest) -> Result<Profile, Status> {
+//!         Ok(Profile { name: request.name })
+//!     }
+//! }
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let nats = async_nats::connect("localhost").await?;
+//! let jetstream = async_nats::jetstream::new(nats.clone());
+//!
+//! let server = Server::new(nats.clone())
+//!     .with_jetstream(jetstream.clone())
+//!     .add_service(UserServiceServer::new(Users))
+//!     .start()
+//!     .await?;
+//!
+//! let users = UserServiceClient::new(Client::new(nats).with_jetstream(jetstream));
+//! users.save_profile(SaveProfileRequest { id: "ada".into(), name: "Ada".into() }).await?;
+//! let stored = users.get_save_profile_from_kv("user.ada").await?; // no call
+//!
+//! server.stop().await?; // answers what was accepted, and stores what is queued
+//! # Ok(())
+//! # }
+#![cfg_attr(not(all(feature = "protobuf", feature = "kv")), doc = "# }")]
+//! ```
+//!
+//! # Where to look
+//!
+//! * [`#[service]`](macro@service), [`#[endpoint]`](macro@endpoint), [`#[kv_store]`](macro@kv_store) and
+//!   [`#[object_store]`](macro@object_store): all settings.
+//! * [`Server`] and [`RunningServer`]: start, statistics, stop. [`ServiceServer`] is what `UserServiceServer` stands for.
+//! * [`Client`] and [`Call`]: timeouts, headers, what a client reports by itself.
+//! * [`Status`], [`Code`] and [`#[derive(ServiceError)]`](derive@ServiceError): errors that keep their meaning over the wire.
+//! * [`Context`]: what a handler may know of its call.
+#![cfg_attr(
+    feature = "kv",
+    doc = "* [`KvStore`] and [`Watch`]: the buckets, typed."
+)]
+#![cfg_attr(feature = "object-store", doc = "* [`ObjectStore`]: large messages.")]
+#![cfg_attr(
+    feature = "testing",
+    doc = "* [`testing`]: a real nats-server for your own tests."
+)]
+//!
+//! # What a handler may assume
+//!
+//! Handlers of one endpoint run concurrently, up to `max_in_flight` (1,024) of them; with `max_in_flight = 1` they run in the
+//! order in which the requests arrived. A handler is polled once where its request was received, and moves to a task of its own
+//! if it then still waits, so one that completes at once costs no task. It should not block its thread; one that computes for
+//! long is noticed, and the calls after it get tasks from the start.
+//!
+//! When the deadline of a call passes, its future is dropped at the next `await`. A panic ends the call and nothing else.
+//!
+//! # What is stored, and when
+//!
+//! Only successful responses are stored, as the very bytes of the reply. With `persist = "after_response"` (the default) the
+//! write is queued when the handler has finished, and the reply does not wait for it: if the process is killed, the responses
+//! that were not yet acknowledged are lost, though their callers have them. With `persist = "before_response"` the reply waits
+//! for the acknowledgement, and a write that fails fails the call.
+//!
+//! The writes to one key are made in the order in which their handlers finished, one at a time; writes to different keys go side
+//! by side. A write without an acknowledgement is repeated, over what the key then holds and only if its value is not there
+//! already, until the persist timeout. What is given up is logged, counted in `$SRV.STATS`, handed to
+//! `Server::on_lost_write`, and listed by [`RunningServer::stop`]. The queue is bounded: when it is full, calls wait before their
+//! handlers run.
+//!
+//! # On the wire
+//!
+//! Requests, replies, errors and stores look as those of services generated by `protoc-gen-nats-micro`, so that either side can
+//! be such a peer. One header is our own: a call with a timeout of its own (by [`Call::with_timeout`] or [`Call::with_context`])
+//! carries `Natsmicro-Timeout-Ms`, the milliseconds that the caller waits, as a decimal number. A service of ours answers
+//! `DEADLINE_EXCEEDED` when they have passed, counted from the arrival of the request, and drops the handler. Peers ignore it.
+//!
+//! # Features
+//!
+//! | feature | default | what it adds |
+//! | --- | --- | --- |
+//! | `protobuf` | yes | messages that derive [`prost::Message`](https://docs.rs/prost) |
+//! | `json` | yes | messages that derive serde's traits |
+//! | `kv` | yes | `#[kv_store]`, `KvStore` |
+//! | `object-store` | yes | `#[object_store]`, `ObjectStore`; includes `kv` |
+//! | `testing` | no | `natsmicro::testing` |
+//!
+//! The MSRV is 1.89, that of async-nats; it is raised in minor versions only.
 
+#[doc(hidden)]
+#[path = "private.rs"]
+pub mod __private;
 mod call;
 mod client;
 mod codec;
@@ -11,16 +133,14 @@ mod endpoint;
 mod error;
 mod header;
 mod nats;
-#[cfg(feature = "stores")]
+#[cfg(feature = "kv")]
 mod persist;
-#[doc(hidden)]
-#[path = "private.rs"]
-pub mod __private;
 mod server;
 mod service;
 mod service_error;
+mod service_server;
 mod status;
-#[cfg(feature = "stores")]
+#[cfg(feature = "kv")]
 mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -34,18 +154,25 @@ pub use self::codec::Json;
 pub use self::codec::Protobuf;
 pub use self::codec::{Codec, CodecError};
 pub use self::context::Context;
-pub use self::discovery::{EndpointInfo, EndpointStats, PersistenceStats, ServiceInfo, ServiceStats};
+pub use self::discovery::{
+    EndpointInfo, EndpointStats, PersistenceStats, ServiceInfo, ServiceStats,
+};
 pub use self::error::Error;
 pub use self::header::InvalidHeader;
-#[cfg(feature = "stores")]
-pub use self::persist::{BucketPolicy, LostWrite};
-pub use self::server::{RunningServer, Server, StartError, StartErrorKind, StopError, UnfinishedCalls};
-pub use self::service::ServiceServer;
-pub use self::service_error::ServiceError;
-pub use self::status::{Code, Result, Status};
 #[cfg(feature = "kv")]
-pub use self::store::{Entry, KvStore, Operation, Watch, WatchEvent};
+pub use self::persist::{BucketPolicy, LostWrite};
+pub use self::server::{
+    RunningServer, Server, StartError, StartErrorKind, StopError, UnfinishedCalls,
+};
+pub use self::service_error::ServiceError;
+pub use self::service_server::ServiceServer;
+pub use self::status::{Code, Result, Status};
 #[cfg(feature = "object-store")]
 pub use self::store::ObjectStore;
-#[cfg(feature = "stores")]
-pub use self::store::{InvalidKey, InvalidKeyKind, Key, KeyToken, MAX_KEY_LEN, StoreError, StoreErrorKind};
+#[cfg(feature = "kv")]
+pub use self::store::{Entry, KvStore, Operation, Watch, WatchEvent};
+#[cfg(feature = "kv")]
+pub use self::store::{
+    InvalidKey, InvalidKeyKind, Key, KeyToken, MAX_KEY_LEN, StoreError, StoreErrorKind,
+};
+pub use natsmicro_macros::{ServiceError, endpoint, kv_store, object_store, service};

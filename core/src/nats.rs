@@ -15,9 +15,17 @@ pub(crate) fn unique_id(nats: &async_nats::Client) -> String {
 pub(crate) async fn round_trip(nats: &async_nats::Client, timeout: Duration) -> Result<(), String> {
     let inbox = nats.new_inbox();
     let trip = async {
-        let mut echo = nats.subscribe(inbox.clone()).await.map_err(|error| error.to_string())?;
-        nats.publish(inbox, bytes::Bytes::new()).await.map_err(|error| error.to_string())?;
-        echo.next().await.map(drop).ok_or_else(|| "the connection is closed".to_owned())
+        let mut echo = nats
+            .subscribe(inbox.clone())
+            .await
+            .map_err(|error| error.to_string())?;
+        nats.publish(inbox, bytes::Bytes::new())
+            .await
+            .map_err(|error| error.to_string())?;
+        echo.next()
+            .await
+            .map(drop)
+            .ok_or_else(|| "the connection is closed".to_owned())
     };
     tokio::time::timeout(timeout, trip)
         .await

@@ -12,7 +12,7 @@ mod writer;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
@@ -21,11 +21,12 @@ use tokio::time::Instant;
 pub use self::bucket::BucketPolicy;
 pub(crate) use self::open::{OpenStores, Persistence};
 pub(crate) use self::write::{Bucket, Failure, Target};
-pub(crate) use self::writer::{Lost, OnLostWrite, Slot, Writer};
+pub(crate) use self::writer::{Lost, Slot, Writer};
 use crate::Status;
+use crate::discovery::PersistenceStats;
 use crate::endpoint::Endpoint;
 use crate::service::OBJECT;
-use crate::store::{Persist, PartialKey, StoreKey};
+use crate::store::{PartialKey, Persist, StoreKey};
 
 /// A response that could not be stored: what [`Server::on_lost_write`](crate::Server::on_lost_write) is called with, and what
 /// a [`StopError`](crate::StopError) lists.
@@ -60,6 +61,15 @@ impl fmt::Display for LostWrite {
 pub(crate) struct Stores {
     pub(crate) targets: [Option<Arc<Target>>; 2],
     pub(crate) writer: Option<Arc<Writer>>,
+    counters: Counters,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    persisted: AtomicU64,
+    skipped: AtomicU64,
+    failed: AtomicU64,
+    pending: AtomicU64,
 }
 
 /// Room in the queue for one write, and its key as far as the request tells.
@@ -85,16 +95,36 @@ pub(crate) struct QueuedWrite {
 /// The writes that a reply waits for.
 #[derive(Default)]
 pub(crate) struct Pending {
-    acknowledgements: Vec<(Arc<Target>, oneshot::Receiver<Result<(), Failure>>)>,
+    acknowledgements: Vec<Acknowledgement>,
     /// What the caller gets in place of a response that is too large for a message.
     too_large: Option<Status>,
 }
 
 type PerStore<T> = [Option<T>; 2];
+/// Where a write will be heard of, and which store it goes to.
+type Acknowledgement = (Arc<Target>, oneshot::Receiver<Result<(), Failure>>);
 
 impl Stores {
-    pub(crate) fn any(&self) -> bool {
-        self.targets.iter().any(Option::is_some)
+    /// What became of the writes; `None` if there are none.
+    pub(crate) fn stats(&self) -> Option<PersistenceStats> {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        self.targets
+            .iter()
+            .any(Option::is_some)
+            .then(|| PersistenceStats {
+                persisted: load(&self.counters.persisted),
+                skipped: load(&self.counters.skipped),
+                persist_failed: load(&self.counters.failed),
+                persist_pending: load(&self.counters.pending),
+            })
+    }
+
+    /// Back to zero, except for the writes that are still pending.
+    pub(crate) fn reset_stats(&self) {
+        let counters = &self.counters;
+        for counter in [&counters.persisted, &counters.skipped, &counters.failed] {
+            counter.store(0, Ordering::Relaxed);
+        }
     }
 
     /// Makes the keys from the request, and so refuses a request whose response could not be stored.
@@ -113,7 +143,10 @@ impl Stores {
     }
 
     /// Waits for room in the queue.
-    pub(crate) async fn reserve(&self, keys: PerStore<PartialKey>) -> Result<PerStore<Reserved>, Status> {
+    pub(crate) async fn reserve(
+        &self,
+        keys: PerStore<PartialKey>,
+    ) -> Result<PerStore<Reserved>, Status> {
         let mut reserved = [None, None];
         for ((reserved, key), target) in reserved.iter_mut().zip(keys).zip(&self.targets) {
             let (Some(key), Some(target), Some(writer)) = (key, target, &self.writer) else {
@@ -137,15 +170,25 @@ impl Stores {
     ) -> Pending {
         let mut pending = Pending::default();
         let oversized = reply.len() > endpoint.nats.max_payload();
-        for (at, ((reserved, key), target)) in reserved.into_iter().zip(keys).zip(&self.targets).enumerate() {
-            let (Some(reserved), Some(key), Some(target), Some(writer)) = (reserved, key, target, &self.writer) else {
+        for (at, ((reserved, key), target)) in reserved
+            .into_iter()
+            .zip(keys)
+            .zip(&self.targets)
+            .enumerate()
+        {
+            let (Some(reserved), Some(key), Some(target), Some(writer)) =
+                (reserved, key, target, &self.writer)
+            else {
                 continue;
             };
             let is_object = at == OBJECT;
-            let must_wait = target.store.persist == Persist::BeforeResponse || (is_object && oversized);
+            let must_wait =
+                target.store.persist == Persist::BeforeResponse || (is_object && oversized);
             let (done, acknowledgement) = oneshot::channel();
             if must_wait {
-                pending.acknowledgements.push((Arc::clone(target), acknowledgement));
+                pending
+                    .acknowledgements
+                    .push((Arc::clone(target), acknowledgement));
             }
             let done = must_wait.then_some(done);
             let key = match (key.complete)(response, reserved.key) {
@@ -169,7 +212,7 @@ impl Stores {
                     target.store.bucket,
                 )));
             }
-            endpoint.counters.persist_pending.fetch_add(1, Ordering::Relaxed);
+            self.counters.pending.fetch_add(1, Ordering::Relaxed);
             writer.submit(QueuedWrite {
                 endpoint: Arc::clone(endpoint),
                 target: Arc::clone(target),
@@ -192,7 +235,11 @@ impl Pending {
             match acknowledgement.await {
                 Ok(Ok(())) => {}
                 Ok(Err(failure)) => return Err(failure.status(target.store.bucket)),
-                Err(_) => return Err(Status::unavailable("the service stopped before the response was stored")),
+                Err(_) => {
+                    return Err(Status::unavailable(
+                        "the service stopped before the response was stored",
+                    ));
+                }
             }
         }
         self.too_large.map_or(Ok(()), Err)

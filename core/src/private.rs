@@ -6,5 +6,7 @@ pub use crate::client::ServiceClient;
 pub use crate::codec::{MessageCodec, message};
 pub use crate::service::{Describe, Dispatch, Method, Router, ServiceDescriptor};
 pub use crate::service_error::{ErrorBody, ErrorCodec, ErrorFields, Outcome, error};
-#[cfg(feature = "stores")]
-pub use crate::store::{KeyPart, KeyTemplate, PartialKey, Persist, Storage, StoreDescriptor, StoreKey, Write};
+#[cfg(feature = "kv")]
+pub use crate::store::{
+    KeyPart, KeyTemplate, PartialKey, Persist, Storage, StoreDescriptor, StoreKey, Write,
+};

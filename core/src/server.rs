@@ -12,17 +12,18 @@ use std::time::Duration;
 use async_nats::Subscriber;
 use tokio::sync::{mpsc, watch};
 
-pub use self::running::{RunningServer, StopError, UnfinishedCalls};
 use self::running::{RunningEndpoint, Task};
+pub use self::running::{RunningServer, StopError, UnfinishedCalls};
 use crate::context::Names;
 use crate::discovery::{self, Counters, Instance};
 use crate::dispatch::{Dispatcher, Phase};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::nats;
-#[cfg(feature = "stores")]
+#[cfg(feature = "kv")]
 use crate::persist::{BucketPolicy, LostWrite, OpenStores, Persistence};
-use crate::service::{Dispatch, Route, ServiceServer, ServiceSettings};
+use crate::service::{Dispatch, QueueGroup, Route};
+use crate::service_server::{ServiceServer, ServiceSettings};
 
 /// Why a server did not start. Nothing of it is left running.
 pub type StartError = Error<StartErrorKind>;
@@ -50,7 +51,7 @@ pub enum StartErrorKind {
 /// The time that the start may take to reach the NATS server.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
-#[cfg(feature = "stores")]
+#[cfg(feature = "kv")]
 const PERSIST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Serves services on a NATS connection.
@@ -75,7 +76,7 @@ pub struct Server {
     nats: async_nats::Client,
     services: Vec<(ServiceSettings, Vec<Route>)>,
     drain_timeout: Duration,
-    #[cfg(feature = "stores")]
+    #[cfg(feature = "kv")]
     persistence: Persistence,
 }
 
@@ -86,7 +87,7 @@ impl Server {
             nats,
             services: Vec::new(),
             drain_timeout: DRAIN_TIMEOUT,
-            #[cfg(feature = "stores")]
+            #[cfg(feature = "kv")]
             persistence: Persistence {
                 jetstream: None,
                 policy: BucketPolicy::default(),
@@ -99,28 +100,28 @@ impl Server {
     /// Lets the services persist responses. Without it they answer calls and store nothing.
     ///
     /// The context may be on a connection of its own.
-    #[cfg(feature = "stores")]
+    #[cfg(feature = "kv")]
     pub fn with_jetstream(mut self, jetstream: async_nats::jetstream::Context) -> Self {
         self.persistence.jetstream = Some(jetstream);
         self
     }
 
     /// Says what to do about buckets that are missing or have other settings; [`BucketPolicy::Create`] by default.
-    #[cfg(feature = "stores")]
+    #[cfg(feature = "kv")]
     pub fn with_bucket_policy(mut self, policy: BucketPolicy) -> Self {
         self.persistence.policy = policy;
         self
     }
 
     /// How long a response is tried to be stored before it is given up; 30 seconds by default.
-    #[cfg(feature = "stores")]
+    #[cfg(feature = "kv")]
     pub fn with_persist_timeout(mut self, timeout: Duration) -> Self {
         self.persistence.timeout = timeout;
         self
     }
 
     /// Calls this for every response that is given up, on the task that does the writes: it must not block.
-    #[cfg(feature = "stores")]
+    #[cfg(feature = "kv")]
     pub fn on_lost_write(mut self, callback: impl Fn(&LostWrite) + Send + Sync + 'static) -> Self {
         self.persistence.on_lost = Some(Arc::new(callback));
         self
@@ -146,7 +147,7 @@ impl Server {
     /// Creates the buckets, subscribes, and returns once requests from any connection reach the services.
     pub async fn start(self) -> Result<RunningServer, StartError> {
         settings::check(&self.services)?;
-        #[cfg(feature = "stores")]
+        #[cfg(feature = "kv")]
         let stores = OpenStores::open(&self.services, self.persistence).await?;
 
         let (phase, phases) = watch::channel(Phase::Running);
@@ -163,12 +164,15 @@ impl Server {
                         endpoint: route.settings.name.to_owned(),
                     }),
                     subject: format!("{}.{}", settings.subject_prefix, route.settings.name),
-                    queue_group: route.settings.queue_group.unwrap_or(settings.queue_group),
+                    queue_group: match route.settings.queue_group {
+                        QueueGroup::OfService => settings.queue_group,
+                        QueueGroup::Own(queue_group) => queue_group,
+                    },
                     settings: route.settings,
                     timeout: route.settings.timeout.or(settings.timeout),
                     nats: self.nats.clone(),
                     counters: Counters::default(),
-                    #[cfg(feature = "stores")]
+                    #[cfg(feature = "kv")]
                     stores: stores.of(&route.settings),
                 });
                 let requests = subscribe(&self.nats, &endpoint).await?;
@@ -188,7 +192,11 @@ impl Server {
                 });
                 of_service.push(endpoint);
             }
-            let instance = Arc::new(Instance::new(nats::unique_id(&self.nats), settings, of_service));
+            let instance = Arc::new(Instance::new(
+                nats::unique_id(&self.nats),
+                settings,
+                of_service,
+            ));
             let responder = discovery::respond(self.nats.clone(), Arc::clone(&instance))
                 .await
                 .map_err(|error| cannot_subscribe("$SRV", error))?;
@@ -197,7 +205,12 @@ impl Server {
         }
         nats::round_trip(&self.nats, START_TIMEOUT)
             .await
-            .map_err(|error| StartError::new(StartErrorKind::Nats, format!("the services are not reachable: {error}")))?;
+            .map_err(|error| {
+                StartError::new(
+                    StartErrorKind::Nats,
+                    format!("the services are not reachable: {error}"),
+                )
+            })?;
         Ok(RunningServer {
             nats: self.nats,
             drain_timeout: self.drain_timeout,
@@ -206,13 +219,16 @@ impl Server {
             endpoints,
             phase,
             left_queue_group,
-            #[cfg(feature = "stores")]
+            #[cfg(feature = "kv")]
             writer: stores.writer,
         })
     }
 }
 
-async fn subscribe(nats: &async_nats::Client, endpoint: &Endpoint) -> Result<Subscriber, StartError> {
+async fn subscribe(
+    nats: &async_nats::Client,
+    endpoint: &Endpoint,
+) -> Result<Subscriber, StartError> {
     let subject = endpoint.subject.clone();
     let subscribed = match endpoint.queue_group {
         Some(group) => nats.queue_subscribe(subject, group.to_owned()).await,
@@ -222,12 +238,18 @@ async fn subscribe(nats: &async_nats::Client, endpoint: &Endpoint) -> Result<Sub
 }
 
 fn cannot_subscribe(subject: &str, error: async_nats::SubscribeError) -> StartError {
-    StartError::new(StartErrorKind::Nats, format!("cannot subscribe to `{subject}`")).with_source(error)
+    StartError::new(
+        StartErrorKind::Nats,
+        format!("cannot subscribe to `{subject}`"),
+    )
+    .with_source(error)
 }
 
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names = self.services.iter().map(|(settings, _)| &settings.name);
-        f.debug_struct("Server").field("services", &names.collect::<Vec<_>>()).finish_non_exhaustive()
+        f.debug_struct("Server")
+            .field("services", &names.collect::<Vec<_>>())
+            .finish_non_exhaustive()
     }
 }

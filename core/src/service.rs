@@ -1,8 +1,6 @@
 //! What the macro writes down about a service, and how an implementation is bound to it.
 
-use std::collections::HashMap;
 use std::fmt;
-use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +10,7 @@ use crate::codec::MessageCodec;
 use crate::context::Context;
 use crate::endpoint::{self, Request};
 use crate::service_error::ErrorCodec;
-#[cfg(feature = "stores")]
+#[cfg(feature = "kv")]
 use crate::store::{StoreDescriptor, StoreKey};
 
 type Pairs = &'static [(&'static str, &'static str)];
@@ -89,20 +87,26 @@ pub(crate) struct MethodSettings {
     pub(crate) name: &'static str,
     pub(crate) timeout: Option<Duration>,
     pub(crate) metadata: Pairs,
-    /// `None` = as the service; `Some(None)` = no queue group.
-    pub(crate) queue_group: Option<Option<&'static str>>,
+    pub(crate) queue_group: QueueGroup,
     pub(crate) max_in_flight: usize,
-    #[cfg(feature = "stores")]
+    #[cfg(feature = "kv")]
     pub(crate) stores: [Option<StoreDescriptor>; 2],
+}
+
+/// Where the queue group of a method is set.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum QueueGroup {
+    OfService,
+    Own(Option<&'static str>),
 }
 
 /// How many calls of one endpoint run at once, unless `max_in_flight` says otherwise.
 pub(crate) const DEFAULT_MAX_IN_FLIGHT: usize = 1024;
 
 /// Where a method's stores stand in its arrays.
-#[cfg(feature = "stores")]
+#[cfg(feature = "kv")]
 pub(crate) const KV: usize = 0;
-#[cfg(feature = "stores")]
+#[cfg(feature = "kv")]
 pub(crate) const OBJECT: usize = 1;
 
 /// One method of a service: its settings, its messages and its stores. Server and client are both made from it.
@@ -111,7 +115,7 @@ pub struct Method<Req, Resp, E> {
     pub(crate) request: MessageCodec<Req>,
     pub(crate) response: MessageCodec<Resp>,
     pub(crate) error: ErrorCodec<E>,
-    #[cfg(feature = "stores")]
+    #[cfg(feature = "kv")]
     pub(crate) keys: [Option<StoreKey<Req, Resp>>; 2],
 }
 
@@ -131,15 +135,15 @@ impl<Req, Resp, E> Method<Req, Resp, E> {
                 name,
                 timeout: None,
                 metadata: &[],
-                queue_group: None,
+                queue_group: QueueGroup::OfService,
                 max_in_flight: DEFAULT_MAX_IN_FLIGHT,
-                #[cfg(feature = "stores")]
+                #[cfg(feature = "kv")]
                 stores: [None, None],
             },
             request,
             response,
             error,
-            #[cfg(feature = "stores")]
+            #[cfg(feature = "kv")]
             keys: [None, None],
         }
     }
@@ -161,7 +165,7 @@ impl<Req, Resp, E> Method<Req, Resp, E> {
     /// Sets the `queue_group`; `None` for none at all.
     #[must_use]
     pub const fn queue_group(mut self, queue_group: Option<&'static str>) -> Self {
-        self.settings.queue_group = Some(queue_group);
+        self.settings.queue_group = QueueGroup::Own(queue_group);
         self
     }
 
@@ -201,7 +205,9 @@ impl<Req, Resp, E> Copy for Method<Req, Resp, E> {}
 
 impl<Req, Resp, E> fmt::Debug for Method<Req, Resp, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Method").field("settings", &self.settings).finish_non_exhaustive()
+        f.debug_struct("Method")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
     }
 }
 
@@ -256,7 +262,9 @@ impl<S: Send + Sync + 'static> Router<S> {
             settings: method.settings,
             handler: Box::new(move |request| {
                 let service = Arc::clone(&service);
-                Box::pin(endpoint::unary(method, request, move |cx, request| handler(service, cx, request)))
+                Box::pin(endpoint::unary(method, request, move |cx, request| {
+                    handler(service, cx, request)
+                }))
             }),
         });
     }
@@ -267,129 +275,4 @@ impl<S> fmt::Debug for Router<S> {
         let names = self.routes.iter().map(|route| route.settings.name);
         f.debug_list().entries(names).finish()
     }
-}
-
-/// An implementation of a service, ready for [`Server::add_service`](crate::Server::add_service).
-///
-/// `#[natsmicro::service]` on a trait `Users` makes `UsersServer<S>` an alias of this type. The `with_` functions override at
-/// run time what the attribute says; the values are checked when the server starts.
-///
-/// ```no_run
-/// # use natsmicro::Status;
-/// # #[natsmicro::service]
-/// # pub trait Users { async fn ping(&self) -> Result<(), Status>; }
-/// # struct Impl;
-/// # impl Users for Impl { async fn ping(&self) -> Result<(), Status> { Ok(()) } }
-/// let staging = UsersServer::new(Impl)
-///     .with_subject_prefix("staging.users")
-///     .with_additional_metadata([("env", "staging")]);
-/// ```
-#[must_use = "a service does nothing until it is added to a `Server` and that is started"]
-pub struct ServiceServer<S, D> {
-    service: Arc<S>,
-    pub(crate) settings: ServiceSettings,
-    descriptor: PhantomData<fn() -> D>,
-}
-
-/// The settings of a service after the overrides.
-#[derive(Clone, Debug)]
-pub(crate) struct ServiceSettings {
-    pub(crate) name: String,
-    pub(crate) version: String,
-    pub(crate) description: String,
-    pub(crate) subject_prefix: String,
-    pub(crate) timeout: Option<Duration>,
-    pub(crate) metadata: HashMap<String, String>,
-    pub(crate) queue_group: Option<&'static str>,
-}
-
-impl<S, D: Dispatch<S>> ServiceServer<S, D> {
-    /// Serves this value.
-    pub fn new(service: S) -> Self {
-        Self::from_arc(Arc::new(service))
-    }
-
-    /// Serves a value that is also used elsewhere.
-    pub fn from_arc(service: Arc<S>) -> Self {
-        let descriptor = &D::SERVICE;
-        Self {
-            service,
-            settings: ServiceSettings {
-                name: descriptor.name.to_owned(),
-                version: descriptor.version.to_owned(),
-                description: descriptor.description.to_owned(),
-                subject_prefix: descriptor.subject_prefix.to_owned(),
-                timeout: descriptor.timeout,
-                metadata: owned(descriptor.metadata.iter().copied()),
-                queue_group: descriptor.queue_group,
-            },
-            descriptor: PhantomData,
-        }
-    }
-
-    /// Overrides the name in discovery.
-    pub fn with_name(mut self, name: impl Into<String>) -> Self {
-        self.settings.name = name.into();
-        self
-    }
-
-    /// Overrides the version in discovery, a semantic version such as `1.2.0`.
-    pub fn with_version(mut self, version: impl Into<String>) -> Self {
-        self.settings.version = version.into();
-        self
-    }
-
-    /// Overrides the description in discovery.
-    pub fn with_description(mut self, description: impl Into<String>) -> Self {
-        self.settings.description = description.into();
-        self
-    }
-
-    /// Overrides the subject prefix. Clients need the same one.
-    pub fn with_subject_prefix(mut self, prefix: impl Into<String>) -> Self {
-        self.settings.subject_prefix = prefix.into();
-        self
-    }
-
-    /// Overrides the timeout of methods that declare none of their own.
-    pub fn with_timeout(mut self, timeout: Duration) -> Self {
-        self.settings.timeout = Some(timeout);
-        self
-    }
-
-    /// Replaces the metadata.
-    pub fn with_metadata<K, V>(mut self, metadata: impl IntoIterator<Item = (K, V)>) -> Self
-    where
-        K: Into<String>,
-        V: Into<String>,
-    {
-        self.settings.metadata = owned(metadata);
-        self
-    }
-
-    /// Adds to the metadata; a key that is there gets the new value.
-    pub fn with_additional_metadata<K, V>(mut self, metadata: impl IntoIterator<Item = (K, V)>) -> Self
-    where
-        K: Into<String>,
-        V: Into<String>,
-    {
-        self.settings.metadata.extend(owned(metadata));
-        self
-    }
-}
-
-impl<S: Send + Sync + 'static, D: Dispatch<S>> ServiceServer<S, D> {
-    pub(crate) fn into_parts(self) -> (ServiceSettings, Vec<Route>) {
-        (self.settings, Router::routes::<D>(self.service))
-    }
-}
-
-impl<S, D> fmt::Debug for ServiceServer<S, D> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ServiceServer").field("settings", &self.settings).finish_non_exhaustive()
-    }
-}
-
-fn owned<K: Into<String>, V: Into<String>>(pairs: impl IntoIterator<Item = (K, V)>) -> HashMap<String, String> {
-    pairs.into_iter().map(|(key, value)| (key.into(), value.into())).collect()
 }

@@ -16,7 +16,10 @@ pub(crate) const TRACE: [&str; 2] = ["traceparent", "tracestate"];
 
 /// Headers that belong to the protocol: a user's value there would be read as something else by the peer.
 pub(crate) fn is_reserved(name: &str) -> bool {
-    let has_prefix = |prefix: &str| name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
+    let has_prefix = |prefix: &str| {
+        name.get(..prefix.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+    };
     has_prefix("Nats-") || has_prefix("Natsmicro-") || name == PEER_CODE || name == PEER_MESSAGE
 }
 
@@ -31,7 +34,12 @@ pub(crate) fn write_status(headers: &mut HeaderMap, status: &Status) {
 /// The failure that a reply reports, in either of the header pairs that peers send.
 pub(crate) fn read_status(reply: &Message) -> Option<Status> {
     let headers = reply.headers.as_ref()?;
-    let text = |name: &str| headers.get(name).map(HeaderValue::as_str).filter(|text| !text.is_empty());
+    let text = |name: &str| {
+        headers
+            .get(name)
+            .map(HeaderValue::as_str)
+            .filter(|text| !text.is_empty())
+    };
     let (code, message) = match (text(ERROR_CODE), text(PEER_CODE), text(PEER_MESSAGE)) {
         (Some(code), ..) => (code, text(ERROR).unwrap_or(code)),
         (None, Some(code), Some(message)) => (code, message),
@@ -42,7 +50,10 @@ pub(crate) fn read_status(reply: &Message) -> Option<Status> {
 
 /// `text` as a header value: control characters (CR and LF would end the header) become spaces.
 fn header_text(text: &str, fallback: &str) -> HeaderValue {
-    let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let clean: String = text
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
     let clean = clean.trim();
     let value = if clean.is_empty() { fallback } else { clean };
     // Cannot panic: only CR and LF are refused, and both are control characters.

@@ -57,19 +57,26 @@ pub(crate) async fn provision(
         match context.create_stream(config_of(store)).await {
             Ok(_) => return Ok(()),
             Err(error) => match error.kind() {
-                CreateStreamErrorKind::JetStream(refused) if refused.error_code() == ErrorCode::STREAM_NAME_EXIST => {}
+                CreateStreamErrorKind::JetStream(refused)
+                    if refused.error_code() == ErrorCode::STREAM_NAME_EXIST => {}
                 _ => return Err(failed(store, "created", error)),
             },
         }
     }
     Err(StartError::new(
         StartErrorKind::Nats,
-        format!("bucket `{}` is being created and deleted by others", store.bucket),
+        format!(
+            "bucket `{}` is being created and deleted by others",
+            store.bucket
+        ),
     ))
 }
 
 async fn find(context: &Context, store: &StoreDescriptor) -> Result<Option<Config>, StartError> {
-    match context.get_stream(store.kind.stream_name(store.bucket)).await {
+    match context
+        .get_stream(store.kind.stream_name(store.bucket))
+        .await
+    {
         Ok(stream) => Ok(Some(stream.cached_info().config.clone())),
         Err(error) => match error.kind() {
             GetStreamErrorKind::JetStream(refused) if refused.code() == 404 => Ok(None),
@@ -109,7 +116,10 @@ async fn reconcile(
         return Ok(());
     }
     apply(store, &mut found);
-    context.update_stream(&found).await.map_err(|error| failed(store, "updated", error))?;
+    context
+        .update_stream(&found)
+        .await
+        .map_err(|error| failed(store, "updated", error))?;
     tracing::info!(bucket = store.bucket, ?differences, "updated a bucket");
     Ok(())
 }
@@ -136,36 +146,70 @@ fn differences(store: &StoreDescriptor, found: &Config) -> Vec<Difference> {
         }
     };
     if store.kind == StoreKind::Kv {
-        compare("max_history", found.max_messages_per_subject.to_string(), history_of(store).to_string());
+        compare(
+            "max_history",
+            found.max_messages_per_subject.to_string(),
+            history_of(store).to_string(),
+        );
     }
-    compare("ttl", age(found.max_age), age(store.ttl.unwrap_or_default()));
+    compare(
+        "ttl",
+        age(found.max_age),
+        age(store.ttl.unwrap_or_default()),
+    );
     if let Some(storage) = store.storage {
-        compare("storage", format!("{:?}", found.storage), format!("{:?}", storage_type(storage)));
+        compare(
+            "storage",
+            format!("{:?}", found.storage),
+            format!("{:?}", storage_type(storage)),
+        );
     }
     if let Some(replicas) = store.replicas {
-        compare("replicas", found.num_replicas.to_string(), replicas.to_string());
+        compare(
+            "replicas",
+            found.num_replicas.to_string(),
+            replicas.to_string(),
+        );
     }
     if let Some(compression) = store.compression {
         let found = found.compression == Some(Compression::S2);
         compare("compression", found.to_string(), compression.to_string());
     }
     if let Some(max_bytes) = store.max_bytes {
-        compare("max_bytes", found.max_bytes.to_string(), max_bytes.to_string());
+        compare(
+            "max_bytes",
+            found.max_bytes.to_string(),
+            max_bytes.to_string(),
+        );
     }
     if let Some(max_value_size) = store.max_value_size {
-        compare("max_value_size", found.max_message_size.to_string(), max_value_size.to_string());
+        compare(
+            "max_value_size",
+            found.max_message_size.to_string(),
+            max_value_size.to_string(),
+        );
     }
     if needs_ttls(store) {
-        compare("TTLs of single entries", found.allow_message_ttl.to_string(), true.to_string());
+        compare(
+            "TTLs of single entries",
+            found.allow_message_ttl.to_string(),
+            true.to_string(),
+        );
     }
     if let Some(marker_ttl) = store.marker_ttl {
-        compare("marker_ttl", age(found.subject_delete_marker_ttl.unwrap_or_default()), age(marker_ttl));
+        compare(
+            "marker_ttl",
+            age(found.subject_delete_marker_ttl.unwrap_or_default()),
+            age(marker_ttl),
+        );
     }
     differences
 }
 
 fn is_described(store: &StoreDescriptor, found: &Config) -> bool {
-    store.description.is_none_or(|description| found.description.as_deref() == Some(description))
+    store
+        .description
+        .is_none_or(|description| found.description.as_deref() == Some(description))
         && store
             .metadata
             .iter()
@@ -186,9 +230,14 @@ fn mismatch(store: &StoreDescriptor, differences: &[Difference]) -> StartError {
         } = difference;
         let separator = if at == 0 { "" } else { "," };
         // Writing to a string cannot fail.
-        let _ = write!(text, "{separator} `{setting}` is {found} and not {declared}");
+        let _ = write!(
+            text,
+            "{separator} `{setting}` is {found} and not {declared}"
+        );
     }
-    text.push_str("; change the declaration, the bucket, or the policy with `Server::with_bucket_policy`");
+    text.push_str(
+        "; change the declaration, the bucket, or the policy with `Server::with_bucket_policy`",
+    );
     StartError::new(StartErrorKind::BucketMismatch, text)
 }
 
@@ -212,7 +261,9 @@ fn config_of(store: &StoreDescriptor) -> Config {
             config.deny_delete = true;
             config.max_message_size = -1;
         }
-        StoreKind::Object => config.subjects = vec![format!("$O.{bucket}.C.>"), format!("$O.{bucket}.M.>")],
+        StoreKind::Object => {
+            config.subjects = vec![format!("$O.{bucket}.C.>"), format!("$O.{bucket}.M.>")];
+        }
     }
     apply(store, &mut config);
     config
@@ -238,7 +289,11 @@ fn apply(store: &StoreDescriptor, config: &mut Config) {
         config.num_replicas = replicas;
     }
     if let Some(compression) = store.compression {
-        config.compression = Some(if compression { Compression::S2 } else { Compression::None });
+        config.compression = Some(if compression {
+            Compression::S2
+        } else {
+            Compression::None
+        });
     }
     if let Some(max_bytes) = store.max_bytes {
         config.max_bytes = max_bytes;
@@ -261,9 +316,11 @@ fn apply(store: &StoreDescriptor, config: &mut Config) {
 /// An older server ignores TTLs in silence, so the level is asked for. It is the level of JetStream, which in a cluster may
 /// be another than that of the server at the other end of the connection.
 async fn check_api_level(context: &Context, store: &StoreDescriptor) -> Result<(), StartError> {
-    let account = context.query_account().await.map_err(|error| failed(store, "read", error))?;
-    let level = account.requests.level;
-    if usize::try_from(level).is_ok_and(|level| level >= LEVEL_OF_TTLS) {
+    let account = context
+        .query_account()
+        .await
+        .map_err(|error| failed(store, "read", error))?;
+    if account.requests.level >= LEVEL_OF_TTLS {
         return Ok(());
     }
     Err(StartError::new(
@@ -303,5 +360,9 @@ fn storage_type(storage: Storage) -> StorageType {
 }
 
 fn age(age: Duration) -> String {
-    if age.is_zero() { "none".to_owned() } else { format!("{age:?}") }
+    if age.is_zero() {
+        "none".to_owned()
+    } else {
+        format!("{age:?}")
+    }
 }

@@ -8,7 +8,8 @@ use super::bucket::{BucketPolicy, provision};
 use super::writer::{OnLostWrite, Writer};
 use super::{Bucket, Stores, Target};
 use crate::server::{StartError, StartErrorKind};
-use crate::service::{MethodSettings, Route, ServiceSettings};
+use crate::service::{MethodSettings, Route};
+use crate::service_server::ServiceSettings;
 use crate::store::descriptor::{Persist, StoreDescriptor, StoreKind};
 use crate::store::jetstream::JetStream;
 
@@ -41,7 +42,9 @@ impl OpenStores {
         };
         let written = || {
             services.iter().flat_map(|(service, routes)| {
-                routes.iter().flat_map(move |route| written_by(&route.settings).map(move |store| (service, route, store)))
+                routes.iter().flat_map(move |route| {
+                    written_by(&route.settings).map(move |store| (service, route, store))
+                })
             })
         };
         if written().next().is_none() {
@@ -79,12 +82,18 @@ impl OpenStores {
             provision(&jetstream.context, store, persistence.policy).await?;
             let group = open.buckets.len();
             let opened = open_bucket(&jetstream, store).await.map_err(|error| {
-                StartError::new(StartErrorKind::Nats, format!("bucket `{}` cannot be opened", store.bucket))
-                    .with_source(error)
+                StartError::new(
+                    StartErrorKind::Nats,
+                    format!("bucket `{}` cannot be opened", store.bucket),
+                )
+                .with_source(error)
             })?;
             open.buckets.insert(bucket, (group, opened));
         }
-        open.writer = Some(Arc::new(Writer::start(persistence.timeout, persistence.on_lost)));
+        open.writer = Some(Arc::new(Writer::start(
+            persistence.timeout,
+            persistence.on_lost,
+        )));
         Ok(open)
     }
 
@@ -98,31 +107,40 @@ impl OpenStores {
             let Some(store) = store.as_ref().filter(|store| !store.client_only) else {
                 continue;
             };
-            *target = self.buckets.get(&(store.kind, store.bucket)).map(|(group, bucket)| {
-                Arc::new(Target {
-                    store: *store,
-                    bucket: bucket.clone(),
-                    group: *group,
-                })
-            });
+            *target = self
+                .buckets
+                .get(&(store.kind, store.bucket))
+                .map(|(group, bucket)| {
+                    Arc::new(Target {
+                        store: *store,
+                        bucket: bucket.clone(),
+                        group: *group,
+                    })
+                });
         }
         stores
     }
 }
 
 fn written_by(method: &MethodSettings) -> impl Iterator<Item = &StoreDescriptor> {
-    method.stores.iter().flatten().filter(|store| !store.client_only)
+    method
+        .stores
+        .iter()
+        .flatten()
+        .filter(|store| !store.client_only)
 }
 
-async fn open_bucket(jetstream: &JetStream, store: &StoreDescriptor) -> Result<Bucket, crate::store::StoreError> {
+async fn open_bucket(
+    jetstream: &JetStream,
+    store: &StoreDescriptor,
+) -> Result<Bucket, crate::store::StoreError> {
     match store.kind {
-        #[cfg(feature = "kv")]
         StoreKind::Kv => jetstream.kv(store.bucket).await.map(Bucket::Kv),
         #[cfg(feature = "object-store")]
         StoreKind::Object => jetstream.objects(store.bucket).await.map(Bucket::Object),
-        // Methods of the other kind cannot be declared.
-        #[allow(unreachable_patterns)]
-        _ => Err(crate::store::StoreError::not_configured()),
+        // The macro has refused such a method.
+        #[cfg(not(feature = "object-store"))]
+        StoreKind::Object => Err(crate::store::StoreError::not_configured()),
     }
 }
 
@@ -141,6 +159,9 @@ fn agree(one: &StoreDescriptor, other: &StoreDescriptor) -> Result<(), StartErro
     }
     Err(StartError::new(
         StartErrorKind::BucketMismatch,
-        format!("bucket `{}` is declared with different settings by two methods of this server", one.bucket),
+        format!(
+            "bucket `{}` is declared with different settings by two methods of this server",
+            one.bucket
+        ),
     ))
 }

@@ -1,7 +1,7 @@
 //! One write, from the first try to its end.
 
-use std::error::Error as _;
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -10,7 +10,6 @@ use tokio::time::Instant;
 use crate::Status;
 use crate::store::descriptor::Write;
 use crate::store::error::WriteError;
-#[cfg(feature = "kv")]
 use crate::store::kv_bucket::{KvBucket, is_marker};
 #[cfg(feature = "object-store")]
 use crate::store::object_bucket::ObjectBucket;
@@ -27,10 +26,9 @@ pub(crate) struct Target {
 
 #[derive(Clone, Debug)]
 pub(crate) enum Bucket {
-    #[cfg(feature = "kv")]
-    Kv(KvBucket),
+    Kv(Arc<KvBucket>),
     #[cfg(feature = "object-store")]
-    Object(ObjectBucket),
+    Object(Arc<ObjectBucket>),
 }
 
 /// Why a write was given up.
@@ -50,13 +48,15 @@ impl Failure {
     /// What a caller is told whose reply waited for the write. The cause is for the log.
     pub(crate) fn status(&self, bucket: &str) -> Status {
         match self {
-            Self::Exists => Status::already_exists(format!("bucket `{bucket}` has an entry under this key already")),
+            Self::Exists => Status::already_exists(format!(
+                "bucket `{bucket}` has an entry under this key already"
+            )),
             Self::Changed => Status::aborted(format!(
                 "the entry in bucket `{bucket}` has changed during the call; read it again and retry"
             )),
-            Self::Key(_) | Self::Store(_) => {
-                Status::unavailable(format!("the response could not be stored in bucket `{bucket}`"))
-            }
+            Self::Key(_) | Self::Store(_) => Status::unavailable(format!(
+                "the response could not be stored in bucket `{bucket}`"
+            )),
         }
     }
 }
@@ -79,20 +79,17 @@ const MAX_PAUSE: Duration = Duration::from_secs(2);
 impl Target {
     /// The revision of the key at the beginning of a call, if the write will compare it.
     pub(crate) async fn seen(&self, key: &PartialKey) -> Result<Option<u64>, Status> {
-        match &self.bucket {
-            #[cfg(feature = "kv")]
-            Bucket::Kv(bucket) if self.store.write == Write::Update => {
-                let newest = bucket.newest(key.as_str()).await.map_err(|error| {
-                    tracing::warn!(bucket = self.store.bucket, key = key.as_str(), %error, "cannot read the revision to update");
-                    Status::unavailable(format!("bucket `{}` cannot be read", self.store.bucket))
-                })?;
-                Ok(Some(newest.map_or(0, |message| message.sequence)))
-            }
-            _ => {
-                let _ = key;
-                Ok(None)
-            }
-        }
+        let bucket = match &self.bucket {
+            Bucket::Kv(bucket) if self.store.write == Write::Update => bucket,
+            Bucket::Kv(_) => return Ok(None),
+            #[cfg(feature = "object-store")]
+            Bucket::Object(_) => return Ok(None),
+        };
+        let newest = bucket.newest(key.as_str()).await.map_err(|error| {
+            tracing::warn!(bucket = self.store.bucket, key = key.as_str(), %error, "cannot read the revision to update");
+            Status::unavailable(format!("bucket `{}` cannot be read", self.store.bucket))
+        })?;
+        Ok(Some(newest.map_or(0, |message| message.sequence)))
     }
 
     /// Writes until it is done, is refused, or the deadline passes.
@@ -110,9 +107,9 @@ impl Target {
         let tries = async {
             loop {
                 let result = match &self.bucket {
-                    #[cfg(feature = "kv")]
-                    Bucket::Kv(bucket) if retry => self.put_again(bucket, key, payload, seen, begun).await,
-                    #[cfg(feature = "kv")]
+                    Bucket::Kv(bucket) if retry => {
+                        self.put_again(bucket, key, payload, seen, begun).await
+                    }
                     Bucket::Kv(bucket) => self.put(bucket, key, payload, seen).await,
                     #[cfg(feature = "object-store")]
                     Bucket::Object(bucket) => bucket.put(key, payload.clone()).await.map(drop),
@@ -139,12 +136,19 @@ impl Target {
         };
         match tokio::time::timeout_at(deadline, tries).await {
             Ok(result) => result,
-            Err(_) => Err(Failure::Store(format!("given up after the persist timeout: {last_cause}"))),
+            Err(_) => Err(Failure::Store(format!(
+                "given up after the persist timeout: {last_cause}"
+            ))),
         }
     }
 
-    #[cfg(feature = "kv")]
-    async fn put(&self, bucket: &KvBucket, key: &str, payload: &Bytes, seen: Option<u64>) -> Result<(), WriteError> {
+    async fn put(
+        &self,
+        bucket: &KvBucket,
+        key: &str,
+        payload: &Bytes,
+        seen: Option<u64>,
+    ) -> Result<(), WriteError> {
         let (payload, ttl) = (payload.clone(), self.store.key_ttl);
         let revision = match self.store.write {
             Write::Create => bucket.create(key, payload, ttl).await,
@@ -155,7 +159,6 @@ impl Target {
 
     /// A write whose acknowledgement did not come has most likely been stored. This looks, and writes only over what it saw,
     /// so that a try that arrives late cannot follow its own repetition.
-    #[cfg(feature = "kv")]
     async fn put_again(
         &self,
         bucket: &KvBucket,
@@ -164,11 +167,17 @@ impl Target {
         seen: Option<u64>,
         begun: SystemTime,
     ) -> Result<(), WriteError> {
-        let newest = bucket.newest(key).await.map_err(|error| WriteError::Uncertain(error.into()))?;
+        let newest = bucket
+            .newest(key)
+            .await
+            .map_err(|error| WriteError::Uncertain(error.into()))?;
         let revision = newest.as_ref().map_or(0, |message| message.sequence);
         let is_ours = newest.as_ref().is_some_and(|message| {
             // An equal value from before this write is another one.
-            let is_new = seen.map_or_else(|| SystemTime::from(message.time) >= begun, |seen| message.sequence > seen);
+            let is_new = seen.map_or_else(
+                || SystemTime::from(message.time) >= begun,
+                |seen| message.sequence > seen,
+            );
             is_new && !is_marker(message) && message.payload == *payload
         });
         if is_ours {
@@ -178,9 +187,14 @@ impl Target {
             Write::Put => revision,
             Write::Create if newest.as_ref().is_none_or(is_marker) => revision,
             Write::Update if seen == Some(revision) => revision,
-            Write::Create | Write::Update => return Err(WriteError::Conflict("the key has another value".into())),
+            Write::Create | Write::Update => {
+                return Err(WriteError::Conflict("the key has another value".into()));
+            }
         };
-        bucket.write(key, payload.clone(), Some(expected), self.store.key_ttl).await.map(drop)
+        bucket
+            .write(key, payload.clone(), Some(expected), self.store.key_ttl)
+            .await
+            .map(drop)
     }
 }
 

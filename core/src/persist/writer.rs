@@ -1,10 +1,11 @@
 //! The queue of writes of one server, and the task that works it off.
 
-use std::collections::{HashMap, VecDeque};
-use std::fmt;
+use std::collections::VecDeque;
+use std::collections::hash_map::{Entry, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use std::{fmt, iter};
 
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
@@ -57,7 +58,7 @@ impl Writer {
     /// Starts the task. It ends when the writer is dropped and everything queued is settled.
     pub(crate) fn start(timeout: Duration, on_lost: Option<OnLostWrite>) -> Self {
         let (queue, writes) = mpsc::unbounded_channel();
-        let (give_up, given_up) = watch::channel(false);
+        let (give_up, stops) = watch::channel(false);
         let shared = Arc::new(Shared {
             timeout,
             on_lost,
@@ -66,7 +67,7 @@ impl Writer {
             settled: Notify::new(),
             lost: Mutex::default(),
         });
-        tokio::spawn(run(writes, given_up, Arc::clone(&shared)));
+        tokio::spawn(run(writes, stops, Arc::clone(&shared)));
         Self {
             queue,
             room: Arc::new(Semaphore::new(MAX_WRITES)),
@@ -93,9 +94,14 @@ impl Writer {
     /// Queues a write; the writes to one key are done in this order.
     pub(crate) fn submit(&self, write: QueuedWrite) {
         self.shared.pending.fetch_add(1, Ordering::AcqRel);
-        self.shared.bytes.fetch_add(write.payload.len(), Ordering::AcqRel);
+        self.shared
+            .bytes
+            .fetch_add(write.payload.len(), Ordering::AcqRel);
         if let Err(mpsc::error::SendError(write)) = self.queue.send(write) {
-            self.shared.settle(write, Err(Failure::Store("the writer has ended".to_owned())));
+            self.shared.settle(
+                write,
+                Err(Failure::Store("the writer has ended".to_owned())),
+            );
         }
     }
 
@@ -106,11 +112,18 @@ impl Writer {
 
     /// Waits until everything queued is settled. What is not by the deadline is given up.
     pub(crate) async fn drain(&self, deadline: Instant) -> Lost {
-        if tokio::time::timeout_at(deadline, self.shared.idle()).await.is_err() {
+        if tokio::time::timeout_at(deadline, self.shared.idle())
+            .await
+            .is_err()
+        {
             self.give_up.send_replace(true);
             self.shared.idle().await;
         }
-        self.shared.lost.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.shared
+            .lost
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
@@ -126,8 +139,8 @@ impl Shared {
     }
 
     fn settle(&self, write: QueuedWrite, result: Result<(), Failure>) {
-        let counters = &write.endpoint.counters;
-        counters.persist_pending.fetch_sub(1, Ordering::Relaxed);
+        let counters = &write.endpoint.stores.counters;
+        counters.pending.fetch_sub(1, Ordering::Relaxed);
         match &result {
             Ok(()) => {
                 counters.persisted.fetch_add(1, Ordering::Relaxed);
@@ -148,7 +161,11 @@ impl Shared {
     }
 
     fn lose(&self, endpoint: &Endpoint, target: &Target, key: &str, failure: &Failure) {
-        endpoint.counters.persist_failed.fetch_add(1, Ordering::Relaxed);
+        endpoint
+            .stores
+            .counters
+            .failed
+            .fetch_add(1, Ordering::Relaxed);
         let lost = LostWrite {
             service: endpoint.names.service.clone(),
             endpoint: endpoint.names.endpoint.clone(),
@@ -156,7 +173,12 @@ impl Shared {
             key: key.to_owned(),
             cause: failure.to_string(),
         };
-        tracing::error!(bucket = lost.bucket, key = lost.key, cause = lost.cause, "a response was not stored");
+        tracing::error!(
+            bucket = lost.bucket,
+            key = lost.key,
+            cause = lost.cause,
+            "a response was not stored"
+        );
         if let Some(on_lost) = &self.on_lost {
             let call = std::panic::AssertUnwindSafe(|| on_lost(&lost));
             if std::panic::catch_unwind(call).is_err() {
@@ -174,65 +196,75 @@ impl Shared {
 /// A key of a bucket, for the order of its writes.
 type OrderKey = (usize, String);
 
+/// The writes to one key: one on its way, and those that wait for it.
+struct Line {
+    current: QueuedWrite,
+    behind: VecDeque<QueuedWrite>,
+}
+
 /// Keeps up to [`WINDOW`] writes on their way, and at most one per key.
 async fn run(
     mut queue: mpsc::UnboundedReceiver<QueuedWrite>,
-    mut given_up: watch::Receiver<bool>,
+    mut stops: watch::Receiver<bool>,
     shared: Arc<Shared>,
 ) {
     let mut on_their_way = FuturesUnordered::new();
-    // A key is here while a write to it is on its way, with those that wait for it.
-    let mut waiting: HashMap<OrderKey, VecDeque<QueuedWrite>> = HashMap::new();
+    let mut lines: HashMap<OrderKey, Line> = HashMap::new();
     let mut open = true;
-    loop {
+    while open || !on_their_way.is_empty() {
         tokio::select! {
-            Some((write, result)) = on_their_way.next(), if !on_their_way.is_empty() => {
-                let write: QueuedWrite = write;
-                let key = (write.target.group, write.key.clone());
-                shared.settle(write, result);
-                match waiting.get_mut(&key).and_then(VecDeque::pop_front) {
-                    Some(next) => on_their_way.push(attempt(next, &shared, given_up.clone())),
-                    None => drop(waiting.remove(&key)),
-                }
+            // A dropped server never says this: its writes are still done.
+            Ok(()) = stops.changed() => break,
+            Some((key, result)) = on_their_way.next(), if !on_their_way.is_empty() => {
+                let Some(line) = lines.get_mut(&key) else { continue };
+                let settled = match line.behind.pop_front() {
+                    Some(next) => {
+                        on_their_way.push(attempt(key, &next, shared.timeout));
+                        std::mem::replace(&mut line.current, next)
+                    }
+                    None => match lines.remove(&key) {
+                        Some(line) => line.current,
+                        None => continue,
+                    },
+                };
+                shared.settle(settled, result);
             }
             write = queue.recv(), if open && on_their_way.len() < WINDOW => match write {
-                Some(write) => match waiting.get_mut(&(write.target.group, write.key.clone())) {
-                    Some(queue) => queue.push_back(write),
-                    None => {
-                        waiting.insert((write.target.group, write.key.clone()), VecDeque::new());
-                        on_their_way.push(attempt(write, &shared, given_up.clone()));
+                Some(write) => match lines.entry((write.target.group, write.key.clone())) {
+                    Entry::Occupied(mut line) => line.get_mut().behind.push_back(write),
+                    Entry::Vacant(place) => {
+                        on_their_way.push(attempt(place.key().clone(), &write, shared.timeout));
+                        place.insert(Line {
+                            current: write,
+                            behind: VecDeque::new(),
+                        });
                     }
                 },
                 None => open = false,
             },
-            // A dropped server still gets its writes done; a stopped one says when not to.
-            Ok(_) = given_up.wait_for(|given_up| *given_up), if open => {
-                open = false;
-                queue.close();
-                while let Ok(write) = queue.try_recv() {
-                    shared.settle(write, Err(stopped()));
-                }
-            }
-            else => return,
         }
-        if !open && on_their_way.is_empty() {
-            return;
-        }
+    }
+    queue.close();
+    let waiting = lines
+        .into_values()
+        .flat_map(|line| iter::once(line.current).chain(line.behind));
+    for write in waiting.chain(iter::from_fn(|| queue.try_recv().ok())) {
+        shared.settle(write, Err(stopped()));
     }
 }
 
-/// A write with its own end: done, refused, out of time, or given up by the stop.
-async fn attempt(
-    write: QueuedWrite,
-    shared: &Shared,
-    mut given_up: watch::Receiver<bool>,
-) -> (QueuedWrite, Result<(), Failure>) {
-    let deadline = write.queued + shared.timeout;
-    let result = tokio::select! {
-        result = write.target.write(&write.key, &write.payload, write.seen, deadline) => result,
-        Ok(_) = given_up.wait_for(|given_up| *given_up) => Err(stopped()),
-    };
-    (write, result)
+/// One write up to its end: done, refused, or out of time.
+fn attempt(
+    key: OrderKey,
+    write: &QueuedWrite,
+    timeout: Duration,
+) -> impl Future<Output = (OrderKey, Result<(), Failure>)> + use<> {
+    let target = Arc::clone(&write.target);
+    let (payload, seen, deadline) = (write.payload.clone(), write.seen, write.queued + timeout);
+    async move {
+        let result = target.write(&key.1, &payload, seen, deadline).await;
+        (key, result)
+    }
 }
 
 fn stopped() -> Failure {

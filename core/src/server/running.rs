@@ -12,7 +12,7 @@ use crate::discovery::{Instance, ServiceInfo, ServiceStats};
 use crate::dispatch::Phase;
 use crate::endpoint::Endpoint;
 use crate::nats;
-#[cfg(feature = "stores")]
+#[cfg(feature = "kv")]
 use crate::persist::{Lost, LostWrite, Writer};
 
 /// A started [`Server`](crate::Server).
@@ -28,7 +28,7 @@ pub struct RunningServer {
     pub(super) endpoints: Vec<RunningEndpoint>,
     pub(super) phase: watch::Sender<Phase>,
     pub(super) left_queue_group: mpsc::Receiver<()>,
-    #[cfg(feature = "stores")]
+    #[cfg(feature = "kv")]
     pub(super) writer: Option<Arc<Writer>>,
 }
 
@@ -51,13 +51,19 @@ impl RunningServer {
     /// What the services say of themselves, in the order in which they were added.
     #[must_use]
     pub fn info(&self) -> Vec<ServiceInfo> {
-        self.instances.iter().map(|instance| instance.info()).collect()
+        self.instances
+            .iter()
+            .map(|instance| instance.info())
+            .collect()
     }
 
     /// What the services have done so far, in the order in which they were added.
     #[must_use]
     pub fn stats(&self) -> Vec<ServiceStats> {
-        self.instances.iter().map(|instance| instance.stats()).collect()
+        self.instances
+            .iter()
+            .map(|instance| instance.stats())
+            .collect()
     }
 
     /// Sets the statistics back to zero.
@@ -79,7 +85,7 @@ impl RunningServer {
 
         self.phase.send_replace(Phase::Draining);
         let unfinished = self.finish_calls(deadline).await;
-        #[cfg(feature = "stores")]
+        #[cfg(feature = "kv")]
         let lost = match &self.writer {
             Some(writer) => writer.drain(deadline).await,
             None => Lost::default(),
@@ -92,10 +98,14 @@ impl RunningServer {
         let error = StopError {
             unfinished,
             connection,
-            #[cfg(feature = "stores")]
+            #[cfg(feature = "kv")]
             lost,
         };
-        if error.is_nothing() { Ok(()) } else { Err(error) }
+        if error.is_nothing() {
+            Ok(())
+        } else {
+            Err(error)
+        }
     }
 
     /// Returns when all requests that the server sent to these subscriptions have arrived, and no more will come.
@@ -109,14 +119,21 @@ impl RunningServer {
         if tokio::time::timeout_at(deadline, leaving).await.is_err() {
             return Err("the connection does not take commands".to_owned());
         }
-        nats::round_trip(&self.nats, deadline.saturating_duration_since(Instant::now())).await
+        nats::round_trip(
+            &self.nats,
+            deadline.saturating_duration_since(Instant::now()),
+        )
+        .await
     }
 
     /// Waits for the calls that run or wait; at the deadline, drops them and returns what was dropped.
     async fn finish_calls(&mut self, deadline: Instant) -> Vec<UnfinishedCalls> {
         let mut unfinished = Vec::new();
         for running in &mut self.endpoints {
-            if tokio::time::timeout_at(deadline, &mut running.task).await.is_ok() {
+            if tokio::time::timeout_at(deadline, &mut running.task)
+                .await
+                .is_ok()
+            {
                 continue;
             }
             unfinished.push(UnfinishedCalls {
@@ -139,7 +156,9 @@ impl RunningServer {
 
 impl fmt::Debug for RunningServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RunningServer").field("services", &self.info()).finish_non_exhaustive()
+        f.debug_struct("RunningServer")
+            .field("services", &self.info())
+            .finish_non_exhaustive()
     }
 }
 
@@ -148,7 +167,7 @@ impl fmt::Debug for RunningServer {
 pub struct StopError {
     unfinished: Vec<UnfinishedCalls>,
     connection: Option<String>,
-    #[cfg(feature = "stores")]
+    #[cfg(feature = "kv")]
     lost: Lost,
 }
 
@@ -166,7 +185,7 @@ pub struct UnfinishedCalls {
 
 impl StopError {
     fn is_nothing(&self) -> bool {
-        #[cfg(feature = "stores")]
+        #[cfg(feature = "kv")]
         if self.lost.count > 0 {
             return false;
         }
@@ -180,14 +199,14 @@ impl StopError {
     }
 
     /// The responses that were not stored, since the start of the server: up to 1,000 of them.
-    #[cfg(feature = "stores")]
+    #[cfg(feature = "kv")]
     #[must_use]
     pub fn lost_writes(&self) -> &[LostWrite] {
         &self.lost.listed
     }
 
     /// How many responses were not stored.
-    #[cfg(feature = "stores")]
+    #[cfg(feature = "kv")]
     #[must_use]
     pub fn lost_write_count(&self) -> usize {
         self.lost.count
@@ -205,7 +224,7 @@ impl fmt::Display for StopError {
         {
             write!(f, " {calls} calls of `{service}.{endpoint}` were dropped;")?;
         }
-        #[cfg(feature = "stores")]
+        #[cfg(feature = "kv")]
         if self.lost.count > 0 {
             write!(f, " {} responses were not stored", self.lost.count)?;
             if let Some(first) = self.lost.listed.first() {

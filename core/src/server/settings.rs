@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use super::{StartError, StartErrorKind};
-use crate::service::{Route, ServiceSettings};
+use crate::service::Route;
+use crate::service_server::ServiceSettings;
 
 pub(super) fn check(services: &[(ServiceSettings, Vec<Route>)]) -> Result<(), StartError> {
     let mut subjects = HashMap::new();
@@ -49,7 +50,10 @@ fn check_service(settings: &ServiceSettings) -> Result<(), StartError> {
 }
 
 fn is_name(text: &str) -> bool {
-    !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
+    !text.is_empty()
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
 }
 
 /// The longest subject prefix in bytes: a subject travels in a protocol line of at most 4,096.
@@ -81,7 +85,10 @@ mod tests {
         for good in ["api", "api.v1", "a-b.c_d"] {
             assert_eq!(check_subject_prefix(good), Ok(()), "{good}");
         }
-        for bad in ["", ".", "api.", ".api", "api..v1", "api.*", "api.>", "api v1", "$SRV", "äpi", "a\n", "_INBOX.x"] {
+        for bad in [
+            "", ".", "api.", ".api", "api..v1", "api.*", "api.>", "api v1", "$SRV", "äpi", "a\n",
+            "_INBOX.x",
+        ] {
             assert!(check_subject_prefix(bad).is_err(), "{bad:?}");
         }
     }

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use super::key::KeyTemplate;
-
 /// When a response is stored, relative to the reply.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Persist {
@@ -59,12 +57,11 @@ impl StoreKind {
     }
 }
 
-/// One `#[kv_store]` or `#[object_store]`: the bucket, the key and what the user set. What is `None` was not set.
+/// One `#[kv_store]` or `#[object_store]`: the bucket and what the user set. What is `None` was not set.
 #[derive(Clone, Copy, Debug)]
 pub struct StoreDescriptor {
     pub(crate) kind: StoreKind,
     pub(crate) bucket: &'static str,
-    pub(crate) key: KeyTemplate,
     pub(crate) description: Option<&'static str>,
     pub(crate) max_history: Option<u8>,
     pub(crate) ttl: Option<Duration>,
@@ -96,21 +93,20 @@ macro_rules! setters {
 impl StoreDescriptor {
     /// A `#[kv_store]` on this bucket.
     #[must_use]
-    pub const fn kv(bucket: &'static str, key: KeyTemplate) -> Self {
-        Self::new(StoreKind::Kv, bucket, key)
+    pub const fn kv(bucket: &'static str) -> Self {
+        Self::new(StoreKind::Kv, bucket)
     }
 
     /// An `#[object_store]` on this bucket.
     #[must_use]
-    pub const fn object(bucket: &'static str, key: KeyTemplate) -> Self {
-        Self::new(StoreKind::Object, bucket, key)
+    pub const fn object(bucket: &'static str) -> Self {
+        Self::new(StoreKind::Object, bucket)
     }
 
-    const fn new(kind: StoreKind, bucket: &'static str, key: KeyTemplate) -> Self {
+    const fn new(kind: StoreKind, bucket: &'static str) -> Self {
         Self {
             kind,
             bucket,
-            key,
             description: None,
             max_history: None,
             ttl: None,

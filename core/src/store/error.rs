@@ -57,7 +57,11 @@ impl StoreError {
     }
 
     pub(crate) fn decode(key: &str, error: CodecError) -> Self {
-        Self::new(StoreErrorKind::Decode, format!("`{key}` holds something else than such a message")).with_source(error)
+        Self::new(
+            StoreErrorKind::Decode,
+            format!("`{key}` holds something else than such a message"),
+        )
+        .with_source(error)
     }
 
     pub(crate) fn nats(action: &'static str, error: impl StdError + Send + Sync + 'static) -> Self {
@@ -101,9 +105,8 @@ impl WriteError {
             } else if let Some(refused) = current.downcast_ref::<async_nats::jetstream::Error>() {
                 classify = match refused.error_code() {
                     // The second form is what clusters answer.
-                    ErrorCode::STREAM_WRONG_LAST_SEQUENCE | ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT => {
-                        Self::Conflict
-                    }
+                    ErrorCode::STREAM_WRONG_LAST_SEQUENCE
+                    | ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT => Self::Conflict,
                     ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM => Self::TooLarge,
                     _ if (400..500).contains(&refused.code()) => Self::Refused,
                     _ => Self::Uncertain,
@@ -116,9 +119,10 @@ impl WriteError {
 
     pub(crate) fn source(&self) -> &(dyn StdError + 'static) {
         match self {
-            Self::Conflict(source) | Self::Refused(source) | Self::TooLarge(source) | Self::Uncertain(source) => {
-                source.as_ref()
-            }
+            Self::Conflict(source)
+            | Self::Refused(source)
+            | Self::TooLarge(source)
+            | Self::Uncertain(source) => source.as_ref(),
         }
     }
 }
@@ -127,16 +131,20 @@ impl From<WriteError> for StoreError {
     fn from(error: WriteError) -> Self {
         match error {
             WriteError::Conflict(source) => {
-                Self::new(StoreErrorKind::WrongRevision, "the entry has changed").with_source(source)
+                Self::new(StoreErrorKind::WrongRevision, "the entry has changed")
+                    .with_source(source)
             }
-            WriteError::TooLarge(source) => {
-                Self::new(StoreErrorKind::TooLarge, "the value is too large for the store").with_source(source)
-            }
+            WriteError::TooLarge(source) => Self::new(
+                StoreErrorKind::TooLarge,
+                "the value is too large for the store",
+            )
+            .with_source(source),
             WriteError::Refused(source) => {
                 Self::new(StoreErrorKind::Nats, "the server refused the write").with_source(source)
             }
             WriteError::Uncertain(source) => {
-                Self::new(StoreErrorKind::Nats, "the write was not acknowledged").with_source(source)
+                Self::new(StoreErrorKind::Nats, "the write was not acknowledged")
+                    .with_source(source)
             }
         }
     }

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use async_nats::jetstream::{self, Context};
 
-#[cfg(feature = "kv")]
 use super::kv_bucket::KvBucket;
 #[cfg(feature = "object-store")]
 use super::object_bucket::ObjectBucket;
@@ -22,11 +21,10 @@ pub(crate) struct JetStream {
     opened: Arc<Opened>,
 }
 
-type Cache<T> = Mutex<HashMap<String, T>>;
+type Cache<T> = Mutex<HashMap<String, Arc<T>>>;
 
 #[derive(Default)]
 struct Opened {
-    #[cfg(feature = "kv")]
     kv: Cache<KvBucket>,
     #[cfg(feature = "object-store")]
     objects: Cache<ObjectBucket>,
@@ -41,14 +39,19 @@ impl JetStream {
         }
     }
 
-    #[cfg(feature = "kv")]
-    pub(crate) async fn kv(&self, bucket: &str) -> Result<KvBucket, StoreError> {
-        cached(&self.opened.kv, bucket, || KvBucket::open(&self.context, bucket)).await
+    pub(crate) async fn kv(&self, bucket: &str) -> Result<Arc<KvBucket>, StoreError> {
+        cached(&self.opened.kv, bucket, || {
+            KvBucket::open(&self.context, bucket)
+        })
+        .await
     }
 
     #[cfg(feature = "object-store")]
-    pub(crate) async fn objects(&self, bucket: &str) -> Result<ObjectBucket, StoreError> {
-        cached(&self.opened.objects, bucket, || ObjectBucket::open(&self.context, bucket)).await
+    pub(crate) async fn objects(&self, bucket: &str) -> Result<Arc<ObjectBucket>, StoreError> {
+        cached(&self.opened.objects, bucket, || {
+            ObjectBucket::open(&self.context, bucket)
+        })
+        .await
     }
 
     /// Bounds an operation by the client's timeout.
@@ -62,15 +65,23 @@ impl JetStream {
     }
 }
 
-async fn cached<T: Clone, F>(cache: &Cache<T>, bucket: &str, open: impl FnOnce() -> F) -> Result<T, StoreError>
+async fn cached<T, F>(
+    cache: &Cache<T>,
+    bucket: &str,
+    open: impl FnOnce() -> F,
+) -> Result<Arc<T>, StoreError>
 where
     F: Future<Output = Result<T, StoreError>>,
 {
-    let known = cache.lock().unwrap_or_else(PoisonError::into_inner).get(bucket).cloned();
+    let known = cache
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .get(bucket)
+        .cloned();
     if let Some(opened) = known {
         return Ok(opened);
     }
-    let opened = open().await?;
+    let opened = Arc::new(open().await?);
     cache
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
@@ -85,7 +96,8 @@ pub(super) fn cannot_open(
     error: impl std::error::Error + Send + Sync + 'static,
 ) -> StoreError {
     if refused.is_some_and(|refused| refused.code() == 404) {
-        let text = format!("there is no bucket `{bucket}`; a service creates its buckets when it starts");
+        let text =
+            format!("there is no bucket `{bucket}`; a service creates its buckets when it starts");
         return StoreError::new(StoreErrorKind::BucketNotFound, text);
     }
     StoreError::nats("cannot open the bucket", error)
@@ -93,6 +105,8 @@ pub(super) fn cannot_open(
 
 impl fmt::Debug for JetStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JetStream").field("timeout", &self.timeout).finish_non_exhaustive()
+        f.debug_struct("JetStream")
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
     }
 }

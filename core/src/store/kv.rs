@@ -1,4 +1,5 @@
 use std::fmt;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use async_nats::jetstream::kv;
@@ -64,7 +65,11 @@ pub enum Operation {
 }
 
 impl<T> KvStore<T> {
-    pub(crate) fn new(jetstream: Option<JetStream>, store: StoreDescriptor, codec: MessageCodec<T>) -> Self {
+    pub(crate) fn new(
+        jetstream: Option<JetStream>,
+        store: StoreDescriptor,
+        codec: MessageCodec<T>,
+    ) -> Self {
         Self {
             jetstream,
             store,
@@ -113,18 +118,33 @@ impl<T> KvStore<T> {
         let key = checked(key.as_ref())?;
         let value = (self.codec.encode)(value).map_err(StoreError::encode)?;
         let (jetstream, bucket) = self.open().await?;
-        let create = async { bucket.create(key, value, self.store.key_ttl).await.map_err(StoreError::from) };
-        jetstream.within(create).await.map_err(|error| match error.kind() {
-            StoreErrorKind::WrongRevision => {
-                StoreError::new(StoreErrorKind::AlreadyExists, format!("`{key}` exists already")).with_source(error)
-            }
-            _ => error,
-        })
+        let create = async {
+            bucket
+                .create(key, value, self.store.key_ttl)
+                .await
+                .map_err(StoreError::from)
+        };
+        jetstream
+            .within(create)
+            .await
+            .map_err(|error| match error.kind() {
+                StoreErrorKind::WrongRevision => StoreError::new(
+                    StoreErrorKind::AlreadyExists,
+                    format!("`{key}` exists already"),
+                )
+                .with_source(error),
+                _ => error,
+            })
     }
 
     /// Sets the value of a key if `revision` is still its newest, and returns the new revision; fails with
     /// [`WrongRevision`](StoreErrorKind::WrongRevision) otherwise.
-    pub async fn update(&self, key: impl AsRef<str>, value: &T, revision: u64) -> Result<u64, StoreError> {
+    pub async fn update(
+        &self,
+        key: impl AsRef<str>,
+        value: &T,
+        revision: u64,
+    ) -> Result<u64, StoreError> {
         self.write(key.as_ref(), value, Some(revision)).await
     }
 
@@ -165,19 +185,29 @@ impl<T> KvStore<T> {
         let pattern = pattern.as_ref();
         key::check_pattern(pattern)?;
         let (jetstream, bucket) = self.open().await?;
-        jetstream.within(Watch::start(bucket, pattern, self.codec)).await
+        jetstream
+            .within(Watch::start(&bucket, pattern, self.codec))
+            .await
     }
 
     async fn write(&self, key: &str, value: &T, expected: Option<u64>) -> Result<u64, StoreError> {
         let key = checked(key)?;
         let value = (self.codec.encode)(value).map_err(StoreError::encode)?;
         let (jetstream, bucket) = self.open().await?;
-        let write = async { bucket.write(key, value, expected, self.store.key_ttl).await.map_err(StoreError::from) };
+        let write = async {
+            bucket
+                .write(key, value, expected, self.store.key_ttl)
+                .await
+                .map_err(StoreError::from)
+        };
         jetstream.within(write).await
     }
 
-    async fn open(&self) -> Result<(&JetStream, KvBucket), StoreError> {
-        let jetstream = self.jetstream.as_ref().ok_or_else(StoreError::not_configured)?;
+    async fn open(&self) -> Result<(&JetStream, Arc<KvBucket>), StoreError> {
+        let jetstream = self
+            .jetstream
+            .as_ref()
+            .ok_or_else(StoreError::not_configured)?;
         let bucket = jetstream.within(jetstream.kv(self.store.bucket)).await?;
         Ok((jetstream, bucket))
     }
@@ -185,9 +215,10 @@ impl<T> KvStore<T> {
     fn decode(&self, entry: kv::Entry) -> Result<Entry<T>, StoreError> {
         let operation = Operation::from(entry.operation);
         let value = match operation {
-            Operation::Put => {
-                Some((self.codec.decode)(entry.value).map_err(|error| StoreError::decode(&entry.key, error))?)
-            }
+            Operation::Put => Some(
+                (self.codec.decode)(entry.value)
+                    .map_err(|error| StoreError::decode(&entry.key, error))?,
+            ),
             Operation::Delete | Operation::Purge => None,
         };
         Ok(Entry {
@@ -227,6 +258,8 @@ impl<T> Clone for KvStore<T> {
 
 impl<T> fmt::Debug for KvStore<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KvStore").field("bucket", &self.store.bucket).finish_non_exhaustive()
+        f.debug_struct("KvStore")
+            .field("bucket", &self.store.bucket)
+            .finish_non_exhaustive()
     }
 }

@@ -10,11 +10,11 @@ use async_nats::jetstream::message::{PublishMessage, StreamMessage};
 use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use bytes::Bytes;
 
+use super::StoreError;
 use super::error::WriteError;
 use super::jetstream::cannot_open;
-use super::StoreError;
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct KvBucket {
     context: Context,
     store: kv::Store,
@@ -28,7 +28,10 @@ impl KvBucket {
                 store,
             }),
             Err(error) => {
-                let kind = error.source().and_then(|source| source.downcast_ref::<GetStreamError>()).map(GetStreamError::kind);
+                let kind = error
+                    .source()
+                    .and_then(|source| source.downcast_ref::<GetStreamError>())
+                    .map(GetStreamError::kind);
                 let refused = match &kind {
                     Some(GetStreamErrorKind::JetStream(refused)) => Some(refused),
                     _ => None,
@@ -57,7 +60,11 @@ impl KvBucket {
     ) -> Result<u64, WriteError> {
         match (expected, ttl) {
             (None, None) => self.store.put(key, value).await.map_err(WriteError::new),
-            (Some(revision), None) => self.store.update(key, value, revision).await.map_err(WriteError::new),
+            (Some(revision), None) => self
+                .store
+                .update(key, value, revision)
+                .await
+                .map_err(WriteError::new),
             (expected, Some(ttl)) => self.write_with_ttl(key, value, expected, ttl).await,
         }
     }
@@ -71,21 +78,35 @@ impl KvBucket {
         ttl: Duration,
     ) -> Result<u64, WriteError> {
         if self.store.use_jetstream_prefix {
-            return Err(WriteError::Refused("a TTL cannot be written through a JetStream domain or prefix".into()));
+            return Err(WriteError::Refused(
+                "a TTL cannot be written through a JetStream domain or prefix".into(),
+            ));
         }
         let mut message = PublishMessage::build().payload(value).ttl(ttl);
         if let Some(revision) = expected {
             message = message.expected_last_subject_sequence(revision);
         }
-        let subject = format!("{}{key}", self.store.put_prefix.as_ref().unwrap_or(&self.store.prefix));
-        let ack = self.context.send_publish(subject, message).await.map_err(WriteError::new)?;
+        let subject = format!(
+            "{}{key}",
+            self.store.put_prefix.as_ref().unwrap_or(&self.store.prefix)
+        );
+        let ack = self
+            .context
+            .send_publish(subject, message)
+            .await
+            .map_err(WriteError::new)?;
         ack.await.map(|ack| ack.sequence).map_err(WriteError::new)
     }
 
     /// The newest message of a key, markers included, from the leader: what was acknowledged is seen.
     pub(crate) async fn newest(&self, key: &str) -> Result<Option<StreamMessage>, StoreError> {
         let subject = format!("{}{key}", self.store.prefix);
-        match self.store.stream.get_last_raw_message_by_subject(&subject).await {
+        match self
+            .store
+            .stream
+            .get_last_raw_message_by_subject(&subject)
+            .await
+        {
             Ok(message) => Ok(Some(message)),
             Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
             Err(error) => Err(StoreError::nats("cannot read the entry", error)),
@@ -93,13 +114,20 @@ impl KvBucket {
     }
 
     /// Writes a value if the key has none; a deleted key has none.
-    pub(crate) async fn create(&self, key: &str, value: Bytes, ttl: Option<Duration>) -> Result<u64, WriteError> {
+    pub(crate) async fn create(
+        &self,
+        key: &str,
+        value: Bytes,
+        ttl: Option<Duration>,
+    ) -> Result<u64, WriteError> {
         let conflict = match self.write(key, value.clone(), Some(0), ttl).await {
             Err(WriteError::Conflict(source)) => WriteError::Conflict(source),
             done => return done,
         };
         match self.newest(key).await {
-            Ok(Some(newest)) if is_marker(&newest) => self.write(key, value, Some(newest.sequence), ttl).await,
+            Ok(Some(newest)) if is_marker(&newest) => {
+                self.write(key, value, Some(newest.sequence), ttl).await
+            }
             Ok(_) => Err(conflict),
             Err(error) => Err(WriteError::Uncertain(error.into())),
         }
@@ -108,6 +136,9 @@ impl KvBucket {
 
 /// Whether this message says that its key is gone: deleted, purged, or expired.
 pub(crate) fn is_marker(message: &StreamMessage) -> bool {
-    let operation = message.headers.get("KV-Operation").map(async_nats::HeaderValue::as_str);
+    let operation = message
+        .headers
+        .get("KV-Operation")
+        .map(async_nats::HeaderValue::as_str);
     matches!(operation, Some("DEL" | "PURGE")) || message.headers.get(NATS_MARKER_REASON).is_some()
 }

@@ -1,4 +1,5 @@
 use std::fmt;
+use std::sync::Arc;
 
 use super::jetstream::JetStream;
 use super::object_bucket::ObjectBucket;
@@ -31,7 +32,11 @@ pub struct ObjectStore<T> {
 }
 
 impl<T> ObjectStore<T> {
-    pub(crate) fn new(jetstream: Option<JetStream>, store: StoreDescriptor, codec: MessageCodec<T>) -> Self {
+    pub(crate) fn new(
+        jetstream: Option<JetStream>,
+        store: StoreDescriptor,
+        codec: MessageCodec<T>,
+    ) -> Self {
         Self {
             jetstream,
             store,
@@ -50,7 +55,9 @@ impl<T> ObjectStore<T> {
         let name = checked(name.as_ref())?;
         let (jetstream, bucket) = self.open().await?;
         match jetstream.within(bucket.get(name)).await? {
-            Some(data) => (self.codec.decode)(data).map(Some).map_err(|error| StoreError::decode(name, error)),
+            Some(data) => (self.codec.decode)(data)
+                .map(Some)
+                .map_err(|error| StoreError::decode(name, error)),
             None => Ok(None),
         }
     }
@@ -60,19 +67,28 @@ impl<T> ObjectStore<T> {
         let name = checked(name.as_ref())?;
         let data = (self.codec.encode)(value).map_err(StoreError::encode)?;
         let (jetstream, bucket) = self.open().await?;
-        jetstream.within(async { bucket.put(name, data).await.map_err(StoreError::from) }).await
+        jetstream
+            .within(async { bucket.put(name, data).await.map_err(StoreError::from) })
+            .await
     }
 
     /// Takes an object away. A name without one is no error.
     pub async fn delete(&self, name: impl AsRef<str>) -> Result<(), StoreError> {
         let name = checked(name.as_ref())?;
         let (jetstream, bucket) = self.open().await?;
-        jetstream.within(async { bucket.delete(name).await.map_err(StoreError::from) }).await
+        jetstream
+            .within(async { bucket.delete(name).await.map_err(StoreError::from) })
+            .await
     }
 
-    async fn open(&self) -> Result<(&JetStream, ObjectBucket), StoreError> {
-        let jetstream = self.jetstream.as_ref().ok_or_else(StoreError::not_configured)?;
-        let bucket = jetstream.within(jetstream.objects(self.store.bucket)).await?;
+    async fn open(&self) -> Result<(&JetStream, Arc<ObjectBucket>), StoreError> {
+        let jetstream = self
+            .jetstream
+            .as_ref()
+            .ok_or_else(StoreError::not_configured)?;
+        let bucket = jetstream
+            .within(jetstream.objects(self.store.bucket))
+            .await?;
         Ok((jetstream, bucket))
     }
 }
@@ -101,6 +117,8 @@ impl<T> Clone for ObjectStore<T> {
 
 impl<T> fmt::Debug for ObjectStore<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ObjectStore").field("bucket", &self.store.bucket).finish_non_exhaustive()
+        f.debug_struct("ObjectStore")
+            .field("bucket", &self.store.bucket)
+            .finish_non_exhaustive()
     }
 }

@@ -29,7 +29,6 @@ const WINDOW: usize = 16;
 /// How often the metadata is written again when others write to the same name.
 const ATTEMPTS: usize = 16;
 
-#[derive(Clone)]
 pub(crate) struct ObjectBucket {
     context: Context,
     name: String,
@@ -46,7 +45,10 @@ struct Stored {
 impl ObjectBucket {
     pub(crate) async fn open(context: &Context, bucket: &str) -> Result<Self, StoreError> {
         let store = context.get_object_store(bucket).await.map_err(|error| {
-            let kind = error.source().and_then(|source| source.downcast_ref::<GetStreamError>()).map(GetStreamError::kind);
+            let kind = error
+                .source()
+                .and_then(|source| source.downcast_ref::<GetStreamError>())
+                .map(GetStreamError::kind);
             let refused = match &kind {
                 Some(GetStreamErrorKind::JetStream(refused)) => Some(refused),
                 _ => None,
@@ -75,11 +77,9 @@ impl ObjectBucket {
         let size = object.info().size;
         let incomplete = || format!("object `{name}` is incomplete or damaged");
         let mut data = BytesMut::with_capacity(size.min(64 * CHUNK));
-        while object
-            .read_buf(&mut data)
-            .await
-            .map_err(|error| StoreError::new(StoreErrorKind::Incomplete, incomplete()).with_source(error))?
-            > 0
+        while object.read_buf(&mut data).await.map_err(|error| {
+            StoreError::new(StoreErrorKind::Incomplete, incomplete()).with_source(error)
+        })? > 0
         {}
         if data.len() != size {
             return Err(StoreError::new(StoreErrorKind::Incomplete, incomplete()));
@@ -132,7 +132,9 @@ impl ObjectBucket {
                 }
             }
         }
-        Err(WriteError::Uncertain("others keep writing to the same object".into()))
+        Err(WriteError::Uncertain(
+            "others keep writing to the same object".into(),
+        ))
     }
 
     async fn write_chunks(&self, subject: &str, data: &Bytes) -> Result<(), WriteError> {
@@ -140,7 +142,11 @@ impl ObjectBucket {
             .map(|start| {
                 let chunk = data.slice(start..data.len().min(start + CHUNK));
                 async move {
-                    let ack = self.context.publish(subject.to_owned(), chunk).await.map_err(WriteError::new)?;
+                    let ack = self
+                        .context
+                        .publish(subject.to_owned(), chunk)
+                        .await
+                        .map_err(WriteError::new)?;
                     ack.await.map_err(WriteError::new)
                 }
             })
@@ -167,7 +173,10 @@ impl ObjectBucket {
             size: data.len(),
             chunks: data.len().div_ceil(CHUNK),
             modified: None,
-            digest: Some(format!("SHA-256={}", URL_SAFE.encode(digest(&SHA256, data)))),
+            digest: Some(format!(
+                "SHA-256={}",
+                URL_SAFE.encode(digest(&SHA256, data))
+            )),
             deleted: false,
         };
         for _ in 0..ATTEMPTS {
@@ -177,20 +186,27 @@ impl ObjectBucket {
                 Err(WriteError::Conflict(_)) => {}
                 Err(error) => return Err(error),
                 Ok(revision) => {
-                    if let Some(Stored { info: old, .. }) = replaced.filter(|stored| !stored.info.deleted) {
+                    if let Some(Stored { info: old, .. }) =
+                        replaced.filter(|stored| !stored.info.deleted)
+                    {
                         self.purge(&self.chunks_of(&old)).await;
                     }
                     return Ok(revision);
                 }
             }
         }
-        Err(WriteError::Uncertain("others keep writing to the same object".into()))
+        Err(WriteError::Uncertain(
+            "others keep writing to the same object".into(),
+        ))
     }
 
     async fn publish_info(&self, info: &ObjectInfo, expected: u64) -> Result<u64, WriteError> {
         let mut headers = HeaderMap::new();
         headers.insert(NATS_ROLLUP, "sub");
-        headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, async_nats::HeaderValue::from(expected));
+        headers.insert(
+            NATS_EXPECTED_LAST_SUBJECT_SEQUENCE,
+            async_nats::HeaderValue::from(expected),
+        );
         let json = serde_json::to_vec(info).map_err(|error| WriteError::Refused(error.into()))?;
         let subject = self.info_subject(&info.name);
         let ack = self
@@ -202,12 +218,19 @@ impl ObjectBucket {
     }
 
     async fn stored(&self, name: &str) -> Result<Option<Stored>, WriteError> {
-        let message = match self.stream.get_last_raw_message_by_subject(&self.info_subject(name)).await {
+        let message = match self
+            .stream
+            .get_last_raw_message_by_subject(&self.info_subject(name))
+            .await
+        {
             Ok(message) => message,
-            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => return Ok(None),
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {
+                return Ok(None);
+            }
             Err(error) => return Err(WriteError::new(error)),
         };
-        let info = serde_json::from_slice(&message.payload).map_err(|error| WriteError::Refused(error.into()))?;
+        let info = serde_json::from_slice(&message.payload)
+            .map_err(|error| WriteError::Refused(error.into()))?;
         Ok(Some(Stored {
             info,
             revision: message.sequence,
@@ -232,7 +255,8 @@ impl ObjectBucket {
 
 impl std::fmt::Debug for ObjectBucket {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ObjectBucket").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("ObjectBucket")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
-

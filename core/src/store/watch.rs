@@ -51,7 +51,11 @@ pub struct Watch<T> {
 }
 
 impl<T> Watch<T> {
-    pub(super) async fn start(bucket: KvBucket, pattern: &str, codec: MessageCodec<T>) -> Result<Self, StoreError> {
+    pub(super) async fn start(
+        bucket: &KvBucket,
+        pattern: &str,
+        codec: MessageCodec<T>,
+    ) -> Result<Self, StoreError> {
         let cannot_watch = "cannot watch the bucket";
         let store = bucket.store();
         let consumer = store
@@ -66,7 +70,10 @@ impl<T> Watch<T> {
             .await
             .map_err(|error| StoreError::nats(cannot_watch, error))?;
         let initial = consumer.cached_info().num_pending;
-        let messages = consumer.messages().await.map_err(|error| StoreError::nats(cannot_watch, error))?;
+        let messages = consumer
+            .messages()
+            .await
+            .map_err(|error| StoreError::nats(cannot_watch, error))?;
         Ok(Self {
             messages,
             prefix: store.prefix.clone(),
@@ -77,20 +84,24 @@ impl<T> Watch<T> {
 
     /// The entry in a message; `None` for what is not reported.
     fn entry(&mut self, message: &Message) -> Result<Option<Entry<T>>, StoreError> {
-        let info = message
-            .info()
-            .map_err(|error| StoreError::new(StoreErrorKind::Nats, "not a message of the bucket").with_source(error))?;
+        let info = message.info().map_err(|error| {
+            StoreError::new(StoreErrorKind::Nats, "not a message of the bucket").with_source(error)
+        })?;
         let (revision, created) = (info.stream_sequence, SystemTime::from(info.published));
         let in_initial_state = self.initial.is_some();
         if let Some(pending) = &mut self.initial {
             // The server's own count also covers what vanishes while the initial state is on its way.
             *pending = (*pending).saturating_sub(1).min(info.pending);
         }
-        let key = message.subject.strip_prefix(self.prefix.as_str()).unwrap_or(&message.subject);
+        let key = message
+            .subject
+            .strip_prefix(self.prefix.as_str())
+            .unwrap_or(&message.subject);
         let operation = operation(message);
         let value = match operation {
             Operation::Put => Some(
-                (self.codec.decode)(message.payload.clone()).map_err(|error| StoreError::decode(key, error))?,
+                (self.codec.decode)(message.payload.clone())
+                    .map_err(|error| StoreError::decode(key, error))?,
             ),
             Operation::Delete | Operation::Purge if in_initial_state => return Ok(None),
             Operation::Delete | Operation::Purge => None,
@@ -110,7 +121,12 @@ fn operation(message: &Message) -> Operation {
         return Operation::Put;
     };
     let text = |name: &str| headers.get(name).map(async_nats::HeaderValue::as_str);
-    match (text("KV-Operation"), headers.get(NATS_MARKER_REASON).map(async_nats::HeaderValue::as_str)) {
+    match (
+        text("KV-Operation"),
+        headers
+            .get(NATS_MARKER_REASON)
+            .map(async_nats::HeaderValue::as_str),
+    ) {
         (Some("DEL"), _) | (None, Some("Remove")) => Operation::Delete,
         (Some("PURGE"), _) | (None, Some(_)) => Operation::Purge,
         _ => Operation::Put,
@@ -131,7 +147,12 @@ impl<T> Stream for Watch<T> {
             };
             let message = match message {
                 Ok(message) => message,
-                Err(error) => return Poll::Ready(Some(Err(StoreError::nats("the watch is interrupted", error)))),
+                Err(error) => {
+                    return Poll::Ready(Some(Err(StoreError::nats(
+                        "the watch is interrupted",
+                        error,
+                    ))));
+                }
             };
             match self.entry(&message) {
                 Ok(Some(entry)) => return Poll::Ready(Some(Ok(WatchEvent::Entry(entry)))),
@@ -146,6 +167,8 @@ impl<T> Unpin for Watch<T> {}
 
 impl<T> fmt::Debug for Watch<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Watch").field("prefix", &self.prefix).finish_non_exhaustive()
+        f.debug_struct("Watch")
+            .field("prefix", &self.prefix)
+            .finish_non_exhaustive()
     }
 }

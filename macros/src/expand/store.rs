@@ -68,7 +68,7 @@ pub(super) fn key_constant(method: &Method, key: MethodKey<'_>) -> Ident {
 
 /// ```ignore
 /// .kv_store(
-///     #p::StoreDescriptor::kv("user_profiles", Self::SAVE_PROFILE_KEY).ttl(..).max_history(5u8),
+///     #p::StoreDescriptor::kv("user_profiles").ttl(..).max_history(5u8),
 ///     #p::StoreKey::request(|request| { .. }),
 /// )
 /// ```
@@ -204,7 +204,7 @@ fn head(
     let constant = key_constant(method, key);
     let bucket = lit(bucket.get()?);
     Some((
-        quote!(#new(#bucket, Self::#constant)),
+        quote!(#new(#bucket)),
         store_key(expander, method, template, &constant),
     ))
 }
