@@ -10,7 +10,8 @@ use quote::ToTokens;
 use syn::Type;
 
 use crate::args::composite::Key;
-use crate::args::value::{Flag, Period};
+use crate::args::quantity::Period;
+use crate::args::value::Flag;
 use crate::args::{KvStoreArgs, ObjectStoreArgs, Setting};
 use crate::diag::{Diagnostics, error_with_help};
 use crate::key::Source;
@@ -206,3 +207,7 @@ fn methods_mut(items: &mut [Item]) -> impl Iterator<Item = &mut Method> {
         Item::Other(_) => None,
     })
 }
+
+#[cfg(test)]
+#[path = "validate_tests.rs"]
+mod tests;

@@ -5,7 +5,8 @@ use quote::{format_ident, quote, quote_spanned};
 
 use super::Expander;
 use crate::args::composite::Metadata;
-use crate::args::value::{Bucket, Period, Text};
+use crate::args::quantity::Period;
+use crate::args::value::{Bucket, Text};
 use crate::args::{KvStoreArgs, ObjectStoreArgs, Setting};
 use crate::key::{Part, Source, Template, field_ident};
 use crate::model::{Method, MethodKey, call_site_at};

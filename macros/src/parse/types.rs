@@ -118,3 +118,40 @@ pub(super) fn mentions(ty: &Type, word: &str) -> bool {
     }
     scan(ty.to_token_stream(), word)
 }
+
+/// What a parameter is, by its type.
+pub(super) enum Shape {
+    Context,
+    /// `Context` or `&mut Context` next to another parameter.
+    OwnedContext,
+    /// A reference to something else.
+    Reference,
+    Message,
+}
+
+impl Shape {
+    pub(super) fn of(ty: &Type, many: bool) -> Self {
+        match reference(ty) {
+            Some(reference) if is_named(&reference.elem, "Context") => match reference.mutability {
+                None => Self::Context,
+                Some(_) => Self::OwnedContext,
+            },
+            Some(_) => Self::Reference,
+            // Alone it may well be a message of that name.
+            None if many && is_named(ty, "Context") => Self::OwnedContext,
+            _ => Self::Message,
+        }
+    }
+}
+
+/// The tokens of a type as they are usually written: `&Context`, not `& Context`.
+pub(super) fn squeeze(tokens: TokenStream) -> String {
+    let text = tokens.to_string();
+    text.replace("& ", "&")
+        .replace(" <", "<")
+        .replace("< ", "<")
+        .replace(" >", ">")
+        .replace(" ::", "::")
+        .replace(":: ", "::")
+        .replace(" ,", ",")
+}
