@@ -9,13 +9,13 @@ use super::Expander;
 use crate::model::{Item, Method};
 
 /// Input:
-/// ```ignore
+/// ```text
 /// pub trait UserService {
 ///     async fn save_profile(&self, request: SaveProfileRequest) -> Result<Profile, Status>;
 /// }
 /// ```
 /// Output:
-/// ```ignore
+/// ```text
 /// #[diagnostic::on_unimplemented(..)]
 /// pub trait UserService: ::core::marker::Send + ::core::marker::Sync + 'static {
 ///     fn save_profile(&self, request: SaveProfileRequest)
@@ -108,14 +108,14 @@ fn desugar(sig: &Signature, is_send: bool) -> TokenStream {
         ReturnType::Default => quote!(()),
         ReturnType::Type(_, ty) => ty.to_token_stream(),
     };
-    let future = match &sig.asyncness {
+    let future = if let Some(asyncness) = &sig.asyncness {
         // At the user's `async`, where rustc then says "required by this bound" about a future that is not `Send`.
-        Some(asyncness) => {
-            let send = is_send.then(|| quote_spanned!(asyncness.span()=> + ::core::marker::Send));
-            quote_spanned!(asyncness.span()=> impl ::core::future::Future<Output = #output> #send)
-        }
+        let span = asyncness.span();
+        let send = is_send.then(|| quote_spanned!(span=> + ::core::marker::Send));
+        quote_spanned!(span=> impl ::core::future::Future<Output = #output> #send)
+    } else {
         // Reported; the implementation is right with `async` and without.
-        None => quote_spanned!(ident.span()=> impl ::core::marker::Sized),
+        quote_spanned!(ident.span()=> impl ::core::marker::Sized)
     };
     quote!(#safety #abi #fn_token #ident #generics (#inputs) -> #future #clause)
 }
