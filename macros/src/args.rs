@@ -8,6 +8,7 @@
 //! never fails but keeps its error, and what darling could refuse is sorted out before.
 
 pub(crate) mod composite;
+pub(crate) mod quantity;
 pub(crate) mod value;
 
 use darling::FromMeta;
@@ -18,9 +19,10 @@ use syn::{Meta, Path};
 
 use crate::diag::{Diagnostics, error, error_with_help};
 use composite::{Codec, Key, KratePath, Metadata, QueueGroup};
+use quantity::{Bytes, Number, Period};
 use value::{
-    Bucket, Bytes, Description, Flag, MethodName, Number, OneOf, Period, Persist, Prefix,
-    ProtoName, ServiceName, Storage, Text, Value, Version, Write,
+    Bucket, Description, Flag, MethodName, OneOf, Persist, Prefix, ProtoName, ServiceName, Storage,
+    Text, Value, Version, Write,
 };
 
 /// A setting that may be absent.

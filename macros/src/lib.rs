@@ -29,7 +29,8 @@
         clippy::unwrap_used,
         clippy::expect_used,
         clippy::panic,
-        clippy::indexing_slicing
+        clippy::indexing_slicing,
+        clippy::too_many_lines
     )
 )]
 
@@ -98,7 +99,7 @@ use diag::Diagnostics;
 /// The trait is not `dyn` compatible, because its methods are `async`; write `impl UserService` or a type parameter instead.
 #[proc_macro_attribute]
 pub fn service(args: TokenStream, item: TokenStream) -> TokenStream {
-    debug(expand_service(args.into(), item.into())).into()
+    debug(expand_service(args.into(), &item.into())).into()
 }
 
 /// Settings of one method of a [`#[service]`](macro@service) trait.
@@ -211,10 +212,10 @@ pub fn derive_service_error(input: TokenStream) -> TokenStream {
     debug(service_error::expand(input.into())).into()
 }
 
-fn expand_service(args: TokenStream2, item: TokenStream2) -> TokenStream2 {
+fn expand_service(args: TokenStream2, item: &TokenStream2) -> TokenStream2 {
     let (mut expansion, diags) = match syn::parse2::<ItemTrait>(item.clone()) {
         Ok(item) => service_trait(args, item),
-        Err(_) => return placement::service_elsewhere(&item),
+        Err(_) => return placement::service_elsewhere(item),
     };
     expansion.extend(diags.into_compile_errors());
     expansion

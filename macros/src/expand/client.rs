@@ -9,7 +9,7 @@ use super::{Expander, doc, fallback};
 use crate::key::{Source, Template, field_ident};
 use crate::model::{Method, MethodKey};
 
-/// ```ignore
+/// ```text
 /// #[derive(::core::clone::Clone, ::core::fmt::Debug)]
 /// pub struct UserServiceClient { inner: #p::ServiceClient }
 /// ```
@@ -74,14 +74,16 @@ pub(super) fn methods(expander: &Expander<'_>) -> TokenStream {
     }
 }
 
-/// ```ignore
+/// ```text
 /// pub fn save_profile(&self, request: SaveProfileRequest) -> #krate::Call<Profile, Status> {
 ///     self.inner.call(&UserServiceDescriptor::SAVE_PROFILE, &request)
 /// }
 /// ```
 fn call(expander: &Expander<'_>, method: &Method) -> TokenStream {
     let krate = expander.krate;
-    let Some((ok, error)) = fallback::types(expander, method) else {
+    let Some((ok, error)) =
+        fallback::types(expander, method).filter(|_| !method.is_suppressed(&method.name()))
+    else {
         return TokenStream::new();
     };
     let descriptor = expander.descriptor();
@@ -114,6 +116,7 @@ fn stores(expander: &Expander<'_>, method: &Method) -> TokenStream {
     let keys = method
         .keys()
         .into_iter()
+        .filter(|key| !method.is_suppressed(&format!("{}{}", method.name(), key.suffix)))
         .map(|key| key_function(expander, method, key));
     let kv = method.kv.as_ref().map(|store| {
         let bucket = store
@@ -160,7 +163,7 @@ const OBJECT: Kind = Kind {
     entry: "object",
 };
 
-/// ```ignore
+/// ```text
 /// pub fn save_profile_kv(&self) -> #krate::KvStore<Profile> { .. }
 /// pub async fn get_save_profile_from_kv(&self, key: impl AsRef<str>) -> Result<Option<Profile>, #krate::StoreError> { .. }
 /// pub async fn put_save_profile_to_kv(&self, key: impl AsRef<str>, value: &Profile) -> Result<u64, #krate::StoreError> { .. }
@@ -206,29 +209,41 @@ fn store_functions(
         .attrs
         .deprecated
         .then(|| quote!(#[allow(deprecated)]));
-    quote! {
+    let store_function = quote! {
         #(#cfgs)*
         #store_doc
         #(#lints)*
         pub fn #store #generics (&self) -> #krate::#handle<#ok> #clause { #store_body }
-
+    };
+    let get_function = quote! {
         #(#cfgs)*
         #get_doc
         #(#lints)*
         #deprecated
         pub async fn #get #generics (&self, key: impl ::core::convert::AsRef<str>)
             -> ::core::result::Result<::core::option::Option<#ok>, #krate::StoreError> #clause { #get_body }
-
+    };
+    let put_function = quote! {
         #(#cfgs)*
         #put_doc
         #(#lints)*
         #deprecated
         pub async fn #put #generics (&self, key: impl ::core::convert::AsRef<str>, value: &#ok)
             -> ::core::result::Result<u64, #krate::StoreError> #clause { #put_body }
-    }
+    };
+    let functions = [
+        (store, store_function),
+        (get, get_function),
+        (put, put_function),
+    ];
+    functions
+        .into_iter()
+        .filter(|(name, _)| !method.is_suppressed(&name.to_string()))
+        .map(|(_, function)| function)
+        .collect()
 }
 
-/// ```ignore
+/// ```text
 /// pub fn save_profile_key(id: impl #krate::KeyToken) -> ::core::result::Result<#krate::Key, #krate::InvalidKey> {
 ///     UserServiceDescriptor::SAVE_PROFILE_KEY.fill(&[&id])
 /// }
@@ -287,7 +302,7 @@ fn key_arguments(template: &Template) -> Vec<((Source, &str), Ident)> {
 }
 
 /// The trait for the client, so that code generic over the service takes it. A call through the trait hands on the context.
-/// ```ignore
+/// ```text
 /// impl UserService for UserServiceClient {
 ///     async fn generate_report(&self, cx: &Context, request: ReportRequest) -> Result<Report, Status> {
 ///         UserServiceClient::generate_report(self, request).with_context(cx).await

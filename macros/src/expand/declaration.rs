@@ -3,19 +3,19 @@
 use proc_macro2::TokenStream;
 use quote::{ToTokens, quote, quote_spanned};
 use syn::spanned::Spanned;
-use syn::{ReturnType, Signature};
+use syn::{ReturnType, Signature, Type};
 
 use super::Expander;
 use crate::model::{Item, Method};
 
 /// Input:
-/// ```ignore
+/// ```text
 /// pub trait UserService {
 ///     async fn save_profile(&self, request: SaveProfileRequest) -> Result<Profile, Status>;
 /// }
 /// ```
 /// Output:
-/// ```ignore
+/// ```text
 /// #[diagnostic::on_unimplemented(..)]
 /// pub trait UserService: ::core::marker::Send + ::core::marker::Sync + 'static {
 ///     fn save_profile(&self, request: SaveProfileRequest)
@@ -38,7 +38,7 @@ pub(super) fn service_trait(expander: &Expander<'_>) -> TokenStream {
         quote_spanned!(ident.span()=> ::core::marker::Send + ::core::marker::Sync + 'static);
     let items = service.items.iter().map(|item| match item {
         Item::Method(method) if method.repeated => TokenStream::new(),
-        Item::Method(method) => declared_method(method, expander.broken),
+        Item::Method(method) => declared_method(expander, method),
         Item::Other(item) => item.to_token_stream(),
     });
     quote! {
@@ -70,18 +70,30 @@ fn unimplemented_hint(expander: &Expander<'_>) -> Option<TokenStream> {
     })
 }
 
-fn declared_method(method: &Method, broken: bool) -> TokenStream {
+fn declared_method(expander: &Expander<'_>, method: &Method) -> TokenStream {
     let attrs = &method.attrs.kept;
     let sig = &method.sig;
-    if let (true, Some(body)) = (broken, &method.default) {
+    if let (true, Some(body)) = (expander.broken, &method.default) {
         return quote!(#(#attrs)* #[allow(async_fn_in_trait)] #sig #body);
     }
-    let desugared = desugar(sig);
+    let is_send = !(expander.broken && is_generic(expander, method));
+    let desugared = desugar(sig, is_send);
     quote!(#(#attrs)* #desugared;)
 }
 
+/// Whether a method is generic by mistake, so that its future may well hold what is not `Send`.
+fn is_generic(expander: &Expander<'_>, method: &Method) -> bool {
+    let takes_impl = method
+        .request
+        .as_ref()
+        .is_some_and(|request| matches!(request.ty, Type::ImplTrait(_)));
+    takes_impl
+        || !expander.service.generics.params.is_empty()
+        || !method.sig.generics.params.is_empty()
+}
+
 /// Input: `async fn ping(&self) -> R`  Output: `fn ping(&self) -> impl Future<Output = R> + Send`
-fn desugar(sig: &Signature) -> TokenStream {
+fn desugar(sig: &Signature, is_send: bool) -> TokenStream {
     let Signature {
         safety,
         abi,
@@ -96,13 +108,14 @@ fn desugar(sig: &Signature) -> TokenStream {
         ReturnType::Default => quote!(()),
         ReturnType::Type(_, ty) => ty.to_token_stream(),
     };
-    let future = match &sig.asyncness {
+    let future = if let Some(asyncness) = &sig.asyncness {
         // At the user's `async`, where rustc then says "required by this bound" about a future that is not `Send`.
-        Some(asyncness) => {
-            quote_spanned!(asyncness.span()=> impl ::core::future::Future<Output = #output> + ::core::marker::Send)
-        }
+        let span = asyncness.span();
+        let send = is_send.then(|| quote_spanned!(span=> + ::core::marker::Send));
+        quote_spanned!(span=> impl ::core::future::Future<Output = #output> #send)
+    } else {
         // Reported; the implementation is right with `async` and without.
-        None => quote_spanned!(ident.span()=> impl ::core::marker::Sized),
+        quote_spanned!(ident.span()=> impl ::core::marker::Sized)
     };
     quote!(#safety #abi #fn_token #ident #generics (#inputs) -> #future #clause)
 }

@@ -45,8 +45,7 @@ pub(super) fn client(expander: &Expander<'_>) -> TokenStream {
         Item::Method(method) => {
             method.output.nameable || method.sig.output.to_token_stream().is_empty()
         }
-        Item::Other(TraitItem::Const(_)) => true,
-        Item::Other(_) => false,
+        Item::Other(item) => matches!(**item, TraitItem::Const(_)),
     });
     if !made_up {
         return TokenStream::new();
@@ -64,18 +63,25 @@ pub(super) fn client(expander: &Expander<'_>) -> TokenStream {
             let (cfgs, sig) = (&method.attrs.cfgs, &method.sig);
             quote!(#(#cfgs)* #sig { ::core::unimplemented!() })
         }
-        Item::Other(TraitItem::Const(constant)) if constant.default.is_none() => {
-            let (name, ty) = (&constant.ident, &constant.ty);
-            quote!(const #name: #ty = ::core::unimplemented!();)
-        }
-        Item::Other(_) => TokenStream::new(),
+        Item::Other(item) => made_up_constant(item),
     });
     quote! {
         #(#cfgs)*
-        #[allow(deprecated, unused_variables)]
+        #[allow(deprecated, refining_impl_trait, unused_variables)]
         #unsafety impl #parameters #ident #arguments for #client #clause {
             #(#items)*
         }
+    }
+}
+
+/// A value for a constant that has none.
+fn made_up_constant(item: &TraitItem) -> TokenStream {
+    match item {
+        TraitItem::Const(constant) if constant.default.is_none() => {
+            let (name, ty) = (&constant.ident, &constant.ty);
+            quote!(const #name: #ty = ::core::unimplemented!();)
+        }
+        _ => TokenStream::new(),
     }
 }
 
@@ -85,8 +91,9 @@ pub(super) fn types(
     method: &Method,
 ) -> Option<(TokenStream, TokenStream)> {
     let krate = expander.krate;
-    if method.sig.output.to_token_stream().is_empty() {
-        return Some((quote!(()), quote!(#krate::Status)));
+    if method.output.is_no_result {
+        let ty = &method.output.ty;
+        return Some((quote!(#ty), quote!(#krate::Status)));
     }
     let mentions_self =
         expander.broken && words(method.output.ty.to_token_stream()).contains("Self");

@@ -1,11 +1,12 @@
 //! The settings of stores as calls of the runtime's builders, and the keys.
 
-use proc_macro2::{Ident, Span, TokenStream};
+use proc_macro2::{Ident, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
 
 use super::Expander;
 use crate::args::composite::Metadata;
-use crate::args::value::{Bucket, Period, Text};
+use crate::args::quantity::Period;
+use crate::args::value::{Bucket, Text};
 use crate::args::{KvStoreArgs, ObjectStoreArgs, Setting};
 use crate::key::{Part, Source, Template, field_ident};
 use crate::model::{Method, MethodKey, call_site_at};
@@ -36,7 +37,7 @@ pub(super) fn setting<T>(
 }
 
 /// The constants of a method's keys.
-/// ```ignore
+/// ```text
 /// const SAVE_PROFILE_KEY: #p::KeyTemplate =
 ///     #p::KeyTemplate::new("user.<id>", &[#p::KeyPart::Literal("user."), #p::KeyPart::Request("id")]);
 /// ```
@@ -66,7 +67,7 @@ pub(super) fn key_constant(method: &Method, key: MethodKey<'_>) -> Ident {
     method.constant(&key.suffix.to_ascii_uppercase())
 }
 
-/// ```ignore
+/// ```text
 /// .kv_store(
 ///     #p::StoreDescriptor::kv("user_profiles").ttl(..).max_history(5u8),
 ///     #p::StoreKey::request(|request| { .. }),
@@ -89,7 +90,7 @@ pub(super) fn kv_store(
         return TokenStream::new();
     };
     let settings = [
-        setting(&args.description, "description", |text| lit(text)),
+        setting(&args.description, "description", lit),
         setting(&args.max_history, "max_history", |number| {
             let number = u8::try_from(number.0).unwrap_or(u8::MAX);
             quote!(#number)
@@ -141,7 +142,7 @@ pub(super) fn object_store(
         return TokenStream::new();
     };
     let settings = [
-        setting(&args.description, "description", |text| lit(text)),
+        setting(&args.description, "description", lit),
         setting(&args.ttl, "ttl", |period| duration(*period)),
         client_only(args.client_only.get().is_some_and(|flag| flag.0)),
         setting(&args.persist, "persist", |choice| {
@@ -210,7 +211,7 @@ fn head(
 }
 
 /// How a key is made from the messages.
-/// ```ignore
+/// ```text
 /// #p::StoreKey::request(|request| { let field_0 = &request.id; Self::SAVE_PROFILE_KEY.bind(&[field_0]) })
 ///     .response(|response, key| { let field_0 = &response.number; key.complete(&[field_0]) })
 /// ```
@@ -256,7 +257,7 @@ fn key_function(
         .map(|name| field_ident(name, call_site_at(span)))
         .collect();
     let values: Vec<Ident> = (0..fields.len())
-        .map(|i| format_ident!("field_{i}", span = Span::call_site()))
+        .map(|i| format_ident!("field_{i}", span = span))
         .collect();
     let accesses = fields
         .iter()

@@ -4,7 +4,7 @@
 //! no `...`) and, where no error was reported, an `async` method that takes `&self`, at most one context and one request, and returns
 //! something. A skipped method stays off NATS and may take and return what it likes.
 
-use proc_macro2::{Span, TokenStream};
+use proc_macro2::Span;
 use quote::ToTokens;
 use syn::punctuated::Punctuated;
 use syn::{
@@ -12,7 +12,8 @@ use syn::{
     Token, TraitItemFn, Type, parse_quote,
 };
 
-use super::{attrs, types};
+use super::attrs;
+use super::types::{self, Shape, squeeze};
 use crate::diag::Diagnostics;
 use crate::model::{Method, Output, Request};
 
@@ -53,6 +54,7 @@ pub(super) fn parse(index: usize, function: TraitItemFn, diags: &mut Diagnostics
         context,
         request,
         output,
+        suppressed: Vec::new(),
         repeated: false,
     }
 }
@@ -176,16 +178,27 @@ impl Reader<'_> {
                     );
                     context = context.or(Some(name));
                 }
-                Shape::Message if request.is_none() => {
-                    let is_first_of_many = many && position == 0;
-                    is_streaming = self.message(&parameter.ty, is_first_of_many);
+                Shape::Reference if many && position == 0 => {
+                    let shown = squeeze(&parameter.ty);
+                    self.diags.help(
+                        &parameter.ty,
+                        format!(
+                            "`{shown}` is neither the context of `{}` nor a request",
+                            self.name
+                        ),
+                        "the context is written `&Context`, and a request is passed by value",
+                    );
+                    context = Some(self.context_name(parameter));
+                }
+                Shape::Reference | Shape::Message if request.is_none() => {
+                    is_streaming = self.message(&parameter.ty);
                     let ident = self.plain_name(parameter, "request", "a request parameter");
                     request = Some(Request {
                         ident,
                         ty: (*parameter.ty).clone(),
                     });
                 }
-                Shape::Message => {
+                Shape::Reference | Shape::Message => {
                     if !surplus {
                         self.diags.help(
                             &parameter.ty,
@@ -243,18 +256,9 @@ impl Reader<'_> {
     }
 
     fn context_order(&mut self, parameter: &PatType, request: Option<&Request>) {
-        let (pat, ty) = (
-            parameter.pat.to_token_stream(),
-            squeeze(parameter.ty.to_token_stream()),
-        );
+        let (pat, ty) = (parameter.pat.to_token_stream(), squeeze(&parameter.ty));
         let request = request
-            .map(|request| {
-                format!(
-                    ", {}: {}",
-                    request.ident,
-                    squeeze(request.ty.to_token_stream())
-                )
-            })
+            .map(|request| format!(", {}: {}", request.ident, squeeze(&request.ty)))
             .unwrap_or_default();
         self.diags.help(
             parameter,
@@ -267,32 +271,23 @@ impl Reader<'_> {
     }
 
     /// Checks the type of a request; says whether it is a stream.
-    fn message(&mut self, ty: &Type, first_of_many: bool) -> bool {
+    fn message(&mut self, ty: &Type) -> bool {
         let name = &self.name;
         if types::is_named(ty, "Streaming") {
             self.streaming(ty);
             return true;
         }
         if let Some(reference) = types::reference(ty) {
-            let shown = squeeze(ty.to_token_stream());
-            if first_of_many {
-                self.diags.help(
-                    ty,
-                    format!("`{shown}` is neither the context of `{name}` nor a request"),
-                    "the context is written `&Context`, and a request is passed by value",
-                );
+            let prefix = if reference.mutability.is_some() {
+                "&mut"
             } else {
-                let prefix = if reference.mutability.is_some() {
-                    "&mut"
-                } else {
-                    "&"
-                };
-                self.diags.help(
-                    ty,
-                    "a request is decoded for each call, so it is passed by value",
-                    format!("remove the `{prefix}`"),
-                );
-            }
+                "&"
+            };
+            self.diags.help(
+                ty,
+                "a request is decoded for each call, so it is passed by value",
+                format!("remove the `{prefix}`"),
+            );
         } else if types::mentions(ty, "impl") {
             self.diags.help(
                 ty,
@@ -331,14 +326,23 @@ impl Reader<'_> {
             return Output {
                 ty: parse_quote!(()),
                 result: None,
-                nameable: false,
+                is_no_result: true,
+                nameable: true,
             };
         };
         let result = types::result(ty);
         let nameable = !types::mentions(ty, "impl");
+        let is_no_result = result.is_none() && nameable && types::is_no_result(ty);
         if !nameable {
             self.diags
                 .error(ty, format!("method `{name}` must name the type it returns"));
+        } else if is_no_result {
+            let shown = squeeze(ty);
+            self.diags.help(
+                ty,
+                format!("a service method must return `Result<T, E>`, not `{shown}`"),
+                format!("write `-> Result<{shown}, natsmicro::Status>`; the name of an alias ends in `Result`"),
+            );
         } else if self.skipped {
         } else if let Some(streaming) =
             types::result_ok(ty).filter(|ok| types::is_named(ok, "Streaming"))
@@ -360,43 +364,8 @@ impl Reader<'_> {
         Output {
             ty: (**ty).clone(),
             result,
+            is_no_result,
             nameable,
         }
     }
-}
-
-/// What a parameter is, by its type.
-enum Shape {
-    Context,
-    /// `Context` or `&mut Context` next to another parameter.
-    OwnedContext,
-    Message,
-}
-
-impl Shape {
-    fn of(ty: &Type, many: bool) -> Self {
-        match types::reference(ty) {
-            Some(reference) if types::is_named(&reference.elem, "Context") => {
-                match reference.mutability {
-                    None => Self::Context,
-                    Some(_) => Self::OwnedContext,
-                }
-            }
-            // Alone it may well be a message of that name.
-            None if many && types::is_named(ty, "Context") => Self::OwnedContext,
-            _ => Self::Message,
-        }
-    }
-}
-
-/// The tokens of a type as they are usually written: `&Context`, not `& Context`.
-fn squeeze(tokens: TokenStream) -> String {
-    let text = tokens.to_string();
-    text.replace("& ", "&")
-        .replace(" <", "<")
-        .replace("< ", "<")
-        .replace(" >", ">")
-        .replace(" ::", "::")
-        .replace(":: ", "::")
-        .replace(" ,", ",")
 }

@@ -69,25 +69,35 @@ pub(super) fn result_ok(ty: &Type) -> Option<&Type> {
     }
 }
 
+/// Whether a type is no `Result`, nor an alias of one as far as names tell: rustc would say so in five places at once.
+pub(super) fn is_no_result(ty: &Type) -> bool {
+    let Some(last) = path(ty).and_then(|path| path.segments.last()) else {
+        // Only a type that some other macro makes could still be one.
+        return !matches!(ty, Type::Macro(_) | Type::Path(_) | Type::Verbatim(_));
+    };
+    let name = last.ident.to_string();
+    let is_plain = matches!(last.arguments, PathArguments::None);
+    (is_plain && !name.ends_with("Result"))
+        || matches!(name.as_str(), "Option" | "Vec" | "Box" | "Streaming")
+}
+
 /// Whether a type borrows from something: a reference or a lifetime other than `'static`.
 pub(super) fn borrows(ty: &Type) -> bool {
     fn scan(tokens: TokenStream) -> bool {
         let mut tokens = tokens.into_iter().peekable();
         while let Some(token) = tokens.next() {
-            match token {
-                TokenTree::Group(group) if scan(group.stream()) => return true,
-                TokenTree::Punct(punct) if punct.as_char() == '&' => {
-                    if !matches!(tokens.peek(), Some(TokenTree::Punct(next)) if next.as_char() == '\'')
-                    {
-                        return true;
-                    }
+            let borrows = match (token, tokens.peek()) {
+                (TokenTree::Group(group), _) => scan(group.stream()),
+                (TokenTree::Punct(punct), next) if punct.as_char() == '&' => {
+                    !matches!(next, Some(TokenTree::Punct(next)) if next.as_char() == '\'')
                 }
-                TokenTree::Punct(punct) if punct.as_char() == '\'' => {
-                    if !matches!(tokens.peek(), Some(TokenTree::Ident(name)) if name == "static") {
-                        return true;
-                    }
+                (TokenTree::Punct(punct), next) if punct.as_char() == '\'' => {
+                    !matches!(next, Some(TokenTree::Ident(name)) if name == "static")
                 }
-                _ => {}
+                _ => false,
+            };
+            if borrows {
+                return true;
             }
         }
         false
@@ -105,4 +115,41 @@ pub(super) fn mentions(ty: &Type, word: &str) -> bool {
         })
     }
     scan(ty.to_token_stream(), word)
+}
+
+/// What a parameter is, by its type.
+pub(super) enum Shape {
+    Context,
+    /// `Context` or `&mut Context` next to another parameter.
+    OwnedContext,
+    /// A reference to something else.
+    Reference,
+    Message,
+}
+
+impl Shape {
+    pub(super) fn of(ty: &Type, many: bool) -> Self {
+        match reference(ty) {
+            Some(reference) if is_named(&reference.elem, "Context") => match reference.mutability {
+                None => Self::Context,
+                Some(_) => Self::OwnedContext,
+            },
+            Some(_) => Self::Reference,
+            // Alone it may well be a message of that name.
+            None if many && is_named(ty, "Context") => Self::OwnedContext,
+            _ => Self::Message,
+        }
+    }
+}
+
+/// The tokens of a type as they are usually written: `&Context`, not `& Context`.
+pub(super) fn squeeze(tokens: &impl ToTokens) -> String {
+    let text = tokens.to_token_stream().to_string();
+    text.replace("& ", "&")
+        .replace(" <", "<")
+        .replace("< ", "<")
+        .replace(" >", ">")
+        .replace(" ::", "::")
+        .replace(":: ", "::")
+        .replace(" ,", ",")
 }

@@ -81,8 +81,10 @@ struct Accessor<'a> {
     attr: &'a Attribute,
 }
 
-/// What is generated on the client must not be in the way of the user's methods, nor of each other.
-pub(super) fn generated_names(service: &Service, diags: &mut Diagnostics) {
+/// What is generated on the client must not be in the way of the user's methods, nor of each other. Gives the names that cannot be
+/// generated, each with the index of its method.
+pub(super) fn generated_names(service: &Service, diags: &mut Diagnostics) -> Vec<(usize, String)> {
+    let mut suppressed = Vec::new();
     let client = service.derived("Client");
     for method in service.endpoints() {
         let name = method.name();
@@ -92,6 +94,7 @@ pub(super) fn generated_names(service: &Service, diags: &mut Diagnostics) {
             "clone" => "copies the client",
             _ => continue,
         };
+        suppressed.push((method.index, name.clone()));
         diags.push(error_with_help(
             &method.sig.ident,
             format!("a method cannot be called `{name}`: `{client}::{name}` {what}"),
@@ -114,6 +117,7 @@ pub(super) fn generated_names(service: &Service, diags: &mut Diagnostics) {
                     ),
                     error(accessor.attr, "the store is declared here"),
                 );
+                suppressed.push((method.index, accessor.name));
             } else if let Some(earlier) = accessors
                 .iter()
                 .find(|earlier| earlier.name == accessor.name && coexist(earlier.of, method))
@@ -131,6 +135,7 @@ pub(super) fn generated_names(service: &Service, diags: &mut Diagnostics) {
                     ),
                     error(earlier.attr, "the other store is declared here"),
                 );
+                suppressed.push((method.index, accessor.name));
             } else {
                 accessors.push(accessor);
             }
@@ -159,6 +164,7 @@ pub(super) fn generated_names(service: &Service, diags: &mut Diagnostics) {
             seen.push(method);
         }
     }
+    suppressed
 }
 
 fn accessors_of(method: &Method) -> Vec<Accessor<'_>> {
