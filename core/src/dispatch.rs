@@ -1,6 +1,7 @@
 //! Takes the requests of one endpoint off its subscription and runs them.
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Waker};
@@ -46,8 +47,8 @@ pub(crate) struct Dispatcher {
     pub(crate) handler: Handler,
     pub(crate) requests: Subscriber,
     pub(crate) phase: watch::Receiver<Phase>,
-    /// Told once when the endpoint has left its queue group.
-    pub(crate) left: mpsc::Sender<()>,
+    /// Dropped when the endpoint has left its queue group; nothing is ever sent.
+    pub(crate) staying: Option<mpsc::Sender<Infallible>>,
     /// The calls that run or wait, for the report of a stop that took too long.
     pub(crate) unfinished: Arc<AtomicUsize>,
 }
@@ -102,7 +103,10 @@ impl Dispatcher {
                             self.accept(message, &mut calls).await;
                         }
                     }
-                    None => open = false,
+                    None => {
+                        tracing::warn!(endpoint = self.endpoint.subject, "the connection is closed: no more requests");
+                        open = false;
+                    }
                 },
                 else => {}
             }
@@ -200,8 +204,7 @@ impl Dispatcher {
         if let Err(error) = self.requests.unsubscribe_after(u64::MAX).await {
             tracing::debug!(endpoint = self.endpoint.subject, %error, "the connection is closed");
         }
-        // Nobody listens if the stop was given up meanwhile.
-        let _ = self.left.send(()).await;
+        self.staying = None;
     }
 
     /// The server was dropped without a stop: running calls go on by themselves, waiting ones are refused.

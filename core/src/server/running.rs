@@ -1,3 +1,4 @@
+use std::convert::Infallible;
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
@@ -27,7 +28,8 @@ pub struct RunningServer {
     pub(super) discovery: Vec<Task>,
     pub(super) endpoints: Vec<RunningEndpoint>,
     pub(super) phase: watch::Sender<Phase>,
-    pub(super) left_queue_group: mpsc::Receiver<()>,
+    /// Closed when all endpoints have left their queue groups.
+    pub(super) left_queue_groups: mpsc::Receiver<Infallible>,
     #[cfg(feature = "kv")]
     pub(super) writer: Option<Arc<Writer>>,
 }
@@ -111,12 +113,10 @@ impl RunningServer {
     /// Returns when all requests that the server sent to these subscriptions have arrived, and no more will come.
     async fn leave_queue_groups(&mut self, deadline: Instant) -> Result<(), String> {
         self.phase.send_replace(Phase::Leaving);
-        let leaving = async {
-            for _ in &self.endpoints {
-                self.left_queue_group.recv().await;
-            }
-        };
-        if tokio::time::timeout_at(deadline, leaving).await.is_err() {
+        if tokio::time::timeout_at(deadline, self.left_queue_groups.recv())
+            .await
+            .is_err()
+        {
             return Err("the connection does not take commands".to_owned());
         }
         nats::round_trip(
