@@ -6,7 +6,7 @@
 //! each takes `&mut Diagnostics` and returns what it could make out.
 //!
 //! 1. `parse` reads the trait: the settings of our attributes (`args`, and `args::value` for single values), the templates of store
-//!    keys (`key`), names (`names`), and signatures. Its result is the [`model::Service`] of `model`.
+//!    keys (`key`), names (`names`), and signatures. Its result is the `Service` of `model`.
 //! 2. `validate` holds the rules between two settings and between two methods.
 //! 3. `expand` writes the trait, the descriptor, the server and the client. After a mistake it writes the same signatures with
 //!    nothing behind them, so that one mistake is one error.
