@@ -80,12 +80,16 @@ fn code_attributes(attrs: &[Attribute]) -> impl Iterator<Item = &Attribute> {
 
 fn read_variant(variant: &Variant, model: &mut ErrorEnum, diags: &mut Diagnostics) {
     let ident = &variant.ident;
-    for attr in variant
+    let on_fields = variant
         .fields
         .iter()
-        .flat_map(|field| code_attributes(&field.attrs))
-    {
+        .flat_map(|field| code_attributes(&field.attrs));
+    let before = diags.len();
+    for attr in on_fields {
         diags.error(attr, "`#[code]` goes on a variant");
+    }
+    if diags.len() > before {
+        return;
     }
     let mut codes = code_attributes(&variant.attrs);
     let Some(attr) = codes.next() else {
