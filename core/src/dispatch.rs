@@ -94,20 +94,19 @@ impl Dispatcher {
                     }
                 }
                 Some(_) = calls.running.join_next(), if !calls.running.is_empty() => {}
-                message = self.requests.next(), if open => match message {
-                    Some(message) => {
+                message = self.requests.next(), if open => {
+                    if let Some(message) = message {
                         self.accept(message, &mut calls).await;
                         // What has arrived together is taken together, without a look at the other branches.
                         for _ in 0..32 {
                             let Some(Some(message)) = self.requests.next().now_or_never() else { break };
                             self.accept(message, &mut calls).await;
                         }
-                    }
-                    None => {
+                    } else {
                         tracing::warn!(endpoint = self.endpoint.subject, "the connection is closed: no more requests");
                         open = false;
                     }
-                },
+                }
                 else => {}
             }
             self.resume(&mut calls);
