@@ -60,7 +60,9 @@ fn mistakes() {
         (
             quote!(
                 enum E<T> {
-                    Other(T),
+                    #[code("A")]
+                    A(T),
+                    Other(Status),
                 }
             ),
             "service error `E` cannot be generic",
@@ -143,6 +145,15 @@ fn mistakes() {
     ] {
         assert_eq!(messages(input), [expected]);
     }
+    assert_eq!(
+        messages(quote!(
+            enum E {
+                NotFound(String),
+                Other(Status),
+            }
+        )),
+        ["variant `NotFound` has no code"]
+    );
     assert_eq!(
         messages(quote!(
             enum E {
