@@ -70,11 +70,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("what the service writes");
     // A watch begins with what is there, says when that is all, and goes on with the changes.
     let mut changes = stock.watch("item.*").await?;
-    while let Some(event) = changes.next().await {
-        if event? == WatchEvent::EndOfInitial {
-            break;
-        }
-    }
+    while let Some(WatchEvent::Entry(_)) = changes.next().await.transpose()? {}
     let reply = client.set(item("bolt", 10)).await?;
     if let Some(WatchEvent::Entry(entry)) = changes.next().await.transpose()? {
         println!("  after_response: the watch shows {}", shown(&entry));
