@@ -13,9 +13,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::Status;
 use crate::endpoint::{Endpoint, Request};
 use crate::service::Handler;
+use crate::{Status, nats};
 
 /// How many requests, and of how many bytes in all, wait per endpoint while `max_in_flight` calls run. What comes on top is
 /// refused at once.
@@ -27,6 +27,9 @@ const MAX_WAITING_BYTES: usize = 64 * 1024 * 1024;
 const COMPUTES: Duration = Duration::from_micros(100);
 /// How many calls go to tasks after such a one, before another is tried in place.
 const SPAWNED_AFTER_COMPUTE: u32 = 256;
+
+/// How long a dropped server listens for requests that were on their way to it.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Where a server is on its way down. Later phases include the earlier ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
@@ -206,10 +209,18 @@ impl Dispatcher {
         self.staying = None;
     }
 
-    /// The server was dropped without a stop: running calls go on by themselves, waiting ones are refused.
-    async fn abandon(self, mut calls: Calls) {
+    /// The server was dropped without a stop: running calls go on by themselves. Those that wait are refused, and so are those
+    /// that were on their way here, since nobody else will tell their callers.
+    async fn abandon(mut self, mut calls: Calls) {
         calls.running.detach_all();
+        self.leave().await;
         self.refuse_waiting(calls).await;
+        if let Err(error) = nats::round_trip(&self.endpoint.nats, LEAVE_TIMEOUT).await {
+            tracing::debug!(endpoint = self.endpoint.subject, %error, "requests on their way are lost");
+        }
+        while let Some(Some(message)) = self.requests.next().now_or_never() {
+            self.endpoint.refuse(message.reply, stopping()).await;
+        }
     }
 
     /// The drain time is over.
