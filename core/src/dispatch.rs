@@ -28,7 +28,7 @@ const COMPUTES: Duration = Duration::from_micros(100);
 /// How many calls go to tasks after such a one, before another is tried in place.
 const SPAWNED_AFTER_COMPUTE: u32 = 256;
 
-/// How long a dropped server listens for requests that were on their way to it.
+/// How long an endpoint whose server was dropped looks for requests that were sent to it before.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Where a server is on its way down. Later phases include the earlier ones.
@@ -82,7 +82,7 @@ impl Dispatcher {
                         Phase::Running => {}
                         Phase::Leaving => self.leave().await,
                         Phase::Draining => {
-                            while let Some(Some(message)) = self.requests.next().now_or_never() {
+                            while let Some(message) = self.arrived() {
                                 self.accept(message, &mut calls).await;
                             }
                             open = false;
@@ -170,14 +170,11 @@ impl Dispatcher {
             }
         }
         let endpoint = Arc::clone(&self.endpoint);
-        let mut phase = self.phase.clone();
+        let phase = self.phase.clone();
         calls.running.spawn(async move {
+            let mut end = phase.clone();
             let ended = async {
-                if phase
-                    .wait_for(|phase| *phase == Phase::Ended)
-                    .await
-                    .is_err()
-                {
+                if end.wait_for(|phase| *phase == Phase::Ended).await.is_err() {
                     // The server was dropped without a stop: accepted calls go on.
                     std::future::pending::<()>().await;
                 }
@@ -186,6 +183,9 @@ impl Dispatcher {
                 biased;
                 () = call => {}
                 () = ended => endpoint.refuse(reply, stopping()).await,
+            }
+            if phase.has_changed().is_err() {
+                endpoint.flush().await;
             }
         });
     }
@@ -209,25 +209,44 @@ impl Dispatcher {
         self.staying = None;
     }
 
-    /// The server was dropped without a stop: running calls go on by themselves. Those that wait are refused, and so are those
-    /// that were on their way here, since nobody else will tell their callers.
+    /// A request that has arrived already. A plain poll says that there is none when the task has used up its share of
+    /// tokio's time.
+    fn arrived(&mut self) -> Option<Message> {
+        tokio::task::unconstrained(self.requests.next())
+            .now_or_never()
+            .flatten()
+    }
+
+    /// The server was dropped without a stop: running calls go on by themselves. What waits is refused, and so is what the
+    /// server sent before it knew.
     async fn abandon(mut self, mut calls: Calls) {
         calls.running.detach_all();
         self.leave().await;
         self.refuse_waiting(calls).await;
-        if let Err(error) = nats::round_trip(&self.endpoint.nats, LEAVE_TIMEOUT).await {
-            tracing::debug!(endpoint = self.endpoint.subject, %error, "requests on their way are lost");
+        let nats = self.endpoint.nats.clone();
+        let mut left = std::pin::pin!(nats::round_trip(&nats, LEAVE_TIMEOUT));
+        loop {
+            tokio::select! {
+                Some(message) = self.requests.next() => {
+                    self.endpoint.refuse(message.reply, stopping()).await;
+                }
+                _ = &mut left => break,
+            }
         }
-        while let Some(Some(message)) = self.requests.next().now_or_never() {
-            self.endpoint.refuse(message.reply, stopping()).await;
-        }
+        self.refuse_arrived().await;
+        self.endpoint.flush().await;
     }
 
     /// The drain time is over.
-    async fn end(self, mut calls: Calls) {
+    async fn end(mut self, mut calls: Calls) {
+        while calls.running.try_join_next().is_some() {}
+        let unfinished = calls.running.len() + calls.waiting.len();
         // The tasks see the same phase, and tell their callers.
         while calls.running.join_next().await.is_some() {}
         self.refuse_waiting(calls).await;
+        let arrived = self.refuse_arrived().await;
+        self.unfinished
+            .store(unfinished + arrived, Ordering::Relaxed);
     }
 
     async fn refuse_waiting(&self, calls: Calls) {
@@ -236,6 +255,16 @@ impl Dispatcher {
                 .refuse(request.message.reply, stopping())
                 .await;
         }
+    }
+
+    /// Refuses what nobody has looked at yet; says how much it was.
+    async fn refuse_arrived(&mut self) -> usize {
+        let mut refused = 0;
+        while let Some(message) = self.arrived() {
+            self.endpoint.refuse(message.reply, stopping()).await;
+            refused += 1;
+        }
+        refused
     }
 }
 

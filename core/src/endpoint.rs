@@ -217,6 +217,14 @@ impl Endpoint {
         self.counters.record(error.as_ref(), Duration::ZERO);
     }
 
+    /// Waits until the replies are sent. A connection that nobody holds any more is closed at once, so this is for a server
+    /// that was dropped.
+    pub(crate) async fn flush(&self) {
+        if let Err(error) = self.nats.flush().await {
+            tracing::debug!(endpoint = self.subject, %error, "cannot send what is left");
+        }
+    }
+
     fn too_large(&self, size: usize) -> Status {
         Status::resource_exhausted(format!(
             "the response has {size} bytes, and the NATS server takes messages of up to {} bytes",
