@@ -237,16 +237,13 @@ impl Dispatcher {
         self.endpoint.flush().await;
     }
 
-    /// The drain time is over.
+    /// The drain time is over. What ran and waited at that moment is counted already.
     async fn end(mut self, mut calls: Calls) {
-        while calls.running.try_join_next().is_some() {}
-        let unfinished = calls.running.len() + calls.waiting.len();
         // The tasks see the same phase, and tell their callers.
         while calls.running.join_next().await.is_some() {}
         self.refuse_waiting(calls).await;
         let arrived = self.refuse_arrived().await;
-        self.unfinished
-            .store(unfinished + arrived, Ordering::Relaxed);
+        self.unfinished.fetch_add(arrived, Ordering::Relaxed);
     }
 
     async fn refuse_waiting(&self, calls: Calls) {
