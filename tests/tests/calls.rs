@@ -39,7 +39,7 @@ impl Calls for Service {
         for (name, values) in cx.headers().iter() {
             if name.to_string().starts_with("X-") {
                 for value in values {
-                    cx.append_response_header(&name.to_string(), value.as_str())?;
+                    cx.append_response_header(name.as_ref(), value.as_str())?;
                 }
             }
         }

@@ -258,7 +258,7 @@ async fn a_response_that_is_too_large_for_the_bucket() -> TestResult {
     assert_eq!(error.kind(), &StoreErrorKind::TooLarge);
 
     let error = server.stop().await.unwrap_err();
-    let lost = lost.lock().unwrap();
+    let lost = lost.lock().unwrap().clone();
     assert_eq!(error.lost_writes(), lost.as_slice());
     assert_eq!(lost.len(), 2);
     let write = &lost[1];
