@@ -220,7 +220,7 @@ fn store_functions(
         #get_doc
         #(#lints)*
         #deprecated
-        pub async fn #get #generics (&self, key: impl ::core::convert::AsRef<str>)
+        pub async fn #get #generics (&self, key: impl ::core::convert::AsRef<::core::primitive::str>)
             -> ::core::result::Result<::core::option::Option<#ok>, #krate::StoreError> #clause { #get_body }
     };
     let put_function = quote! {
@@ -228,8 +228,8 @@ fn store_functions(
         #put_doc
         #(#lints)*
         #deprecated
-        pub async fn #put #generics (&self, key: impl ::core::convert::AsRef<str>, value: &#ok)
-            -> ::core::result::Result<u64, #krate::StoreError> #clause { #put_body }
+        pub async fn #put #generics (&self, key: impl ::core::convert::AsRef<::core::primitive::str>, value: &#ok)
+            -> ::core::result::Result<::core::primitive::u64, #krate::StoreError> #clause { #put_body }
     };
     let functions = [
         (store, store_function),

@@ -1,6 +1,11 @@
 //! What several test files need: a nats-server with two connections, messages, and waiting for events.
 
-#![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    missing_debug_implementations,
+    reason = "each test file uses a part of it, and some are strict about what they declare"
+)]
 
 use std::time::Duration;
 
