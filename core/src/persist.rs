@@ -153,7 +153,7 @@ impl Stores {
                 continue;
             };
             let slot = writer.reserve().await;
-            let seen = target.seen(&key).await?;
+            let seen = target.seen(writer, &key).await?;
             *reserved = Some(Reserved { key, slot, seen });
         }
         Ok(reserved)
