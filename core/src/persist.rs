@@ -154,7 +154,7 @@ impl Stores {
         let mut room = writer.reserve(keys.iter().flatten().count()).await;
         for ((reserved, key), target) in reserved.iter_mut().zip(keys).zip(&self.targets) {
             if let (Some(key), Some(target)) = (key, target) {
-                let seen = target.seen(&key).await?;
+                let seen = target.seen(writer, &key).await?;
                 let slot = room.take();
                 *reserved = Some(Reserved { key, slot, seen });
             }

@@ -160,7 +160,7 @@ pub fn endpoint(_args: TokenStream, item: TokenStream) -> TokenStream {
 /// | `purge_ttl`, `marker_ttl` | none | how long the markers of purges and of expiries stay |
 /// | `client_only` | off | the service writes nothing; the client still has the functions |
 /// | `persist = "before_response"` | `"after_response"` | whether the reply waits for the write |
-/// | `write = "create"` | `"put"` | `"create"` never overwrites, `"update"` compares the revision |
+/// | `write = "create"` | `"put"` | `"create"` never overwrites, `"update"` compares the revision that the key, made from the request alone, had when the call began |
 /// | `compression` | off | compress the bucket |
 /// | `storage = "memory"` | `"file"` | where the bucket is kept |
 /// | `replicas = 3` | 1 | how many servers keep it, up to 5 |

@@ -26,6 +26,7 @@ pub(crate) fn service(service: &mut Service, diags: &mut Diagnostics) {
         endpoint(method, diags);
         if let Some(store) = &method.kv {
             kv_store(&store.args, diags);
+            compared_key(&store.args, diags);
             key(method, &store.args.key, diags);
         }
         if let Some(store) = &method.object {
@@ -124,6 +125,20 @@ fn kv_store(args: &KvStoreArgs, diags: &mut Diagnostics) {
     }
     let writes = [args.persist.key(), args.write.key(), args.key_ttl.key()];
     client_only(&args.client_only, writes, diags);
+}
+
+/// The revision that an update compares is looked up before the handler runs.
+fn compared_key(args: &KvStoreArgs, diags: &mut Diagnostics) {
+    if let (Some(write), Some(Key(template))) = (args.write.get(), args.key.get())
+        && write.variant == "Update"
+        && template.fields(Source::Response).next().is_some()
+    {
+        diags.help(
+            &template.lit,
+            "`write = \"update\"` needs a key that the request alone makes",
+            "the entry is looked at before there is a response; use fields of the request, or another `write`",
+        );
+    }
 }
 
 fn object_store(args: &ObjectStoreArgs, diags: &mut Diagnostics) {

@@ -4,6 +4,7 @@ mod persist_common;
 
 use std::sync::Arc;
 
+use natsmicro::testing::NatsCluster;
 use natsmicro::{Code, Status};
 use persist_common::{Gate, Nats, Save, Saved, TestResult, persistence};
 
@@ -35,7 +36,25 @@ pub trait Counter {
     async fn after(&self, request: Save) -> Result<Saved, Status>;
 }
 
+#[natsmicro::service]
+pub trait Replicated {
+    #[kv_store(bucket = "replicated", key = "<key>", replicas = 3, write = "update")]
+    async fn update(&self, request: Save) -> Result<Saved, Status>;
+
+    #[kv_store(bucket = "replicated", key = "<key>", replicas = 3)]
+    async fn put(&self, request: Save) -> Result<Saved, Status>;
+}
+
 struct Echo;
+
+impl Replicated for Echo {
+    async fn update(&self, request: Save) -> Result<Saved, Status> {
+        request.answer()
+    }
+    async fn put(&self, request: Save) -> Result<Saved, Status> {
+        request.answer()
+    }
+}
 
 impl Once for Echo {
     async fn after(&self, request: Save) -> Result<Saved, Status> {
@@ -219,21 +238,27 @@ async fn of_concurrent_updates_the_first_wins_and_none_is_lost_in_silence() -> T
     Ok(())
 }
 
-/// Each call begins when the one before has been answered, so none of them is concurrent to another.
+/// Each call begins when the one before has been answered, so none of them is concurrent to another. In a cluster the write of
+/// the one before takes its time.
 #[tokio::test]
 async fn update_after_the_response_does_not_conflict_with_itself() -> TestResult {
-    let nats = Nats::start().await;
-    let server = nats
-        .service()
-        .await
-        .add_service(CounterServer::new(Gated(Arc::default())))
+    let cluster = NatsCluster::start(3).await?;
+    let nats = cluster.connect().await?;
+    let js = async_nats::jetstream::new(nats.clone());
+    let server = natsmicro::Server::new(nats.clone())
+        .with_jetstream(js.clone())
+        .add_service(ReplicatedServer::new(Echo))
         .start()
         .await?;
-    let client = CounterClient::new(nats.client());
+    let client = ReplicatedClient::new(natsmicro::Client::new(nats).with_jetstream(js));
     for n in 0..100 {
-        client.after(Save::number("a", n)).await?;
+        // Of two methods, one of which compares.
+        client.update(Save::number("a", 2 * n)).await?;
+        client.put(Save::number("a", 2 * n + 1)).await?;
     }
+    client.update(Save::number("a", 200)).await?;
     server.stop().await?;
-    assert_eq!(client.get_after_from_kv("a").await?.unwrap().n, 99);
+    let entry = client.update_kv().entry("a").await?.unwrap();
+    assert_eq!((entry.value.unwrap().n, entry.revision), (200, 201));
     Ok(())
 }

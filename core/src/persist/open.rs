@@ -10,7 +10,7 @@ use super::{Bucket, Stores, Target};
 use crate::server::{StartError, StartErrorKind};
 use crate::service::{MethodSettings, Route};
 use crate::service_server::ServiceSettings;
-use crate::store::descriptor::{Persist, StoreDescriptor, StoreKind};
+use crate::store::descriptor::{Persist, StoreDescriptor, StoreKind, Write};
 use crate::store::jetstream::JetStream;
 
 /// How a server persists responses.
@@ -24,7 +24,14 @@ pub(crate) struct Persistence {
 /// The buckets of a server, ready to be written to.
 pub(crate) struct OpenStores {
     pub(crate) writer: Option<Arc<Writer>>,
-    buckets: HashMap<(StoreKind, &'static str), (usize, Bucket)>,
+    buckets: HashMap<(StoreKind, &'static str), OpenBucket>,
+}
+
+struct OpenBucket {
+    bucket: Bucket,
+    group: usize,
+    /// A method compares revisions before it writes.
+    is_compared: bool,
 }
 
 /// The time that opening one bucket may take.
@@ -99,8 +106,12 @@ impl OpenStores {
                 )
                 .with_source(error)
             })?;
-            open.buckets
-                .insert((store.kind, store.bucket), (group, opened));
+            let bucket = OpenBucket {
+                bucket: opened,
+                group,
+                is_compared: store.write == Write::Update,
+            };
+            open.buckets.insert((store.kind, store.bucket), bucket);
         }
         open.writer = Some(Arc::new(Writer::start(
             persistence.timeout,
@@ -119,16 +130,14 @@ impl OpenStores {
             let Some(store) = store.as_ref().filter(|store| !store.client_only) else {
                 continue;
             };
-            *target = self
-                .buckets
-                .get(&(store.kind, store.bucket))
-                .map(|(group, bucket)| {
-                    Arc::new(Target {
-                        store: *store,
-                        bucket: bucket.clone(),
-                        group: *group,
-                    })
-                });
+            *target = self.buckets.get(&(store.kind, store.bucket)).map(|open| {
+                Arc::new(Target {
+                    store: *store,
+                    bucket: open.bucket.clone(),
+                    group: open.group,
+                    is_compared: open.is_compared,
+                })
+            });
         }
         stores
     }
@@ -157,8 +166,8 @@ async fn open_bucket(
 }
 
 /// Adds to what one method says of a bucket what another method says of it. They must agree on the bucket's own settings;
-/// within one trait the macro has seen to that. TTLs of single entries belong to each method, and the bucket must take them if
-/// one of them has any.
+/// within one trait the macro has seen to that. TTLs of single entries and the comparison of revisions belong to each method, and
+/// the bucket must be ready for them if one of them needs it.
 fn join(one: &mut StoreDescriptor, other: &StoreDescriptor) -> Result<(), StartError> {
     let same = one.max_history == other.max_history
         && one.ttl == other.ttl
@@ -171,6 +180,9 @@ fn join(one: &mut StoreDescriptor, other: &StoreDescriptor) -> Result<(), StartE
     if same {
         one.key_ttl = one.key_ttl.or(other.key_ttl);
         one.purge_ttl = one.purge_ttl.or(other.purge_ttl);
+        if other.write == Write::Update {
+            one.write = Write::Update;
+        }
         return Ok(());
     }
     Err(StartError::new(

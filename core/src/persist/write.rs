@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use super::Writer;
 use crate::Status;
 use crate::store::descriptor::Write;
 use crate::store::error::WriteError;
@@ -22,6 +23,8 @@ pub(crate) struct Target {
     pub(crate) bucket: Bucket,
     /// Equal for all methods that write to this bucket: the writes to one of its keys are ordered.
     pub(crate) group: usize,
+    /// One of these methods has `write = "update"`.
+    pub(crate) is_compared: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -78,13 +81,18 @@ const MAX_PAUSE: Duration = Duration::from_secs(2);
 
 impl Target {
     /// The revision of the key at the beginning of a call, if the write will compare it.
-    pub(crate) async fn seen(&self, key: &PartialKey) -> Result<Option<u64>, Status> {
+    pub(crate) async fn seen(
+        &self,
+        writer: &Writer,
+        key: &PartialKey,
+    ) -> Result<Option<u64>, Status> {
         let bucket = match &self.bucket {
             Bucket::Kv(bucket) if self.store.write == Write::Update => bucket,
             Bucket::Kv(_) => return Ok(None),
             #[cfg(feature = "object-store")]
             Bucket::Object(_) => return Ok(None),
         };
+        writer.up_to_date(self.group, key.as_str()).await;
         let newest = bucket.newest(key.as_str()).await.map_err(|error| {
             tracing::warn!(bucket = self.store.bucket, key = key.as_str(), %error, "cannot read the revision to update");
             Status::unavailable(format!("bucket `{}` cannot be read", self.store.bucket))

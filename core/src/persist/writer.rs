@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::collections::hash_map::{Entry, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use std::{fmt, iter};
 
@@ -39,6 +39,8 @@ struct Shared {
     bytes: AtomicUsize,
     /// A write has been settled.
     settled: Notify,
+    /// How many writes are queued per key, for the buckets in which a method compares revisions.
+    queued: Mutex<HashMap<OrderKey, usize>>,
     lost: Mutex<Lost>,
 }
 
@@ -74,6 +76,7 @@ impl Writer {
             pending: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
             settled: Notify::new(),
+            queued: Mutex::default(),
             lost: Mutex::default(),
         });
         tokio::spawn(run(writes, stops, Arc::clone(&shared)));
@@ -104,8 +107,23 @@ impl Writer {
         )
     }
 
+    /// Waits until nothing is queued for a key, so that what the bucket says of it is the newest there is.
+    pub(crate) async fn up_to_date(&self, group: usize, key: &str) {
+        let key = (group, key.to_owned());
+        loop {
+            let settled = self.shared.settled.notified();
+            if !self.shared.queued().contains_key(&key) {
+                return;
+            }
+            settled.await;
+        }
+    }
+
     /// Queues a write; the writes to one key are done in this order.
     pub(crate) fn submit(&self, write: QueuedWrite) {
+        if write.target.is_compared {
+            *self.shared.queued().entry(write.order_key()).or_default() += 1;
+        }
         self.shared.pending.fetch_add(1, Ordering::AcqRel);
         self.shared
             .bytes
@@ -151,7 +169,19 @@ impl Shared {
         }
     }
 
+    fn queued(&self) -> MutexGuard<'_, HashMap<OrderKey, usize>> {
+        self.queued.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn settle(&self, write: QueuedWrite, result: Result<(), Failure>) {
+        if write.target.is_compared
+            && let Entry::Occupied(mut queued) = self.queued().entry(write.order_key())
+        {
+            *queued.get_mut() -= 1;
+            if *queued.get() == 0 {
+                queued.remove();
+            }
+        }
         let counters = &write.endpoint.stores.counters;
         counters.pending.fetch_sub(1, Ordering::Relaxed);
         match &result {
@@ -209,6 +239,12 @@ impl Shared {
 /// A key of a bucket, for the order of its writes.
 type OrderKey = (usize, String);
 
+impl QueuedWrite {
+    fn order_key(&self) -> OrderKey {
+        (self.target.group, self.key.clone())
+    }
+}
+
 /// The writes to one key: one on its way, and those that wait for it.
 struct Line {
     current: QueuedWrite,
@@ -243,7 +279,7 @@ async fn run(
                 shared.settle(settled, result);
             }
             write = queue.recv(), if open && on_their_way.len() < WINDOW => match write {
-                Some(write) => match lines.entry((write.target.group, write.key.clone())) {
+                Some(write) => match lines.entry(write.order_key()) {
                     Entry::Occupied(mut line) => line.get_mut().behind.push_back(write),
                     Entry::Vacant(place) => {
                         on_their_way.push(attempt(place.key().clone(), &write, shared.timeout));

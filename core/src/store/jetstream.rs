@@ -96,9 +96,9 @@ pub(super) fn cannot_open(
     bucket: &str,
     error: impl StdError + Send + Sync + 'static,
 ) -> StoreError {
-    let refused = error
-        .source()
-        .and_then(|source| source.downcast_ref::<GetStreamError>())
+    let cause: &(dyn StdError + 'static) = error.source().unwrap_or(&error);
+    let refused = cause
+        .downcast_ref::<GetStreamError>()
         .map(GetStreamError::kind);
     if matches!(refused, Some(GetStreamErrorKind::JetStream(refused)) if refused.code() == 404) {
         let text =

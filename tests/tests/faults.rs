@@ -1,0 +1,329 @@
+//! nats-server goes away and comes back: what was answered is stored.
+
+mod persist_common;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use natsmicro::{Code, RunningServer, Status};
+use persist_common::{Nats, Save, Saved, TestResult, eventually, persistence};
+
+#[natsmicro::service]
+pub trait Orders {
+    #[kv_store(bucket = "after", key = "<key>")]
+    async fn after(&self, request: Save) -> Result<Saved, Status>;
+
+    #[kv_store(bucket = "before", key = "<key>", persist = "before_response")]
+    async fn before(&self, request: Save) -> Result<Saved, Status>;
+
+    #[object_store(bucket = "objects", key = "<key>", persist = "before_response")]
+    async fn object(&self, request: Save) -> Result<Saved, Status>;
+}
+
+struct Echo;
+
+impl Orders for Echo {
+    async fn after(&self, request: Save) -> Result<Saved, Status> {
+        request.answer()
+    }
+    async fn before(&self, request: Save) -> Result<Saved, Status> {
+        request.answer()
+    }
+    async fn object(&self, request: Save) -> Result<Saved, Status> {
+        request.answer()
+    }
+}
+
+async fn start(nats: &Nats) -> RunningServer {
+    nats.service()
+        .await
+        .add_service(OrdersServer::new(Echo))
+        .start()
+        .await
+        .unwrap()
+}
+
+#[derive(Clone, Copy)]
+enum Mode {
+    After,
+    Before,
+}
+
+impl Mode {
+    fn bucket(self) -> &'static str {
+        match self {
+            Self::After => "after",
+            Self::Before => "before",
+        }
+    }
+}
+
+/// Callers that go on, whatever happens to their calls.
+struct Load {
+    callers: Vec<tokio::task::JoinHandle<Vec<Saved>>>,
+    answered: Arc<AtomicUsize>,
+    enough: Arc<AtomicBool>,
+}
+
+impl Load {
+    async fn start(nats: &Nats, mode: Mode) -> Self {
+        let client = OrdersClient::new(nats.server.connect().await.unwrap());
+        let (answered, enough) = (Arc::<AtomicUsize>::default(), Arc::<AtomicBool>::default());
+        let callers = (0..64).map(|caller| {
+            let (client, answered, enough) = (client.clone(), answered.clone(), enough.clone());
+            tokio::spawn(async move {
+                let mut saved = Vec::new();
+                let mut calls = 0;
+                while !enough.load(Ordering::Relaxed) {
+                    calls += 1;
+                    let request = Save::number(format!("{caller}-{calls}"), calls);
+                    let call = match mode {
+                        Mode::After => client.after(request),
+                        Mode::Before => client.before(request),
+                    };
+                    match call.with_timeout(Duration::from_secs(2)).await {
+                        Ok(response) => {
+                            saved.push(response);
+                            answered.fetch_add(1, Ordering::Relaxed);
+                        }
+                        // Between two attempts of a caller; nothing waits for it.
+                        Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+                    }
+                }
+                saved
+            })
+        });
+        let callers = callers.collect();
+        Self {
+            callers,
+            answered,
+            enough,
+        }
+    }
+
+    /// Waits for this many more answers.
+    async fn more(&self, calls: usize) {
+        let goal = self.answered.load(Ordering::Relaxed) + calls;
+        eventually("calls are answered", || async {
+            (self.answered.load(Ordering::Relaxed) >= goal).then_some(())
+        })
+        .await;
+    }
+
+    async fn end(self) -> Vec<Saved> {
+        self.enough.store(true, Ordering::Relaxed);
+        let mut results = Vec::new();
+        for caller in self.callers {
+            results.extend(caller.await.unwrap());
+        }
+        results
+    }
+}
+
+async fn check_all_stored(nats: &Nats, mode: Mode, answered: &[Saved]) {
+    let bucket = mode.bucket();
+    let stored = nats.subjects(&format!("KV_{bucket}"), ">").await;
+    let lost: Vec<_> = answered
+        .iter()
+        .filter(|saved| !stored.contains_key(&format!("$KV.{bucket}.{}", saved.key)))
+        .collect();
+    assert!(
+        lost.is_empty(),
+        "{} of {} are lost: {:?}",
+        lost.len(),
+        answered.len(),
+        lost[0]
+    );
+}
+
+async fn killed_under_load(mode: Mode) -> TestResult {
+    let nats = Nats::start().await;
+    let server = start(&nats).await;
+    let load = Load::start(&nats, mode).await;
+    load.more(2_000).await;
+    nats.server.kill()?;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    nats.server.restart().await?;
+    load.more(2_000).await;
+    let answered = load.end().await;
+    if let Mode::Before = mode {
+        check_all_stored(&nats, mode, &answered).await;
+    }
+    server.stop().await?;
+    check_all_stored(&nats, mode, &answered).await;
+    Ok(())
+}
+
+async fn paused_under_load(mode: Mode) -> TestResult {
+    let nats = Nats::start().await;
+    let server = start(&nats).await;
+    let load = Load::start(&nats, mode).await;
+    load.more(2_000).await;
+    nats.server.pause()?;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    nats.server.resume()?;
+    load.more(2_000).await;
+    let answered = load.end().await;
+    if let Mode::Before = mode {
+        check_all_stored(&nats, mode, &answered).await;
+    }
+    server.stop().await?;
+    check_all_stored(&nats, mode, &answered).await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn killed_before_the_response() -> TestResult {
+    killed_under_load(Mode::Before).await
+}
+
+#[tokio::test]
+async fn killed_after_the_response() -> TestResult {
+    killed_under_load(Mode::After).await
+}
+
+#[tokio::test]
+async fn paused_before_the_response() -> TestResult {
+    paused_under_load(Mode::Before).await
+}
+
+#[tokio::test]
+async fn paused_after_the_response() -> TestResult {
+    paused_under_load(Mode::After).await
+}
+
+/// JetStream is on a server of its own, so that calls go on without it.
+struct Apart {
+    calls: Nats,
+    jetstream: Nats,
+}
+
+impl Apart {
+    async fn start() -> Self {
+        Self {
+            calls: Nats::start().await,
+            jetstream: Nats::start().await,
+        }
+    }
+
+    async fn server(&self) -> natsmicro::Server {
+        let nats = self.calls.server.connect().await.unwrap();
+        let jetstream = self.jetstream.server.connect().await.unwrap();
+        natsmicro::Server::new(nats)
+            .with_jetstream(async_nats::jetstream::new(jetstream))
+            .add_service(OrdersServer::new(Echo))
+    }
+
+    fn client(&self) -> OrdersClient {
+        OrdersClient::new(self.calls.nats.clone())
+    }
+}
+
+#[tokio::test]
+async fn jetstream_away_for_longer_than_the_persist_timeout() -> TestResult {
+    let apart = Apart::start().await;
+    let lost = Arc::new(AtomicUsize::default());
+    let seen = lost.clone();
+    let server = apart.server().await;
+    let server = server
+        .with_persist_timeout(Duration::from_secs(1))
+        .on_lost_write(move |_| drop(seen.fetch_add(1, Ordering::Relaxed)))
+        .start()
+        .await?;
+    let client = apart.client();
+    client.before(Save::number("kept", 1)).await?;
+    apart.jetstream.server.kill()?;
+
+    let begun = Instant::now();
+    let object = client.object(Save::number("lost", 0)).into_future();
+    let before = client.before(Save::number("lost", 0)).into_future();
+    let (object, before) = (tokio::spawn(object), tokio::spawn(before));
+    for n in 0..20 {
+        client
+            .after(Save::number(format!("lost-{}", n % 5), n))
+            .await?;
+    }
+    assert!(
+        begun.elapsed() < Duration::from_secs(1),
+        "nobody waits for the store"
+    );
+    for error in [before.await?, object.await?] {
+        assert_eq!(error.unwrap_err().code(), &Code::Unavailable);
+    }
+    eventually("the writes are given up", || async {
+        (persistence(&server, "after").persist_failed == 20).then_some(())
+    })
+    .await;
+    assert!(
+        begun.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        begun.elapsed()
+    );
+
+    apart.jetstream.server.restart().await?;
+    eventually("writes work again", || async {
+        client.before(Save::number("again", 1)).await.ok()
+    })
+    .await;
+    let error = server.stop().await.unwrap_err();
+    assert!(error.lost_write_count() >= 22);
+    assert_eq!(error.lost_write_count(), lost.load(Ordering::Relaxed));
+    assert_eq!(error.lost_writes().len(), error.lost_write_count());
+    let write = error.lost_writes().iter().find(|lost| lost.key == "lost-3");
+    assert_eq!(write.unwrap().bucket, "after");
+    assert!(error.unfinished_calls().is_empty());
+    assert_eq!(apart.jetstream.revisions("before", "kept").await.len(), 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn stop_waits_for_jetstream_to_come_back() -> TestResult {
+    let apart = Apart::start().await;
+    let server = apart.server().await.start().await?;
+    let client = apart.client();
+    client.after(Save::number("a", 1)).await?;
+    apart.jetstream.server.kill()?;
+    for n in 2..50 {
+        client.after(Save::number("a", n)).await?;
+    }
+    let stop = tokio::spawn(server.stop());
+    eventually("the endpoint is gone", || async {
+        client.after(Save::number("b", 0)).await.err()
+    })
+    .await;
+    assert!(!stop.is_finished());
+    apart.jetstream.server.restart().await?;
+    stop.await??;
+    let client = OrdersClient::new(apart.jetstream.client());
+    assert_eq!(client.get_after_from_kv("a").await?.unwrap().n, 49);
+    Ok(())
+}
+
+#[tokio::test]
+async fn stop_lists_what_jetstream_did_not_take_in_time() -> TestResult {
+    let apart = Apart::start().await;
+    let server = apart.server().await;
+    let server = server.with_drain_timeout(Duration::from_secs(1));
+    let server = server.start().await?;
+    let client = apart.client();
+    apart.jetstream.server.kill()?;
+    for n in 0..10 {
+        client.after(Save::number(format!("k{}", n / 5), n)).await?;
+    }
+    let waiting = tokio::spawn(client.before(Save::number("x", 0)).into_future());
+    eventually("the call runs", || async {
+        (persistence(&server, "before").persist_pending == 1).then_some(())
+    })
+    .await;
+    let begun = Instant::now();
+    let error = server.stop().await.unwrap_err();
+    assert!(
+        begun.elapsed() < Duration::from_millis(2_500),
+        "{:?}",
+        begun.elapsed()
+    );
+    assert_eq!(error.lost_write_count(), 11, "{error}");
+    assert_eq!(waiting.await?.unwrap_err().code(), &Code::Unavailable);
+    Ok(())
+}
