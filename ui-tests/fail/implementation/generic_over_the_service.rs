@@ -3,7 +3,7 @@
 use natsmicro::Status;
 use natsmicro_ui_tests::{SaveUser, User};
 
-async fn greet(_users: &impl Users) {}
+fn greet(_users: &impl Users) {}
 
 struct Empty;
 
@@ -27,7 +27,7 @@ async fn use_it(nats: async_nats::Client) -> Result<(), Status> {
     let server = natsmicro::Server::new(nats.clone()).add_service(UsersServer::new(InMemory));
     let client = UsersClient::new(nats);
     let user: User = client.save(SaveUser::default()).await?;
-    greet(&Empty).await;
+    greet(&Empty);
     drop((server, client, user));
     Ok(())
 }

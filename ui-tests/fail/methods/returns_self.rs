@@ -5,9 +5,7 @@ use natsmicro_ui_tests::SaveUser;
 
 #[natsmicro::service]
 pub trait Users {
-    async fn save(&self, request: SaveUser) -> Result<Self, Status>
-    where
-        Self: Sized;
+    async fn save(&self, request: SaveUser) -> Result<Self, Status>;
 }
 
 struct InMemory;
