@@ -1,66 +1,53 @@
 //! The whole of natsmicro in one file: declare a service, serve it, call it, and read what it stored without a call.
+//!
+//! `cargo run --example quickstart` needs nothing else. With `-- --wait` the service stays until Ctrl-C, and with `NATS_URL` it
+//! runs on a server of yours.
 
+use futures::StreamExt;
 use natsmicro::testing::NatsServer;
-use natsmicro::{Client, Context, Server, Status};
+use natsmicro::{Client, Server, Status, WatchEvent};
+use serde::{Deserialize, Serialize};
 
-#[derive(Clone, PartialEq, prost::Message)]
+#[derive(Serialize, Deserialize)]
 pub struct SaveProfileRequest {
-    #[prost(string, tag = "1")]
     pub id: String,
-    #[prost(string, tag = "2")]
     pub name: String,
 }
 
-#[derive(Clone, PartialEq, prost::Message)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Profile {
-    #[prost(string, tag = "1")]
-    pub id: String,
-    #[prost(string, tag = "2")]
     pub name: String,
-    #[prost(uint32, tag = "3")]
-    pub greeting_length: u32,
+    pub greeting: String,
 }
 
 /// Stores user profiles.
-#[natsmicro::service(subject_prefix = "api.v1", version = "1.2.0", timeout = "30s")]
+#[natsmicro::service(subject_prefix = "api.v1", version = "1.2.0", codec = "json")]
 pub trait UserService {
-    /// Saves a profile.
-    #[kv_store(
-        bucket = "user_profiles",
-        key = "user.<id>",
-        ttl = "1h",
-        max_history = 5
-    )]
+    /// Saves a profile. Each response is also stored, under the `id` of its request.
+    #[kv_store(bucket = "user_profiles", key = "user.<id>", max_history = 5)]
     async fn save_profile(&self, request: SaveProfileRequest) -> Result<Profile, Status>;
-
-    /// Says hello.
-    async fn greet(&self, cx: &Context, request: Profile) -> Result<Profile, Status>;
 }
 
 struct Users;
 
 impl UserService for Users {
     async fn save_profile(&self, request: SaveProfileRequest) -> Result<Profile, Status> {
-        if request.name.is_empty() {
-            return Err(Status::invalid_argument("a profile needs a name"));
-        }
-        let greeting_length = u32::try_from(request.name.len()).unwrap_or(u32::MAX);
-        Ok(Profile {
-            id: request.id,
-            name: request.name,
-            greeting_length,
-        })
+        let name = request.name;
+        let greeting = format!("Hello, {name}!");
+        Ok(Profile { name, greeting })
     }
+}
 
-    async fn greet(&self, _cx: &Context, request: Profile) -> Result<Profile, Status> {
-        Ok(request)
-    }
+fn request(id: &str, name: &str) -> SaveProfileRequest {
+    let (id, name) = (id.to_owned(), name.to_owned());
+    SaveProfileRequest { id, name }
 }
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    // A nats-server for this run; an application connects to the one it has: `async_nats::connect(url)`.
     let nats_server = NatsServer::from_env_or_start().await?;
-    let nats = nats_server.connect().await?;
+    let (url, nats) = (nats_server.url(), nats_server.connect().await?);
     let jetstream = async_nats::jetstream::new(nats.clone());
 
     let server = Server::new(nats.clone())
@@ -68,32 +55,37 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .add_service(UserServiceServer::new(Users))
         .start()
         .await?;
+    println!("1. `UserService` runs on {url}, and its bucket `user_profiles` is there");
 
     let users = UserServiceClient::new(Client::new(nats).with_jetstream(jetstream));
-    let profile = users
-        .save_profile(SaveProfileRequest {
-            id: "ada".into(),
-            name: "Ada".into(),
-        })
-        .await?;
-    println!("saved {profile:?}");
-    let bad = users
-        .save_profile(SaveProfileRequest {
-            id: "a.b".into(),
-            name: "Ada".into(),
-        })
-        .await;
-    println!("refused: {}", bad.unwrap_err());
-    let key = UserServiceClient::save_profile_key("ada")?;
-    let mut cached = None;
-    for _ in 0..100 {
-        cached = users.get_save_profile_from_kv(&key).await?;
-        if cached.is_some() {
-            break;
-        }
+    // A watch begins with what an earlier run has left, and says when that is all.
+    let mut changes = users.save_profile_kv().watch("user.>").await?;
+    while let Some(WatchEvent::Entry(_)) = changes.next().await.transpose()? {}
+
+    let profile = users.save_profile(request("ada", "Ada")).await?;
+    println!("2. called `save_profile`: {profile:?}");
+
+    // The reply does not wait for the write, so the watch says when the response is stored.
+    if let Some(WatchEvent::Entry(entry)) = changes.next().await.transpose()? {
+        println!("3. watched `{}` get revision {}", entry.key, entry.revision);
     }
-    println!("read {key}: {cached:?}");
-    println!("{:#?}", server.stats());
+
+    let stored = users.get_save_profile_from_kv("user.ada").await?;
+    println!("4. read it from the bucket, without a call: {stored:?}");
+
+    let refused = users.save_profile(request("../*", "Mallory")).await;
+    println!("5. an id that cannot be in a key: {}", refused.unwrap_err());
+
+    println!("\nThe `nats` command line sees the same service; `-- --wait` keeps it running:");
+    println!("  nats --server {url} micro ls");
+    println!("  nats --server {url} micro info UserService");
+    println!("  nats --server {url} kv get user_profiles user.ada");
+    println!(r#"  nats --server {url} request api.v1.save_profile '{{"id":"bob","name":"Bob"}}'"#);
+    if std::env::args().any(|argument| argument == "--wait") {
+        tokio::signal::ctrl_c().await?;
+    }
+
     server.stop().await?;
+    println!("\n6. stopped: every request was answered, every response is stored");
     Ok(())
 }

@@ -81,7 +81,7 @@ pub struct EndpointStats {
     pub num_requests: u64,
     /// How many of them were answered with an error.
     pub num_errors: u64,
-    /// The last error as `CODE:message`; empty if there was none.
+    /// The last error as `CODE:message`, or the beginning of it; empty if there was none.
     pub last_error: String,
     /// The time from receipt to answer, over all requests.
     #[serde(serialize_with = "nanoseconds")]
@@ -132,6 +132,9 @@ fn saturating_nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
+/// How many characters of the last error are told: the statistics of a service have to fit into a message.
+const MAX_LAST_ERROR: usize = 512;
+
 /// The counters of one endpoint.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
@@ -148,7 +151,13 @@ impl Counters {
             .fetch_add(saturating_nanos(took), Ordering::Relaxed);
         if let Some(status) = error {
             self.errors.fetch_add(1, Ordering::Relaxed);
-            let text = format!("{}:{}", status.code(), status.message());
+            let code = status.code().as_str().chars();
+            let message = status.message().chars();
+            let text = code
+                .chain([':'])
+                .chain(message)
+                .take(MAX_LAST_ERROR)
+                .collect();
             *self
                 .last_error
                 .lock()

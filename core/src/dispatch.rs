@@ -1,6 +1,7 @@
 //! Takes the requests of one endpoint off its subscription and runs them.
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Waker};
@@ -12,9 +13,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::Status;
 use crate::endpoint::{Endpoint, Request};
 use crate::service::Handler;
+use crate::{Status, nats};
 
 /// How many requests, and of how many bytes in all, wait per endpoint while `max_in_flight` calls run. What comes on top is
 /// refused at once.
@@ -26,6 +27,9 @@ const MAX_WAITING_BYTES: usize = 64 * 1024 * 1024;
 const COMPUTES: Duration = Duration::from_micros(100);
 /// How many calls go to tasks after such a one, before another is tried in place.
 const SPAWNED_AFTER_COMPUTE: u32 = 256;
+
+/// How long an endpoint whose server was dropped looks for requests that were sent to it before.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Where a server is on its way down. Later phases include the earlier ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
@@ -46,8 +50,8 @@ pub(crate) struct Dispatcher {
     pub(crate) handler: Handler,
     pub(crate) requests: Subscriber,
     pub(crate) phase: watch::Receiver<Phase>,
-    /// Told once when the endpoint has left its queue group.
-    pub(crate) left: mpsc::Sender<()>,
+    /// Dropped when the endpoint has left its queue group; nothing is ever sent.
+    pub(crate) staying: Option<mpsc::Sender<Infallible>>,
     /// The calls that run or wait, for the report of a stop that took too long.
     pub(crate) unfinished: Arc<AtomicUsize>,
 }
@@ -78,7 +82,7 @@ impl Dispatcher {
                         Phase::Running => {}
                         Phase::Leaving => self.leave().await,
                         Phase::Draining => {
-                            while let Some(Some(message)) = self.requests.next().now_or_never() {
+                            while let Some(message) = self.arrived() {
                                 self.accept(message, &mut calls).await;
                             }
                             open = false;
@@ -93,17 +97,19 @@ impl Dispatcher {
                     }
                 }
                 Some(_) = calls.running.join_next(), if !calls.running.is_empty() => {}
-                message = self.requests.next(), if open => match message {
-                    Some(message) => {
+                message = self.requests.next(), if open => {
+                    if let Some(message) = message {
                         self.accept(message, &mut calls).await;
                         // What has arrived together is taken together, without a look at the other branches.
                         for _ in 0..32 {
                             let Some(Some(message)) = self.requests.next().now_or_never() else { break };
                             self.accept(message, &mut calls).await;
                         }
+                    } else {
+                        tracing::warn!(endpoint = self.endpoint.subject, "the connection is closed: no more requests");
+                        open = false;
                     }
-                    None => open = false,
-                },
+                }
                 else => {}
             }
             self.resume(&mut calls);
@@ -164,14 +170,11 @@ impl Dispatcher {
             }
         }
         let endpoint = Arc::clone(&self.endpoint);
-        let mut phase = self.phase.clone();
+        let phase = self.phase.clone();
         calls.running.spawn(async move {
+            let mut end = phase.clone();
             let ended = async {
-                if phase
-                    .wait_for(|phase| *phase == Phase::Ended)
-                    .await
-                    .is_err()
-                {
+                if end.wait_for(|phase| *phase == Phase::Ended).await.is_err() {
                     // The server was dropped without a stop: accepted calls go on.
                     std::future::pending::<()>().await;
                 }
@@ -180,6 +183,9 @@ impl Dispatcher {
                 biased;
                 () = call => {}
                 () = ended => endpoint.refuse(reply, stopping()).await,
+            }
+            if phase.has_changed().is_err() {
+                endpoint.flush().await;
             }
         });
     }
@@ -200,21 +206,44 @@ impl Dispatcher {
         if let Err(error) = self.requests.unsubscribe_after(u64::MAX).await {
             tracing::debug!(endpoint = self.endpoint.subject, %error, "the connection is closed");
         }
-        // Nobody listens if the stop was given up meanwhile.
-        let _ = self.left.send(()).await;
+        self.staying = None;
     }
 
-    /// The server was dropped without a stop: running calls go on by themselves, waiting ones are refused.
-    async fn abandon(self, mut calls: Calls) {
+    /// A request that has arrived already. A plain poll says that there is none when the task has used up its share of
+    /// tokio's time.
+    fn arrived(&mut self) -> Option<Message> {
+        tokio::task::unconstrained(self.requests.next())
+            .now_or_never()
+            .flatten()
+    }
+
+    /// The server was dropped without a stop: running calls go on by themselves. What waits is refused, and so is what the
+    /// server sent before it knew.
+    async fn abandon(mut self, mut calls: Calls) {
         calls.running.detach_all();
+        self.leave().await;
         self.refuse_waiting(calls).await;
+        let nats = self.endpoint.nats.clone();
+        let mut left = std::pin::pin!(nats::round_trip(&nats, LEAVE_TIMEOUT));
+        loop {
+            tokio::select! {
+                Some(message) = self.requests.next() => {
+                    self.endpoint.refuse(message.reply, stopping()).await;
+                }
+                _ = &mut left => break,
+            }
+        }
+        self.refuse_arrived().await;
+        self.endpoint.flush().await;
     }
 
-    /// The drain time is over.
-    async fn end(self, mut calls: Calls) {
+    /// The drain time is over. What ran and waited at that moment is counted already.
+    async fn end(mut self, mut calls: Calls) {
         // The tasks see the same phase, and tell their callers.
         while calls.running.join_next().await.is_some() {}
         self.refuse_waiting(calls).await;
+        let arrived = self.refuse_arrived().await;
+        self.unfinished.fetch_add(arrived, Ordering::Relaxed);
     }
 
     async fn refuse_waiting(&self, calls: Calls) {
@@ -223,6 +252,16 @@ impl Dispatcher {
                 .refuse(request.message.reply, stopping())
                 .await;
         }
+    }
+
+    /// Refuses what nobody has looked at yet; says how much it was.
+    async fn refuse_arrived(&mut self) -> usize {
+        let mut refused = 0;
+        while let Some(message) = self.arrived() {
+            self.endpoint.refuse(message.reply, stopping()).await;
+            refused += 1;
+        }
+        refused
     }
 }
 

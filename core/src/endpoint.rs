@@ -16,7 +16,7 @@ use crate::discovery::{Counters, EndpointInfo, endpoint_metadata};
 #[cfg(feature = "kv")]
 use crate::persist::Stores;
 use crate::service::{Method, MethodSettings};
-use crate::{Status, wire};
+use crate::{Code, Status, wire};
 
 /// What the calls of one endpoint share.
 #[derive(Debug)]
@@ -123,6 +123,18 @@ async fn within<T>(
         .unwrap_or_else(|_| Err(exceeded()))
 }
 
+/// As much of `status` as fits into a small message.
+fn shortened(status: &Status, chars: usize) -> Status {
+    let code = match status.code() {
+        code if code.as_str().len() <= 64 => code.clone(),
+        _ => Code::ResourceExhausted,
+    };
+    Status::new(
+        code,
+        status.message().chars().take(chars).collect::<String>(),
+    )
+}
+
 impl Endpoint {
     /// The earlier of the endpoint's own timeout and what the caller announced.
     fn deadline(&self, received: Instant, headers: Option<&HeaderMap>) -> Option<Instant> {
@@ -166,13 +178,14 @@ impl Endpoint {
         Some(status)
     }
 
-    /// Sends an error reply. One that is too large goes without its details and with a shorter message: a caller must not
-    /// wait because of them.
+    /// Sends an error reply. One that is too large goes without its details and with a shorter message, or with none: a caller
+    /// must not wait because of them.
     async fn reply_error(&self, to: &Subject, status: &Status, headers: HeaderMap) {
         let mut sent = self.publish(to, headers, status.details().clone()).await;
-        if let Err(PublishErrorKind::MaxPayloadExceeded) = sent {
-            let message: String = status.message().chars().take(256).collect();
-            let short = Status::new(status.code().clone(), message);
+        for short in [shortened(status, 256), shortened(status, 0)] {
+            let Err(PublishErrorKind::MaxPayloadExceeded) = sent else {
+                break;
+            };
             let mut headers = HeaderMap::new();
             wire::write_status(&mut headers, &short);
             sent = self.publish(to, headers, Bytes::new()).await;
@@ -202,6 +215,14 @@ impl Endpoint {
     pub(crate) async fn refuse(&self, reply: Option<Subject>, status: Status) {
         let error = self.reply(reply, Err(status), HeaderMap::new()).await;
         self.counters.record(error.as_ref(), Duration::ZERO);
+    }
+
+    /// Waits until the replies are sent. A connection that nobody holds any more is closed at once, so this is for a server
+    /// that was dropped.
+    pub(crate) async fn flush(&self) {
+        if let Err(error) = self.nats.flush().await {
+            tracing::debug!(endpoint = self.subject, %error, "cannot send what is left");
+        }
     }
 
     fn too_large(&self, size: usize) -> Status {

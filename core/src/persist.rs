@@ -142,19 +142,22 @@ impl Stores {
         Ok(bound)
     }
 
-    /// Waits for room in the queue.
+    /// Waits for room in the queue, for all writes of the call at once: calls that each hold a part could wait for ever.
     pub(crate) async fn reserve(
         &self,
         keys: PerStore<PartialKey>,
     ) -> Result<PerStore<Reserved>, Status> {
         let mut reserved = [None, None];
+        let Some(writer) = &self.writer else {
+            return Ok(reserved);
+        };
+        let mut room = writer.reserve(keys.iter().flatten().count()).await;
         for ((reserved, key), target) in reserved.iter_mut().zip(keys).zip(&self.targets) {
-            let (Some(key), Some(target), Some(writer)) = (key, target, &self.writer) else {
-                continue;
-            };
-            let slot = writer.reserve().await;
-            let seen = target.seen(&key).await?;
-            *reserved = Some(Reserved { key, slot, seen });
+            if let (Some(key), Some(target)) = (key, target) {
+                let seen = target.seen(&key).await?;
+                let slot = room.take();
+                *reserved = Some(Reserved { key, slot, seen });
+            }
         }
         Ok(reserved)
     }

@@ -151,7 +151,7 @@ impl Server {
         let stores = OpenStores::open(&self.services, self.persistence).await?;
 
         let (phase, phases) = watch::channel(Phase::Running);
-        let (left, left_queue_group) = mpsc::channel(1);
+        let (staying, left_queue_groups) = mpsc::channel(1);
         let mut endpoints = Vec::new();
         let mut instances = Vec::new();
         let mut discovery = Vec::new();
@@ -182,7 +182,7 @@ impl Server {
                     handler: route.handler,
                     requests,
                     phase: phases.clone(),
-                    left: left.clone(),
+                    staying: Some(staying.clone()),
                     unfinished: Arc::clone(&unfinished),
                 };
                 endpoints.push(RunningEndpoint {
@@ -218,7 +218,7 @@ impl Server {
             discovery,
             endpoints,
             phase,
-            left_queue_group,
+            left_queue_groups,
             #[cfg(feature = "kv")]
             writer: stores.writer,
         })

@@ -2,6 +2,7 @@
 
 pub(crate) mod descriptor;
 pub(crate) mod error;
+mod handle;
 pub(crate) mod jetstream;
 pub(crate) mod key;
 mod kv;

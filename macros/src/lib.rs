@@ -6,7 +6,7 @@
 //! each takes `&mut Diagnostics` and returns what it could make out.
 //!
 //! 1. `parse` reads the trait: the settings of our attributes (`args`, and `args::value` for single values), the templates of store
-//!    keys (`key`), names (`names`), and signatures. Its result is the [`model::Service`] of `model`.
+//!    keys (`key`), names (`names`), and signatures. Its result is the `Service` of `model`.
 //! 2. `validate` holds the rules between two settings and between two methods.
 //! 3. `expand` writes the trait, the descriptor, the server and the client. After a mistake it writes the same signatures with
 //!    nothing behind them, so that one mistake is one error.
@@ -29,7 +29,8 @@
         clippy::unwrap_used,
         clippy::expect_used,
         clippy::panic,
-        clippy::indexing_slicing
+        clippy::indexing_slicing,
+        clippy::too_many_lines
     )
 )]
 
@@ -59,9 +60,13 @@ use diag::Diagnostics;
 /// * `UserServiceClient`, which calls the service, implements `UserService` itself, and reads and writes its stores,
 /// * `UserServiceDescriptor`, the names, settings and message types that both are made from.
 ///
-/// ```ignore
+/// ```
 /// use natsmicro::{Context, Status};
 ///
+/// # #[derive(Clone, PartialEq, prost::Message)] pub struct SaveProfileRequest { #[prost(string, tag = "1")] pub id: String }
+/// # #[derive(Clone, PartialEq, prost::Message)] pub struct Profile { #[prost(string, tag = "1")] pub id: String }
+/// # #[derive(Clone, PartialEq, prost::Message)] pub struct ReportRequest { #[prost(string, tag = "1")] pub id: String }
+/// # #[derive(Clone, PartialEq, prost::Message)] pub struct Report { #[prost(string, tag = "1")] pub text: String }
 /// /// Stores user profiles.
 /// #[natsmicro::service(subject_prefix = "api.v1", version = "1.2.0", timeout = "30s")]
 /// pub trait UserService {
@@ -98,14 +103,19 @@ use diag::Diagnostics;
 /// The trait is not `dyn` compatible, because its methods are `async`; write `impl UserService` or a type parameter instead.
 #[proc_macro_attribute]
 pub fn service(args: TokenStream, item: TokenStream) -> TokenStream {
-    debug(expand_service(args.into(), item.into())).into()
+    debug(expand_service(args.into(), &item.into())).into()
 }
 
 /// Settings of one method of a [`#[service]`](macro@service) trait.
 ///
-/// ```ignore
+/// ```
+/// # use natsmicro::Status;
+/// # #[derive(Clone, PartialEq, prost::Message)] pub struct SaveProfileRequest { #[prost(string, tag = "1")] pub id: String }
+/// # #[derive(Clone, PartialEq, prost::Message)] pub struct Profile { #[prost(string, tag = "1")] pub id: String }
+/// # #[natsmicro::service] pub trait Service {
 /// #[endpoint(name = "save", timeout = "60s", metadata(operation = "write"))]
 /// async fn save_profile(&self, request: SaveProfileRequest) -> Result<Profile, Status>;
+/// # }
 /// ```
 ///
 /// | setting | default | meaning |
@@ -124,9 +134,14 @@ pub fn endpoint(_args: TokenStream, item: TokenStream) -> TokenStream {
 
 /// Stores the responses of a method of a [`#[service]`](macro@service) trait in a NATS key-value store.
 ///
-/// ```ignore
+/// ```
+/// # use natsmicro::Status;
+/// # #[derive(Clone, PartialEq, prost::Message)] pub struct SaveProfileRequest { #[prost(string, tag = "1")] pub id: String }
+/// # #[derive(Clone, PartialEq, prost::Message)] pub struct Profile { #[prost(string, tag = "1")] pub id: String }
+/// # #[natsmicro::service] pub trait Service {
 /// #[kv_store(bucket = "user_profiles", key = "user.<id>", ttl = "1h", max_history = 5)]
 /// async fn save_profile(&self, request: SaveProfileRequest) -> Result<Profile, Status>;
+/// # }
 /// ```
 ///
 /// The client then has `save_profile_kv()`, `get_save_profile_from_kv(key)`, `put_save_profile_to_kv(key, &value)` and
@@ -159,9 +174,14 @@ pub fn kv_store(_args: TokenStream, item: TokenStream) -> TokenStream {
 
 /// Stores the responses of a method of a [`#[service]`](macro@service) trait in a NATS object store.
 ///
-/// ```ignore
+/// ```
+/// # use natsmicro::Status;
+/// # #[derive(Clone, PartialEq, prost::Message)] pub struct ReportRequest { #[prost(string, tag = "1")] pub id: String }
+/// # #[derive(Clone, PartialEq, prost::Message)] pub struct Report { #[prost(string, tag = "1")] pub text: String }
+/// # #[natsmicro::service] pub trait Service {
 /// #[object_store(bucket = "reports", key = "report.<id>")]
 /// async fn generate_report(&self, request: ReportRequest) -> Result<Report, Status>;
+/// # }
 /// ```
 ///
 /// The client then has `generate_report_object_store()`, `get_generate_report_from_object_store(key)`,
@@ -188,7 +208,7 @@ pub fn object_store(_args: TokenStream, item: TokenStream) -> TokenStream {
 
 /// Makes an enum the error of service methods: each variant travels under its code, with its fields in the body of the error reply.
 ///
-/// ```ignore
+/// ```
 /// #[derive(Debug, thiserror::Error, natsmicro::ServiceError)]
 /// enum OrderError {
 ///     #[error("order {id} expired")]
@@ -211,10 +231,10 @@ pub fn derive_service_error(input: TokenStream) -> TokenStream {
     debug(service_error::expand(input.into())).into()
 }
 
-fn expand_service(args: TokenStream2, item: TokenStream2) -> TokenStream2 {
+fn expand_service(args: TokenStream2, item: &TokenStream2) -> TokenStream2 {
     let (mut expansion, diags) = match syn::parse2::<ItemTrait>(item.clone()) {
         Ok(item) => service_trait(args, item),
-        Err(_) => return placement::service_elsewhere(&item),
+        Err(_) => return placement::service_elsewhere(item),
     };
     expansion.extend(diags.into_compile_errors());
     expansion

@@ -42,7 +42,7 @@ pub(crate) struct Service {
 pub(crate) enum Item {
     Method(Box<Method>),
     /// Not allowed, but kept: the implementations have it too.
-    Other(TraitItem),
+    Other(Box<TraitItem>),
 }
 
 /// A method of the trait.

@@ -37,7 +37,7 @@ pub(crate) fn plain(what: &str, text: &str) -> Result<(), Fault> {
     }
 }
 
-/// Three numbers, and what SemVer allows after them.
+/// Three numbers, and what semantic versioning allows after them.
 pub(crate) fn version(text: &str) -> Result<(), Fault> {
     match semver::Version::parse(text) {
         Ok(_) => Ok(()),

@@ -72,7 +72,7 @@ pub(crate) fn service(args: TokenStream, item: ItemTrait, diags: &mut Diagnostic
             }
             other => {
                 not_a_method(&other, diags);
-                Item::Other(other)
+                Item::Other(Box::new(other))
             }
         });
     }

@@ -88,3 +88,7 @@ fn helper_error(name: &'static str, item: &TokenStream) -> syn::Error {
         "put it on a method of a trait that has `#[natsmicro::service]`",
     )
 }
+
+#[cfg(test)]
+#[path = "placement_tests.rs"]
+mod tests;

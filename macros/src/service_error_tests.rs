@@ -61,7 +61,9 @@ fn mistakes() {
         (
             quote!(
                 enum E<T> {
-                    Other(T),
+                    #[code("A")]
+                    A(T),
+                    Other(Status),
                 }
             ),
             "service error `E` cannot be generic",
@@ -144,6 +146,15 @@ fn mistakes() {
     ] {
         assert_eq!(messages(input), [expected]);
     }
+    assert_eq!(
+        messages(quote!(
+            enum E {
+                NotFound(String),
+                Other(Status),
+            }
+        )),
+        ["variant `NotFound` has no code"]
+    );
     assert_eq!(
         messages(quote!(
             enum E {

@@ -51,36 +51,47 @@ impl OpenStores {
             return Ok(open);
         }
         let Some(context) = persistence.jetstream else {
-            let names: Vec<String> = written()
-                .map(|(service, route, _)| format!("`{}.{}`", service.name, route.settings.name))
-                .collect();
-            if written().any(|(_, _, store)| store.persist == Persist::BeforeResponse) {
+            let names = |wanted: fn(&StoreDescriptor) -> bool| {
+                let mut names: Vec<String> = written()
+                    .filter(|(_, _, store)| wanted(store))
+                    .map(|(service, route, _)| {
+                        format!("`{}.{}`", service.name, route.settings.name)
+                    })
+                    .collect();
+                // A method may have two stores.
+                names.dedup();
+                names.join(", ")
+            };
+            let required = names(|store| store.persist == Persist::BeforeResponse);
+            if !required.is_empty() {
                 return Err(StartError::new(
                     StartErrorKind::JetStreamRequired,
                     format!(
-                        "{} must store responses before they are sent, and the server has no JetStream: call \
-                         `Server::with_jetstream`",
-                        names.join(", ")
+                        "{required} must store responses before they are sent, and the server has no JetStream: call \
+                         `Server::with_jetstream`"
                     ),
                 ));
             }
             tracing::warn!(
-                methods = names.join(", "),
+                methods = names(|_| true),
                 "responses are not persisted: the server has no JetStream; call `Server::with_jetstream`"
             );
             return Ok(open);
         };
 
         let jetstream = JetStream::new(context, OPEN_TIMEOUT);
-        let mut declared: HashMap<(StoreKind, &str), &StoreDescriptor> = HashMap::new();
+        let mut declared: Vec<StoreDescriptor> = Vec::new();
         for (_, _, store) in written() {
-            let bucket = (store.kind, store.bucket);
-            if let Some(other) = declared.insert(bucket, store) {
-                agree(other, store)?;
-                continue;
+            let same = |other: &&mut StoreDescriptor| {
+                (other.kind, other.bucket) == (store.kind, store.bucket)
+            };
+            match declared.iter_mut().find(same) {
+                Some(other) => join(other, store)?,
+                None => declared.push(*store),
             }
+        }
+        for (group, store) in declared.iter().enumerate() {
             provision(&jetstream.context, store, persistence.policy).await?;
-            let group = open.buckets.len();
             let opened = open_bucket(&jetstream, store).await.map_err(|error| {
                 StartError::new(
                     StartErrorKind::Nats,
@@ -88,7 +99,8 @@ impl OpenStores {
                 )
                 .with_source(error)
             })?;
-            open.buckets.insert(bucket, (group, opened));
+            open.buckets
+                .insert((store.kind, store.bucket), (group, opened));
         }
         open.writer = Some(Arc::new(Writer::start(
             persistence.timeout,
@@ -144,8 +156,10 @@ async fn open_bucket(
     }
 }
 
-/// Two services may share a bucket, and must then say the same of it. Within one trait the macro has seen to that.
-fn agree(one: &StoreDescriptor, other: &StoreDescriptor) -> Result<(), StartError> {
+/// Adds to what one method says of a bucket what another method says of it. They must agree on the bucket's own settings;
+/// within one trait the macro has seen to that. TTLs of single entries belong to each method, and the bucket must take them if
+/// one of them has any.
+fn join(one: &mut StoreDescriptor, other: &StoreDescriptor) -> Result<(), StartError> {
     let same = one.max_history == other.max_history
         && one.ttl == other.ttl
         && one.storage == other.storage
@@ -155,6 +169,8 @@ fn agree(one: &StoreDescriptor, other: &StoreDescriptor) -> Result<(), StartErro
         && one.max_value_size == other.max_value_size
         && one.marker_ttl == other.marker_ttl;
     if same {
+        one.key_ttl = one.key_ttl.or(other.key_ttl);
+        one.purge_ttl = one.purge_ttl.or(other.purge_ttl);
         return Ok(());
     }
     Err(StartError::new(

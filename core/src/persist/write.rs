@@ -173,11 +173,12 @@ impl Target {
             .map_err(|error| WriteError::Uncertain(error.into()))?;
         let revision = newest.as_ref().map_or(0, |message| message.sequence);
         let is_ours = newest.as_ref().is_some_and(|message| {
-            // An equal value from before this write is another one.
-            let is_new = seen.map_or_else(
-                || SystemTime::from(message.time) >= begun,
-                |seen| message.sequence > seen,
-            );
+            let is_new = match self.store.write {
+                // An equal value from before this write is another one: it has its own age and history.
+                Write::Put => SystemTime::from(message.time) >= begun,
+                Write::Create => true,
+                Write::Update => seen.is_some_and(|seen| message.sequence > seen),
+            };
             is_new && !is_marker(message) && message.payload == *payload
         });
         if is_ours {

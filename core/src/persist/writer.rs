@@ -49,9 +49,18 @@ pub(crate) struct Lost {
     pub(crate) listed: Vec<LostWrite>,
 }
 
-/// Room for one write.
-pub(crate) struct Slot {
-    _permit: Option<OwnedSemaphorePermit>,
+/// Room for the writes of one call.
+pub(crate) struct Room(Option<OwnedSemaphorePermit>);
+
+/// Room for one write, until it is settled.
+pub(crate) struct Slot(
+    #[expect(dead_code, reason = "held for its drop")] Option<OwnedSemaphorePermit>,
+);
+
+impl Room {
+    pub(crate) fn take(&mut self) -> Slot {
+        Slot(self.0.as_mut().and_then(|permit| permit.split(1)))
+    }
 }
 
 impl Writer {
@@ -76,8 +85,8 @@ impl Writer {
         }
     }
 
-    /// Waits until one more write may be queued.
-    pub(crate) async fn reserve(&self) -> Slot {
+    /// Waits until so many more writes may be queued.
+    pub(crate) async fn reserve(&self, writes: usize) -> Room {
         loop {
             let settled = self.shared.settled.notified();
             if self.shared.bytes.load(Ordering::Acquire) < MAX_BYTES {
@@ -85,10 +94,14 @@ impl Writer {
             }
             settled.await;
         }
-        Slot {
-            // The semaphore is never closed.
-            _permit: Arc::clone(&self.room).acquire_owned().await.ok(),
-        }
+        let permits = u32::try_from(writes).unwrap_or(u32::MAX);
+        // The semaphore is never closed.
+        Room(
+            Arc::clone(&self.room)
+                .acquire_many_owned(permits)
+                .await
+                .ok(),
+        )
     }
 
     /// Queues a write; the writes to one key are done in this order.

@@ -1,3 +1,4 @@
+use std::convert::Infallible;
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
@@ -27,7 +28,8 @@ pub struct RunningServer {
     pub(super) discovery: Vec<Task>,
     pub(super) endpoints: Vec<RunningEndpoint>,
     pub(super) phase: watch::Sender<Phase>,
-    pub(super) left_queue_group: mpsc::Receiver<()>,
+    /// Closed when all endpoints have left their queue groups.
+    pub(super) left_queue_groups: mpsc::Receiver<Infallible>,
     #[cfg(feature = "kv")]
     pub(super) writer: Option<Arc<Writer>>,
 }
@@ -111,12 +113,10 @@ impl RunningServer {
     /// Returns when all requests that the server sent to these subscriptions have arrived, and no more will come.
     async fn leave_queue_groups(&mut self, deadline: Instant) -> Result<(), String> {
         self.phase.send_replace(Phase::Leaving);
-        let leaving = async {
-            for _ in &self.endpoints {
-                self.left_queue_group.recv().await;
-            }
-        };
-        if tokio::time::timeout_at(deadline, leaving).await.is_err() {
+        if tokio::time::timeout_at(deadline, self.left_queue_groups.recv())
+            .await
+            .is_err()
+        {
             return Err("the connection does not take commands".to_owned());
         }
         nats::round_trip(
@@ -128,27 +128,32 @@ impl RunningServer {
 
     /// Waits for the calls that run or wait; at the deadline, drops them and returns what was dropped.
     async fn finish_calls(&mut self, deadline: Instant) -> Vec<UnfinishedCalls> {
-        let mut unfinished = Vec::new();
+        let mut late = Vec::new();
         for running in &mut self.endpoints {
             if tokio::time::timeout_at(deadline, &mut running.task)
                 .await
-                .is_ok()
+                .is_err()
             {
-                continue;
+                late.push(running);
             }
-            unfinished.push(UnfinishedCalls {
-                service: running.endpoint.names.service.clone(),
-                endpoint: running.endpoint.names.endpoint.clone(),
-                calls: running.unfinished.load(Ordering::Relaxed),
-            });
         }
         self.phase.send_replace(Phase::Ended);
-        for running in &mut self.endpoints {
-            if running.task.is_finished() {
-                continue;
+        // A handler that blocks its thread cannot be dropped; it is not waited for.
+        let end = Instant::now() + Duration::from_secs(1);
+        let mut unfinished = Vec::new();
+        for running in late {
+            let ended = tokio::time::timeout_at(end, &mut running.task)
+                .await
+                .is_ok();
+            let calls = running.unfinished.load(Ordering::Relaxed);
+            if calls > 0 || !ended {
+                unfinished.push(UnfinishedCalls {
+                    service: running.endpoint.names.service.clone(),
+                    endpoint: running.endpoint.names.endpoint.clone(),
+                    // One that was never left to the runtime is not counted yet.
+                    calls: calls.max(1),
+                });
             }
-            // A handler that blocks its thread cannot be dropped; it is not waited for.
-            let _ = tokio::time::timeout(Duration::from_secs(1), &mut running.task).await;
         }
         unfinished
     }

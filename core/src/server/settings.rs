@@ -33,6 +33,7 @@ fn check_service(settings: &ServiceSettings) -> Result<(), StartError> {
         version,
         subject_prefix,
         timeout,
+        metadata,
         ..
     } = settings;
     let wrong = if !is_name(name) {
@@ -41,6 +42,8 @@ fn check_service(settings: &ServiceSettings) -> Result<(), StartError> {
         format!("`{version}` is not a semantic version: write three numbers, such as \"1.0.0\"")
     } else if let Err(reason) = check_subject_prefix(subject_prefix) {
         format!("`{subject_prefix}` cannot be a subject prefix: {reason}")
+    } else if let Some(key) = metadata.keys().find(|key| key.starts_with("_nats")) {
+        format!("`{key}` cannot be a metadata key: `_nats` is reserved")
     } else if timeout.is_some_and(|timeout| timeout.is_zero()) {
         "the timeout of a service cannot be zero".to_owned()
     } else {

@@ -71,7 +71,7 @@ impl StoreError {
 
 impl From<InvalidKey> for StoreError {
     fn from(error: InvalidKey) -> Self {
-        Self::new(StoreErrorKind::InvalidKey, error.to_string()).with_source(error)
+        Self::new(StoreErrorKind::InvalidKey, "the key is refused").with_source(error)
     }
 }
 

@@ -1,11 +1,13 @@
 //! A JetStream context with the buckets that were opened through it.
 
 use std::collections::HashMap;
+use std::error::Error as StdError;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use async_nats::jetstream::{self, Context};
+use async_nats::jetstream::Context;
+use async_nats::jetstream::context::{GetStreamError, GetStreamErrorKind};
 
 use super::kv_bucket::KvBucket;
 #[cfg(feature = "object-store")]
@@ -89,13 +91,16 @@ where
     Ok(opened)
 }
 
-/// The error for a bucket that cannot be opened; `refused` is what JetStream itself answered.
+/// The error for a bucket that cannot be opened.
 pub(super) fn cannot_open(
     bucket: &str,
-    refused: Option<&jetstream::Error>,
-    error: impl std::error::Error + Send + Sync + 'static,
+    error: impl StdError + Send + Sync + 'static,
 ) -> StoreError {
-    if refused.is_some_and(|refused| refused.code() == 404) {
+    let refused = error
+        .source()
+        .and_then(|source| source.downcast_ref::<GetStreamError>())
+        .map(GetStreamError::kind);
+    if matches!(refused, Some(GetStreamErrorKind::JetStream(refused)) if refused.code() == 404) {
         let text =
             format!("there is no bucket `{bucket}`; a service creates its buckets when it starts");
         return StoreError::new(StoreErrorKind::BucketNotFound, text);

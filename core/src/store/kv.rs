@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use async_nats::jetstream::kv;
 
+use super::handle::Handle;
 use super::jetstream::JetStream;
 use super::key;
 use super::kv_bucket::KvBucket;
@@ -32,9 +33,7 @@ use crate::codec::MessageCodec;
 /// # }
 /// ```
 pub struct KvStore<T> {
-    jetstream: Option<JetStream>,
-    store: StoreDescriptor,
-    codec: MessageCodec<T>,
+    handle: Handle<T>,
 }
 
 /// One revision of a key.
@@ -71,16 +70,14 @@ impl<T> KvStore<T> {
         codec: MessageCodec<T>,
     ) -> Self {
         Self {
-            jetstream,
-            store,
-            codec,
+            handle: Handle::new(jetstream, store, codec),
         }
     }
 
     /// The name of the bucket.
     #[must_use]
     pub fn bucket(&self) -> &str {
-        self.store.bucket
+        self.handle.store.bucket
     }
 
     /// The value of a key; `None` if it has none.
@@ -116,11 +113,11 @@ impl<T> KvStore<T> {
     /// [`AlreadyExists`](StoreErrorKind::AlreadyExists) otherwise.
     pub async fn create(&self, key: impl AsRef<str>, value: &T) -> Result<u64, StoreError> {
         let key = checked(key.as_ref())?;
-        let value = (self.codec.encode)(value).map_err(StoreError::encode)?;
+        let value = self.handle.encode(value)?;
         let (jetstream, bucket) = self.open().await?;
         let create = async {
             bucket
-                .create(key, value, self.store.key_ttl)
+                .create(key, value, self.handle.store.key_ttl)
                 .await
                 .map_err(StoreError::from)
         };
@@ -168,7 +165,7 @@ impl<T> KvStore<T> {
         let key = checked(key.as_ref())?;
         let (jetstream, bucket) = self.open().await?;
         let purge = async {
-            let purged = match self.store.purge_ttl {
+            let purged = match self.handle.store.purge_ttl {
                 Some(ttl) => bucket.store().purge_with_ttl(key, ttl).await,
                 None => bucket.store().purge(key).await,
             };
@@ -186,17 +183,17 @@ impl<T> KvStore<T> {
         key::check_pattern(pattern)?;
         let (jetstream, bucket) = self.open().await?;
         jetstream
-            .within(Watch::start(&bucket, pattern, self.codec))
+            .within(Watch::start(&bucket, pattern, self.handle.codec))
             .await
     }
 
     async fn write(&self, key: &str, value: &T, expected: Option<u64>) -> Result<u64, StoreError> {
         let key = checked(key)?;
-        let value = (self.codec.encode)(value).map_err(StoreError::encode)?;
+        let value = self.handle.encode(value)?;
         let (jetstream, bucket) = self.open().await?;
         let write = async {
             bucket
-                .write(key, value, expected, self.store.key_ttl)
+                .write(key, value, expected, self.handle.store.key_ttl)
                 .await
                 .map_err(StoreError::from)
         };
@@ -204,21 +201,17 @@ impl<T> KvStore<T> {
     }
 
     async fn open(&self) -> Result<(&JetStream, Arc<KvBucket>), StoreError> {
-        let jetstream = self
-            .jetstream
-            .as_ref()
-            .ok_or_else(StoreError::not_configured)?;
-        let bucket = jetstream.within(jetstream.kv(self.store.bucket)).await?;
+        let jetstream = self.handle.jetstream()?;
+        let bucket = jetstream
+            .within(jetstream.kv(self.handle.store.bucket))
+            .await?;
         Ok((jetstream, bucket))
     }
 
     fn decode(&self, entry: kv::Entry) -> Result<Entry<T>, StoreError> {
         let operation = Operation::from(entry.operation);
         let value = match operation {
-            Operation::Put => Some(
-                (self.codec.decode)(entry.value)
-                    .map_err(|error| StoreError::decode(&entry.key, error))?,
-            ),
+            Operation::Put => Some(self.handle.decode(&entry.key, entry.value)?),
             Operation::Delete | Operation::Purge => None,
         };
         Ok(Entry {
@@ -249,9 +242,7 @@ impl From<kv::Operation> for Operation {
 impl<T> Clone for KvStore<T> {
     fn clone(&self) -> Self {
         Self {
-            jetstream: self.jetstream.clone(),
-            store: self.store,
-            codec: self.codec,
+            handle: self.handle.clone(),
         }
     }
 }
@@ -259,7 +250,7 @@ impl<T> Clone for KvStore<T> {
 impl<T> fmt::Debug for KvStore<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KvStore")
-            .field("bucket", &self.store.bucket)
+            .field("bucket", &self.handle.store.bucket)
             .finish_non_exhaustive()
     }
 }

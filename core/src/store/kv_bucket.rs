@@ -1,10 +1,9 @@
 //! One Key-Value bucket, in bytes: what the typed handle and the persistence of a service both write through.
 
-use std::error::Error as _;
 use std::time::Duration;
 
 use async_nats::header::NATS_MARKER_REASON;
-use async_nats::jetstream::context::{Context, GetStreamError, GetStreamErrorKind};
+use async_nats::jetstream::context::Context;
 use async_nats::jetstream::kv;
 use async_nats::jetstream::message::{PublishMessage, StreamMessage};
 use async_nats::jetstream::stream::LastRawMessageErrorKind;
@@ -22,23 +21,14 @@ pub(crate) struct KvBucket {
 
 impl KvBucket {
     pub(crate) async fn open(context: &Context, bucket: &str) -> Result<Self, StoreError> {
-        match context.get_key_value(bucket).await {
-            Ok(store) => Ok(Self {
-                context: context.clone(),
-                store,
-            }),
-            Err(error) => {
-                let kind = error
-                    .source()
-                    .and_then(|source| source.downcast_ref::<GetStreamError>())
-                    .map(GetStreamError::kind);
-                let refused = match &kind {
-                    Some(GetStreamErrorKind::JetStream(refused)) => Some(refused),
-                    _ => None,
-                };
-                Err(cannot_open(bucket, refused, error))
-            }
-        }
+        let store = context
+            .get_key_value(bucket)
+            .await
+            .map_err(|error| cannot_open(bucket, error))?;
+        Ok(Self {
+            context: context.clone(),
+            store,
+        })
     }
 
     pub(crate) fn store(&self) -> &kv::Store {

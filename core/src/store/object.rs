@@ -1,6 +1,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::handle::Handle;
 use super::jetstream::JetStream;
 use super::object_bucket::ObjectBucket;
 use super::{StoreDescriptor, StoreError, StoreErrorKind};
@@ -26,9 +27,7 @@ const MAX_NAME_LEN: usize = super::MAX_KEY_LEN;
 /// # }
 /// ```
 pub struct ObjectStore<T> {
-    jetstream: Option<JetStream>,
-    store: StoreDescriptor,
-    codec: MessageCodec<T>,
+    handle: Handle<T>,
 }
 
 impl<T> ObjectStore<T> {
@@ -38,16 +37,14 @@ impl<T> ObjectStore<T> {
         codec: MessageCodec<T>,
     ) -> Self {
         Self {
-            jetstream,
-            store,
-            codec,
+            handle: Handle::new(jetstream, store, codec),
         }
     }
 
     /// The name of the bucket.
     #[must_use]
     pub fn bucket(&self) -> &str {
-        self.store.bucket
+        self.handle.store.bucket
     }
 
     /// The message stored under a name; `None` if there is none.
@@ -55,9 +52,7 @@ impl<T> ObjectStore<T> {
         let name = checked(name.as_ref())?;
         let (jetstream, bucket) = self.open().await?;
         match jetstream.within(bucket.get(name)).await? {
-            Some(data) => (self.codec.decode)(data)
-                .map(Some)
-                .map_err(|error| StoreError::decode(name, error)),
+            Some(data) => self.handle.decode(name, data).map(Some),
             None => Ok(None),
         }
     }
@@ -65,7 +60,7 @@ impl<T> ObjectStore<T> {
     /// Stores a message under a name, in place of the one that was there, and returns the revision of the object.
     pub async fn put(&self, name: impl AsRef<str>, value: &T) -> Result<u64, StoreError> {
         let name = checked(name.as_ref())?;
-        let data = (self.codec.encode)(value).map_err(StoreError::encode)?;
+        let data = self.handle.encode(value)?;
         let (jetstream, bucket) = self.open().await?;
         jetstream
             .within(async { bucket.put(name, data).await.map_err(StoreError::from) })
@@ -82,12 +77,9 @@ impl<T> ObjectStore<T> {
     }
 
     async fn open(&self) -> Result<(&JetStream, Arc<ObjectBucket>), StoreError> {
-        let jetstream = self
-            .jetstream
-            .as_ref()
-            .ok_or_else(StoreError::not_configured)?;
+        let jetstream = self.handle.jetstream()?;
         let bucket = jetstream
-            .within(jetstream.objects(self.store.bucket))
+            .within(jetstream.objects(self.handle.store.bucket))
             .await?;
         Ok((jetstream, bucket))
     }
@@ -108,9 +100,7 @@ fn checked(name: &str) -> Result<&str, StoreError> {
 impl<T> Clone for ObjectStore<T> {
     fn clone(&self) -> Self {
         Self {
-            jetstream: self.jetstream.clone(),
-            store: self.store,
-            codec: self.codec,
+            handle: self.handle.clone(),
         }
     }
 }
@@ -118,7 +108,7 @@ impl<T> Clone for ObjectStore<T> {
 impl<T> fmt::Debug for ObjectStore<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ObjectStore")
-            .field("bucket", &self.store.bucket)
+            .field("bucket", &self.handle.store.bucket)
             .finish_non_exhaustive()
     }
 }

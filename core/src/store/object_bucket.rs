@@ -4,11 +4,10 @@
 //! behind, and leaks the chunks of all but one of several concurrent puts to one name.
 
 use std::collections::HashMap;
-use std::error::Error as _;
 
 use async_nats::HeaderMap;
 use async_nats::header::{NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_ROLLUP};
-use async_nats::jetstream::context::{Context, GetStreamError, GetStreamErrorKind};
+use async_nats::jetstream::context::Context;
 use async_nats::jetstream::object_store::{self, GetErrorKind, ObjectInfo, ObjectOptions};
 use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
 use base64::Engine as _;
@@ -44,17 +43,10 @@ struct Stored {
 
 impl ObjectBucket {
     pub(crate) async fn open(context: &Context, bucket: &str) -> Result<Self, StoreError> {
-        let store = context.get_object_store(bucket).await.map_err(|error| {
-            let kind = error
-                .source()
-                .and_then(|source| source.downcast_ref::<GetStreamError>())
-                .map(GetStreamError::kind);
-            let refused = match &kind {
-                Some(GetStreamErrorKind::JetStream(refused)) => Some(refused),
-                _ => None,
-            };
-            cannot_open(bucket, refused, error)
-        })?;
+        let store = context
+            .get_object_store(bucket)
+            .await
+            .map_err(|error| cannot_open(bucket, error))?;
         let stream = context
             .get_stream(format!("OBJ_{bucket}"))
             .await

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use async_nats::header::NATS_MARKER_REASON;
 use async_nats::jetstream::Message;
 use async_nats::jetstream::consumer::DeliverPolicy;
-use async_nats::jetstream::consumer::push::{Ordered, OrderedConfig};
+use async_nats::jetstream::consumer::push::{Ordered, OrderedConfig, OrderedErrorKind};
 use futures::{Stream, StreamExt};
 
 use super::kv::{Entry, Operation};
@@ -48,6 +48,8 @@ pub struct Watch<T> {
     codec: MessageCodec<T>,
     /// How many messages of the initial state are still to come; `None` once the end was yielded.
     initial: Option<u64>,
+    /// The connection is closed for good.
+    ended: bool,
 }
 
 impl<T> Watch<T> {
@@ -79,6 +81,7 @@ impl<T> Watch<T> {
             prefix: store.prefix.clone(),
             codec,
             initial: Some(initial),
+            ended: false,
         })
     }
 
@@ -142,12 +145,21 @@ impl<T> Stream for Watch<T> {
                 self.initial = None;
                 return Poll::Ready(Some(Ok(WatchEvent::EndOfInitial)));
             }
+            if self.ended {
+                return Poll::Ready(None);
+            }
             let Some(message) = futures::ready!(self.messages.poll_next_unpin(cx)) else {
                 return Poll::Ready(None);
             };
             let message = match message {
                 Ok(message) => message,
+                // It goes on by itself, after the last message that it has received.
+                Err(error) if error.kind() == OrderedErrorKind::MissingHeartbeat => {
+                    tracing::debug!(prefix = self.prefix, "a watch begins again after a pause");
+                    continue;
+                }
                 Err(error) => {
+                    self.ended = true;
                     return Poll::Ready(Some(Err(StoreError::nats(
                         "the watch is interrupted",
                         error,

@@ -179,21 +179,18 @@ impl Value for Metadata {
             errors.push(wrong_kind::<Self>(meta));
             return None;
         };
-        let pairs =
-            match Punctuated::<Pair, Token![,]>::parse_terminated.parse2(list.tokens.clone()) {
-                Ok(pairs) => pairs,
-                Err(_) => {
-                    errors.push(error_with_help(
-                        &list.tokens,
-                        format!(
-                            "`{}` takes a list of `key = \"value\"`",
-                            setting_name(meta.path())
-                        ),
-                        "put a key that is no Rust name in quotes: `\"cost-centre\" = \"42\"`",
-                    ));
-                    return None;
-                }
-            };
+        let parser = Punctuated::<Pair, Token![,]>::parse_terminated;
+        let Ok(pairs) = parser.parse2(list.tokens.clone()) else {
+            errors.push(error_with_help(
+                &list.tokens,
+                format!(
+                    "`{}` takes a list of `key = \"value\"`",
+                    setting_name(meta.path())
+                ),
+                "put a key that is no Rust name in quotes: `\"cost-centre\" = \"42\"`",
+            ));
+            return None;
+        };
         let mut entries: Vec<(String, LitStr)> = Vec::new();
         for Pair {
             key_token,

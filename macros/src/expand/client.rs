@@ -9,7 +9,7 @@ use super::{Expander, doc, fallback};
 use crate::key::{Source, Template, field_ident};
 use crate::model::{Method, MethodKey};
 
-/// ```ignore
+/// ```text
 /// #[derive(::core::clone::Clone, ::core::fmt::Debug)]
 /// pub struct UserServiceClient { inner: #p::ServiceClient }
 /// ```
@@ -74,7 +74,7 @@ pub(super) fn methods(expander: &Expander<'_>) -> TokenStream {
     }
 }
 
-/// ```ignore
+/// ```text
 /// pub fn save_profile(&self, request: SaveProfileRequest) -> #krate::Call<Profile, Status> {
 ///     self.inner.call(&UserServiceDescriptor::SAVE_PROFILE, &request)
 /// }
@@ -163,7 +163,7 @@ const OBJECT: Kind = Kind {
     entry: "object",
 };
 
-/// ```ignore
+/// ```text
 /// pub fn save_profile_kv(&self) -> #krate::KvStore<Profile> { .. }
 /// pub async fn get_save_profile_from_kv(&self, key: impl AsRef<str>) -> Result<Option<Profile>, #krate::StoreError> { .. }
 /// pub async fn put_save_profile_to_kv(&self, key: impl AsRef<str>, value: &Profile) -> Result<u64, #krate::StoreError> { .. }
@@ -243,7 +243,7 @@ fn store_functions(
         .collect()
 }
 
-/// ```ignore
+/// ```text
 /// pub fn save_profile_key(id: impl #krate::KeyToken) -> ::core::result::Result<#krate::Key, #krate::InvalidKey> {
 ///     UserServiceDescriptor::SAVE_PROFILE_KEY.fill(&[&id])
 /// }
@@ -302,7 +302,7 @@ fn key_arguments(template: &Template) -> Vec<((Source, &str), Ident)> {
 }
 
 /// The trait for the client, so that code generic over the service takes it. A call through the trait hands on the context.
-/// ```ignore
+/// ```text
 /// impl UserService for UserServiceClient {
 ///     async fn generate_report(&self, cx: &Context, request: ReportRequest) -> Result<Report, Status> {
 ///         UserServiceClient::generate_report(self, request).with_context(cx).await

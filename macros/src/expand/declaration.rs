@@ -9,14 +9,13 @@ use super::Expander;
 use crate::model::{Item, Method, call_site_at};
 
 /// Input:
-/// ```ignore
+/// ```text
 /// pub trait UserService {
 ///     async fn save_profile(&self, request: SaveProfileRequest) -> Result<Profile, Status>;
 /// }
 /// ```
 /// Output:
-/// ```ignore
-/// #[diagnostic::on_unimplemented(..)]
+/// ```text
 /// pub trait UserService: ::core::marker::Send + ::core::marker::Sync + 'static {
 ///     fn save_profile(&self, request: SaveProfileRequest)
 ///         -> impl ::core::future::Future<Output = Result<Profile, Status>> + ::core::marker::Send;
@@ -30,7 +29,6 @@ pub(super) fn service_trait(expander: &Expander<'_>) -> TokenStream {
         &service.unsafety,
         &service.ident,
     );
-    let hint = unimplemented_hint(expander);
     let (generics, clause) = (&service.generics, &service.generics.where_clause);
     let supertraits = service.supertraits.iter();
     // At the trait's name, so that "`RefCell<u8>` cannot be shared between threads" points there.
@@ -50,31 +48,10 @@ pub(super) fn service_trait(expander: &Expander<'_>) -> TokenStream {
     });
     quote! {
         #(#attrs)*
-        #hint
         #vis #unsafety trait #ident #generics #no_generics: #bounds #sized #(+ #supertraits)* #clause {
             #(#items)*
         }
     }
-}
-
-/// What rustc says about a type that should implement the service and does not; the user's own words go first.
-fn unimplemented_hint(expander: &Expander<'_>) -> Option<TokenStream> {
-    let is_hint = |attr: &syn::Attribute| {
-        attr.path()
-            .segments
-            .last()
-            .is_some_and(|last| last.ident == "on_unimplemented")
-    };
-    if expander.service.attrs.iter().any(is_hint) {
-        return None;
-    }
-    let name = expander.service.name();
-    let message = format!("`{{Self}}` does not implement the service `{name}`");
-    let note =
-        format!("write `impl {name} for {{Self}}` with one `async fn` for each method of `{name}`");
-    Some(quote! {
-        #[diagnostic::on_unimplemented(message = #message, label = "not an implementation of this service", note = #note)]
-    })
 }
 
 fn declared_method(expander: &Expander<'_>, method: &Method) -> TokenStream {

@@ -13,7 +13,7 @@ use crate::args::value::Flag;
 use crate::model::{Method, call_site_at};
 use crate::names::snake_case;
 
-/// ```ignore
+/// ```text
 /// #[derive(::core::clone::Clone, ::core::marker::Copy, ::core::fmt::Debug)]
 /// pub enum UserServiceDescriptor {}
 /// ```
@@ -35,7 +35,7 @@ pub(super) fn type_(expander: &Expander<'_>) -> TokenStream {
     }
 }
 
-/// ```ignore
+/// ```text
 /// impl UserServiceDescriptor {
 ///     const PING: #p::Method<(), Pong, Status> = #p::Method::new(
 ///         0, "ping", <() as #p::ProtobufMessage>::CODEC, <Pong as #p::ProtobufMessage>::CODEC, <Status as #krate::ServiceError>::CODEC,
@@ -136,7 +136,7 @@ fn queue_group(group: &Setting<QueueGroup>) -> TokenStream {
     })
 }
 
-/// ```ignore
+/// ```text
 /// impl #p::Describe for UserServiceDescriptor {
 ///     const SERVICE: #p::ServiceDescriptor = #p::ServiceDescriptor::new("UserService", "api.v1", 4).version("1.2.0");
 /// }

@@ -50,8 +50,7 @@ pub(super) fn client(expander: &Expander<'_>) -> TokenStream {
             );
             !by_value && (method.output.nameable || method.sig.output.to_token_stream().is_empty())
         }
-        Item::Other(TraitItem::Const(_)) => true,
-        Item::Other(_) => false,
+        Item::Other(item) => matches!(**item, TraitItem::Const(_)),
     });
     if !made_up {
         return TokenStream::new();
@@ -70,11 +69,7 @@ pub(super) fn client(expander: &Expander<'_>) -> TokenStream {
             sig.asyncness.get_or_insert_default();
             quote!(#(#cfgs)* #sig { ::core::unimplemented!() })
         }
-        Item::Other(TraitItem::Const(constant)) if constant.default.is_none() => {
-            let (name, ty) = (&constant.ident, &constant.ty);
-            quote!(const #name: #ty = ::core::unimplemented!();)
-        }
-        Item::Other(_) => TokenStream::new(),
+        Item::Other(item) => made_up_constant(item),
     });
     quote! {
         #(#cfgs)*
@@ -82,6 +77,17 @@ pub(super) fn client(expander: &Expander<'_>) -> TokenStream {
         #unsafety impl #parameters #ident #arguments for #client #clause {
             #(#items)*
         }
+    }
+}
+
+/// A value for a constant that has none.
+fn made_up_constant(item: &TraitItem) -> TokenStream {
+    match item {
+        TraitItem::Const(constant) if constant.default.is_none() => {
+            let (name, ty) = (&constant.ident, &constant.ty);
+            quote!(const #name: #ty = ::core::unimplemented!();)
+        }
+        _ => TokenStream::new(),
     }
 }
 

@@ -5,7 +5,7 @@ use quote::quote;
 
 use super::{Expander, doc};
 
-/// ```ignore
+/// ```text
 /// impl<S: UserService> #p::Dispatch<S> for UserServiceDescriptor {
 ///     fn register(router: &mut #p::Router<S>) {
 ///         router.unary(&Self::PING, |service, _cx, ()| async move { <S as UserService>::ping(&service).await });
@@ -53,7 +53,7 @@ pub(super) fn dispatch(expander: &Expander<'_>) -> TokenStream {
     }
 }
 
-/// ```ignore
+/// ```text
 /// pub type UserServiceServer<S> = #krate::ServiceServer<S, UserServiceDescriptor>;
 /// ```
 pub(super) fn alias(expander: &Expander<'_>) -> TokenStream {

@@ -37,7 +37,7 @@ pub(super) fn setting<T>(
 }
 
 /// The constants of a method's keys.
-/// ```ignore
+/// ```text
 /// const SAVE_PROFILE_KEY: #p::KeyTemplate =
 ///     #p::KeyTemplate::new("user.<id>", &[#p::KeyPart::Literal("user."), #p::KeyPart::Request("id")]);
 /// ```
@@ -67,7 +67,7 @@ pub(super) fn key_constant(method: &Method, key: MethodKey<'_>) -> Ident {
     method.constant(&key.suffix.to_ascii_uppercase())
 }
 
-/// ```ignore
+/// ```text
 /// .kv_store(
 ///     #p::StoreDescriptor::kv("user_profiles").ttl(..).max_history(5u8),
 ///     #p::StoreKey::request(|request| { .. }),
@@ -90,7 +90,7 @@ pub(super) fn kv_store(
         return TokenStream::new();
     };
     let settings = [
-        setting(&args.description, "description", |text| lit(text)),
+        setting(&args.description, "description", lit),
         setting(&args.max_history, "max_history", |number| {
             let number = u8::try_from(number.0).unwrap_or(u8::MAX);
             quote!(#number)
@@ -142,7 +142,7 @@ pub(super) fn object_store(
         return TokenStream::new();
     };
     let settings = [
-        setting(&args.description, "description", |text| lit(text)),
+        setting(&args.description, "description", lit),
         setting(&args.ttl, "ttl", |period| duration(*period)),
         client_only(args.client_only.get().is_some_and(|flag| flag.0)),
         setting(&args.persist, "persist", |choice| {
@@ -211,7 +211,7 @@ fn head(
 }
 
 /// How a key is made from the messages.
-/// ```ignore
+/// ```text
 /// #p::StoreKey::request(|request| { let field_0 = &(*request).id; Self::SAVE_PROFILE_KEY.bind(&[field_0]) })
 ///     .response(|response, key| { let field_0 = &(*response).number; key.complete(&[field_0]) })
 /// ```

@@ -86,9 +86,8 @@ pub(super) fn sort(
         seen.push((name, attr.clone()));
         match name {
             "endpoint" => {
-                helpers.endpoint = settings(name, &attr, diags)
-                    .map(|read| read.args)
-                    .unwrap_or_default()
+                let read = settings(name, &attr, diags);
+                helpers.endpoint = read.map(|read| read.args).unwrap_or_default();
             }
             "kv_store" => helpers.kv = kv_store(attr, diags),
             _ => helpers.object = object_store(attr, diags),
@@ -154,7 +153,13 @@ fn settings<T: Settings>(
 }
 
 fn kv_store(attr: Attribute, diags: &mut Diagnostics) -> Option<Store<KvStoreArgs>> {
-    available("kv_store", "kv", cfg!(feature = "kv"), &attr, diags)?;
+    available(
+        "kv_store",
+        "kv",
+        cfg!(any(test, feature = "kv")),
+        &attr,
+        diags,
+    )?;
     let read = settings::<KvStoreArgs>("kv_store", &attr, diags);
     let complete = read.as_ref().is_none_or(|read| read.has_unknown);
     let args = read.map(|read| read.args).unwrap_or_default();
@@ -168,7 +173,7 @@ fn object_store(attr: Attribute, diags: &mut Diagnostics) -> Option<Store<Object
     available(
         "object_store",
         "object-store",
-        cfg!(feature = "object-store"),
+        cfg!(any(test, feature = "object-store")),
         &attr,
         diags,
     )?;

@@ -181,7 +181,7 @@ impl Reader<'_> {
                     context = context.or(Some(name));
                 }
                 Shape::Reference if many && position == 0 => {
-                    let shown = squeeze(parameter.ty.to_token_stream());
+                    let shown = squeeze(&parameter.ty);
                     self.diags.help(
                         &parameter.ty,
                         format!(
@@ -258,18 +258,9 @@ impl Reader<'_> {
     }
 
     fn context_order(&mut self, parameter: &PatType, request: Option<&Request>) {
-        let (pat, ty) = (
-            parameter.pat.to_token_stream(),
-            squeeze(parameter.ty.to_token_stream()),
-        );
+        let (pat, ty) = (parameter.pat.to_token_stream(), squeeze(&parameter.ty));
         let request = request
-            .map(|request| {
-                format!(
-                    ", {}: {}",
-                    request.ident,
-                    squeeze(request.ty.to_token_stream())
-                )
-            })
+            .map(|request| format!(", {}: {}", request.ident, squeeze(&request.ty)))
             .unwrap_or_default();
         self.diags.help(
             parameter,
@@ -348,7 +339,7 @@ impl Reader<'_> {
             self.diags
                 .error(ty, format!("method `{name}` must name the type it returns"));
         } else if is_no_result {
-            let shown = squeeze(ty.to_token_stream());
+            let shown = squeeze(ty);
             self.diags.help(
                 ty,
                 format!("a service method must return `Result<T, E>`, not `{shown}`"),

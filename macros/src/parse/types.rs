@@ -93,20 +93,18 @@ pub(super) fn borrows(ty: &Type) -> bool {
     fn scan(tokens: TokenStream) -> bool {
         let mut tokens = tokens.into_iter().peekable();
         while let Some(token) = tokens.next() {
-            match token {
-                TokenTree::Group(group) if scan(group.stream()) => return true,
-                TokenTree::Punct(punct) if punct.as_char() == '&' => {
-                    if !matches!(tokens.peek(), Some(TokenTree::Punct(next)) if next.as_char() == '\'')
-                    {
-                        return true;
-                    }
+            let borrows = match (token, tokens.peek()) {
+                (TokenTree::Group(group), _) => scan(group.stream()),
+                (TokenTree::Punct(punct), next) if punct.as_char() == '&' => {
+                    !matches!(next, Some(TokenTree::Punct(next)) if next.as_char() == '\'')
                 }
-                TokenTree::Punct(punct) if punct.as_char() == '\'' => {
-                    if !matches!(tokens.peek(), Some(TokenTree::Ident(name)) if name == "static") {
-                        return true;
-                    }
+                (TokenTree::Punct(punct), next) if punct.as_char() == '\'' => {
+                    !matches!(next, Some(TokenTree::Ident(name)) if name == "static")
                 }
-                _ => {}
+                _ => false,
+            };
+            if borrows {
+                return true;
             }
         }
         false
@@ -163,8 +161,8 @@ fn is_named_like_a_context(pat: &Pat) -> bool {
 }
 
 /// The tokens of a type as they are usually written: `&Context`, not `& Context`.
-pub(super) fn squeeze(tokens: TokenStream) -> String {
-    let text = tokens.to_string();
+pub(super) fn squeeze(tokens: &impl ToTokens) -> String {
+    let text = tokens.to_token_stream().to_string();
     text.replace("& ", "&")
         .replace(" <", "<")
         .replace("< ", "<")

@@ -9,7 +9,7 @@ use syn::{Fields, Type};
 use super::{Coded, ErrorEnum};
 use crate::model::call_site_at;
 
-/// ```ignore
+/// ```text
 /// impl #krate::ServiceError for OrderError {
 ///     fn into_status(self) -> #krate::Status {
 ///         let message = <Self as #p::ErrorText>::text(&self);

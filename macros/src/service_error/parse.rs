@@ -80,12 +80,16 @@ fn code_attributes(attrs: &[Attribute]) -> impl Iterator<Item = &Attribute> {
 
 fn read_variant(variant: &Variant, model: &mut ErrorEnum, diags: &mut Diagnostics) {
     let ident = &variant.ident;
-    for attr in variant
+    let on_fields = variant
         .fields
         .iter()
-        .flat_map(|field| code_attributes(&field.attrs))
-    {
+        .flat_map(|field| code_attributes(&field.attrs));
+    let before = diags.len();
+    for attr in on_fields {
         diags.error(attr, "`#[code]` goes on a variant");
+    }
+    if diags.len() > before {
+        return;
     }
     let mut codes = code_attributes(&variant.attrs);
     let Some(attr) = codes.next() else {
@@ -146,7 +150,7 @@ fn read_variant(variant: &Variant, model: &mut ErrorEnum, diags: &mut Diagnostic
 /// The one variant that takes what no other does, or a variant whose code was forgotten.
 fn without_code(variant: &Variant, model: &mut ErrorEnum, diags: &mut Diagnostics) {
     let ident = &variant.ident;
-    match (sole_field(&variant.fields), &model.rest) {
+    match (status_field(&variant.fields), &model.rest) {
         (Some(ty), None) => model.rest = Some((ident.clone(), ty.clone())),
         (Some(_), Some((first, _))) => diags.pair(
             error_with_help(
@@ -163,20 +167,24 @@ fn without_code(variant: &Variant, model: &mut ErrorEnum, diags: &mut Diagnostic
             ident,
             format!("variant `{ident}` has no code"),
             format!(
-                "write `#[code(\"{}\")]` above it",
+                "write `#[code(\"{}\")]` above it; only a variant that holds a `Status` goes without",
                 capitals(&ident.unraw().to_string())
             ),
         ),
     }
 }
 
-fn sole_field(fields: &Fields) -> Option<&Type> {
+/// The field of a variant that holds a `Status` and nothing else. By name: an alias is taken for another type.
+fn status_field(fields: &Fields) -> Option<&Type> {
     let Fields::Unnamed(fields) = fields else {
         return None;
     };
     let mut fields = fields.unnamed.iter();
-    match (fields.next(), fields.next()) {
-        (Some(field), None) => Some(&field.ty),
+    match (fields.next().map(|field| &field.ty), fields.next()) {
+        (Some(ty @ Type::Path(path)), None) => {
+            let last = path.path.segments.last()?;
+            (last.ident == "Status").then_some(ty)
+        }
         _ => None,
     }
 }
