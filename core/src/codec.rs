@@ -33,9 +33,9 @@ use bytes::Bytes;
 ///
 /// A method without a request, or with `()` as its response, needs the codec to carry `()`.
 #[diagnostic::on_unimplemented(
-    message = "`{T}` cannot be sent as a NATS message",
-    label = "not a message type",
-    note = "derive `prost::Message` for `{T}`, or set `codec = \"json\"` on `#[natsmicro::service]` and derive `serde::Serialize` and `serde::Deserialize`"
+    message = "the codec `{Self}` cannot carry `{T}`",
+    label = "not a codec for `{T}`",
+    note = "implement `natsmicro::Codec<{T}>` for `{Self}`"
 )]
 pub trait Codec<T> {
     /// Turns a message into the payload that travels. Fails if the message has no such form.
@@ -147,6 +147,46 @@ impl<T> fmt::Debug for MessageCodec<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "MessageCodec<{}>", std::any::type_name::<T>())
     }
+}
+
+/// A message of a protobuf service. Generated code asks for this rather than for the [`Codec`], so that rustc can say what is
+/// missing with that codec.
+#[cfg(feature = "protobuf")]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be sent as a NATS message",
+    label = "not a message type",
+    note = "derive `prost::Message` for `{Self}`, or set `codec = \"json\"` on `#[natsmicro::service]` and derive `serde::Serialize` and `serde::Deserialize`"
+)]
+pub trait ProtobufMessage: Sized {
+    /// How it travels.
+    const CODEC: MessageCodec<Self>;
+}
+
+#[cfg(feature = "protobuf")]
+#[diagnostic::do_not_recommend]
+impl<T: prost::Message + Default> ProtobufMessage for T {
+    const CODEC: MessageCodec<T> = message::<Protobuf, T>();
+}
+
+/// A message of a JSON service, as [`ProtobufMessage`].
+#[cfg(feature = "json")]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be sent as a NATS message",
+    label = "not a message type",
+    note = "derive `serde::Serialize` and `serde::Deserialize` for `{Self}`, which `codec = \"json\"` asks of messages"
+)]
+pub trait JsonMessage: Sized {
+    /// How it travels.
+    const CODEC: MessageCodec<Self>;
+}
+
+#[cfg(feature = "json")]
+#[diagnostic::do_not_recommend]
+impl<T> JsonMessage for T
+where
+    T: serde::Serialize + serde::de::DeserializeOwned + 'static,
+{
+    const CODEC: MessageCodec<T> = message::<Json, T>();
 }
 
 /// Binds codec `C` to message type `T`.

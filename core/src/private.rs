@@ -3,9 +3,15 @@
 pub use std::string::{String, ToString};
 
 pub use crate::client::ServiceClient;
+#[cfg(feature = "json")]
+pub use crate::codec::JsonMessage;
+#[cfg(feature = "protobuf")]
+pub use crate::codec::ProtobufMessage;
 pub use crate::codec::{MessageCodec, message};
 pub use crate::service::{Describe, Dispatch, Method, Router, ServiceDescriptor};
-pub use crate::service_error::{ErrorBody, ErrorCodec, ErrorFields, Outcome, error};
+pub use crate::service_error::{
+    AnyStatus, ErrorBody, ErrorCodec, ErrorField, ErrorFields, ErrorText, Outcome,
+};
 #[cfg(feature = "kv")]
 pub use crate::store::{
     KeyPart, KeyTemplate, PartialKey, Persist, Storage, StoreDescriptor, StoreKey, Write,

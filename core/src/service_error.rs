@@ -21,6 +21,13 @@ pub trait ServiceError: Sized {
 
     /// The error that a caller sees for this status.
     fn from_status(status: Status) -> Self;
+
+    /// Both as plain functions; not public API.
+    #[doc(hidden)]
+    const CODEC: ErrorCodec<Self> = ErrorCodec {
+        into_status: Self::into_status,
+        from_status: Self::from_status,
+    };
 }
 
 impl ServiceError for Status {
@@ -50,15 +57,6 @@ impl<E> Copy for ErrorCodec<E> {}
 impl<E> fmt::Debug for ErrorCodec<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "ErrorCodec<{}>", std::any::type_name::<E>())
-    }
-}
-
-/// Binds the error type `E`.
-#[must_use]
-pub const fn error<E: ServiceError>() -> ErrorCodec<E> {
-    ErrorCodec {
-        into_status: E::into_status,
-        from_status: E::from_status,
     }
 }
 
@@ -93,6 +91,73 @@ impl<T, E> Outcome for Result<T, E> {
     }
 }
 
+/// The type of the variant that takes every other status.
+#[diagnostic::on_unimplemented(
+    message = "a variant with a `{Self}` cannot take every other status",
+    label = "expected `natsmicro::Status`",
+    note = "a variant without a code takes the statuses that no other does; give it a code to be one of them: `#[code(\"..\")]`"
+)]
+pub trait AnyStatus {
+    /// The status it holds.
+    fn into_status(self) -> Status;
+
+    /// Holds this status.
+    fn from_status(status: Status) -> Self;
+}
+
+impl AnyStatus for Status {
+    fn into_status(self) -> Status {
+        self
+    }
+
+    fn from_status(status: Status) -> Self {
+        status
+    }
+}
+
+/// The text of a service error.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` has no text to tell the caller",
+    label = "does not implement `Display`",
+    note = "derive `thiserror::Error` and give each variant an `#[error(\"..\")]`, or implement `std::fmt::Display`"
+)]
+pub trait ErrorText {
+    /// What the caller is told.
+    fn text(&self) -> String;
+}
+
+#[diagnostic::do_not_recommend]
+impl<E: fmt::Display> ErrorText for E {
+    fn text(&self) -> String {
+        self.to_string()
+    }
+}
+
+/// A field of an error variant.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot travel in the body of an error reply",
+    label = "serde cannot write and read this field",
+    note = "derive `serde::Serialize` and `serde::Deserialize` for `{Self}`"
+)]
+pub trait ErrorField: Sized {
+    /// The field as JSON.
+    fn write(&self) -> serde_json::Result<Value>;
+
+    /// The field of this JSON, if it is one.
+    fn read(value: Value) -> Option<Self>;
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: Serialize + DeserializeOwned> ErrorField for T {
+    fn write(&self) -> serde_json::Result<Value> {
+        serde_json::to_value(self)
+    }
+
+    fn read(value: Value) -> Option<Self> {
+        serde_json::from_value(value).ok()
+    }
+}
+
 /// The fields of an error variant on their way into the details of a [`Status`]: a JSON object with one member per field.
 #[derive(Debug, Default)]
 pub struct ErrorBody {
@@ -110,8 +175,8 @@ impl ErrorBody {
     /// Adds a field. One that serde cannot write drops the whole body, so that the client sees the plain status and never
     /// half a variant.
     #[must_use]
-    pub fn field<T: Serialize>(mut self, name: &str, value: &T) -> Self {
-        match serde_json::to_value(value) {
+    pub fn field(mut self, name: &str, value: serde_json::Result<Value>) -> Self {
+        match value {
             Ok(value) => {
                 self.fields.insert(name.to_owned(), value);
             }
@@ -145,9 +210,8 @@ impl ErrorFields {
         serde_json::from_slice(status.details()).ok().map(Self)
     }
 
-    /// Takes the field `name`, if it is there and of this type. A missing field reads as `null`, so that an `Option` that an
-    /// older peer does not send is `None`.
-    pub fn take<T: DeserializeOwned>(&mut self, name: &str) -> Option<T> {
-        serde_json::from_value(self.0.remove(name).unwrap_or(Value::Null)).ok()
+    /// Takes the field `name`. A missing field reads as `null`, so that an `Option` that an older peer does not send is `None`.
+    pub fn take(&mut self, name: &str) -> Value {
+        self.0.remove(name).unwrap_or(Value::Null)
     }
 }

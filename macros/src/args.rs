@@ -340,6 +340,14 @@ fn unknown(path: &Path, name: &str, names: &[&str]) -> syn::Error {
             "remove it, or use `#[kv_store]`",
         );
     }
+    if let Some((home, what)) = elsewhere(name, names) {
+        let help = if is_object_store && home == "kv_store" {
+            "remove it, or use `#[kv_store]`".to_owned()
+        } else {
+            format!("write it in `#[{home}(..)]`")
+        };
+        return error_with_help(path, format!("`{name}` is a setting of {what}"), help);
+    }
     match nearest(name, names) {
         Some(nearest) => error_with_help(path, message, format!("did you mean `{nearest}`?")),
         None if names.len() == 1 => error_with_help(
@@ -356,6 +364,21 @@ fn unknown(path: &Path, name: &str, names: &[&str]) -> syn::Error {
             )
         }
     }
+}
+
+/// The attribute that does take this setting: those of a service and of its methods are easily mixed up.
+fn elsewhere(name: &str, names: &[&str]) -> Option<(&'static str, &'static str)> {
+    let homes = [
+        ("service", "the whole service", ServiceArgs::NAMES),
+        ("endpoint", "a method", EndpointArgs::NAMES),
+        ("kv_store", "a key-value store", KvStoreArgs::NAMES),
+        ("object_store", "an object store", ObjectStoreArgs::NAMES),
+    ];
+    let is_ours = homes.iter().any(|(_, _, others)| *others == names);
+    let (home, what, _) = homes
+        .into_iter()
+        .find(|(_, _, others)| is_ours && others.contains(&name))?;
+    Some((home, what))
 }
 
 /// The setting that was probably meant, in spelling or by its usual other name.

@@ -183,7 +183,7 @@ fn settings_become_calls() {
         "ServiceDescriptor :: new (\"Users\" , \"api.v1\" , 5) . version (\"1.2.0\") . description (\"Stores user profiles. And their reports.\") \
          . timeout (:: core :: time :: Duration :: from_millis (30000u64)) . metadata (& [(\"team\" , \"platform\") , (\"k-2\" , \"v\")]) \
          . queue_group (:: core :: option :: Option :: None)",
-        "message :: < :: natsmicro :: Json , SaveProfileRequest > ()",
+        "< SaveProfileRequest as :: natsmicro :: __private :: JsonMessage > :: CODEC",
         ". ttl (:: core :: time :: Duration :: from_millis (3600000u64))",
         ". max_history (5u8)",
         "Method :: new (1 , \"generate_report\"",

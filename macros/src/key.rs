@@ -151,6 +151,18 @@ impl Parser<'_> {
         };
         let end = rest.find(|c| "<>{}".contains(c)).unwrap_or(rest.len());
         let (inside, after) = rest.split_at(end);
+        let other = if open == '<' { '}' } else { '>' };
+        if let Some(after) = after.strip_prefix(other) {
+            self.help(
+                format!(
+                    "`{open}` is closed by `{other}` in the key `{}`",
+                    self.text.escape_debug()
+                ),
+                &format!("a field is written `{form}`"),
+            );
+            let field = is_field(inside).then(|| Part::Field(Source::Request, inside.to_owned()));
+            return (field, after);
+        }
         let Some(after) = after.strip_prefix(close) else {
             let message = format!(
                 "`{open}` is never closed in the key `{}`",

@@ -55,6 +55,8 @@ pub(crate) struct Method {
     pub(crate) sig: Signature,
     /// Not allowed, but kept: implementations can rely on it.
     pub(crate) default: Option<Block>,
+    /// The end of the declaration, if it has no body.
+    pub(crate) semicolon: Option<Token![;]>,
     pub(crate) endpoint: EndpointArgs,
     pub(crate) kv: Option<Store<KvStoreArgs>>,
     pub(crate) object: Option<Store<ObjectStoreArgs>>,

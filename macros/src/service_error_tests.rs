@@ -26,13 +26,14 @@ fn the_enum_goes_there_and_back() {
     let text = expansion.to_string();
     for part in [
         "impl :: natsmicro :: ServiceError for OrderError",
-        "Self :: Expired { id : field_0 , r#type : field_1 } => :: natsmicro :: __private :: ErrorBody :: new () . field (\"id\" , & field_0) \
-         . field (\"type\" , & field_1) . into_status (\"ORDER_EXPIRED\" , message)",
+        "Self :: Expired { id : field_0 , r#type : field_1 } => :: natsmicro :: __private :: ErrorBody :: new () \
+         . field (\"id\" , < String as :: natsmicro :: __private :: ErrorField > :: write (& field_0)) \
+         . field (\"type\" , < u8 as :: natsmicro :: __private :: ErrorField > :: write (& field_1)) . into_status (\"ORDER_EXPIRED\" , message)",
         "# [cfg (unix)] Self :: NotFound { 0 : field_0 } =>",
-        "Self :: Other (status) => status",
+        "Self :: Other (status) => < Status as :: natsmicro :: __private :: AnyStatus > :: into_status (status)",
         "# [cfg (unix)] \"NOT_FOUND\" =>",
         "\"BUSY\" => :: core :: option :: Option :: Some (Self :: Busy { })",
-        "Option :: None => Self :: Other (status)",
+        "Option :: None => Self :: Other (< Status as :: natsmicro :: __private :: AnyStatus > :: from_status (status))",
     ] {
         assert!(text.contains(part), "{part} is not in {text}");
     }

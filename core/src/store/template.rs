@@ -30,6 +30,7 @@ pub trait KeyToken {
     fn write_token(&self, token: &mut dyn fmt::Write) -> fmt::Result;
 }
 
+#[diagnostic::do_not_recommend]
 impl<T: KeyToken + ?Sized> KeyToken for &T {
     fn write_token(&self, token: &mut dyn fmt::Write) -> fmt::Result {
         (**self).write_token(token)
@@ -38,6 +39,7 @@ impl<T: KeyToken + ?Sized> KeyToken for &T {
 
 macro_rules! displayed_tokens {
     ($($type:ty)*) => {$(
+        #[diagnostic::do_not_recommend]
         impl KeyToken for $type {
             fn write_token(&self, token: &mut dyn fmt::Write) -> fmt::Result {
                 write!(token, "{self}")
@@ -50,6 +52,7 @@ displayed_tokens!(u8 u16 u32 u64 u128 usize i8 i16 i32 i64 i128 isize bool);
 
 macro_rules! string_tokens {
     ($($type:ty)*) => {$(
+        #[diagnostic::do_not_recommend]
         impl KeyToken for $type {
             fn write_token(&self, token: &mut dyn fmt::Write) -> fmt::Result {
                 token.write_str(self)

@@ -43,6 +43,24 @@ pub(super) fn wrong_kind<T: Value>(meta: &Meta) -> syn::Error {
     }
 }
 
+/// "`storage` takes a string", at the value, and what to write instead.
+fn wrong_kind_with_help<T: Value>(meta: &Meta, help: String) -> syn::Error {
+    let message = format!("`{}` takes {}", setting_name(meta.path()), T::WHAT);
+    match meta {
+        Meta::NameValue(pair) => error_with_help(&pair.value, message, help),
+        Meta::Path(_) | Meta::List(_) => error_with_help(meta, message, help),
+    }
+}
+
+/// `"put", "create" or "update"`
+fn one_of(words: &[String]) -> String {
+    match words.split_last() {
+        Some((last, [])) => last.clone(),
+        Some((last, others)) => format!("{} or {last}", others.join(", ")),
+        None => String::new(),
+    }
+}
+
 pub(super) fn literal(meta: &Meta) -> Option<&Lit> {
     let Meta::NameValue(MetaNameValue { value, .. }) = meta else {
         return None;
@@ -198,7 +216,15 @@ impl<C: Choice> Value for OneOf<C> {
     }
 
     fn read(meta: &Meta, errors: &mut Vec<syn::Error>) -> Option<Self> {
-        let lit = string::<Self>(meta, errors)?;
+        let words: Vec<String> = C::WORDS
+            .iter()
+            .map(|(word, _)| format!("\"{word}\""))
+            .collect();
+        let help = format!("write {}", one_of(&words));
+        let Some(Lit::Str(lit)) = literal(meta) else {
+            errors.push(wrong_kind_with_help::<Self>(meta, help));
+            return None;
+        };
         let text = lit.value();
         if let Some((_, variant)) = C::WORDS.iter().find(|(word, _)| *word == text) {
             return Some(Self {
@@ -206,18 +232,14 @@ impl<C: Choice> Value for OneOf<C> {
                 choice: PhantomData,
             });
         }
-        let words: Vec<String> = C::WORDS
-            .iter()
-            .map(|(word, _)| format!("\"{word}\""))
-            .collect();
         errors.push(error_with_help(
-            &lit,
+            lit,
             format!(
                 "`{}` cannot be `{}`",
                 setting_name(meta.path()),
                 text.escape_debug()
             ),
-            format!("write {}", words.join(" or ")),
+            help,
         ));
         None
     }

@@ -158,7 +158,7 @@ fn words() {
     );
     assert_eq!(
         message::<OneOf<Storage>>("storage = 1"),
-        "`storage` takes a string: `storage = \"file\"`"
+        "`storage` takes a string\nhelp: write \"file\" or \"memory\""
     );
 }
 

@@ -6,7 +6,7 @@ use syn::spanned::Spanned;
 use syn::{ReturnType, Signature, Type};
 
 use super::Expander;
-use crate::model::{Item, Method};
+use crate::model::{Item, Method, call_site_at};
 
 /// Input:
 /// ```text
@@ -34,6 +34,13 @@ pub(super) fn service_trait(expander: &Expander<'_>) -> TokenStream {
     // At the trait's name, so that "`RefCell<u8>` cannot be shared between threads" points there.
     let bounds =
         quote_spanned!(ident.span()=> ::core::marker::Send + ::core::marker::Sync + 'static);
+    // A response of type `Self`, which was reported, would also need this.
+    let sized = expander.broken.then(|| quote!(+ ::core::marker::Sized));
+    // For a type that is not in scope rustc would offer to make it a parameter of the trait, were it not for these.
+    let no_generics = generics
+        .params
+        .is_empty()
+        .then(|| quote_spanned!(call_site_at(ident.span())=> <>));
     let items = service.items.iter().map(|item| match item {
         Item::Method(method) if method.repeated => TokenStream::new(),
         Item::Method(method) => declared_method(expander, method),
@@ -41,7 +48,7 @@ pub(super) fn service_trait(expander: &Expander<'_>) -> TokenStream {
     });
     quote! {
         #(#attrs)*
-        #vis #unsafety trait #ident #generics: #bounds #(+ #supertraits)* #clause {
+        #vis #unsafety trait #ident #generics #no_generics: #bounds #sized #(+ #supertraits)* #clause {
             #(#items)*
         }
     }
@@ -55,7 +62,8 @@ fn declared_method(expander: &Expander<'_>, method: &Method) -> TokenStream {
     }
     let is_send = !(expander.broken && is_generic(expander, method));
     let desugared = desugar(sig, is_send);
-    quote!(#(#attrs)* #desugared;)
+    let semicolon = &method.semicolon;
+    quote!(#(#attrs)* #desugared #semicolon)
 }
 
 /// Whether a method is generic by mistake, so that its future may well hold what is not `Send`.
@@ -85,14 +93,19 @@ fn desugar(sig: &Signature, is_send: bool) -> TokenStream {
         ReturnType::Default => quote!(()),
         ReturnType::Type(_, ty) => ty.to_token_stream(),
     };
-    let future = if let Some(asyncness) = &sig.asyncness {
-        // At the user's `async`, where rustc then says "required by this bound" about a future that is not `Send`.
-        let span = asyncness.span();
-        let send = is_send.then(|| quote_spanned!(span=> + ::core::marker::Send));
-        quote_spanned!(span=> impl ::core::future::Future<Output = #output> #send)
-    } else {
-        // Reported; the implementation is right with `async` and without.
-        quote_spanned!(ident.span()=> impl ::core::marker::Sized)
+    // Nothing stands at the call site, so that rustc shows the declaration as it is written.
+    let arrow = match &sig.output {
+        ReturnType::Default => quote_spanned!(ident.span()=> ->),
+        ReturnType::Type(arrow, _) => arrow.to_token_stream(),
     };
-    quote!(#safety #abi #fn_token #ident #generics (#inputs) -> #future #clause)
+    let mut parameters = TokenStream::new();
+    sig.paren_token
+        .surround(&mut parameters, |parameters| inputs.to_tokens(parameters));
+    // At the user's `async`, where rustc then says "required by this bound" about a future that is not `Send`.
+    let span = sig
+        .asyncness
+        .map_or(fn_token.span(), |asyncness| asyncness.span());
+    let send = is_send.then(|| quote_spanned!(span=> + ::core::marker::Send));
+    let future = quote_spanned!(span=> impl ::core::future::Future<Output = #output> #send);
+    quote!(#safety #abi #fn_token #ident #generics #parameters #arrow #future #clause)
 }

@@ -38,7 +38,7 @@ pub(super) fn type_(expander: &Expander<'_>) -> TokenStream {
 /// ```text
 /// impl UserServiceDescriptor {
 ///     const PING: #p::Method<(), Pong, Status> = #p::Method::new(
-///         0, "ping", #p::message::<#krate::Protobuf, ()>(), #p::message::<#krate::Protobuf, Pong>(), #p::error::<Status>(),
+///         0, "ping", <() as #p::ProtobufMessage>::CODEC, <Pong as #p::ProtobufMessage>::CODEC, <Status as #krate::ServiceError>::CODEC,
 ///     );
 /// }
 /// ```
@@ -85,8 +85,9 @@ fn constant(expander: &Expander<'_>, method: &Method) -> TokenStream {
         .map_or(&method.output.ty, |(_, error)| error);
     let request_codec = message(expander, request_type, &request);
     let response_codec = message(expander, Some(response_type), &ok);
-    let error_p = krate.private_at(call_site_at(error_type.span()));
-    let error_codec = quote_spanned!(call_site_at(error_type.span())=> #error_p::error::<#error>());
+    let error_span = call_site_at(error_type.span());
+    let error_krate = krate.at(error_span);
+    let error_codec = quote_spanned!(error_span=> <#error as #error_krate::ServiceError>::CODEC);
 
     let args = &method.endpoint;
     let settings = [
@@ -115,17 +116,17 @@ fn constant(expander: &Expander<'_>, method: &Method) -> TokenStream {
     }
 }
 
-/// `#p::message::<C, T>()` at `T`, the only place with a bound on `T`.
+/// `<T as #p::ProtobufMessage>::CODEC` at `T`, the only place with a bound on `T`.
 fn message(expander: &Expander<'_>, ty: Option<&Type>, tokens: &TokenStream) -> TokenStream {
     let span = call_site_at(ty.map_or_else(proc_macro2::Span::call_site, Spanned::span));
     let p = expander.krate.private_at(span);
-    let krate = expander.krate.at(span);
-    let codec = match expander.service.args.codec.get() {
-        None | Some(Codec::Protobuf) => quote_spanned!(span=> #krate::Protobuf),
-        Some(Codec::Json) => quote_spanned!(span=> #krate::Json),
-        Some(Codec::Custom(path)) => path.to_token_stream(),
-    };
-    quote_spanned!(span=> #p::message::<#codec, #tokens>())
+    match expander.service.args.codec.get() {
+        None | Some(Codec::Protobuf) => {
+            quote_spanned!(span=> <#tokens as #p::ProtobufMessage>::CODEC)
+        }
+        Some(Codec::Json) => quote_spanned!(span=> <#tokens as #p::JsonMessage>::CODEC),
+        Some(Codec::Custom(codec)) => quote_spanned!(span=> #p::message::<#codec, #tokens>()),
+    }
 }
 
 fn queue_group(group: &Setting<QueueGroup>) -> TokenStream {
@@ -229,8 +230,8 @@ fn warnings(expander: &Expander<'_>, method: &Method) -> TokenStream {
             #(#cfgs)*
             const _: () = {
                 #[deprecated(note = #note)]
-                const CONSTANT_KEY: () = ();
-                let _ = CONSTANT_KEY;
+                const KEY_WITHOUT_A_FIELD: () = ();
+                let _ = KEY_WITHOUT_A_FIELD;
             };
         }
     });

@@ -4,9 +4,9 @@
 
 use std::collections::HashSet;
 
-use proc_macro2::{Literal, TokenStream, TokenTree};
+use proc_macro2::{Group, Literal, TokenStream, TokenTree};
 use quote::{ToTokens, quote};
-use syn::{GenericParam, Generics, TraitItem, WhereClause};
+use syn::{GenericParam, Generics, ReceiverKind, TraitItem, WhereClause};
 
 use super::Expander;
 use crate::model::{Item, Method};
@@ -43,7 +43,12 @@ pub(super) fn client(expander: &Expander<'_>) -> TokenStream {
     let service = expander.service;
     let made_up = service.items.iter().all(|item| match item {
         Item::Method(method) => {
-            method.output.nameable || method.sig.output.to_token_stream().is_empty()
+            // With a `self` by value a call would rather mean the trait's method than the client's.
+            let by_value = matches!(
+                method.sig.receiver().map(|receiver| &receiver.kind),
+                Some(ReceiverKind::Value)
+            );
+            !by_value && (method.output.nameable || method.sig.output.to_token_stream().is_empty())
         }
         Item::Other(item) => matches!(**item, TraitItem::Const(_)),
     });
@@ -60,7 +65,8 @@ pub(super) fn client(expander: &Expander<'_>) -> TokenStream {
     let items = service.items.iter().map(|item| match item {
         Item::Method(method) if method.repeated || method.default.is_some() => TokenStream::new(),
         Item::Method(method) => {
-            let (cfgs, sig) = (&method.attrs.cfgs, &method.sig);
+            let (cfgs, mut sig) = (&method.attrs.cfgs, method.sig.clone());
+            sig.asyncness.get_or_insert_default();
             quote!(#(#cfgs)* #sig { ::core::unimplemented!() })
         }
         Item::Other(item) => made_up_constant(item),
@@ -97,8 +103,48 @@ pub(super) fn types(
     }
     let mentions_self =
         expander.broken && words(method.output.ty.to_token_stream()).contains("Self");
-    (method.output.nameable && !mentions_self)
-        .then(|| (method.output.ok(krate), method.output.error(krate)))
+    (method.output.nameable && !mentions_self).then(|| {
+        let types = (method.output.ok(krate), method.output.error(krate));
+        if expander.broken {
+            (without_borrows(types.0), without_borrows(types.1))
+        } else {
+            types
+        }
+    })
+}
+
+/// A type that borrows by mistake, `&User`, as one that does not borrow from the client: `&'static User`.
+fn without_borrows(tokens: TokenStream) -> TokenStream {
+    let is_quote =
+        |token: &TokenTree| matches!(token, TokenTree::Punct(punct) if punct.as_char() == '\'');
+    let mut tokens = tokens.into_iter().peekable();
+    let mut found = TokenStream::new();
+    while let Some(token) = tokens.next() {
+        match token {
+            TokenTree::Group(group) => {
+                let stream = without_borrows(group.stream());
+                found.extend([TokenTree::from(Group::new(group.delimiter(), stream))]);
+            }
+            TokenTree::Punct(punct) if punct.as_char() == '&' => {
+                found.extend([TokenTree::from(punct)]);
+                if !tokens.peek().is_some_and(is_quote) {
+                    found.extend(quote!('static));
+                }
+            }
+            quote if is_quote(&quote) => {
+                let is_elided =
+                    matches!(tokens.peek(), Some(TokenTree::Ident(name)) if name == "_");
+                if is_elided {
+                    tokens.next();
+                    found.extend(quote!('static));
+                } else {
+                    found.extend([quote]);
+                }
+            }
+            other => found.extend([other]),
+        }
+    }
+    found
 }
 
 /// The generics of a client's method: none, or what the method or the trait has by mistake, as far as the method uses it.

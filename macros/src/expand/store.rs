@@ -212,8 +212,8 @@ fn head(
 
 /// How a key is made from the messages.
 /// ```text
-/// #p::StoreKey::request(|request| { let field_0 = &request.id; Self::SAVE_PROFILE_KEY.bind(&[field_0]) })
-///     .response(|response, key| { let field_0 = &response.number; key.complete(&[field_0]) })
+/// #p::StoreKey::request(|request| { let field_0 = &(*request).id; Self::SAVE_PROFILE_KEY.bind(&[field_0]) })
+///     .response(|response, key| { let field_0 = &(*response).number; key.complete(&[field_0]) })
 /// ```
 /// Each access is a statement of its own, and its field an identifier that rustc takes for generated although it stands at the
 /// literal: it then points at the literal and does not offer to replace it by the name of a field.
@@ -259,10 +259,9 @@ fn key_function(
     let values: Vec<Ident> = (0..fields.len())
         .map(|i| format_ident!("field_{i}", span = span))
         .collect();
-    let accesses = fields
-        .iter()
-        .zip(&values)
-        .map(|(field, value)| quote_spanned!(call_site_at(span)=> let #value = &#message.#field;));
+    let accesses = fields.iter().zip(&values).map(
+        |(field, value)| quote_spanned!(call_site_at(span)=> let #value = &(*#message).#field;),
+    );
     let slice = quote_spanned!(span=> &[#(#values),*]);
     let call = call(slice);
     match (source, fields.is_empty()) {

@@ -48,6 +48,7 @@ pub(super) fn parse(index: usize, function: TraitItemFn, diags: &mut Diagnostics
         attrs,
         sig,
         default: function.default,
+        semicolon: function.semi_token,
         endpoint: helpers.endpoint,
         kv: helpers.kv,
         object: helpers.object,
@@ -104,6 +105,7 @@ impl Reader<'_> {
         if !sig.generics.params.is_empty() {
             self.diags.error(&sig.generics, message);
         } else if let Some(clause) = &sig.generics.where_clause {
+            let message = format!("method `{}` cannot have a `where` clause", self.name);
             self.diags.error(clause, message);
         }
     }
@@ -155,7 +157,7 @@ impl Reader<'_> {
         let mut is_streaming = false;
         let mut surplus = false;
         for (position, parameter) in parameters.by_ref() {
-            let shape = Shape::of(&parameter.ty, many);
+            let shape = Shape::of(parameter, many);
             match shape {
                 Shape::Context if context.is_none() => {
                     if position > 0 {
@@ -350,14 +352,14 @@ impl Reader<'_> {
             if !is_streaming {
                 self.streaming(streaming);
             }
-        } else if types::mentions(ty, "Self") {
+        } else if let Some(own) = types::part_that(ty, |ty| types::mentions(ty, "Self")) {
             self.diags.error(
-                ty,
+                own,
                 "a response is the same type for every implementation, so it cannot be a `Self`",
             );
-        } else if types::borrows(ty) {
+        } else if let Some(borrowed) = types::part_that(ty, types::borrows) {
             self.diags.error(
-                ty,
+                borrowed,
                 "a response is sent after the method has returned, so it cannot borrow",
             );
         }

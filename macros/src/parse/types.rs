@@ -5,7 +5,7 @@
 
 use proc_macro2::{TokenStream, TokenTree};
 use quote::ToTokens;
-use syn::{GenericArgument, Path, PathArguments, Type, TypePath, TypeReference};
+use syn::{GenericArgument, Pat, PatType, Path, PathArguments, Type, TypePath, TypeReference};
 
 /// The path of a type, through parentheses and invisible groups.
 fn path(ty: &Type) -> Option<&Path> {
@@ -81,6 +81,13 @@ pub(super) fn is_no_result(ty: &Type) -> bool {
         || matches!(name.as_str(), "Option" | "Vec" | "Box" | "Streaming")
 }
 
+/// The argument of a `Result<T, E>`, or else the whole type, that has a fault.
+pub(super) fn part_that(ty: &Type, has_fault: impl Fn(&Type) -> bool) -> Option<Type> {
+    let parts = result(ty).map(|(ok, error)| [ok, error]);
+    let part = parts.and_then(|parts| parts.into_iter().find(|part| has_fault(part)));
+    part.or_else(|| has_fault(ty).then(|| ty.clone()))
+}
+
 /// Whether a type borrows from something: a reference or a lifetime other than `'static`.
 pub(super) fn borrows(ty: &Type) -> bool {
     fn scan(tokens: TokenStream) -> bool {
@@ -120,7 +127,7 @@ pub(super) fn mentions(ty: &Type, word: &str) -> bool {
 /// What a parameter is, by its type.
 pub(super) enum Shape {
     Context,
-    /// `Context` or `&mut Context` next to another parameter.
+    /// `Context` or `&mut Context`, next to another parameter or under a name that contexts have.
     OwnedContext,
     /// A reference to something else.
     Reference,
@@ -128,7 +135,8 @@ pub(super) enum Shape {
 }
 
 impl Shape {
-    pub(super) fn of(ty: &Type, many: bool) -> Self {
+    pub(super) fn of(parameter: &PatType, many: bool) -> Self {
+        let ty = &parameter.ty;
         match reference(ty) {
             Some(reference) if is_named(&reference.elem, "Context") => match reference.mutability {
                 None => Self::Context,
@@ -136,10 +144,20 @@ impl Shape {
             },
             Some(_) => Self::Reference,
             // Alone it may well be a message of that name.
-            None if many && is_named(ty, "Context") => Self::OwnedContext,
+            None if is_named(ty, "Context")
+                && (many || is_named_like_a_context(&parameter.pat)) =>
+            {
+                Self::OwnedContext
+            }
             _ => Self::Message,
         }
     }
+}
+
+fn is_named_like_a_context(pat: &Pat) -> bool {
+    let Pat::Ident(pat) = pat else { return false };
+    let name = pat.ident.to_string();
+    matches!(name.trim_start_matches('_'), "cx" | "ctx" | "context")
 }
 
 /// The tokens of a type as they are usually written: `&Context`, not `& Context`.

@@ -12,10 +12,12 @@ use crate::model::call_site_at;
 /// ```text
 /// impl #krate::ServiceError for OrderError {
 ///     fn into_status(self) -> #krate::Status {
-///         let message = #p::ToString::to_string(&self);
+///         let message = <Self as #p::ErrorText>::text(&self);
 ///         match self {
-///             Self::Expired { id: field_0 } => #p::ErrorBody::new().field("id", &field_0).into_status("ORDER_EXPIRED", message),
-///             Self::Other(status) => status,
+///             Self::Expired { id: field_0 } => #p::ErrorBody::new()
+///                 .field("id", <String as #p::ErrorField>::write(&field_0))
+///                 .into_status("ORDER_EXPIRED", message),
+///             Self::Other(status) => <Status as #p::AnyStatus>::into_status(status),
 ///         }
 ///     }
 ///     fn from_status(status: #krate::Status) -> Self { .. }
@@ -32,8 +34,14 @@ pub(super) fn implementation(model: &ErrorEnum, (rest, rest_type): &(Ident, Type
 
     // At the enum's name, where rustc then says that it lacks `Display`.
     let name_p = krate.private_at(call_site_at(ident.span()));
-    let message = quote_spanned!(call_site_at(ident.span())=> #name_p::ToString::to_string(&self));
-    let status = format_ident!("status", span = call_site_at(rest_type.span()));
+    let message =
+        quote_spanned!(call_site_at(ident.span())=> <Self as #name_p::ErrorText>::text(&self));
+    let status = format_ident!("status");
+    // Twice the same words at the same place, which rustc prints once.
+    let rest_span = call_site_at(rest_type.span());
+    let rest_p = krate.private_at(rest_span);
+    let into_status = quote_spanned!(rest_span=> <#rest_type as #rest_p::AnyStatus>::into_status);
+    let from_status = quote_spanned!(rest_span=> <#rest_type as #rest_p::AnyStatus>::from_status);
     let decoded = coded.iter().map(|variant| decoded(variant, model, &status));
     quote! {
         #[allow(deprecated)]
@@ -42,7 +50,7 @@ pub(super) fn implementation(model: &ErrorEnum, (rest, rest_type): &(Ident, Type
                 let message = #message;
                 match self {
                     #(#encoded)*
-                    Self::#rest(#status) => #status,
+                    Self::#rest(#status) => #into_status(#status),
                 }
             }
 
@@ -53,7 +61,7 @@ pub(super) fn implementation(model: &ErrorEnum, (rest, rest_type): &(Ident, Type
                 };
                 match decoded {
                     ::core::option::Option::Some(error) => error,
-                    ::core::option::Option::None => Self::#rest(#status),
+                    ::core::option::Option::None => Self::#rest(#from_status(#status)),
                 }
             }
         }
@@ -90,7 +98,9 @@ fn encoded(variant: &Coded, model: &ErrorEnum) -> TokenStream {
     let p = model.krate.private();
     let calls = fields.iter().map(|(name, _, binding, ty)| {
         let span = call_site_at(ty.span());
-        quote_spanned!(span=> .field(#name, &#binding))
+        let p = model.krate.private_at(span);
+        let write = quote_spanned!(span=> <#ty as #p::ErrorField>::write);
+        quote!(.field(#name, #write(&#binding)))
     });
     quote! {
         #(#cfgs)*
@@ -109,8 +119,9 @@ fn decoded(variant: &Coded, model: &ErrorEnum, status: &Ident) -> TokenStream {
     let p = model.krate.private();
     let values = fields.iter().map(|(name, member, _, ty)| {
         let span = call_site_at(ty.span());
-        let take = quote_spanned!(span=> fields.take(#name)?);
-        quote!(#member: #take)
+        let p = model.krate.private_at(span);
+        let read = quote_spanned!(span=> <#ty as #p::ErrorField>::read);
+        quote!(#member: #read(fields.take(#name))?)
     });
     quote! {
         #(#cfgs)*

@@ -1,0 +1,40 @@
+// A method with the name of a function that a store generates.
+
+use natsmicro::Status;
+use natsmicro_ui_tests::{SaveUser, User};
+
+#[natsmicro::service]
+pub trait Users {
+    #[kv_store(bucket = "users", key = "user.<id>")]
+    async fn save(&self, request: SaveUser) -> Result<User, Status>;
+
+    async fn save_kv(&self, request: SaveUser) -> Result<User, Status>;
+}
+
+struct InMemory;
+
+impl Users for InMemory {
+    async fn save(&self, request: SaveUser) -> Result<User, Status> {
+        Ok(User {
+            id: request.id,
+            ..User::default()
+        })
+    }
+
+    async fn save_kv(&self, request: SaveUser) -> Result<User, Status> {
+        Ok(User {
+            id: request.id,
+            ..User::default()
+        })
+    }
+}
+
+async fn use_it(nats: async_nats::Client) -> Result<(), Status> {
+    let server = natsmicro::Server::new(nats.clone()).add_service(UsersServer::new(InMemory));
+    let client = UsersClient::new(nats);
+    let user: User = client.save(SaveUser::default()).await?;
+    drop((server, client, user));
+    Ok(())
+}
+
+fn main() {}

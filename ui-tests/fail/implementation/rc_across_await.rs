@@ -1,0 +1,33 @@
+// A value that is not `Send`, held across an `.await`.
+
+use natsmicro::Status;
+use natsmicro_ui_tests::{SaveUser, User};
+use std::rc::Rc;
+
+#[natsmicro::service]
+pub trait Users {
+    async fn save(&self, request: SaveUser) -> Result<User, Status>;
+}
+
+struct InMemory;
+
+impl Users for InMemory {
+    async fn save(&self, request: SaveUser) -> Result<User, Status> {
+        let id = Rc::new(request.id);
+        std::future::ready(()).await;
+        Ok(User {
+            id: id.to_string(),
+            ..User::default()
+        })
+    }
+}
+
+async fn use_it(nats: async_nats::Client) -> Result<(), Status> {
+    let server = natsmicro::Server::new(nats.clone()).add_service(UsersServer::new(InMemory));
+    let client = UsersClient::new(nats);
+    let user: User = client.save(SaveUser::default()).await?;
+    drop((server, client, user));
+    Ok(())
+}
+
+fn main() {}

@@ -1,0 +1,33 @@
+// A server whose handle is dropped at once, which ends it.
+
+#![deny(unused_must_use)]
+
+use natsmicro::Status;
+use natsmicro_ui_tests::{SaveUser, User};
+
+#[natsmicro::service]
+pub trait Users {
+    async fn save(&self, request: SaveUser) -> Result<User, Status>;
+}
+
+struct InMemory;
+
+impl Users for InMemory {
+    async fn save(&self, request: SaveUser) -> Result<User, Status> {
+        Ok(User {
+            id: request.id,
+            ..User::default()
+        })
+    }
+}
+
+async fn use_it(nats: async_nats::Client) -> Result<(), Status> {
+    let server = natsmicro::Server::new(nats.clone()).add_service(UsersServer::new(InMemory));
+    let client = UsersClient::new(nats);
+    let user: User = client.save(SaveUser::default()).await?;
+    server.start().await.unwrap();
+    drop((client, user));
+    Ok(())
+}
+
+fn main() {}

@@ -1,0 +1,35 @@
+// A stored value of another type than the response.
+
+use natsmicro::Status;
+use natsmicro_ui_tests::{SaveUser, User};
+
+#[natsmicro::service]
+pub trait Users {
+    #[kv_store(bucket = "users", key = "user.<id>")]
+    async fn save(&self, request: SaveUser) -> Result<User, Status>;
+}
+
+struct InMemory;
+
+impl Users for InMemory {
+    async fn save(&self, request: SaveUser) -> Result<User, Status> {
+        Ok(User {
+            id: request.id,
+            ..User::default()
+        })
+    }
+}
+
+async fn use_it(nats: async_nats::Client) -> Result<(), Status> {
+    let server = natsmicro::Server::new(nats.clone()).add_service(UsersServer::new(InMemory));
+    let client = UsersClient::new(nats);
+    let user: User = client.save(SaveUser::default()).await?;
+    client
+        .put_save_to_kv("user.ada", &SaveUser::default())
+        .await
+        .unwrap();
+    drop((server, client, user));
+    Ok(())
+}
+
+fn main() {}

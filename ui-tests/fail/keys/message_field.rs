@@ -1,0 +1,48 @@
+// A field that is a message.
+
+use natsmicro::Status;
+use natsmicro_ui_tests::User;
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Address {
+    #[prost(string, tag = "1")]
+    pub city: String,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct SaveUser {
+    #[prost(string, tag = "1")]
+    pub id: String,
+    #[prost(message, optional, tag = "2")]
+    pub address: Option<Address>,
+}
+
+#[natsmicro::service]
+pub trait Users {
+    #[kv_store(bucket = "users", key = "user.<address>")]
+    async fn save(&self, request: SaveUser) -> Result<User, Status>;
+}
+
+struct InMemory;
+
+impl Users for InMemory {
+    async fn save(&self, request: SaveUser) -> Result<User, Status> {
+        Ok(User {
+            id: request.id,
+            ..User::default()
+        })
+    }
+}
+
+async fn use_it(nats: async_nats::Client) -> Result<(), Status> {
+    let server = natsmicro::Server::new(nats.clone()).add_service(UsersServer::new(InMemory));
+    let client = UsersClient::new(nats);
+    let user: User = client.save(SaveUser::default()).await?;
+    let stored: Option<User> = client.get_save_from_kv("user.ada").await.unwrap();
+    let handle: natsmicro::KvStore<User> = client.save_kv();
+    drop((stored, handle));
+    drop((server, client, user));
+    Ok(())
+}
+
+fn main() {}

@@ -1,0 +1,27 @@
+// The context twice.
+
+use natsmicro::{Context, Status};
+use natsmicro_ui_tests::User;
+
+#[natsmicro::service]
+pub trait Users {
+    async fn save(&self, cx: &Context, again: &Context) -> Result<User, Status>;
+}
+
+struct InMemory;
+
+impl Users for InMemory {
+    async fn save(&self, _cx: &Context, _again: &Context) -> Result<User, Status> {
+        Ok(User::default())
+    }
+}
+
+async fn use_it(nats: async_nats::Client) -> Result<(), Status> {
+    let server = natsmicro::Server::new(nats.clone()).add_service(UsersServer::new(InMemory));
+    let client = UsersClient::new(nats);
+    let user: User = client.save().await?;
+    drop((server, client, user));
+    Ok(())
+}
+
+fn main() {}

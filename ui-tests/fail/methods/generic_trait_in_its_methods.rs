@@ -1,0 +1,30 @@
+// A generic trait, whose parameter is a response.
+
+use natsmicro::Status;
+use natsmicro_ui_tests::{SaveUser, User};
+
+#[natsmicro::service]
+pub trait Users<T: Send> {
+    async fn save(&self, request: SaveUser) -> Result<T, Status>;
+}
+
+struct InMemory;
+
+impl Users<User> for InMemory {
+    async fn save(&self, request: SaveUser) -> Result<User, Status> {
+        Ok(User {
+            id: request.id,
+            ..User::default()
+        })
+    }
+}
+
+async fn use_it(nats: async_nats::Client) -> Result<(), Status> {
+    let server = natsmicro::Server::new(nats.clone()).add_service(UsersServer::new(InMemory));
+    let client = UsersClient::new(nats);
+    let user: User = client.save(SaveUser::default()).await?;
+    drop((server, client, user));
+    Ok(())
+}
+
+fn main() {}

@@ -1,0 +1,39 @@
+// An error without a text.
+
+use natsmicro::{ServiceError, Status};
+use natsmicro_ui_tests::{SaveUser, User};
+
+#[derive(Debug, ServiceError)]
+pub enum UserError {
+    #[code("USER_EXPIRED")]
+    Expired {
+        id: String,
+    },
+    Other(Status),
+}
+
+#[natsmicro::service]
+pub trait Users {
+    async fn save(&self, request: SaveUser) -> Result<User, UserError>;
+}
+
+struct InMemory;
+
+impl Users for InMemory {
+    async fn save(&self, request: SaveUser) -> Result<User, UserError> {
+        Ok(User {
+            id: request.id,
+            ..User::default()
+        })
+    }
+}
+
+async fn use_it(nats: async_nats::Client) -> Result<(), UserError> {
+    let server = natsmicro::Server::new(nats.clone()).add_service(UsersServer::new(InMemory));
+    let client = UsersClient::new(nats);
+    let user: User = client.save(SaveUser::default()).await?;
+    drop((server, client, user));
+    Ok(())
+}
+
+fn main() {}

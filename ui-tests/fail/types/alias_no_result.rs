@@ -1,0 +1,32 @@
+// An alias that is no `Result`.
+
+use natsmicro::Status;
+use natsmicro_ui_tests::{SaveUser, User};
+
+type Reply = Option<User>;
+
+#[natsmicro::service]
+pub trait Users {
+    async fn save(&self, request: SaveUser) -> Reply;
+}
+
+struct InMemory;
+
+impl Users for InMemory {
+    async fn save(&self, request: SaveUser) -> Reply {
+        Some(User {
+            id: request.id,
+            ..User::default()
+        })
+    }
+}
+
+async fn use_it(nats: async_nats::Client) -> Result<(), Status> {
+    let server = natsmicro::Server::new(nats.clone()).add_service(UsersServer::new(InMemory));
+    let client = UsersClient::new(nats);
+    let user = client.save(SaveUser::default()).await;
+    drop((server, client, user));
+    Ok(())
+}
+
+fn main() {}

@@ -1,0 +1,32 @@
+// An error that is no service error.
+
+use natsmicro_ui_tests::{SaveUser, User};
+
+#[derive(Debug)]
+pub struct MyError;
+
+#[natsmicro::service]
+pub trait Users {
+    async fn save(&self, request: SaveUser) -> Result<User, MyError>;
+}
+
+struct InMemory;
+
+impl Users for InMemory {
+    async fn save(&self, request: SaveUser) -> Result<User, MyError> {
+        Ok(User {
+            id: request.id,
+            ..User::default()
+        })
+    }
+}
+
+async fn use_it(nats: async_nats::Client) -> Result<(), MyError> {
+    let server = natsmicro::Server::new(nats.clone()).add_service(UsersServer::new(InMemory));
+    let client = UsersClient::new(nats);
+    let user: User = client.save(SaveUser::default()).await?;
+    drop((server, client, user));
+    Ok(())
+}
+
+fn main() {}

@@ -1,0 +1,36 @@
+// Two mistakes: neither the request nor the response is a message.
+
+use natsmicro::Status;
+
+#[derive(Clone, Debug, Default)]
+pub struct SaveUser {
+    pub id: String,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct User {
+    pub id: String,
+}
+
+#[natsmicro::service]
+pub trait Users {
+    async fn save(&self, request: SaveUser) -> Result<User, Status>;
+}
+
+struct InMemory;
+
+impl Users for InMemory {
+    async fn save(&self, request: SaveUser) -> Result<User, Status> {
+        Ok(User { id: request.id })
+    }
+}
+
+async fn use_it(nats: async_nats::Client) -> Result<(), Status> {
+    let server = natsmicro::Server::new(nats.clone()).add_service(UsersServer::new(InMemory));
+    let client = UsersClient::new(nats);
+    let user: User = client.save(SaveUser::default()).await?;
+    drop((server, client, user));
+    Ok(())
+}
+
+fn main() {}

@@ -1,0 +1,27 @@
+// A response that is a list of messages.
+
+use natsmicro::Status;
+use natsmicro_ui_tests::{SaveUser, User};
+
+#[natsmicro::service]
+pub trait Users {
+    async fn save(&self, request: SaveUser) -> Result<Vec<User>, Status>;
+}
+
+struct InMemory;
+
+impl Users for InMemory {
+    async fn save(&self, _request: SaveUser) -> Result<Vec<User>, Status> {
+        Ok(Vec::new())
+    }
+}
+
+async fn use_it(nats: async_nats::Client) -> Result<(), Status> {
+    let server = natsmicro::Server::new(nats.clone()).add_service(UsersServer::new(InMemory));
+    let client = UsersClient::new(nats);
+    let user: Vec<User> = client.save(SaveUser::default()).await?;
+    drop((server, client, user));
+    Ok(())
+}
+
+fn main() {}

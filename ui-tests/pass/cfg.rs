@@ -1,0 +1,40 @@
+//! A method that is not there takes everything made from it away, and two methods of one name are fine if only one is there.
+#![deny(warnings)]
+
+use natsmicro::Status;
+use natsmicro_ui_tests::{SaveUser, User};
+
+#[natsmicro::service]
+pub trait Users {
+    #[cfg(any())]
+    #[kv_store(bucket = "gone", key = "user.<no_such_field>")]
+    async fn gone(&self, request: NoSuchType) -> Result<NoSuchType, NoSuchType>;
+
+    #[cfg_attr(all(), cfg(any()))]
+    async fn gone_too(&self, request: NoSuchType) -> Result<NoSuchType, NoSuchType>;
+
+    #[cfg(all())]
+    #[kv_store(bucket = "users", key = "user.<id>")]
+    async fn save(&self, request: SaveUser) -> Result<User, Status>;
+
+    #[cfg(any())]
+    async fn save(&self, request: User) -> Result<User, Status>;
+}
+
+#[cfg(any())]
+#[natsmicro::service]
+pub trait Gone {
+    async fn gone(&self, request: NoSuchType) -> Result<NoSuchType, NoSuchType>;
+}
+
+pub struct InMemory;
+
+impl Users for InMemory {
+    async fn save(&self, request: SaveUser) -> Result<User, Status> {
+        Err(Status::not_found(request.id))
+    }
+}
+
+pub fn server() -> UsersServer<InMemory> {
+    UsersServer::new(InMemory)
+}

@@ -1,0 +1,37 @@
+//! User types with the names that generated code could rely on.
+#![deny(warnings)]
+#![allow(dead_code)]
+
+macro_rules! shadows {
+    ($($name:ident)*) => { $(#[derive(Clone, Debug)] pub struct $name;)* };
+}
+
+shadows!(Result Ok Err Some None Option Vec Send Sync Future Into AsRef Error Call Key Json Protobuf Context Client Server);
+
+/// Neither std's nor ours.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct String {
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+}
+
+pub enum Status {}
+
+#[natsmicro::service]
+pub trait Users {
+    #[kv_store(bucket = "users", key = "user.<id>")]
+    #[object_store(bucket = "users", key = "user.<response.id>")]
+    async fn save(&self, request: String) -> natsmicro::Result<String>;
+}
+
+pub struct S;
+
+impl Users for S {
+    async fn save(&self, request: String) -> natsmicro::Result<String> {
+        core::result::Result::Ok(request)
+    }
+}
+
+pub fn server() -> UsersServer<S> {
+    UsersServer::new(S)
+}
