@@ -44,6 +44,8 @@ mod names;
 mod parse;
 mod placement;
 mod service_error;
+#[cfg(test)]
+mod snapshot_tests;
 mod validate;
 
 use proc_macro::TokenStream;

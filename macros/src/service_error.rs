@@ -36,7 +36,7 @@ pub(crate) fn expand(input: TokenStream) -> TokenStream {
     expansion
 }
 
-fn run(input: TokenStream) -> (TokenStream, Diagnostics) {
+pub(crate) fn run(input: TokenStream) -> (TokenStream, Diagnostics) {
     let mut diags = Diagnostics::default();
     let input = match syn::parse2(input) {
         Ok(input) => input,

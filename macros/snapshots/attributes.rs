@@ -1,0 +1,307 @@
+/// Has a bit of everything that a method can be.
+#[cfg(feature = "shop")]
+#[deprecated(note = "use `Shop`")]
+pub(crate) trait r#Match: ::core::marker::Send + ::core::marker::Sync + 'static + Named {
+    /// Matches only on Unix.
+    #[cfg(unix)]
+    fn r#yield(
+        &self,
+        request: Yield,
+    ) -> impl ::core::future::Future<
+        Output = other::Result<Found>,
+    > + ::core::marker::Send;
+    #[deprecated]
+    #[must_use]
+    fn archive(
+        &self,
+        cx: &other::Context,
+        request: Archive,
+    ) -> impl ::core::future::Future<
+        Output = Result<(), MatchError>,
+    > + ::core::marker::Send;
+    fn ping(
+        &self,
+    ) -> impl ::core::future::Future<Output = Result<(), Status>> + ::core::marker::Send;
+    fn uptime(
+        &self,
+        cx: &other::Context,
+    ) -> impl ::core::future::Future<
+        Output = Result<Uptime, Status>,
+    > + ::core::marker::Send;
+    /// For callers in this process.
+    fn local(
+        &self,
+        limit: u32,
+        name: &str,
+    ) -> impl ::core::future::Future<
+        Output = Result<u32, Status>,
+    > + ::core::marker::Send;
+}
+/// How [`Match`] looks on NATS: its names, settings and message types.
+#[cfg(feature = "shop")]
+#[allow(dead_code)]
+#[derive(::core::clone::Clone, ::core::marker::Copy, ::core::fmt::Debug)]
+pub(crate) enum MatchDescriptor {}
+#[cfg(feature = "shop")]
+#[allow(dead_code)]
+impl MatchDescriptor {
+    #[cfg(unix)]
+    const YIELD: ::other::__private::Method<
+        Yield,
+        <other::Result<Found> as ::other::__private::Outcome>::Ok,
+        <other::Result<Found> as ::other::__private::Outcome>::Error,
+    > = ::other::__private::Method::new(
+            0,
+            "yield",
+            ::other::__private::message::<crate::Cbor, Yield>(),
+            ::other::__private::message::<
+                crate::Cbor,
+                <other::Result<Found> as ::other::__private::Outcome>::Ok,
+            >(),
+            <<other::Result<
+                Found,
+            > as ::other::__private::Outcome>::Error as ::other::ServiceError>::CODEC,
+        )
+        .kv_store(
+            ::other::__private::StoreDescriptor::kv("matches"),
+            ::other::__private::StoreKey::request(|request| {
+                let field_0 = &(*request).r#type;
+                Self::YIELD_KEY.bind(&[field_0])
+            }),
+        );
+    #[cfg(unix)]
+    const YIELD_KEY: ::other::__private::KeyTemplate = ::other::__private::KeyTemplate::new(
+        "<type>",
+        &[::other::__private::KeyPart::Request("type")],
+    );
+    const ARCHIVE: ::other::__private::Method<Archive, (), MatchError> = ::other::__private::Method::new(
+            1,
+            "archive",
+            ::other::__private::message::<crate::Cbor, Archive>(),
+            ::other::__private::message::<crate::Cbor, ()>(),
+            <MatchError as ::other::ServiceError>::CODEC,
+        )
+        .object_store(
+            ::other::__private::StoreDescriptor::object("archive"),
+            ::other::__private::StoreKey::request(|request| {
+                let field_0 = &(*request).id;
+                Self::ARCHIVE_KEY.bind(&[field_0])
+            }),
+        );
+    const ARCHIVE_KEY: ::other::__private::KeyTemplate = ::other::__private::KeyTemplate::new(
+        "a.{id}",
+        &[
+            ::other::__private::KeyPart::Literal("a."),
+            ::other::__private::KeyPart::Request("id"),
+        ],
+    );
+    const PING: ::other::__private::Method<(), (), Status> = ::other::__private::Method::new(
+        2,
+        "ping",
+        ::other::__private::message::<crate::Cbor, ()>(),
+        ::other::__private::message::<crate::Cbor, ()>(),
+        <Status as ::other::ServiceError>::CODEC,
+    );
+    const UPTIME: ::other::__private::Method<(), Uptime, Status> = ::other::__private::Method::new(
+        3,
+        "uptime",
+        ::other::__private::message::<crate::Cbor, ()>(),
+        ::other::__private::message::<crate::Cbor, Uptime>(),
+        <Status as ::other::ServiceError>::CODEC,
+    );
+}
+#[cfg(feature = "shop")]
+impl ::other::__private::Describe for MatchDescriptor {
+    const SERVICE: ::other::__private::ServiceDescriptor = ::other::__private::ServiceDescriptor::new(
+            "Match",
+            "match",
+            5,
+        )
+        .description("Has a bit of everything that a method can be.");
+}
+#[cfg(feature = "shop")]
+#[allow(deprecated)]
+impl<S: r#Match> ::other::__private::Dispatch<S> for MatchDescriptor {
+    fn register(router: &mut ::other::__private::Router<S>) {
+        #[cfg(unix)]
+        router
+            .unary(
+                &Self::YIELD,
+                |service, _cx, request| async move {
+                    <S as r#Match>::r#yield(&service, request).await
+                },
+            );
+        router
+            .unary(
+                &Self::ARCHIVE,
+                |service, cx, request| async move {
+                    <S as r#Match>::archive(&service, &cx, request).await
+                },
+            );
+        router
+            .unary(
+                &Self::PING,
+                |service, _cx, ()| async move { <S as r#Match>::ping(&service).await },
+            );
+        router
+            .unary(
+                &Self::UPTIME,
+                |service, cx, ()| async move {
+                    <S as r#Match>::uptime(&service, &cx).await
+                },
+            );
+    }
+}
+/// Serves an implementation of [`Match`]: `MatchServer::new(value)` goes to [`Server::add_service`](other::Server::add_service).
+#[cfg(feature = "shop")]
+#[allow(dead_code)]
+pub(crate) type MatchServer<S> = ::other::ServiceServer<S, MatchDescriptor>;
+/// Calls [`Match`] over NATS and reads and writes its stores. Cheap to clone.
+#[cfg(feature = "shop")]
+#[allow(dead_code)]
+#[derive(::core::clone::Clone, ::core::fmt::Debug)]
+pub(crate) struct MatchClient {
+    inner: ::other::__private::ServiceClient,
+}
+#[cfg(feature = "shop")]
+#[allow(dead_code)]
+impl MatchClient {
+    /// A client of [`Match`]; takes an `async_nats::Client` or a [`Client`](other::Client) with options.
+    #[must_use]
+    pub fn new(client: impl ::core::convert::Into<::other::Client>) -> Self {
+        Self {
+            inner: ::other::__private::ServiceClient::new::<
+                MatchDescriptor,
+            >(client.into()),
+        }
+    }
+    /// Calls the service under another subject prefix than the one it declares.
+    #[must_use]
+    pub fn with_subject_prefix(
+        self,
+        prefix: impl ::core::convert::Into<::other::__private::String>,
+    ) -> Self {
+        Self {
+            inner: self.inner.with_subject_prefix(prefix.into()),
+        }
+    }
+    #[cfg(unix)]
+    /// Matches only on Unix.
+    pub fn r#yield(
+        &self,
+        request: Yield,
+    ) -> ::other::Call<
+        <other::Result<Found> as ::other::__private::Outcome>::Ok,
+        <other::Result<Found> as ::other::__private::Outcome>::Error,
+    > {
+        self.inner.call(&MatchDescriptor::YIELD, &request)
+    }
+    #[cfg(unix)]
+    /// The key under which `yield` stores its response: `<type>`.
+    pub fn yield_key(
+        r#type: impl ::other::KeyToken,
+    ) -> ::core::result::Result<::other::Key, ::other::InvalidKey> {
+        MatchDescriptor::YIELD_KEY.fill(&[&r#type])
+    }
+    #[cfg(unix)]
+    /// A handle on the `matches` bucket, where `yield` stores its responses.
+    pub fn yield_kv(
+        &self,
+    ) -> ::other::KvStore<<other::Result<Found> as ::other::__private::Outcome>::Ok> {
+        self.inner.kv_store(&MatchDescriptor::YIELD)
+    }
+    #[cfg(unix)]
+    /// The entry that `yield` stored under `key` in the `matches` bucket, if there is one.
+    pub async fn get_yield_from_kv(
+        &self,
+        key: impl ::core::convert::AsRef<::core::primitive::str>,
+    ) -> ::core::result::Result<
+        ::core::option::Option<
+            <other::Result<Found> as ::other::__private::Outcome>::Ok,
+        >,
+        ::other::StoreError,
+    > {
+        self.yield_kv().get(key).await
+    }
+    #[cfg(unix)]
+    /// Stores `value` under `key` in the `matches` bucket, as `yield` does; gives the revision.
+    pub async fn put_yield_to_kv(
+        &self,
+        key: impl ::core::convert::AsRef<::core::primitive::str>,
+        value: &<other::Result<Found> as ::other::__private::Outcome>::Ok,
+    ) -> ::core::result::Result<::core::primitive::u64, ::other::StoreError> {
+        self.yield_kv().put(key, value).await
+    }
+    /// Calls `archive`.
+    #[deprecated]
+    pub fn archive(&self, request: Archive) -> ::other::Call<(), MatchError> {
+        self.inner.call(&MatchDescriptor::ARCHIVE, &request)
+    }
+    /// The key under which `archive` stores its response: `a.{id}`.
+    #[deprecated]
+    pub fn archive_key(
+        id: impl ::other::KeyToken,
+    ) -> ::core::result::Result<::other::Key, ::other::InvalidKey> {
+        MatchDescriptor::ARCHIVE_KEY.fill(&[&id])
+    }
+    /// A handle on the `archive` object store, where `archive` stores its responses.
+    #[deprecated]
+    pub fn archive_object_store(&self) -> ::other::ObjectStore<()> {
+        self.inner.object_store(&MatchDescriptor::ARCHIVE)
+    }
+    /// The object that `archive` stored under `key` in the `archive` object store, if there is one.
+    #[deprecated]
+    #[allow(deprecated)]
+    pub async fn get_archive_from_object_store(
+        &self,
+        key: impl ::core::convert::AsRef<::core::primitive::str>,
+    ) -> ::core::result::Result<::core::option::Option<()>, ::other::StoreError> {
+        self.archive_object_store().get(key).await
+    }
+    /// Stores `value` under `key` in the `archive` object store, as `archive` does; gives the revision.
+    #[deprecated]
+    #[allow(deprecated)]
+    pub async fn put_archive_to_object_store(
+        &self,
+        key: impl ::core::convert::AsRef<::core::primitive::str>,
+        value: &(),
+    ) -> ::core::result::Result<::core::primitive::u64, ::other::StoreError> {
+        self.archive_object_store().put(key, value).await
+    }
+    /// Calls `ping`.
+    pub fn ping(&self) -> ::other::Call<(), Status> {
+        self.inner.call(&MatchDescriptor::PING, &())
+    }
+    /// Calls `uptime`.
+    pub fn uptime(&self) -> ::other::Call<Uptime, Status> {
+        self.inner.call(&MatchDescriptor::UPTIME, &())
+    }
+}
+#[cfg(feature = "shop")]
+#[allow(deprecated)]
+impl r#Match for MatchClient {
+    #[cfg(unix)]
+    async fn r#yield(&self, request: Yield) -> other::Result<Found> {
+        MatchClient::r#yield(self, request).await
+    }
+    async fn archive(
+        &self,
+        cx: &other::Context,
+        request: Archive,
+    ) -> Result<(), MatchError> {
+        MatchClient::archive(self, request).with_context(cx).await
+    }
+    async fn ping(&self) -> Result<(), Status> {
+        MatchClient::ping(self).await
+    }
+    async fn uptime(&self, cx: &other::Context) -> Result<Uptime, Status> {
+        MatchClient::uptime(self).with_context(cx).await
+    }
+    #[allow(unused_variables)]
+    async fn local(&self, limit: u32, name: &str) -> Result<u32, Status> {
+        <Result<
+            u32,
+            Status,
+        > as ::other::__private::Outcome>::unimplemented("Match", "local")
+    }
+}

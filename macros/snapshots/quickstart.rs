@@ -1,0 +1,223 @@
+/// Stores user profiles.
+pub trait UserService: ::core::marker::Send + ::core::marker::Sync + 'static {
+    /// Saves a profile.
+    fn save_profile(
+        &self,
+        request: SaveProfileRequest,
+    ) -> impl ::core::future::Future<
+        Output = Result<Profile, Status>,
+    > + ::core::marker::Send;
+    fn generate_report(
+        &self,
+        cx: &Context,
+        request: ReportRequest,
+    ) -> impl ::core::future::Future<
+        Output = Result<Report, Status>,
+    > + ::core::marker::Send;
+}
+/// How [`UserService`] looks on NATS: its names, settings and message types.
+#[allow(dead_code)]
+#[derive(::core::clone::Clone, ::core::marker::Copy, ::core::fmt::Debug)]
+pub enum UserServiceDescriptor {}
+#[allow(dead_code)]
+impl UserServiceDescriptor {
+    const SAVE_PROFILE: ::natsmicro::__private::Method<
+        SaveProfileRequest,
+        Profile,
+        Status,
+    > = ::natsmicro::__private::Method::new(
+            0,
+            "save_profile",
+            <SaveProfileRequest as ::natsmicro::__private::ProtobufMessage>::CODEC,
+            <Profile as ::natsmicro::__private::ProtobufMessage>::CODEC,
+            <Status as ::natsmicro::ServiceError>::CODEC,
+        )
+        .kv_store(
+            ::natsmicro::__private::StoreDescriptor::kv("user_profiles")
+                .max_history(5u8)
+                .ttl(::core::time::Duration::from_millis(3600000u64)),
+            ::natsmicro::__private::StoreKey::request(|request| {
+                let field_0 = &(*request).id;
+                Self::SAVE_PROFILE_KEY.bind(&[field_0])
+            }),
+        );
+    const SAVE_PROFILE_KEY: ::natsmicro::__private::KeyTemplate = ::natsmicro::__private::KeyTemplate::new(
+        "user.<id>",
+        &[
+            ::natsmicro::__private::KeyPart::Literal("user."),
+            ::natsmicro::__private::KeyPart::Request("id"),
+        ],
+    );
+    const GENERATE_REPORT: ::natsmicro::__private::Method<
+        ReportRequest,
+        Report,
+        Status,
+    > = ::natsmicro::__private::Method::new(
+            1,
+            "generate_report",
+            <ReportRequest as ::natsmicro::__private::ProtobufMessage>::CODEC,
+            <Report as ::natsmicro::__private::ProtobufMessage>::CODEC,
+            <Status as ::natsmicro::ServiceError>::CODEC,
+        )
+        .timeout(::core::time::Duration::from_millis(60000u64))
+        .metadata(&[("operation", "read")])
+        .object_store(
+            ::natsmicro::__private::StoreDescriptor::object("reports"),
+            ::natsmicro::__private::StoreKey::request(|request| {
+                let field_0 = &(*request).id;
+                Self::GENERATE_REPORT_KEY.bind(&[field_0])
+            }),
+        );
+    const GENERATE_REPORT_KEY: ::natsmicro::__private::KeyTemplate = ::natsmicro::__private::KeyTemplate::new(
+        "report.<id>",
+        &[
+            ::natsmicro::__private::KeyPart::Literal("report."),
+            ::natsmicro::__private::KeyPart::Request("id"),
+        ],
+    );
+}
+impl ::natsmicro::__private::Describe for UserServiceDescriptor {
+    const SERVICE: ::natsmicro::__private::ServiceDescriptor = ::natsmicro::__private::ServiceDescriptor::new(
+            "UserService",
+            "api.v1",
+            2,
+        )
+        .version("1.2.0")
+        .description("Stores user profiles.")
+        .timeout(::core::time::Duration::from_millis(30000u64))
+        .metadata(&[("team", "platform")]);
+}
+impl<S: UserService> ::natsmicro::__private::Dispatch<S> for UserServiceDescriptor {
+    fn register(router: &mut ::natsmicro::__private::Router<S>) {
+        router
+            .unary(
+                &Self::SAVE_PROFILE,
+                |service, _cx, request| async move {
+                    <S as UserService>::save_profile(&service, request).await
+                },
+            );
+        router
+            .unary(
+                &Self::GENERATE_REPORT,
+                |service, cx, request| async move {
+                    <S as UserService>::generate_report(&service, &cx, request).await
+                },
+            );
+    }
+}
+/// Serves an implementation of [`UserService`]: `UserServiceServer::new(value)` goes to [`Server::add_service`](natsmicro::Server::add_service).
+#[allow(dead_code)]
+pub type UserServiceServer<S> = ::natsmicro::ServiceServer<S, UserServiceDescriptor>;
+/// Calls [`UserService`] over NATS and reads and writes its stores. Cheap to clone.
+#[allow(dead_code)]
+#[derive(::core::clone::Clone, ::core::fmt::Debug)]
+pub struct UserServiceClient {
+    inner: ::natsmicro::__private::ServiceClient,
+}
+#[allow(dead_code)]
+impl UserServiceClient {
+    /// A client of [`UserService`]; takes an `async_nats::Client` or a [`Client`](natsmicro::Client) with options.
+    #[must_use]
+    pub fn new(client: impl ::core::convert::Into<::natsmicro::Client>) -> Self {
+        Self {
+            inner: ::natsmicro::__private::ServiceClient::new::<
+                UserServiceDescriptor,
+            >(client.into()),
+        }
+    }
+    /// Calls the service under another subject prefix than the one it declares.
+    #[must_use]
+    pub fn with_subject_prefix(
+        self,
+        prefix: impl ::core::convert::Into<::natsmicro::__private::String>,
+    ) -> Self {
+        Self {
+            inner: self.inner.with_subject_prefix(prefix.into()),
+        }
+    }
+    /// Saves a profile.
+    pub fn save_profile(
+        &self,
+        request: SaveProfileRequest,
+    ) -> ::natsmicro::Call<Profile, Status> {
+        self.inner.call(&UserServiceDescriptor::SAVE_PROFILE, &request)
+    }
+    /// The key under which `save_profile` stores its response: `user.<id>`.
+    pub fn save_profile_key(
+        id: impl ::natsmicro::KeyToken,
+    ) -> ::core::result::Result<::natsmicro::Key, ::natsmicro::InvalidKey> {
+        UserServiceDescriptor::SAVE_PROFILE_KEY.fill(&[&id])
+    }
+    /// A handle on the `user_profiles` bucket, where `save_profile` stores its responses.
+    pub fn save_profile_kv(&self) -> ::natsmicro::KvStore<Profile> {
+        self.inner.kv_store(&UserServiceDescriptor::SAVE_PROFILE)
+    }
+    /// The entry that `save_profile` stored under `key` in the `user_profiles` bucket, if there is one.
+    pub async fn get_save_profile_from_kv(
+        &self,
+        key: impl ::core::convert::AsRef<::core::primitive::str>,
+    ) -> ::core::result::Result<
+        ::core::option::Option<Profile>,
+        ::natsmicro::StoreError,
+    > {
+        self.save_profile_kv().get(key).await
+    }
+    /// Stores `value` under `key` in the `user_profiles` bucket, as `save_profile` does; gives the revision.
+    pub async fn put_save_profile_to_kv(
+        &self,
+        key: impl ::core::convert::AsRef<::core::primitive::str>,
+        value: &Profile,
+    ) -> ::core::result::Result<::core::primitive::u64, ::natsmicro::StoreError> {
+        self.save_profile_kv().put(key, value).await
+    }
+    /// Calls `generate_report`.
+    pub fn generate_report(
+        &self,
+        request: ReportRequest,
+    ) -> ::natsmicro::Call<Report, Status> {
+        self.inner.call(&UserServiceDescriptor::GENERATE_REPORT, &request)
+    }
+    /// The key under which `generate_report` stores its response: `report.<id>`.
+    pub fn generate_report_key(
+        id: impl ::natsmicro::KeyToken,
+    ) -> ::core::result::Result<::natsmicro::Key, ::natsmicro::InvalidKey> {
+        UserServiceDescriptor::GENERATE_REPORT_KEY.fill(&[&id])
+    }
+    /// A handle on the `reports` object store, where `generate_report` stores its responses.
+    pub fn generate_report_object_store(&self) -> ::natsmicro::ObjectStore<Report> {
+        self.inner.object_store(&UserServiceDescriptor::GENERATE_REPORT)
+    }
+    /// The object that `generate_report` stored under `key` in the `reports` object store, if there is one.
+    pub async fn get_generate_report_from_object_store(
+        &self,
+        key: impl ::core::convert::AsRef<::core::primitive::str>,
+    ) -> ::core::result::Result<
+        ::core::option::Option<Report>,
+        ::natsmicro::StoreError,
+    > {
+        self.generate_report_object_store().get(key).await
+    }
+    /// Stores `value` under `key` in the `reports` object store, as `generate_report` does; gives the revision.
+    pub async fn put_generate_report_to_object_store(
+        &self,
+        key: impl ::core::convert::AsRef<::core::primitive::str>,
+        value: &Report,
+    ) -> ::core::result::Result<::core::primitive::u64, ::natsmicro::StoreError> {
+        self.generate_report_object_store().put(key, value).await
+    }
+}
+impl UserService for UserServiceClient {
+    async fn save_profile(
+        &self,
+        request: SaveProfileRequest,
+    ) -> Result<Profile, Status> {
+        UserServiceClient::save_profile(self, request).await
+    }
+    async fn generate_report(
+        &self,
+        cx: &Context,
+        request: ReportRequest,
+    ) -> Result<Report, Status> {
+        UserServiceClient::generate_report(self, request).with_context(cx).await
+    }
+}

@@ -1,0 +1,273 @@
+pub trait OrderService: ::core::marker::Send + ::core::marker::Sync + 'static {
+    /// Places an order.
+    fn place_order(
+        &self,
+        order: Order,
+    ) -> impl ::core::future::Future<
+        Output = Result<Receipt, OrderError>,
+    > + ::core::marker::Send;
+    fn prices(
+        &self,
+        request: PricesRequest,
+    ) -> impl ::core::future::Future<
+        Output = Result<Prices, Status>,
+    > + ::core::marker::Send;
+}
+/// How [`OrderService`] looks on NATS: its names, settings and message types.
+#[allow(dead_code)]
+#[derive(::core::clone::Clone, ::core::marker::Copy, ::core::fmt::Debug)]
+pub enum OrderServiceDescriptor {}
+#[allow(dead_code)]
+impl OrderServiceDescriptor {
+    const PLACE_ORDER: ::natsmicro::__private::Method<Order, Receipt, OrderError> = ::natsmicro::__private::Method::new(
+            0,
+            "place",
+            <Order as ::natsmicro::__private::JsonMessage>::CODEC,
+            <Receipt as ::natsmicro::__private::JsonMessage>::CODEC,
+            <OrderError as ::natsmicro::ServiceError>::CODEC,
+        )
+        .timeout(::core::time::Duration::from_millis(5000u64))
+        .metadata(&[("operation", "write"), ("rate-limit", "10/s")])
+        .queue_group(::core::option::Option::Some("writers"))
+        .max_in_flight(64usize)
+        .kv_store(
+            ::natsmicro::__private::StoreDescriptor::kv("orders")
+                .description("Every order")
+                .max_history(1u8)
+                .ttl(::core::time::Duration::from_millis(604800000u64))
+                .key_ttl(::core::time::Duration::from_millis(3600000u64))
+                .purge_ttl(::core::time::Duration::from_millis(600000u64))
+                .marker_ttl(::core::time::Duration::from_millis(30000u64))
+                .persist(::natsmicro::__private::Persist::BeforeResponse)
+                .write(::natsmicro::__private::Write::Create)
+                .compression(true)
+                .storage(::natsmicro::__private::Storage::Memory)
+                .replicas(3usize)
+                .max_bytes(1073741824i64)
+                .max_value_size(65536i32)
+                .metadata(&[("team", "shop"), ("cost-centre", "42")]),
+            ::natsmicro::__private::StoreKey::<
+                Order,
+                Receipt,
+            >::request(|request| {
+                    let field_0 = &(*request).customer;
+                    let field_1 = &(*request).customer;
+                    Self::PLACE_ORDER_KV_KEY.bind(&[field_0, field_1])
+                })
+                .response(|response, key| {
+                    let field_0 = &(*response).number;
+                    key.complete(&[field_0])
+                }),
+        )
+        .object_store(
+            ::natsmicro::__private::StoreDescriptor::object("receipts")
+                .description("Every receipt")
+                .ttl(::core::time::Duration::from_millis(604800000u64))
+                .persist(::natsmicro::__private::Persist::AfterResponse)
+                .compression(true)
+                .storage(::natsmicro::__private::Storage::File)
+                .replicas(3usize)
+                .max_bytes(1073741824i64),
+            ::natsmicro::__private::StoreKey::<
+                Order,
+                Receipt,
+            >::request(|_request| Self::PLACE_ORDER_OBJECT_KEY.bind(&[]))
+                .response(|response, key| {
+                    let field_0 = &(*response).number;
+                    key.complete(&[field_0])
+                }),
+        );
+    const PLACE_ORDER_KV_KEY: ::natsmicro::__private::KeyTemplate = ::natsmicro::__private::KeyTemplate::new(
+        "<customer>.<response.number>.<customer>",
+        &[
+            ::natsmicro::__private::KeyPart::Request("customer"),
+            ::natsmicro::__private::KeyPart::Literal("."),
+            ::natsmicro::__private::KeyPart::Response("number"),
+            ::natsmicro::__private::KeyPart::Literal("."),
+            ::natsmicro::__private::KeyPart::Request("customer"),
+        ],
+    );
+    const PLACE_ORDER_OBJECT_KEY: ::natsmicro::__private::KeyTemplate = ::natsmicro::__private::KeyTemplate::new(
+        "receipt.<response.number>",
+        &[
+            ::natsmicro::__private::KeyPart::Literal("receipt."),
+            ::natsmicro::__private::KeyPart::Response("number"),
+        ],
+    );
+    const PRICES: ::natsmicro::__private::Method<PricesRequest, Prices, Status> = ::natsmicro::__private::Method::new(
+            1,
+            "prices",
+            <PricesRequest as ::natsmicro::__private::JsonMessage>::CODEC,
+            <Prices as ::natsmicro::__private::JsonMessage>::CODEC,
+            <Status as ::natsmicro::ServiceError>::CODEC,
+        )
+        .kv_store(
+            ::natsmicro::__private::StoreDescriptor::kv("prices").client_only(),
+            ::natsmicro::__private::StoreKey::request(|_request| {
+                Self::PRICES_KEY.bind(&[])
+            }),
+        );
+    const PRICES_KEY: ::natsmicro::__private::KeyTemplate = ::natsmicro::__private::KeyTemplate::new(
+        "today",
+        &[::natsmicro::__private::KeyPart::Literal("today")],
+    );
+}
+impl ::natsmicro::__private::Describe for OrderServiceDescriptor {
+    const SERVICE: ::natsmicro::__private::ServiceDescriptor = ::natsmicro::__private::ServiceDescriptor::new(
+            "Orders",
+            "order_service",
+            2,
+        )
+        .queue_group(::core::option::Option::None);
+}
+impl<S: OrderService> ::natsmicro::__private::Dispatch<S> for OrderServiceDescriptor {
+    fn register(router: &mut ::natsmicro::__private::Router<S>) {
+        router
+            .unary(
+                &Self::PLACE_ORDER,
+                |service, _cx, request| async move {
+                    <S as OrderService>::place_order(&service, request).await
+                },
+            );
+        router
+            .unary(
+                &Self::PRICES,
+                |service, _cx, request| async move {
+                    <S as OrderService>::prices(&service, request).await
+                },
+            );
+    }
+}
+/// Serves an implementation of [`OrderService`]: `OrderServiceServer::new(value)` goes to [`Server::add_service`](natsmicro::Server::add_service).
+#[allow(dead_code)]
+pub type OrderServiceServer<S> = ::natsmicro::ServiceServer<S, OrderServiceDescriptor>;
+/// Calls [`OrderService`] over NATS and reads and writes its stores. Cheap to clone.
+#[allow(dead_code)]
+#[derive(::core::clone::Clone, ::core::fmt::Debug)]
+pub struct OrderServiceClient {
+    inner: ::natsmicro::__private::ServiceClient,
+}
+#[allow(dead_code)]
+impl OrderServiceClient {
+    /// A client of [`OrderService`]; takes an `async_nats::Client` or a [`Client`](natsmicro::Client) with options.
+    #[must_use]
+    pub fn new(client: impl ::core::convert::Into<::natsmicro::Client>) -> Self {
+        Self {
+            inner: ::natsmicro::__private::ServiceClient::new::<
+                OrderServiceDescriptor,
+            >(client.into()),
+        }
+    }
+    /// Calls the service under another subject prefix than the one it declares.
+    #[must_use]
+    pub fn with_subject_prefix(
+        self,
+        prefix: impl ::core::convert::Into<::natsmicro::__private::String>,
+    ) -> Self {
+        Self {
+            inner: self.inner.with_subject_prefix(prefix.into()),
+        }
+    }
+    /// Places an order.
+    pub fn place_order(&self, order: Order) -> ::natsmicro::Call<Receipt, OrderError> {
+        self.inner.call(&OrderServiceDescriptor::PLACE_ORDER, &order)
+    }
+    /// The key under which `place_order` stores its response: `<customer>.<response.number>.<customer>`.
+    pub fn place_order_kv_key(
+        customer: impl ::natsmicro::KeyToken,
+        number: impl ::natsmicro::KeyToken,
+    ) -> ::core::result::Result<::natsmicro::Key, ::natsmicro::InvalidKey> {
+        OrderServiceDescriptor::PLACE_ORDER_KV_KEY.fill(&[&customer, &number, &customer])
+    }
+    /// The key under which `place_order` stores its response: `receipt.<response.number>`.
+    pub fn place_order_object_key(
+        number: impl ::natsmicro::KeyToken,
+    ) -> ::core::result::Result<::natsmicro::Key, ::natsmicro::InvalidKey> {
+        OrderServiceDescriptor::PLACE_ORDER_OBJECT_KEY.fill(&[&number])
+    }
+    /// A handle on the `orders` bucket, where `place_order` stores its responses.
+    pub fn place_order_kv(&self) -> ::natsmicro::KvStore<Receipt> {
+        self.inner.kv_store(&OrderServiceDescriptor::PLACE_ORDER)
+    }
+    /// The entry that `place_order` stored under `key` in the `orders` bucket, if there is one.
+    pub async fn get_place_order_from_kv(
+        &self,
+        key: impl ::core::convert::AsRef<::core::primitive::str>,
+    ) -> ::core::result::Result<
+        ::core::option::Option<Receipt>,
+        ::natsmicro::StoreError,
+    > {
+        self.place_order_kv().get(key).await
+    }
+    /// Stores `value` under `key` in the `orders` bucket, as `place_order` does; gives the revision.
+    pub async fn put_place_order_to_kv(
+        &self,
+        key: impl ::core::convert::AsRef<::core::primitive::str>,
+        value: &Receipt,
+    ) -> ::core::result::Result<::core::primitive::u64, ::natsmicro::StoreError> {
+        self.place_order_kv().put(key, value).await
+    }
+    /// A handle on the `receipts` object store, where `place_order` stores its responses.
+    pub fn place_order_object_store(&self) -> ::natsmicro::ObjectStore<Receipt> {
+        self.inner.object_store(&OrderServiceDescriptor::PLACE_ORDER)
+    }
+    /// The object that `place_order` stored under `key` in the `receipts` object store, if there is one.
+    pub async fn get_place_order_from_object_store(
+        &self,
+        key: impl ::core::convert::AsRef<::core::primitive::str>,
+    ) -> ::core::result::Result<
+        ::core::option::Option<Receipt>,
+        ::natsmicro::StoreError,
+    > {
+        self.place_order_object_store().get(key).await
+    }
+    /// Stores `value` under `key` in the `receipts` object store, as `place_order` does; gives the revision.
+    pub async fn put_place_order_to_object_store(
+        &self,
+        key: impl ::core::convert::AsRef<::core::primitive::str>,
+        value: &Receipt,
+    ) -> ::core::result::Result<::core::primitive::u64, ::natsmicro::StoreError> {
+        self.place_order_object_store().put(key, value).await
+    }
+    /// Calls `prices`.
+    pub fn prices(&self, request: PricesRequest) -> ::natsmicro::Call<Prices, Status> {
+        self.inner.call(&OrderServiceDescriptor::PRICES, &request)
+    }
+    /// The key under which `prices` stores its response: `today`.
+    pub fn prices_key() -> ::core::result::Result<
+        ::natsmicro::Key,
+        ::natsmicro::InvalidKey,
+    > {
+        OrderServiceDescriptor::PRICES_KEY.fill(&[])
+    }
+    /// A handle on the `prices` bucket, where `prices` stores its responses.
+    pub fn prices_kv(&self) -> ::natsmicro::KvStore<Prices> {
+        self.inner.kv_store(&OrderServiceDescriptor::PRICES)
+    }
+    /// The entry that `prices` stored under `key` in the `prices` bucket, if there is one.
+    pub async fn get_prices_from_kv(
+        &self,
+        key: impl ::core::convert::AsRef<::core::primitive::str>,
+    ) -> ::core::result::Result<
+        ::core::option::Option<Prices>,
+        ::natsmicro::StoreError,
+    > {
+        self.prices_kv().get(key).await
+    }
+    /// Stores `value` under `key` in the `prices` bucket, as `prices` does; gives the revision.
+    pub async fn put_prices_to_kv(
+        &self,
+        key: impl ::core::convert::AsRef<::core::primitive::str>,
+        value: &Prices,
+    ) -> ::core::result::Result<::core::primitive::u64, ::natsmicro::StoreError> {
+        self.prices_kv().put(key, value).await
+    }
+}
+impl OrderService for OrderServiceClient {
+    async fn place_order(&self, order: Order) -> Result<Receipt, OrderError> {
+        OrderServiceClient::place_order(self, order).await
+    }
+    async fn prices(&self, request: PricesRequest) -> Result<Prices, Status> {
+        OrderServiceClient::prices(self, request).await
+    }
+}

@@ -1,0 +1,169 @@
+//! Compares what the macros write with `snapshots/<name>.rs`; `snapshots/<name>.in.rs` is what a user has written.
+//!
+//! `NATSMICRO_BLESS=1 cargo test -p natsmicro-macros` records the snapshots again.
+
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+use proc_macro2::TokenStream;
+use quote::ToTokens;
+use syn::{Attribute, Item, ItemTrait, Meta};
+
+use crate::{service_error, service_trait};
+
+#[test]
+fn minimal() {
+    service("minimal");
+}
+
+#[test]
+fn quickstart() {
+    service("quickstart");
+}
+
+#[test]
+fn stores() {
+    service("stores");
+}
+
+#[test]
+fn attributes() {
+    service("attributes");
+}
+
+#[test]
+fn service_error_of_an_enum() {
+    let Item::Enum(input) = input("service_error") else {
+        panic!("service_error.in.rs is no enum")
+    };
+    let (expansion, diags) = service_error::run(input.into_token_stream());
+    assert_eq!(diags.messages(), Vec::<String>::new());
+    compare("service_error", &pretty(expansion));
+}
+
+/// Compares the expansion of a service, and looks at its size.
+fn service(name: &str) {
+    let Item::Trait(item) = input(name) else {
+        panic!("{name}.in.rs is no trait")
+    };
+    let (settings, item) = without_service(item);
+    let (methods, stores) = (item.items.len(), count_stores(&item));
+    let (expansion, diags) = service_trait(settings, item);
+    assert_eq!(diags.messages(), Vec::<String>::new());
+    let expansion = pretty(expansion);
+    compare(name, &expansion);
+
+    let lines = expansion
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with("///"))
+        .count();
+    let bound = 60 + 25 * methods + 12 * stores;
+    println!("{name}: {lines} lines, {bound} allowed for {methods} methods with {stores} stores");
+    assert!(
+        lines <= bound,
+        "the expansion of {name}.in.rs has {lines} lines, {bound} are allowed for {methods} methods with {stores} stores"
+    );
+}
+
+/// The settings of `#[natsmicro::service(..)]` and the trait as rustc hands them to the macro.
+fn without_service(mut item: ItemTrait) -> (TokenStream, ItemTrait) {
+    let is_service =
+        |attr: &mut Attribute| attr.path().segments.last().unwrap().ident == "service";
+    let attr = item.attrs.extract_if(.., is_service).next().unwrap();
+    let settings = match attr.meta {
+        Meta::List(list) => list.tokens,
+        _ => TokenStream::new(),
+    };
+    (settings, item)
+}
+
+fn count_stores(item: &ItemTrait) -> usize {
+    let text = item.to_token_stream().to_string();
+    text.matches("kv_store (").count() + text.matches("object_store (").count()
+}
+
+fn path(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("snapshots")
+        .join(file)
+}
+
+fn input(name: &str) -> Item {
+    let text = fs::read_to_string(path(&format!("{name}.in.rs"))).unwrap();
+    syn::parse_str(&text).unwrap()
+}
+
+fn pretty(expansion: TokenStream) -> String {
+    prettyplease::unparse(&syn::parse2(expansion).unwrap())
+}
+
+fn compare(name: &str, expansion: &str) {
+    let path = path(&format!("{name}.rs"));
+    if env::var_os("NATSMICRO_BLESS").is_some_and(|value| value == "1") {
+        fs::write(path, expansion).unwrap();
+        return;
+    }
+    let recorded = fs::read_to_string(path).unwrap_or_default();
+    let (recorded, written) = (
+        recorded.lines().collect::<Vec<_>>(),
+        expansion.lines().collect::<Vec<_>>(),
+    );
+    assert!(
+        recorded == written,
+        "snapshots/{name}.rs is not what the macro writes now; if it should be, run the tests with NATSMICRO_BLESS=1\n{}",
+        diff(&recorded, &written)
+    );
+}
+
+/// What became of `old`: lines with `-` and `+`, each change with two lines around it.
+fn diff(old: &[&str], new: &[&str]) -> String {
+    // `common[i][j]`: how many lines `old[i..]` and `new[j..]` have in common.
+    let mut common = vec![vec![0; new.len() + 1]; old.len() + 1];
+    for i in (0..old.len()).rev() {
+        for j in (0..new.len()).rev() {
+            common[i][j] = if old[i] == new[j] {
+                common[i + 1][j + 1] + 1
+            } else {
+                common[i + 1][j].max(common[i][j + 1])
+            };
+        }
+    }
+    let (mut i, mut j) = (0, 0);
+    let mut lines = Vec::new();
+    while i < old.len() || j < new.len() {
+        if i < old.len() && j < new.len() && old[i] == new[j] {
+            lines.push((' ', old[i]));
+            (i, j) = (i + 1, j + 1);
+        } else if j == new.len() || (i < old.len() && common[i + 1][j] >= common[i][j + 1]) {
+            lines.push(('-', old[i]));
+            i += 1;
+        } else {
+            lines.push(('+', new[j]));
+            j += 1;
+        }
+    }
+    let near_a_change = |at: usize| {
+        let around = at.saturating_sub(2)..(at + 3).min(lines.len());
+        lines[around].iter().any(|(sign, _)| *sign != ' ')
+    };
+    let mut text = String::new();
+    for (at, (sign, line)) in lines.iter().enumerate() {
+        if near_a_change(at) {
+            text += &format!("{sign} {line}\n");
+        } else if !text.ends_with("...\n") {
+            text += "...\n";
+        }
+    }
+    text
+}
+
+#[test]
+fn a_difference_is_shown_with_its_surroundings() {
+    let old = ["a", "b", "c", "d", "e", "f"];
+    let new = ["a", "b", "c", "x", "e", "f"];
+    assert_eq!(
+        diff(&old, &new),
+        "...\n  b\n  c\n- d\n+ x\n  e\n  f\n"
+    );
+}
