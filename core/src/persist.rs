@@ -136,7 +136,7 @@ impl Stores {
         let mut bound = [None, None];
         for ((bound, key), target) in bound.iter_mut().zip(keys).zip(&self.targets) {
             if let (Some(key), Some(_)) = (key, target) {
-                *bound = Some((key.bind)(request)?);
+                *bound = Some(key.bind(request)?);
             }
         }
         Ok(bound)
@@ -194,7 +194,7 @@ impl Stores {
                     .push((Arc::clone(target), acknowledgement));
             }
             let done = must_wait.then_some(done);
-            let key = match (key.complete)(response, reserved.key) {
+            let key = match key.complete(response, reserved.key) {
                 Ok(key) => key,
                 Err(error) => {
                     let failure = Failure::Key(error);

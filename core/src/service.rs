@@ -11,7 +11,7 @@ use crate::context::Context;
 use crate::endpoint::{self, Request};
 use crate::service_error::ErrorCodec;
 #[cfg(feature = "kv")]
-use crate::store::{StoreDescriptor, StoreKey};
+use crate::store::{InvalidKey, Key, KeyToken, StoreDescriptor, StoreKey};
 
 type Pairs = &'static [(&'static str, &'static str)];
 
@@ -192,6 +192,26 @@ impl<Req, Resp, E> Method<Req, Resp, E> {
         self.settings.stores[OBJECT] = Some(store);
         self.keys[OBJECT] = Some(key);
         self
+    }
+
+    /// The key of the `#[kv_store]` with these values in its placeholders, in the order in which they stand.
+    #[cfg(feature = "kv")]
+    pub fn kv_key(&self, values: &[&dyn KeyToken]) -> Result<Key, InvalidKey> {
+        self.key(KV, values)
+    }
+
+    /// The key of the `#[object_store]`, like [`kv_key`](Self::kv_key).
+    #[cfg(feature = "object-store")]
+    pub fn object_key(&self, values: &[&dyn KeyToken]) -> Result<Key, InvalidKey> {
+        self.key(OBJECT, values)
+    }
+
+    #[cfg(feature = "kv")]
+    fn key(&self, store: usize, values: &[&dyn KeyToken]) -> Result<Key, InvalidKey> {
+        match &self.keys[store] {
+            Some(key) => key.template().fill(values),
+            None => unreachable!("the macro makes keys of stores that are declared"),
+        }
     }
 }
 

@@ -20,5 +20,5 @@ pub use self::key::{InvalidKey, InvalidKeyKind, Key, MAX_KEY_LEN};
 pub use self::kv::{Entry, KvStore, Operation};
 #[cfg(feature = "object-store")]
 pub use self::object::ObjectStore;
-pub use self::template::{KeyPart, KeyTemplate, KeyToken, PartialKey, StoreKey};
+pub use self::template::{KeyTemplate, KeyToken, PartialKey, StoreKey};
 pub use self::watch::{Watch, WatchEvent};

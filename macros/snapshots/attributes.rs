@@ -64,16 +64,11 @@ impl MatchDescriptor {
         )
         .kv_store(
             ::other::__private::StoreDescriptor::kv("matches"),
-            ::other::__private::StoreKey::request(|request| {
-                let field_0 = &(*request).r#type;
-                Self::YIELD_KEY.bind(&[field_0])
-            }),
+            ::other::__private::StoreKey::new(
+                "<type>",
+                |request, key| key.bind(&[&(*request).r#type]),
+            ),
         );
-    #[cfg(unix)]
-    const YIELD_KEY: ::other::__private::KeyTemplate = ::other::__private::KeyTemplate::new(
-        "<type>",
-        &[::other::__private::KeyPart::Request("type")],
-    );
     const ARCHIVE: ::other::__private::Method<Archive, (), MatchError> = ::other::__private::Method::new(
             1,
             "archive",
@@ -83,18 +78,11 @@ impl MatchDescriptor {
         )
         .object_store(
             ::other::__private::StoreDescriptor::object("archive"),
-            ::other::__private::StoreKey::request(|request| {
-                let field_0 = &(*request).id;
-                Self::ARCHIVE_KEY.bind(&[field_0])
-            }),
+            ::other::__private::StoreKey::new(
+                "a.{id}",
+                |request, key| key.bind(&[&(*request).id]),
+            ),
         );
-    const ARCHIVE_KEY: ::other::__private::KeyTemplate = ::other::__private::KeyTemplate::new(
-        "a.{id}",
-        &[
-            ::other::__private::KeyPart::Literal("a."),
-            ::other::__private::KeyPart::Request("id"),
-        ],
-    );
     const PING: ::other::__private::Method<(), (), Status> = ::other::__private::Method::new(
         2,
         "ping",
@@ -185,8 +173,8 @@ impl MatchClient {
             inner: self.inner.with_subject_prefix(prefix.into()),
         }
     }
-    #[cfg(unix)]
     /// Matches only on Unix.
+    #[cfg(unix)]
     pub fn r#yield(
         &self,
         request: Yield,
@@ -196,22 +184,22 @@ impl MatchClient {
     > {
         self.inner.call(&MatchDescriptor::YIELD, &request)
     }
-    #[cfg(unix)]
     /// The key under which `yield` stores its response: `<type>`.
+    #[cfg(unix)]
     pub fn yield_key(
         r#type: impl ::other::KeyToken,
     ) -> ::core::result::Result<::other::Key, ::other::InvalidKey> {
-        MatchDescriptor::YIELD_KEY.fill(&[&r#type])
+        MatchDescriptor::YIELD.kv_key(&[&r#type])
     }
-    #[cfg(unix)]
     /// A handle on the `matches` bucket, where `yield` stores its responses.
+    #[cfg(unix)]
     pub fn yield_kv(
         &self,
     ) -> ::other::KvStore<<other::Result<Found> as ::other::__private::Outcome>::Ok> {
         self.inner.kv_store(&MatchDescriptor::YIELD)
     }
-    #[cfg(unix)]
     /// The entry that `yield` stored under `key` in the `matches` bucket, if there is one.
+    #[cfg(unix)]
     pub async fn get_yield_from_kv(
         &self,
         key: impl ::core::convert::AsRef<::core::primitive::str>,
@@ -223,8 +211,8 @@ impl MatchClient {
     > {
         self.yield_kv().get(key).await
     }
-    #[cfg(unix)]
     /// Stores `value` under `key` in the `matches` bucket, as `yield` does; gives the revision.
+    #[cfg(unix)]
     pub async fn put_yield_to_kv(
         &self,
         key: impl ::core::convert::AsRef<::core::primitive::str>,
@@ -242,7 +230,7 @@ impl MatchClient {
     pub fn archive_key(
         id: impl ::other::KeyToken,
     ) -> ::core::result::Result<::other::Key, ::other::InvalidKey> {
-        MatchDescriptor::ARCHIVE_KEY.fill(&[&id])
+        MatchDescriptor::ARCHIVE.object_key(&[&id])
     }
     /// A handle on the `archive` object store, where `archive` stores its responses.
     #[deprecated]

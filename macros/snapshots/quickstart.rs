@@ -34,20 +34,13 @@ impl UserServiceDescriptor {
         )
         .kv_store(
             ::natsmicro::__private::StoreDescriptor::kv("user_profiles")
-                .max_history(5u8)
-                .ttl(::core::time::Duration::from_millis(3600000u64)),
-            ::natsmicro::__private::StoreKey::request(|request| {
-                let field_0 = &(*request).id;
-                Self::SAVE_PROFILE_KEY.bind(&[field_0])
-            }),
+                .max_history(5)
+                .ttl(::core::time::Duration::from_secs(3600)),
+            ::natsmicro::__private::StoreKey::new(
+                "user.<id>",
+                |request, key| key.bind(&[&(*request).id]),
+            ),
         );
-    const SAVE_PROFILE_KEY: ::natsmicro::__private::KeyTemplate = ::natsmicro::__private::KeyTemplate::new(
-        "user.<id>",
-        &[
-            ::natsmicro::__private::KeyPart::Literal("user."),
-            ::natsmicro::__private::KeyPart::Request("id"),
-        ],
-    );
     const GENERATE_REPORT: ::natsmicro::__private::Method<
         ReportRequest,
         Report,
@@ -59,22 +52,15 @@ impl UserServiceDescriptor {
             <Report as ::natsmicro::__private::ProtobufMessage>::CODEC,
             <Status as ::natsmicro::ServiceError>::CODEC,
         )
-        .timeout(::core::time::Duration::from_millis(60000u64))
+        .timeout(::core::time::Duration::from_secs(60))
         .metadata(&[("operation", "read")])
         .object_store(
             ::natsmicro::__private::StoreDescriptor::object("reports"),
-            ::natsmicro::__private::StoreKey::request(|request| {
-                let field_0 = &(*request).id;
-                Self::GENERATE_REPORT_KEY.bind(&[field_0])
-            }),
+            ::natsmicro::__private::StoreKey::new(
+                "report.<id>",
+                |request, key| key.bind(&[&(*request).id]),
+            ),
         );
-    const GENERATE_REPORT_KEY: ::natsmicro::__private::KeyTemplate = ::natsmicro::__private::KeyTemplate::new(
-        "report.<id>",
-        &[
-            ::natsmicro::__private::KeyPart::Literal("report."),
-            ::natsmicro::__private::KeyPart::Request("id"),
-        ],
-    );
 }
 impl ::natsmicro::__private::Describe for UserServiceDescriptor {
     const SERVICE: ::natsmicro::__private::ServiceDescriptor = ::natsmicro::__private::ServiceDescriptor::new(
@@ -84,7 +70,7 @@ impl ::natsmicro::__private::Describe for UserServiceDescriptor {
         )
         .version("1.2.0")
         .description("Stores user profiles.")
-        .timeout(::core::time::Duration::from_millis(30000u64))
+        .timeout(::core::time::Duration::from_secs(30))
         .metadata(&[("team", "platform")]);
 }
 impl<S: UserService> ::natsmicro::__private::Dispatch<S> for UserServiceDescriptor {
@@ -146,7 +132,7 @@ impl UserServiceClient {
     pub fn save_profile_key(
         id: impl ::natsmicro::KeyToken,
     ) -> ::core::result::Result<::natsmicro::Key, ::natsmicro::InvalidKey> {
-        UserServiceDescriptor::SAVE_PROFILE_KEY.fill(&[&id])
+        UserServiceDescriptor::SAVE_PROFILE.kv_key(&[&id])
     }
     /// A handle on the `user_profiles` bucket, where `save_profile` stores its responses.
     pub fn save_profile_kv(&self) -> ::natsmicro::KvStore<Profile> {
@@ -181,7 +167,7 @@ impl UserServiceClient {
     pub fn generate_report_key(
         id: impl ::natsmicro::KeyToken,
     ) -> ::core::result::Result<::natsmicro::Key, ::natsmicro::InvalidKey> {
-        UserServiceDescriptor::GENERATE_REPORT_KEY.fill(&[&id])
+        UserServiceDescriptor::GENERATE_REPORT.object_key(&[&id])
     }
     /// A handle on the `reports` object store, where `generate_report` stores its responses.
     pub fn generate_report_object_store(&self) -> ::natsmicro::ObjectStore<Report> {

@@ -26,74 +26,47 @@ impl OrderServiceDescriptor {
             <Receipt as ::natsmicro::__private::JsonMessage>::CODEC,
             <OrderError as ::natsmicro::ServiceError>::CODEC,
         )
-        .timeout(::core::time::Duration::from_millis(5000u64))
+        .timeout(::core::time::Duration::from_secs(5))
         .metadata(&[("operation", "write"), ("rate-limit", "10/s")])
         .queue_group(::core::option::Option::Some("writers"))
-        .max_in_flight(64usize)
+        .max_in_flight(64)
         .kv_store(
             ::natsmicro::__private::StoreDescriptor::kv("orders")
                 .description("Every order")
-                .max_history(1u8)
-                .ttl(::core::time::Duration::from_millis(604800000u64))
-                .key_ttl(::core::time::Duration::from_millis(3600000u64))
-                .purge_ttl(::core::time::Duration::from_millis(600000u64))
-                .marker_ttl(::core::time::Duration::from_millis(30000u64))
+                .max_history(1)
+                .ttl(::core::time::Duration::from_secs(604800))
+                .key_ttl(::core::time::Duration::from_secs(3600))
+                .purge_ttl(::core::time::Duration::from_secs(600))
+                .marker_ttl(::core::time::Duration::from_secs(30))
                 .persist(::natsmicro::__private::Persist::BeforeResponse)
                 .write(::natsmicro::__private::Write::Create)
                 .compression(true)
                 .storage(::natsmicro::__private::Storage::Memory)
-                .replicas(3usize)
-                .max_bytes(1073741824i64)
-                .max_value_size(65536i32)
+                .replicas(3)
+                .max_bytes(1073741824)
+                .max_value_size(65536)
                 .metadata(&[("team", "shop"), ("cost-centre", "42")]),
-            ::natsmicro::__private::StoreKey::<
-                Order,
-                Receipt,
-            >::request(|request| {
-                    let field_0 = &(*request).customer;
-                    let field_1 = &(*request).customer;
-                    Self::PLACE_ORDER_KV_KEY.bind(&[field_0, field_1])
-                })
-                .response(|response, key| {
-                    let field_0 = &(*response).number;
-                    key.complete(&[field_0])
-                }),
+            ::natsmicro::__private::StoreKey::with_response(
+                "<customer>.<response.number>.<customer>",
+                |request, key| key.bind(&[&(*request).customer, &(*request).customer]),
+                |response, key| key.complete(&[&(*response).number]),
+            ),
         )
         .object_store(
             ::natsmicro::__private::StoreDescriptor::object("receipts")
                 .description("Every receipt")
-                .ttl(::core::time::Duration::from_millis(604800000u64))
+                .ttl(::core::time::Duration::from_secs(604800))
                 .persist(::natsmicro::__private::Persist::AfterResponse)
                 .compression(true)
                 .storage(::natsmicro::__private::Storage::File)
-                .replicas(3usize)
-                .max_bytes(1073741824i64),
-            ::natsmicro::__private::StoreKey::<
-                Order,
-                Receipt,
-            >::request(|_request| Self::PLACE_ORDER_OBJECT_KEY.bind(&[]))
-                .response(|response, key| {
-                    let field_0 = &(*response).number;
-                    key.complete(&[field_0])
-                }),
+                .replicas(3)
+                .max_bytes(1073741824),
+            ::natsmicro::__private::StoreKey::with_response(
+                "receipt.<response.number>",
+                |_, key| key.bind(&[]),
+                |response, key| key.complete(&[&(*response).number]),
+            ),
         );
-    const PLACE_ORDER_KV_KEY: ::natsmicro::__private::KeyTemplate = ::natsmicro::__private::KeyTemplate::new(
-        "<customer>.<response.number>.<customer>",
-        &[
-            ::natsmicro::__private::KeyPart::Request("customer"),
-            ::natsmicro::__private::KeyPart::Literal("."),
-            ::natsmicro::__private::KeyPart::Response("number"),
-            ::natsmicro::__private::KeyPart::Literal("."),
-            ::natsmicro::__private::KeyPart::Request("customer"),
-        ],
-    );
-    const PLACE_ORDER_OBJECT_KEY: ::natsmicro::__private::KeyTemplate = ::natsmicro::__private::KeyTemplate::new(
-        "receipt.<response.number>",
-        &[
-            ::natsmicro::__private::KeyPart::Literal("receipt."),
-            ::natsmicro::__private::KeyPart::Response("number"),
-        ],
-    );
     const PRICES: ::natsmicro::__private::Method<PricesRequest, Prices, Status> = ::natsmicro::__private::Method::new(
             1,
             "prices",
@@ -103,14 +76,8 @@ impl OrderServiceDescriptor {
         )
         .kv_store(
             ::natsmicro::__private::StoreDescriptor::kv("prices").client_only(),
-            ::natsmicro::__private::StoreKey::request(|_request| {
-                Self::PRICES_KEY.bind(&[])
-            }),
+            ::natsmicro::__private::StoreKey::new("today", |_, key| key.bind(&[])),
         );
-    const PRICES_KEY: ::natsmicro::__private::KeyTemplate = ::natsmicro::__private::KeyTemplate::new(
-        "today",
-        &[::natsmicro::__private::KeyPart::Literal("today")],
-    );
 }
 impl ::natsmicro::__private::Describe for OrderServiceDescriptor {
     const SERVICE: ::natsmicro::__private::ServiceDescriptor = ::natsmicro::__private::ServiceDescriptor::new(
@@ -177,13 +144,13 @@ impl OrderServiceClient {
         customer: impl ::natsmicro::KeyToken,
         number: impl ::natsmicro::KeyToken,
     ) -> ::core::result::Result<::natsmicro::Key, ::natsmicro::InvalidKey> {
-        OrderServiceDescriptor::PLACE_ORDER_KV_KEY.fill(&[&customer, &number, &customer])
+        OrderServiceDescriptor::PLACE_ORDER.kv_key(&[&customer, &number, &customer])
     }
     /// The key under which `place_order` stores its response: `receipt.<response.number>`.
     pub fn place_order_object_key(
         number: impl ::natsmicro::KeyToken,
     ) -> ::core::result::Result<::natsmicro::Key, ::natsmicro::InvalidKey> {
-        OrderServiceDescriptor::PLACE_ORDER_OBJECT_KEY.fill(&[&number])
+        OrderServiceDescriptor::PLACE_ORDER.object_key(&[&number])
     }
     /// A handle on the `orders` bucket, where `place_order` stores its responses.
     pub fn place_order_kv(&self) -> ::natsmicro::KvStore<Receipt> {
@@ -238,7 +205,7 @@ impl OrderServiceClient {
         ::natsmicro::Key,
         ::natsmicro::InvalidKey,
     > {
-        OrderServiceDescriptor::PRICES_KEY.fill(&[])
+        OrderServiceDescriptor::PRICES.kv_key(&[])
     }
     /// A handle on the `prices` bucket, where `prices` stores its responses.
     pub fn prices_kv(&self) -> ::natsmicro::KvStore<Prices> {

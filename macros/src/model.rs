@@ -199,16 +199,24 @@ impl Method {
                 vec![
                     MethodKey {
                         suffix: "_kv_key",
+                        of: "kv_key",
                         template: kv,
                     },
                     MethodKey {
                         suffix: "_object_key",
+                        of: "object_key",
                         template: object,
                     },
                 ]
             }
-            (Some(template), _) | (None, Some(template)) => vec![MethodKey {
+            (Some(template), _) => vec![MethodKey {
                 suffix: "_key",
+                of: "kv_key",
+                template,
+            }],
+            (None, Some(template)) => vec![MethodKey {
+                suffix: "_key",
+                of: "object_key",
                 template,
             }],
             (None, None) => Vec::new(),
@@ -220,6 +228,8 @@ impl Method {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct MethodKey<'a> {
     pub(crate) suffix: &'static str,
+    /// What makes it in the runtime.
+    pub(crate) of: &'static str,
     pub(crate) template: &'a Template,
 }
 

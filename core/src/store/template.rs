@@ -63,9 +63,13 @@ macro_rules! string_tokens {
 
 string_tokens!(str String std::borrow::Cow<'_, str> Box<str> std::sync::Arc<str> std::rc::Rc<str>);
 
+/// A key with placeholders, `user.<id>`, as the macro has checked it.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyTemplate(&'static str);
+
 /// One piece of a key template.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyPart {
+enum KeyPart {
     /// Text that stands as it is.
     Literal(&'static str),
     /// A field of the request.
@@ -74,26 +78,13 @@ pub enum KeyPart {
     Response(&'static str),
 }
 
-/// A key with placeholders, as parsed by the macro.
-#[derive(Clone, Copy, Debug)]
-pub struct KeyTemplate {
-    text: &'static str,
-    parts: &'static [KeyPart],
-}
-
 impl KeyTemplate {
-    /// The template with this text, which consists of these parts.
-    #[must_use]
-    pub const fn new(text: &'static str, parts: &'static [KeyPart]) -> Self {
-        Self { text, parts }
-    }
-
     /// Fills in all placeholders, in the order in which they stand.
-    pub fn fill(&self, values: &[&dyn KeyToken]) -> Result<Key, InvalidKey> {
+    pub(crate) fn fill(self, values: &[&dyn KeyToken]) -> Result<Key, InvalidKey> {
         let mut values = values.iter();
         let mut key = PartialKey::default();
-        for part in self.parts {
-            match *part {
+        for part in self.parts() {
+            match part {
                 KeyPart::Literal(text) => key.text.push_str(text),
                 KeyPart::Request(field) | KeyPart::Response(field) => {
                     key.push(field, values.next())?;
@@ -104,11 +95,11 @@ impl KeyTemplate {
     }
 
     /// Fills in the placeholders of the request, in the order in which they stand.
-    pub fn bind(&self, values: &[&dyn KeyToken]) -> Result<PartialKey, InvalidKey> {
+    pub fn bind(self, values: &[&dyn KeyToken]) -> Result<PartialKey, InvalidKey> {
         let mut values = values.iter();
         let mut key = PartialKey::default();
-        for part in self.parts {
-            match *part {
+        for part in self.parts() {
+            match part {
                 KeyPart::Literal(text) => key.text.push_str(text),
                 KeyPart::Request(field) => key.push(field, values.next())?,
                 KeyPart::Response(field) => key.holes.push((key.text.len(), field)),
@@ -119,11 +110,36 @@ impl KeyTemplate {
         }
         Ok(key)
     }
+
+    fn parts(self) -> impl Iterator<Item = KeyPart> {
+        let mut rest = self.0;
+        std::iter::from_fn(move || {
+            let (part, after) = if let Some(placeholder) = rest.strip_prefix(['<', '{']) {
+                let (field, after) = placeholder.split_once(['>', '}'])?;
+                let part = match field.strip_prefix("response.") {
+                    Some(field) => KeyPart::Response(unraw(field)),
+                    None => KeyPart::Request(unraw(field)),
+                };
+                (part, after)
+            } else {
+                let end = rest.find(['<', '{']).unwrap_or(rest.len());
+                let (text, after) = rest.split_at(end);
+                (KeyPart::Literal(text), after)
+            };
+            let is_part = !rest.is_empty();
+            rest = after;
+            is_part.then_some(part)
+        })
+    }
+}
+
+fn unraw(field: &str) -> &str {
+    field.strip_prefix("r#").unwrap_or(field)
 }
 
 impl fmt::Display for KeyTemplate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.text)
+        f.write_str(self.0)
     }
 }
 
@@ -211,27 +227,45 @@ impl fmt::Write for Token<'_> {
 
 /// How a method's key is made from its messages.
 pub struct StoreKey<Req, Resp> {
-    pub(crate) bind: fn(&Req) -> Result<PartialKey, InvalidKey>,
-    pub(crate) complete: fn(&Resp, PartialKey) -> Result<Key, InvalidKey>,
+    template: KeyTemplate,
+    bind: Bind<Req>,
+    complete: Complete<Resp>,
 }
+
+type Bind<Req> = fn(&Req, KeyTemplate) -> Result<PartialKey, InvalidKey>;
+type Complete<Resp> = fn(&Resp, PartialKey) -> Result<Key, InvalidKey>;
 
 impl<Req, Resp> StoreKey<Req, Resp> {
     /// A key from the request alone.
-    pub const fn request(bind: fn(&Req) -> Result<PartialKey, InvalidKey>) -> Self {
-        Self {
-            bind,
-            complete: |_, key| key.finish(),
-        }
+    pub const fn new(template: &'static str, bind: Bind<Req>) -> Self {
+        Self::with_response(template, bind, |_, key| key.finish())
     }
 
     /// A key that also needs fields of the response.
-    #[must_use]
-    pub const fn response(
-        mut self,
-        complete: fn(&Resp, PartialKey) -> Result<Key, InvalidKey>,
+    pub const fn with_response(
+        template: &'static str,
+        bind: Bind<Req>,
+        complete: Complete<Resp>,
     ) -> Self {
-        self.complete = complete;
-        self
+        Self {
+            template: KeyTemplate(template),
+            bind,
+            complete,
+        }
+    }
+
+    pub(crate) fn template(&self) -> KeyTemplate {
+        self.template
+    }
+
+    /// The key as far as the request gives it.
+    pub(crate) fn bind(&self, request: &Req) -> Result<PartialKey, InvalidKey> {
+        (self.bind)(request, self.template)
+    }
+
+    /// The rest of the key, from the response.
+    pub(crate) fn complete(&self, response: &Resp, key: PartialKey) -> Result<Key, InvalidKey> {
+        (self.complete)(response, key)
     }
 }
 
@@ -245,7 +279,7 @@ impl<Req, Resp> Copy for StoreKey<Req, Resp> {}
 
 impl<Req, Resp> fmt::Debug for StoreKey<Req, Resp> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("StoreKey")
+        f.debug_tuple("StoreKey").field(&self.template.0).finish()
     }
 }
 
@@ -253,16 +287,33 @@ impl<Req, Resp> fmt::Debug for StoreKey<Req, Resp> {
 mod tests {
     use super::*;
 
-    const PROFILE: KeyTemplate = KeyTemplate::new(
-        "<region>.user.<response.id>.<region>",
-        &[
-            KeyPart::Request("region"),
-            KeyPart::Literal(".user."),
-            KeyPart::Response("id"),
-            KeyPart::Literal("."),
-            KeyPart::Request("region"),
-        ],
-    );
+    const PROFILE: KeyTemplate = KeyTemplate("<region>.user.{response.id}.<region>");
+
+    #[test]
+    fn parts_of_templates() {
+        for (text, parts) in [
+            ("", &[][..]),
+            ("today", &[KeyPart::Literal("today")]),
+            ("<a>{b}", &[KeyPart::Request("a"), KeyPart::Request("b")]),
+            (
+                "a.<r#type>.{response.r#if}.b",
+                &[
+                    KeyPart::Literal("a."),
+                    KeyPart::Request("type"),
+                    KeyPart::Literal("."),
+                    KeyPart::Response("if"),
+                    KeyPart::Literal(".b"),
+                ],
+            ),
+            ("<response>", &[KeyPart::Request("response")]),
+        ] {
+            assert_eq!(
+                KeyTemplate(text).parts().collect::<Vec<_>>(),
+                parts,
+                "{text}"
+            );
+        }
+    }
 
     #[test]
     fn binds_the_request_before_the_response() {

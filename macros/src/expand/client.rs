@@ -4,7 +4,6 @@ use proc_macro2::{Ident, Span, TokenStream};
 use quote::{format_ident, quote};
 use syn::FnArg;
 
-use super::store::key_constant;
 use super::{Expander, doc, fallback};
 use crate::key::{Source, Template, field_ident};
 use crate::model::{Method, MethodKey};
@@ -103,9 +102,9 @@ fn call(expander: &Expander<'_>, method: &Method) -> TokenStream {
     };
     let body = expander.body(quote!(self.inner.call(&#descriptor::#constant, #argument)));
     quote! {
-        #(#cfgs)*
         #(#docs)*
         #generated_doc
+        #(#cfgs)*
         #(#lints)*
         pub fn #name #generics (&self #parameter) -> #krate::Call<#ok, #error> #clause { #body }
     }
@@ -210,22 +209,22 @@ fn store_functions(
         .deprecated
         .then(|| quote!(#[allow(deprecated)]));
     let store_function = quote! {
-        #(#cfgs)*
         #store_doc
+        #(#cfgs)*
         #(#lints)*
         pub fn #store #generics (&self) -> #krate::#handle<#ok> #clause { #store_body }
     };
     let get_function = quote! {
-        #(#cfgs)*
         #get_doc
+        #(#cfgs)*
         #(#lints)*
         #deprecated
         pub async fn #get #generics (&self, key: impl ::core::convert::AsRef<::core::primitive::str>)
             -> ::core::result::Result<::core::option::Option<#ok>, #krate::StoreError> #clause { #get_body }
     };
     let put_function = quote! {
-        #(#cfgs)*
         #put_doc
+        #(#cfgs)*
         #(#lints)*
         #deprecated
         pub async fn #put #generics (&self, key: impl ::core::convert::AsRef<::core::primitive::str>, value: &#ok)
@@ -245,7 +244,7 @@ fn store_functions(
 
 /// ```text
 /// pub fn save_profile_key(id: impl #krate::KeyToken) -> ::core::result::Result<#krate::Key, #krate::InvalidKey> {
-///     UserServiceDescriptor::SAVE_PROFILE_KEY.fill(&[&id])
+///     UserServiceDescriptor::SAVE_PROFILE.kv_key(&[&id])
 /// }
 /// ```
 fn key_function(expander: &Expander<'_>, method: &Method, key: MethodKey<'_>) -> TokenStream {
@@ -253,7 +252,7 @@ fn key_function(expander: &Expander<'_>, method: &Method, key: MethodKey<'_>) ->
     let descriptor = expander.descriptor();
     let (cfgs, lints) = (&method.attrs.cfgs, &method.attrs.lints);
     let name = method.derived("", key.suffix);
-    let constant = key_constant(method, key);
+    let constant = method.constant("");
     let arguments = key_arguments(key.template);
     let parameters = arguments
         .iter()
@@ -264,15 +263,16 @@ fn key_function(expander: &Expander<'_>, method: &Method, key: MethodKey<'_>) ->
             .find(|(argument, _)| *argument == placeholder)?;
         Some(quote!(&#ident))
     });
-    let body = expander.body(quote!(#descriptor::#constant.fill(&[#(#values),*])));
+    let make = format_ident!("{}", key.of);
+    let body = expander.body(quote!(#descriptor::#constant.#make(&[#(#values),*])));
     let doc = doc(format!(
         "The key under which `{}` stores its response: `{}`.",
         method.name(),
         key.template.lit.value()
     ));
     quote! {
-        #(#cfgs)*
         #doc
+        #(#cfgs)*
         #(#lints)*
         pub fn #name(#(#parameters),*) -> ::core::result::Result<#krate::Key, #krate::InvalidKey> { #body }
     }

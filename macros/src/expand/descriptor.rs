@@ -5,7 +5,7 @@ use quote::{ToTokens, quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{LitStr, Type};
 
-use super::store::{duration, key_constants, kv_store, lit, metadata, object_store, setting};
+use super::store::{duration, kv_store, lit, metadata, object_store, setting};
 use super::{Expander, doc};
 use crate::args::Setting;
 use crate::args::composite::{Codec, Key, QueueGroup};
@@ -96,23 +96,21 @@ fn constant(expander: &Expander<'_>, method: &Method) -> TokenStream {
         queue_group(&args.queue_group),
         setting(&args.max_in_flight, "max_in_flight", |number| {
             let number = usize::try_from(number.0).unwrap_or(usize::MAX);
-            quote!(#number)
+            Literal::usize_unsuffixed(number).to_token_stream()
         }),
     ];
     let kv = method
         .kv
         .as_ref()
-        .map(|store| kv_store(expander, method, &store.args));
+        .map(|store| kv_store(expander, &store.args));
     let object = method
         .object
         .as_ref()
-        .map(|store| object_store(expander, method, &store.args));
-    let keys = key_constants(expander, method);
+        .map(|store| object_store(expander, &store.args));
     quote! {
         #(#cfgs)*
         const #name: #p::Method<#request, #ok, #error> =
             #p::Method::new(#index, #endpoint, #request_codec, #response_codec, #error_codec) #(#settings)* #kv #object;
-        #keys
     }
 }
 
