@@ -228,12 +228,12 @@ async fn one_in_flight_is_in_order() -> TestResult {
     let expected: Vec<String> = (0..300).map(|i| i.to_string()).collect();
     // One by one, and then those that complete at once.
     service.gate.add_permits(100);
-    for i in 0..300 {
+    for (i, expected) in expected.iter().enumerate() {
         if i == 50 {
             service.open();
         }
         let answer = soon(answers.next()).await.unwrap();
-        assert_eq!(answer.payload, text(expected[i].clone()).bytes());
+        assert_eq!(answer.payload, text(expected.as_str()).bytes());
     }
     assert_eq!(*service.order.lock().unwrap(), expected);
     Ok(())

@@ -244,7 +244,9 @@ mod absent {
         #[kv_store(bucket = "nowhere", key = "<missing>")]
         #[object_store(bucket = "nowhere", key = "<response.missing>")]
         async fn gone(&self, cx: &Context, request: Missing) -> Result<Missing, Missing>;
-        #[cfg(all())]
+        #[cfg(not(any(windows, unix)))]
+        async fn elsewhere(&self, request: Missing) -> Result<Text, Status>;
+        #[cfg(any(windows, unix))]
         async fn here(&self, request: Text) -> Result<Text, Status>;
         #[endpoint(skip)]
         #[cfg(any())]
