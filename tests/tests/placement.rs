@@ -61,6 +61,7 @@ pub mod visible {
     }
 
     /// A client of the service inside.
+    #[must_use]
     pub fn is_there(nats: async_nats::Client) -> bool {
         let _client = inner::InnerClient::new(nats);
         true
@@ -132,7 +133,7 @@ type Alias = Result<Text, Status>;
 
 #[natsmicro::service(subject_prefix = "generic")]
 trait Generic: Named + Debug {
-    async fn show(&self, _: &Context, _request: Text) -> Alias;
+    async fn show(&self, _: &Context, request: Text) -> Alias;
     async fn spread(&self, self_: Text) -> Alias;
     async fn odd_names(&self, client: Text) -> natsmicro::Result<Text>;
     async fn odd_context(&self, service: &Context, router: Text) -> Alias;
