@@ -188,7 +188,7 @@ fn settings_become_calls() {
         ". max_history (5u8)",
         "Method :: new (1 , \"generate_report\"",
         ". timeout (:: core :: time :: Duration :: from_millis (60000u64)) . metadata (& [(\"operation\" , \"read\")])",
-        "let field_0 = & request . r#type ;",
+        "let field_0 = & (* request) . r#type ;",
     ] {
         // `max_history` stands before `ttl`, and so on: the order of the calls is the macro's.
         assert!(file.contains(part), "{part} is not in {file}");
