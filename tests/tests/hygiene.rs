@@ -153,12 +153,12 @@ mod shadowed {
 
     impl<T> Everywhere for T {}
 
-    type Answer = ::std::result::Result<Text, Status>;
+    type AnswerResult = ::std::result::Result<Text, Status>;
 
     #[::natsmicro::service]
     pub(crate) trait Shadowed {
         #[kv_store(bucket = "shadowed", key = "<text>", max_history = 3)]
-        async fn answer(&self, cx: &::natsmicro::Context, request: Text) -> Answer;
+        async fn answer(&self, cx: &::natsmicro::Context, request: Text) -> AnswerResult;
         async fn nothing(&self) -> ::natsmicro::Result<()>;
     }
 
@@ -246,7 +246,7 @@ mod absent {
         async fn here(&self, request: Text) -> Result<Text, Status>;
         #[endpoint(skip)]
         #[cfg(any())]
-        async fn gone_too(&self, request: Missing) -> Missing;
+        async fn gone_too(&self, request: Missing) -> MissingResult;
     }
 
     #[natsmicro::service]
