@@ -36,9 +36,10 @@ pub(super) fn dispatch(expander: &Expander<'_>) -> TokenStream {
         };
         // Named through the trait: a supertrait may have a method of the same name.
         let call = quote!(<#implementation as #ident>::#name(&service #cx_argument #request_argument).await);
-        let call = match method.output.result {
-            Some(_) => call,
-            None => quote!(#p::Outcome::into_result(#call)),
+        let call = if method.output.result.is_some() {
+            call
+        } else {
+            quote!(#p::Outcome::into_result(#call))
         };
         quote! {
             #(#cfgs)*
