@@ -148,11 +148,19 @@ impl Stores {
         keys: PerStore<PartialKey>,
     ) -> Result<PerStore<Reserved>, Status> {
         let mut reserved = [None, None];
+        let Some(writer) = &self.writer else {
+            return Ok(reserved);
+        };
+        let needed: u32 = keys.iter().flatten().map(|_| 1).sum();
+        if needed == 0 {
+            return Ok(reserved);
+        }
+        let mut room = writer.reserve(needed).await;
         for ((reserved, key), target) in reserved.iter_mut().zip(keys).zip(&self.targets) {
-            let (Some(key), Some(target), Some(writer)) = (key, target, &self.writer) else {
+            let (Some(key), Some(target)) = (key, target) else {
                 continue;
             };
-            let slot = writer.reserve().await;
+            let slot = room.slot();
             let seen = target.seen(writer, &key).await?;
             *reserved = Some(Reserved { key, slot, seen });
         }

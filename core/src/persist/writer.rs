@@ -51,6 +51,18 @@ pub(crate) struct Lost {
     pub(crate) listed: Vec<LostWrite>,
 }
 
+/// Room for some writes.
+pub(crate) struct Room(Option<OwnedSemaphorePermit>);
+
+impl Room {
+    /// Takes a part of it, for one write.
+    pub(crate) fn slot(&mut self) -> Slot {
+        Slot {
+            _permit: self.0.as_mut().and_then(|room| room.split(1)),
+        }
+    }
+}
+
 /// Room for one write.
 pub(crate) struct Slot {
     _permit: Option<OwnedSemaphorePermit>,
@@ -79,8 +91,9 @@ impl Writer {
         }
     }
 
-    /// Waits until one more write may be queued.
-    pub(crate) async fn reserve(&self) -> Slot {
+    /// Waits until this many more writes may be queued. All at once: calls that hold room for one of their two writes could
+    /// wait for each other for ever.
+    pub(crate) async fn reserve(&self, writes: u32) -> Room {
         loop {
             let settled = self.shared.settled.notified();
             if self.shared.bytes.load(Ordering::Acquire) < MAX_BYTES {
@@ -88,10 +101,8 @@ impl Writer {
             }
             settled.await;
         }
-        Slot {
-            // The semaphore is never closed.
-            _permit: Arc::clone(&self.room).acquire_owned().await.ok(),
-        }
+        // The semaphore is never closed.
+        Room(Arc::clone(&self.room).acquire_many_owned(writes).await.ok())
     }
 
     /// Waits until nothing is queued for a key, so that what the bucket says of it is the newest there is.
