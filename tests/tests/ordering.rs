@@ -36,7 +36,7 @@ struct Numbering(Mutex<HashMap<String, u64>>);
 
 impl Numbering {
     async fn answer(&self, request: Save) -> Result<Saved, Status> {
-        if request.n % 3 != 0 {
+        if !request.n.is_multiple_of(3) {
             tokio::time::sleep(Duration::from_millis(request.n * 7 % 20)).await;
         }
         let mut saved = request.saved();
