@@ -33,7 +33,7 @@ pub trait Users {
         purge_ttl = "1h",
         marker_ttl = "10m",
         persist = "before_response",
-        write = "update",
+        write = "create",
         compression,
         storage = "memory",
         replicas = 3,
