@@ -150,19 +150,23 @@ impl Counters {
         self.processing
             .fetch_add(saturating_nanos(took), Ordering::Relaxed);
         if let Some(status) = error {
-            self.errors.fetch_add(1, Ordering::Relaxed);
-            let code = status.code().as_str().chars();
-            let message = status.message().chars();
-            let text = code
-                .chain([':'])
-                .chain(message)
-                .take(MAX_LAST_ERROR)
-                .collect();
-            *self
-                .last_error
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner) = text;
+            self.record_error(status);
         }
+    }
+
+    pub(crate) fn record_error(&self, status: &Status) {
+        self.errors.fetch_add(1, Ordering::Relaxed);
+        let code = status.code().as_str().chars();
+        let message = status.message().chars();
+        let text = code
+            .chain([':'])
+            .chain(message)
+            .take(MAX_LAST_ERROR)
+            .collect();
+        *self
+            .last_error
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = text;
     }
 
     fn reset(&self) {

@@ -100,10 +100,14 @@ pub(crate) async fn unary<Req, Resp, E, H, Fut>(
         Err(panic) => Err(endpoint.panicked(panic.as_ref())),
     };
 
-    let error = endpoint
-        .reply(reply, result, cx.take_response_headers())
+    endpoint
+        .finish(
+            reply,
+            result,
+            cx.take_response_headers(),
+            received.elapsed(),
+        )
         .await;
-    endpoint.counters.record(error.as_ref(), received.elapsed());
 }
 
 /// Drops `work` when the deadline passes; does not start it if it has passed already.
@@ -149,33 +153,48 @@ impl Endpoint {
         received.checked_add(timeout)
     }
 
-    /// Sends the reply, if the caller wants one, and returns the error that the call ended with.
-    async fn reply(
+    /// Counts the call, and sends the reply if the caller wants one: whoever has the reply finds the call in the statistics.
+    async fn finish(
         &self,
         to: Option<Subject>,
         result: Result<Bytes, Status>,
         headers: HeaderMap,
-    ) -> Option<Status> {
+        took: Duration,
+    ) {
+        let max = self.nats.max_payload();
+        let result = match result {
+            Ok(payload) if to.is_some() && payload.len() > max => {
+                let size = payload.len();
+                Err(Status::resource_exhausted(format!(
+                    "the response has {size} bytes, and the NATS server takes messages of up to {max} bytes"
+                )))
+            }
+            result => result,
+        };
+        self.counters.record(result.as_ref().err(), took);
         let Some(to) = to else {
-            return result.err();
+            return;
         };
         let (status, mut headers) = match result {
+            Err(status) => (status, headers),
             Ok(payload) => {
-                let size = payload.len();
                 let status = match self.publish(&to, headers, payload).await {
-                    Ok(()) => return None,
-                    Err(PublishErrorKind::MaxPayloadExceeded) => self.too_large(size),
+                    Ok(()) => return,
+                    Err(PublishErrorKind::MaxPayloadExceeded) => {
+                        Status::resource_exhausted(format!(
+                            "the response and its headers have more than the {max} bytes that the NATS server takes"
+                        ))
+                    }
                     Err(kind) => {
                         Status::unavailable(format!("the reply could not be sent: {kind}"))
                     }
                 };
+                self.counters.record_error(&status);
                 (status, HeaderMap::new())
             }
-            Err(status) => (status, headers),
         };
         wire::write_status(&mut headers, &status);
         self.reply_error(&to, &status, headers).await;
-        Some(status)
     }
 
     /// Sends an error reply. One that is too large goes without its details and with a shorter message, or with none: a caller
@@ -213,8 +232,8 @@ impl Endpoint {
 
     /// Answers a request with an error without running its handler, or in place of it.
     pub(crate) async fn refuse(&self, reply: Option<Subject>, status: Status) {
-        let error = self.reply(reply, Err(status), HeaderMap::new()).await;
-        self.counters.record(error.as_ref(), Duration::ZERO);
+        self.finish(reply, Err(status), HeaderMap::new(), Duration::ZERO)
+            .await;
     }
 
     /// Waits until the replies are sent. A connection that nobody holds any more is closed at once, so this is for a server
@@ -223,13 +242,6 @@ impl Endpoint {
         if let Err(error) = self.nats.flush().await {
             tracing::debug!(endpoint = self.subject, %error, "cannot send what is left");
         }
-    }
-
-    fn too_large(&self, size: usize) -> Status {
-        Status::resource_exhausted(format!(
-            "the response has {size} bytes, and the NATS server takes messages of up to {} bytes",
-            self.nats.max_payload()
-        ))
     }
 
     /// A panic is a bug of the service: its text is for the log and not for the caller.

@@ -83,8 +83,10 @@
 //!
 //! Handlers of one endpoint run concurrently, up to `max_in_flight` (1,024) of them; with `max_in_flight = 1` they run in the
 //! order in which the requests arrived. A handler is polled once where its request was received, and moves to a task of its own
-//! if it then still waits, so one that completes at once costs no task. It should not block its thread; one that computes for
-//! long is noticed, and the calls after it get tasks from the start.
+//! if it then still waits, so one that completes at once costs no task. One that computes for long is noticed, and the calls
+//! after it get tasks from the start. A handler must not block its thread, for example by waiting for a lock or a file: for as
+//! long as it does, its endpoint stands still, and what shares its thread with it, which may be the connection itself. That is
+//! what [`spawn_blocking`](tokio::task::spawn_blocking) is for.
 //!
 //! When the deadline of a call passes, its future is dropped at the next `await`. A panic ends the call and nothing else.
 //!
@@ -95,11 +97,11 @@
 //! that were not yet acknowledged are lost, though their callers have them. With `persist = "before_response"` the reply waits
 //! for the acknowledgement, and a write that fails fails the call.
 //!
-//! The writes to one key are made in the order in which their handlers finished, one at a time; writes to different keys go side
-//! by side. A write without an acknowledgement is repeated, over what the key then holds and only if its value is not there
-//! already, until the persist timeout. What is given up is logged, counted in `$SRV.STATS`, handed to
-//! `Server::on_lost_write`, and listed by [`RunningServer::stop`]. The queue is bounded: when it is full, calls wait before their
-//! handlers run.
+//! The writes to one key are made in the order in which their handlers finished, one at a time; of two that finish at the same
+//! instant on different threads, either may be first. Writes to different keys go side by side. A write without an
+//! acknowledgement is repeated, over what the key then holds and only if its value is not there already, until the persist
+//! timeout. What is given up is logged, counted in `$SRV.STATS`, handed to `Server::on_lost_write`, and listed by
+//! [`RunningServer::stop`]. The queue is bounded: when it is full, calls wait before their handlers run.
 //!
 //! # On the wire
 //!

@@ -151,13 +151,18 @@ impl Stores {
         let Some(writer) = &self.writer else {
             return Ok(reserved);
         };
-        let mut room = writer.reserve(keys.iter().flatten().count()).await;
+        let needed: u32 = keys.iter().flatten().map(|_| 1).sum();
+        if needed == 0 {
+            return Ok(reserved);
+        }
+        let mut room = writer.reserve(needed).await;
         for ((reserved, key), target) in reserved.iter_mut().zip(keys).zip(&self.targets) {
-            if let (Some(key), Some(target)) = (key, target) {
-                let seen = target.seen(writer, &key).await?;
-                let slot = room.take();
-                *reserved = Some(Reserved { key, slot, seen });
-            }
+            let (Some(key), Some(target)) = (key, target) else {
+                continue;
+            };
+            let slot = room.slot();
+            let seen = target.seen(writer, &key).await?;
+            *reserved = Some(Reserved { key, slot, seen });
         }
         Ok(reserved)
     }

@@ -71,6 +71,12 @@ pub trait Outcome {
     /// The error.
     type Error;
 
+    /// As the `Result` that it is.
+    fn into_result(self) -> Result<Self::Ok, Self::Error>;
+
+    /// The `Result` under its own name.
+    fn from_result(result: Result<Self::Ok, Self::Error>) -> Self;
+
     /// What a client answers for a method that is not on NATS.
     fn unimplemented(service: &str, method: &str) -> Self
     where
@@ -80,6 +86,14 @@ pub trait Outcome {
 impl<T, E> Outcome for Result<T, E> {
     type Ok = T;
     type Error = E;
+
+    fn into_result(self) -> Self {
+        self
+    }
+
+    fn from_result(result: Self) -> Self {
+        result
+    }
 
     fn unimplemented(service: &str, method: &str) -> Self
     where

@@ -66,7 +66,7 @@ impl MatchDescriptor {
             ::other::__private::StoreDescriptor::kv("matches"),
             ::other::__private::StoreKey::new(
                 "<type>",
-                |request, key| key.bind(&[&(*request).r#type]),
+                |request, key| key.bind(&[&((*request).r#type)]),
             ),
         );
     const ARCHIVE: ::other::__private::Method<Archive, (), MatchError> = ::other::__private::Method::new(
@@ -80,7 +80,7 @@ impl MatchDescriptor {
             ::other::__private::StoreDescriptor::object("archive"),
             ::other::__private::StoreKey::new(
                 "a.{id}",
-                |request, key| key.bind(&[&(*request).id]),
+                |request, key| key.bind(&[&((*request).id)]),
             ),
         );
     const PING: ::other::__private::Method<(), (), Status> = ::other::__private::Method::new(
@@ -116,7 +116,9 @@ impl<S: r#Match> ::other::__private::Dispatch<S> for MatchDescriptor {
             .unary(
                 &Self::YIELD,
                 |service, _cx, request| async move {
-                    <S as r#Match>::r#yield(&service, request).await
+                    ::other::__private::Outcome::into_result(
+                        <S as r#Match>::r#yield(&service, request).await,
+                    )
                 },
             );
         router
@@ -270,7 +272,9 @@ impl MatchClient {
 impl r#Match for MatchClient {
     #[cfg(unix)]
     async fn r#yield(&self, request: Yield) -> other::Result<Found> {
-        MatchClient::r#yield(self, request).await
+        ::other::__private::Outcome::from_result(
+            MatchClient::r#yield(self, request).await,
+        )
     }
     async fn archive(
         &self,

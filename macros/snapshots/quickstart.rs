@@ -38,7 +38,7 @@ impl UserServiceDescriptor {
                 .ttl(::core::time::Duration::from_secs(3600)),
             ::natsmicro::__private::StoreKey::new(
                 "user.<id>",
-                |request, key| key.bind(&[&(*request).id]),
+                |request, key| key.bind(&[&((*request).id)]),
             ),
         );
     const GENERATE_REPORT: ::natsmicro::__private::Method<
@@ -58,7 +58,7 @@ impl UserServiceDescriptor {
             ::natsmicro::__private::StoreDescriptor::object("reports"),
             ::natsmicro::__private::StoreKey::new(
                 "report.<id>",
-                |request, key| key.bind(&[&(*request).id]),
+                |request, key| key.bind(&[&((*request).id)]),
             ),
         );
 }

@@ -48,8 +48,10 @@ impl OrderServiceDescriptor {
                 .metadata(&[("team", "shop"), ("cost-centre", "42")]),
             ::natsmicro::__private::StoreKey::with_response(
                 "<customer>.<response.number>.<customer>",
-                |request, key| key.bind(&[&(*request).customer, &(*request).customer]),
-                |response, key| key.complete(&[&(*response).number]),
+                |request, key| {
+                    key.bind(&[&((*request).customer), &((*request).customer)])
+                },
+                |response, key| key.complete(&[&((*response).number)]),
             ),
         )
         .object_store(
@@ -64,7 +66,7 @@ impl OrderServiceDescriptor {
             ::natsmicro::__private::StoreKey::with_response(
                 "receipt.<response.number>",
                 |_, key| key.bind(&[]),
-                |response, key| key.complete(&[&(*response).number]),
+                |response, key| key.complete(&[&((*response).number)]),
             ),
         );
     const PRICES: ::natsmicro::__private::Method<PricesRequest, Prices, Status> = ::natsmicro::__private::Method::new(

@@ -88,7 +88,11 @@ impl Expander<'_> {
         let broken = self
             .broken
             .then(|| quote!(#[allow(unused_variables, deprecated)]));
-        quote!(#(#cfgs)* #[allow(dead_code)] #broken)
+        // rustc has already spoken about the trait's name, or was told not to.
+        let name = self.service.name();
+        let is_unusual = name.contains('_') || name.starts_with(char::is_lowercase);
+        let unusual = is_unusual.then(|| quote!(#[allow(non_camel_case_types)]));
+        quote!(#(#cfgs)* #[allow(dead_code)] #unusual #broken)
     }
 
     /// Lets generated code name what the user has deprecated.

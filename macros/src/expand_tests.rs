@@ -184,7 +184,7 @@ fn settings_become_calls() {
         ". max_history (5)",
         "Method :: new (1 , \"generate_report\"",
         ". timeout (:: core :: time :: Duration :: from_secs (60)) . metadata (& [(\"operation\" , \"read\")])",
-        "| request , key | key . bind (& [& (* request) . r#type])",
+        "| request , key | key . bind (& [& ((* request) . r#type)])",
     ] {
         // `max_history` stands before `ttl`, and so on: the order of the calls is the macro's.
         assert!(file.contains(part), "{part} is not in {file}");

@@ -37,9 +37,10 @@ struct Service {
 impl Calls for Service {
     async fn echo(&self, cx: &Context, request: Text) -> Result<Text, Status> {
         for (name, values) in cx.headers().iter() {
-            if name.to_string().starts_with("X-") {
+            let name: &str = name.as_ref();
+            if name.starts_with("X-") {
                 for value in values {
-                    cx.append_response_header(name.as_ref(), value.as_str())?;
+                    cx.append_response_header(name, value.as_str())?;
                 }
             }
         }

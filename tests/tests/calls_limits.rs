@@ -233,7 +233,7 @@ async fn one_in_flight_is_in_order() -> TestResult {
             service.open();
         }
         let answer = soon(answers.next()).await.unwrap();
-        assert_eq!(answer.payload, text(expected.clone()).bytes());
+        assert_eq!(answer.payload, text(expected.as_str()).bytes());
     }
     assert_eq!(*service.order.lock().unwrap(), expected);
     Ok(())

@@ -26,23 +26,8 @@ mod common;
 use common::{Nats, TestResult, Text, error_of, text};
 use natsmicro::Status;
 
-#[natsmicro::service(codec = "json", timeout = "1s", metadata(a = "b"))]
-pub(crate) trait Bare {
-    #[kv_store(
-        bucket = "bare",
-        key = "<id>.<response.n>",
-        ttl = "1h",
-        persist = "before_response"
-    )]
-    async fn put(
-        &self,
-        cx: &natsmicro::Context,
-        request: without_prelude::Put,
-    ) -> Result<without_prelude::Put, without_prelude::BareError>;
-}
-
-/// No prelude: neither `Result` nor `Ok`, `Some`, `Into` or `ToString`. The trait is outside, since rustc finds no tool attributes
-/// in here either, and the one of `#[service]` is `#[diagnostic::on_unimplemented]`.
+/// No prelude: neither `Result` nor `Ok`, `Some`, `Into` or `ToString`, nor the tools that attributes such as
+/// `#[diagnostic::on_unimplemented]` belong to.
 #[no_implicit_prelude]
 mod without_prelude {
     use ::std::result::Result;
@@ -65,9 +50,20 @@ mod without_prelude {
         Other(::natsmicro::Status),
     }
 
+    #[::natsmicro::service(codec = "json", timeout = "1s", metadata(a = "b"))]
+    pub(crate) trait Bare {
+        #[kv_store(
+            bucket = "bare",
+            key = "<id>.<response.n>",
+            ttl = "1h",
+            persist = "before_response"
+        )]
+        async fn put(&self, cx: &::natsmicro::Context, request: Put) -> Result<Put, BareError>;
+    }
+
     pub(crate) struct Service;
 
-    impl super::Bare for Service {
+    impl Bare for Service {
         async fn put(&self, _cx: &::natsmicro::Context, request: Put) -> Result<Put, BareError> {
             match request.n {
                 0 => Result::Err(BareError::Nothing),
@@ -80,7 +76,7 @@ mod without_prelude {
 
 #[tokio::test]
 async fn no_prelude() -> TestResult {
-    use without_prelude::{BareError, Put, Service};
+    use without_prelude::{BareClient, BareError, BareServer, Put, Service};
 
     let nats = Nats::start().await;
     let server = nats.persisting().add_service(BareServer::new(Service));
@@ -157,12 +153,12 @@ mod shadowed {
 
     impl<T> Everywhere for T {}
 
-    type Answer = ::std::result::Result<Text, Status>;
+    type AnswerResult = ::std::result::Result<Text, Status>;
 
     #[::natsmicro::service]
     pub(crate) trait Shadowed {
         #[kv_store(bucket = "shadowed", key = "<text>", max_history = 3)]
-        async fn answer(&self, cx: &::natsmicro::Context, request: Text) -> Answer;
+        async fn answer(&self, cx: &::natsmicro::Context, request: Text) -> AnswerResult;
         async fn nothing(&self) -> ::natsmicro::Result<()>;
     }
 
@@ -244,11 +240,13 @@ mod absent {
         #[kv_store(bucket = "nowhere", key = "<missing>")]
         #[object_store(bucket = "nowhere", key = "<response.missing>")]
         async fn gone(&self, cx: &Context, request: Missing) -> Result<Missing, Missing>;
-        #[cfg(all())]
+        #[cfg(not(any(windows, unix)))]
+        async fn elsewhere(&self, request: Missing) -> Result<Text, Status>;
+        #[cfg(any(windows, unix))]
         async fn here(&self, request: Text) -> Result<Text, Status>;
         #[endpoint(skip)]
         #[cfg(any())]
-        async fn gone_too(&self, request: Missing) -> Missing;
+        async fn gone_too(&self, request: Missing) -> MissingResult;
     }
 
     #[natsmicro::service]

@@ -2,7 +2,7 @@
 
 mod persist_common;
 
-use natsmicro::{Client, Code, StartErrorKind, Status, StoreErrorKind};
+use natsmicro::{Code, Status};
 use persist_common::{Nats, Save, Saved, TestResult, persistence};
 use prost::Message;
 use std::time::Duration;
@@ -50,13 +50,6 @@ pub trait Mixed {
     async fn named_first(&self, request: Save) -> Result<Saved, Status>;
 }
 
-#[natsmicro::service]
-pub trait Later {
-    #[kv_store(bucket = "later", key = "<key>")]
-    #[object_store(bucket = "later", key = "<key>")]
-    async fn later(&self, request: Save) -> Result<Saved, Status>;
-}
-
 struct Echo;
 
 impl Profiles for Echo {
@@ -91,12 +84,6 @@ impl Mixed for Echo {
         request.answer()
     }
     async fn named_first(&self, request: Save) -> Result<Saved, Status> {
-        request.answer()
-    }
-}
-
-impl Later for Echo {
-    async fn later(&self, request: Save) -> Result<Saved, Status> {
         request.answer()
     }
 }
@@ -316,57 +303,4 @@ async fn a_response_that_makes_no_key_is_a_failed_write() -> TestResult {
     assert_eq!(subjects.len(), 1);
     assert_eq!(subjects["$KV.by_response.id.good"], 1);
     Ok(())
-}
-
-#[tokio::test]
-async fn without_jetstream_calls_work_and_nothing_is_stored() -> TestResult {
-    let nats = Nats::start().await;
-    let server = natsmicro::Server::new(nats.nats.clone())
-        .add_service(LaterServer::new(Echo))
-        .start()
-        .await?;
-    let client = LaterClient::new(Client::new(nats.nats.clone()));
-    client.later(Save::new("ada", "x")).await?;
-    assert!(server.stats()[0].endpoints[0].persistence.is_none());
-    assert!(!nats.has_stream("KV_later").await);
-
-    let value = Save::new("ada", "x").saved();
-    let kinds = [
-        *client.get_later_from_kv("ada").await.unwrap_err().kind(),
-        *client
-            .put_later_to_kv("ada", &value)
-            .await
-            .unwrap_err()
-            .kind(),
-        *client.later_kv().watch(">").await.unwrap_err().kind(),
-        *client
-            .get_later_from_object_store("ada")
-            .await
-            .unwrap_err()
-            .kind(),
-        *client
-            .put_later_to_object_store("ada", &value)
-            .await
-            .unwrap_err()
-            .kind(),
-    ];
-    assert_eq!(kinds, [StoreErrorKind::JetStreamNotConfigured; 5]);
-    server.stop().await?;
-    Ok(())
-}
-
-#[tokio::test]
-async fn before_response_without_jetstream_does_not_start() {
-    let nats = Nats::start().await;
-    let error = natsmicro::Server::new(nats.nats.clone())
-        .add_service(ProfilesServer::new(Echo))
-        .start()
-        .await
-        .unwrap_err();
-    assert_eq!(error.kind(), &StartErrorKind::JetStreamRequired);
-    assert!(error.to_string().contains("before"), "{error}");
-    assert!(
-        !error.to_string().contains("Profiles.after"),
-        "names only the methods that need it: {error}"
-    );
 }

@@ -61,6 +61,7 @@ pub mod visible {
     }
 
     /// A client of the service inside.
+    #[must_use]
     pub fn is_there(nats: async_nats::Client) -> bool {
         let _client = inner::InnerClient::new(nats);
         true
@@ -128,14 +129,14 @@ impl Named for GenericClient {
     }
 }
 
-type Alias = Result<Text, Status>;
+type TextResult = Result<Text, Status>;
 
 #[natsmicro::service(subject_prefix = "generic")]
 trait Generic: Named + Debug {
-    async fn show(&self, _: &Context, _request: Text) -> Alias;
-    async fn spread(&self, self_: Text) -> Alias;
+    async fn show(&self, _: &Context, request: Text) -> TextResult;
+    async fn spread(&self, self_: Text) -> TextResult;
     async fn odd_names(&self, client: Text) -> natsmicro::Result<Text>;
-    async fn odd_context(&self, service: &Context, router: Text) -> Alias;
+    async fn odd_context(&self, service: &Context, router: Text) -> TextResult;
 }
 
 #[derive(Debug)]
@@ -151,16 +152,16 @@ impl<T, const N: usize> Generic for Holder<T, N>
 where
     T: Debug + Send + Sync + 'static,
 {
-    async fn show(&self, _: &Context, _: Text) -> Alias {
+    async fn show(&self, _: &Context, _: Text) -> TextResult {
         Ok(text(self.name()))
     }
-    async fn spread(&self, Text { text }: Text) -> Alias {
+    async fn spread(&self, Text { text }: Text) -> TextResult {
         Ok(Text { text })
     }
     async fn odd_names(&self, client: Text) -> natsmicro::Result<Text> {
         Ok(client)
     }
-    async fn odd_context(&self, service: &Context, router: Text) -> Alias {
+    async fn odd_context(&self, service: &Context, router: Text) -> TextResult {
         Ok(text(format!("{} {}", service.endpoint(), router.text)))
     }
 }
@@ -180,7 +181,7 @@ struct Caller<G> {
 }
 
 impl<G: Generic> Caller<G> {
-    async fn show(&self) -> Alias {
+    async fn show(&self) -> TextResult {
         let cx = Context::new();
         let (shown, odd) = tokio::join!(
             self.generic.show(&cx, text("")),

@@ -13,7 +13,7 @@ pub trait Users {
     #[cfg_attr(all(), cfg(any()))]
     async fn gone_too(&self, request: NoSuchType) -> Result<NoSuchType, NoSuchType>;
 
-    #[cfg(all())]
+    #[cfg(not(doc))]
     #[kv_store(bucket = "users", key = "user.<id>")]
     async fn save(&self, request: SaveUser) -> Result<User, Status>;
 

@@ -26,14 +26,14 @@ pub trait Users {
     )]
     #[kv_store(
         bucket = "users",
-        key = "user.<id>.{name}.<response.version>",
+        key = "user.<id>.{name}",
         description = "Users by id.",
         max_history = 5,
         ttl = "7d",
         purge_ttl = "1h",
         marker_ttl = "10m",
         persist = "before_response",
-        write = "update",
+        write = "create",
         compression,
         storage = "memory",
         replicas = 3,
@@ -97,7 +97,7 @@ pub async fn use_it(
     client: &UsersClient,
     user: &User,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let key = UsersClient::save_user_kv_key("ada", "Ada", 7_u64)?;
+    let key = UsersClient::save_user_kv_key("ada", "Ada")?;
     let found: Option<User> = client.get_save_user_from_kv(&key).await?;
     let revision: u64 = client.put_save_user_to_kv(key, user).await?;
     let name = UsersClient::save_user_object_key("ada")?;

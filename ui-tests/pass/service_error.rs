@@ -17,7 +17,7 @@ pub enum OrderError {
     #[error("no order {0}")]
     #[code("NOT_FOUND")]
     Tuple(String),
-    #[error("{0} {1}")]
+    #[error("{0} {1:?}")]
     #[code("TWO")]
     TwoFields(u64, Option<Vec<String>>),
     #[error("order {id} expired")]

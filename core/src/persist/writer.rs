@@ -51,18 +51,21 @@ pub(crate) struct Lost {
     pub(crate) listed: Vec<LostWrite>,
 }
 
-/// Room for the writes of one call.
+/// Room for some writes.
 pub(crate) struct Room(Option<OwnedSemaphorePermit>);
 
-/// Room for one write, until it is settled.
-pub(crate) struct Slot(
-    #[expect(dead_code, reason = "held for its drop")] Option<OwnedSemaphorePermit>,
-);
-
 impl Room {
-    pub(crate) fn take(&mut self) -> Slot {
-        Slot(self.0.as_mut().and_then(|permit| permit.split(1)))
+    /// Takes a part of it, for one write.
+    pub(crate) fn slot(&mut self) -> Slot {
+        Slot {
+            _permit: self.0.as_mut().and_then(|room| room.split(1)),
+        }
     }
+}
+
+/// Room for one write.
+pub(crate) struct Slot {
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Writer {
@@ -88,8 +91,9 @@ impl Writer {
         }
     }
 
-    /// Waits until so many more writes may be queued.
-    pub(crate) async fn reserve(&self, writes: usize) -> Room {
+    /// Waits until this many more writes may be queued. All at once: calls that hold room for one of their two writes could
+    /// wait for each other for ever.
+    pub(crate) async fn reserve(&self, writes: u32) -> Room {
         loop {
             let settled = self.shared.settled.notified();
             if self.shared.bytes.load(Ordering::Acquire) < MAX_BYTES {
@@ -97,14 +101,8 @@ impl Writer {
             }
             settled.await;
         }
-        let permits = u32::try_from(writes).unwrap_or(u32::MAX);
         // The semaphore is never closed.
-        Room(
-            Arc::clone(&self.room)
-                .acquire_many_owned(permits)
-                .await
-                .ok(),
-        )
+        Room(Arc::clone(&self.room).acquire_many_owned(writes).await.ok())
     }
 
     /// Waits until nothing is queued for a key, so that what the bucket says of it is the newest there is.

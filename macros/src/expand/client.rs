@@ -352,10 +352,15 @@ fn forwarded(expander: &Expander<'_>, method: &Method) -> TokenStream {
         }
         None => (quote!(), quote!()),
     };
+    let call = quote!(#client::#name(self #argument) #with_context.await);
+    let call = if method.output.result.is_some() {
+        call
+    } else {
+        let p = expander.krate.private();
+        quote!(#p::Outcome::from_result(#call))
+    };
     quote! {
-        async fn #name(&self #context_parameter #parameter) -> #output {
-            #client::#name(self #argument) #with_context.await
-        }
+        async fn #name(&self #context_parameter #parameter) -> #output { #call }
     }
 }
 

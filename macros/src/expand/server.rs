@@ -35,11 +35,15 @@ pub(super) fn dispatch(expander: &Expander<'_>) -> TokenStream {
             None => (quote!(()), quote!()),
         };
         // Named through the trait: a supertrait may have a method of the same name.
+        let call = quote!(<#implementation as #ident>::#name(&service #cx_argument #request_argument).await);
+        let call = if method.output.result.is_some() {
+            call
+        } else {
+            quote!(#p::Outcome::into_result(#call))
+        };
         quote! {
             #(#cfgs)*
-            router.unary(&Self::#constant, |service, #cx, #request| async move {
-                <#implementation as #ident>::#name(&service #cx_argument #request_argument).await
-            });
+            router.unary(&Self::#constant, |service, #cx, #request| async move { #call });
         }
     });
     quote! {

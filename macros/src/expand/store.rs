@@ -45,7 +45,7 @@ pub(super) fn setting<T>(
 /// ```text
 /// .kv_store(
 ///     #p::StoreDescriptor::kv("user_profiles").ttl(..).max_history(5u8),
-///     #p::StoreKey::new("user.<id>", |request, key| key.bind(&[&(*request).id])),
+///     #p::StoreKey::new("user.<id>", |request, key| key.bind(&[&((*request).id)])),
 /// )
 /// ```
 pub(super) fn kv_store(expander: &Expander<'_>, args: &KvStoreArgs) -> TokenStream {
@@ -159,8 +159,8 @@ fn head(
 /// ```text
 /// #p::StoreKey::with_response(
 ///     "user.<id>.<response.number>",
-///     |request, key| key.bind(&[&(*request).id]),
-///     |response, key| key.complete(&[&(*response).number]),
+///     |request, key| key.bind(&[&((*request).id)]),
+///     |response, key| key.complete(&[&((*response).number)]),
 /// )
 /// ```
 fn store_key(expander: &Expander<'_>, template: &Template) -> TokenStream {
@@ -178,8 +178,9 @@ fn store_key(expander: &Expander<'_>, template: &Template) -> TokenStream {
     quote!(#p::StoreKey::with_response(#lit, #request, |response, key| key.complete(#response)))
 }
 
-/// `&[&(*request).id]`: a field is an identifier that rustc takes for generated although it stands at the literal, so that it points
-/// at the literal and does not offer to replace it by the name of a field.
+/// `&[&((*request).id)]`. What is inside the outer parentheses is generated for rustc although it stands at the literal, so that it
+/// points there and does not offer to replace the field by another; what is outside is the user's, so that it does not explain where
+/// a type that cannot be part of a key comes from.
 fn fields(template: &Template, source: Source) -> TokenStream {
     let span = template.lit.span();
     let message = match source {
@@ -188,7 +189,8 @@ fn fields(template: &Template, source: Source) -> TokenStream {
     };
     let fields = template.fields(source).map(|name| {
         let field = field_ident(name, call_site_at(span));
-        quote_spanned!(call_site_at(span)=> &(*#message).#field)
+        let access = quote_spanned!(call_site_at(span)=> (*#message).#field);
+        quote_spanned!(span=> &(#access))
     });
     quote_spanned!(span=> &[#(#fields),*])
 }

@@ -99,9 +99,8 @@ impl Nats {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        if tokio::time::timeout(PATIENCE, seen).await.is_err() {
-            panic!("the log has no `{line}`:\n{}", self.server.log());
-        }
+        let seen = tokio::time::timeout(PATIENCE, seen).await;
+        assert!(seen.is_ok(), "no `{line}` in:\n{}", self.server.log());
     }
 }
 
@@ -110,10 +109,10 @@ impl Nats {
 pub fn soon<F: Future>(future: F) -> impl Future<Output = F::Output> {
     let at = std::panic::Location::caller();
     async move {
-        match tokio::time::timeout(PATIENCE, future).await {
-            Ok(output) => output,
-            Err(_) => panic!("nothing happened within {PATIENCE:?} after {at}"),
-        }
+        let Ok(output) = tokio::time::timeout(PATIENCE, future).await else {
+            panic!("nothing happened within {PATIENCE:?} after {at}");
+        };
+        output
     }
 }
 
