@@ -86,6 +86,9 @@ pub(crate) fn field_ident(name: &str, span: Span) -> Ident {
     }
 }
 
+/// The longest key in bytes, as the runtime has it.
+const MAX_KEY_LEN: usize = 1024;
+
 struct Parser<'a> {
     lit: &'a LitStr,
     text: &'a str,
@@ -254,6 +257,14 @@ impl Parser<'_> {
                 self.lit,
                 "a key cannot start with `_kv`, which NATS keeps for itself",
             ));
+        }
+        let literal = parts.iter().map(|part| match part {
+            Part::Literal(text) => text.len(),
+            Part::Field(..) => 0,
+        });
+        if literal.sum::<usize>() > MAX_KEY_LEN {
+            let message = format!("a key cannot have more than {MAX_KEY_LEN} bytes");
+            self.errors.push(error(self.lit, message));
         }
     }
 }

@@ -19,6 +19,12 @@ impl Fault {
     }
 }
 
+/// The longest name in bytes: nats-server allows 255 for a stream, and that of an object store is called `OBJ_` and the bucket.
+const MAX_NAME_LEN: usize = 251;
+
+/// The longest subject prefix in bytes: a subject travels in a protocol line of at most 4,096.
+const MAX_PREFIX_LEN: usize = 512;
+
 /// `[A-Za-z0-9_-]+`, the grammar of services, endpoints and buckets. `what` is what the message calls it: `a service name`.
 pub(crate) fn plain(what: &str, text: &str) -> Result<(), Fault> {
     const HELP: &str = "use letters, digits, `-` and `_`";
@@ -33,8 +39,18 @@ pub(crate) fn plain(what: &str, text: &str) -> Result<(), Fault> {
             format!("`{}` is not allowed in {what}", c.escape_debug()),
             HELP,
         )),
-        None => Ok(()),
+        None => bounded(what, text, MAX_NAME_LEN),
     }
+}
+
+fn bounded(what: &str, text: &str, bound: usize) -> Result<(), Fault> {
+    if text.len() > bound {
+        return Err(Fault {
+            message: format!("{what} cannot have more than {bound} bytes"),
+            help: None,
+        });
+    }
+    Ok(())
 }
 
 /// Three numbers, and what semantic versioning allows after them.
@@ -63,6 +79,14 @@ pub(crate) fn subject_prefix(text: &str) -> Result<(), Fault> {
             HELP,
         ));
     }
+    if text.split('.').next() == Some("_INBOX") {
+        return Err(Fault::new(
+            format!(
+                "the subject prefix `{shown}` cannot start with `_INBOX`: replies arrive there"
+            ),
+            HELP,
+        ));
+    }
     if let Some(what) = not_in_a_token(text) {
         return Err(Fault::new(
             format!("the subject prefix `{shown}` cannot contain {what}"),
@@ -75,7 +99,7 @@ pub(crate) fn subject_prefix(text: &str) -> Result<(), Fault> {
             HELP,
         ));
     }
-    Ok(())
+    bounded("the subject prefix", text, MAX_PREFIX_LEN)
 }
 
 /// One token of a NATS subject.
@@ -100,7 +124,7 @@ pub(crate) fn queue_group(text: &str) -> Result<(), Fault> {
             ),
             HELP,
         )),
-        None => Ok(()),
+        None => bounded("a queue group", text, MAX_NAME_LEN),
     }
 }
 

@@ -1,4 +1,36 @@
+use proc_macro2::Span;
+use syn::LitStr;
+
 use super::*;
+use crate::key::Template;
+
+/// Kind, text, how often it is repeated, whether natsmicro takes it, and what is of no concern here. The runtime and nats-server are
+/// asked the same in `tests/tests/names.rs`.
+type Line = (&'static str, &'static str, usize, bool, bool, &'static str);
+
+const TABLE: &[Line] = include!("../../tests/names.in.rs");
+
+#[test]
+fn names_are_what_the_table_says() {
+    for (kind, text, times, expected, _, _) in TABLE {
+        let name = text.repeat(*times);
+        let taken = match *kind {
+            "service" | "endpoint" | "bucket" => plain("a name", &name).is_ok(),
+            "prefix" => subject_prefix(&name).is_ok(),
+            "queue group" => queue_group(&name).is_ok(),
+            "version" => version(&name).is_ok(),
+            "key" => {
+                let mut errors = Vec::new();
+                Template::parse(&LitStr::new(&name, Span::call_site()), &mut errors);
+                errors.is_empty()
+            }
+            // Only the runtime has patterns.
+            "pattern" => continue,
+            _ => panic!("no kind of names is called {kind}"),
+        };
+        assert_eq!(taken, *expected, "{kind} {text:?} * {times}");
+    }
+}
 
 #[test]
 fn snake_case_follows_the_wire_contract() {

@@ -37,11 +37,20 @@ fn check_service(settings: &ServiceSettings) -> Result<(), StartError> {
         ..
     } = settings;
     let wrong = if !is_name(name) {
-        format!("`{name}` cannot be the name of a service: use letters, digits, `-` and `_`")
+        format!(
+            "`{}` cannot be the name of a service: use at most {MAX_NAME_LEN} letters, digits, `-` and `_`",
+            shown(name)
+        )
     } else if semver::Version::parse(version).is_err() {
-        format!("`{version}` is not a semantic version: write three numbers, such as \"1.0.0\"")
+        format!(
+            "`{}` is not a semantic version: write three numbers, such as \"1.0.0\"",
+            shown(version)
+        )
     } else if let Err(reason) = check_subject_prefix(subject_prefix) {
-        format!("`{subject_prefix}` cannot be a subject prefix: {reason}")
+        format!(
+            "`{}` cannot be a subject prefix: {reason}",
+            shown(subject_prefix)
+        )
     } else if let Some(key) = metadata.keys().find(|key| key.starts_with("_nats")) {
         format!("`{key}` cannot be a metadata key: `_nats` is reserved")
     } else if timeout.is_some_and(|timeout| timeout.is_zero()) {
@@ -52,8 +61,21 @@ fn check_service(settings: &ServiceSettings) -> Result<(), StartError> {
     Err(StartError::new(StartErrorKind::InvalidSettings, wrong))
 }
 
+/// The longest name of a service in bytes: that of a bucket, so that all names have one bound.
+const MAX_NAME_LEN: usize = 251;
+
+/// A text as a message can hold it.
+fn shown(text: &str) -> String {
+    text.chars()
+        .take(80)
+        .collect::<String>()
+        .escape_debug()
+        .to_string()
+}
+
 fn is_name(text: &str) -> bool {
     !text.is_empty()
+        && text.len() <= MAX_NAME_LEN
         && text
             .chars()
             .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
@@ -70,7 +92,7 @@ pub(crate) fn check_subject_prefix(prefix: &str) -> Result<(), &'static str> {
         Err("it has an empty token; write tokens separated by single dots, such as \"api.v1\"")
     } else if prefix.contains(['*', '>']) {
         Err("it cannot contain a wildcard")
-    } else if prefix.starts_with('$') || prefix.starts_with("_INBOX") {
+    } else if prefix.starts_with('$') || prefix.split('.').next() == Some("_INBOX") {
         Err("its first token belongs to NATS")
     } else if !prefix.chars().all(|c| c.is_ascii_graphic()) {
         Err("it has a space or another character than printable ASCII")

@@ -81,6 +81,8 @@ pub enum InvalidKeyKind {
     Empty,
     /// A character that a key, or one token of it, cannot hold.
     Character(char),
+    /// The key starts with `_kv`.
+    Reserved,
     /// The key has more than [`MAX_KEY_LEN`] bytes.
     TooLong,
     /// A field's value could not be formatted.
@@ -129,6 +131,9 @@ impl fmt::Display for InvalidKey {
                 f,
                 "it has the character {c:?}, and may have letters, digits and any of `-`, `/`, `_`, `=` and `.`"
             ),
+            (InvalidKeyKind::Reserved, _) => {
+                f.write_str("the key would start with `_kv`, which NATS keeps for itself")
+            }
             (InvalidKeyKind::TooLong, _) => {
                 write!(f, "the key would have more than {MAX_KEY_LEN} bytes")
             }
@@ -149,6 +154,11 @@ pub(super) fn is_token_char(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '-' | '/' | '_' | '=')
 }
 
+/// Whether NATS keeps keys that start like `text` for itself.
+pub(super) fn is_reserved(text: &str) -> bool {
+    text.starts_with("_kv")
+}
+
 /// Whether `text` is a key as it stands.
 pub(crate) fn check(text: &str) -> Result<(), InvalidKey> {
     let kind = if text.len() > MAX_KEY_LEN {
@@ -157,6 +167,8 @@ pub(crate) fn check(text: &str) -> Result<(), InvalidKey> {
         InvalidKeyKind::Character(c)
     } else if text.split('.').any(str::is_empty) {
         InvalidKeyKind::Empty
+    } else if is_reserved(text) {
+        InvalidKeyKind::Reserved
     } else {
         return Ok(());
     };
@@ -165,22 +177,15 @@ pub(crate) fn check(text: &str) -> Result<(), InvalidKey> {
 
 /// Whether `text` is a key in which `*` may stand for a token and a final `>` for all that follow.
 pub(crate) fn check_pattern(text: &str) -> Result<(), InvalidKey> {
-    let fixed = match text.strip_suffix('>') {
-        Some("") => return Ok(()),
-        Some(prefix) => prefix
-            .strip_suffix('.')
-            .ok_or(InvalidKey::new(InvalidKeyKind::Character('>')))?,
-        None => text,
-    };
-    for token in fixed.split('.') {
-        if token != "*" {
-            check(token)?;
-        }
-    }
-    if text.len() > MAX_KEY_LEN {
-        return Err(InvalidKey::new(InvalidKeyKind::TooLong));
-    }
-    Ok(())
+    // A pattern is a key once something stands for each wildcard.
+    let last = text.split('.').count() - 1;
+    let tokens = text.split('.').enumerate();
+    let filled = tokens.map(|(i, token)| match token {
+        "*" => "x",
+        ">" if i == last => "x",
+        token => token,
+    });
+    check(&filled.collect::<Vec<_>>().join("."))
 }
 
 #[cfg(test)]
@@ -193,13 +198,15 @@ mod tests {
             assert!(check(good).is_ok(), "{good}");
             assert!(check_pattern(good).is_ok(), "{good}");
         }
-        for bad in ["", ".a", "a.", "a..b", "a b", "a.*", "a.>", "ü", "a\n"] {
+        for bad in [
+            "", ".a", "a.", "a..b", "a b", "a.*", "a.>", "ü", "a\n", "_kv", "_kv.a",
+        ] {
             assert!(check(bad).is_err(), "{bad:?}");
         }
         for good in [">", "a.>", "*", "a.*.b", "*.>"] {
             assert!(check_pattern(good).is_ok(), "{good}");
         }
-        for bad in ["", "a>", ">.a", "a.>.b", "a*", ".>", "a..>"] {
+        for bad in ["", "a>", ">.a", "a.>.b", "a*", ".>", "a..>", "_kv.>"] {
             assert!(check_pattern(bad).is_err(), "{bad:?}");
         }
     }

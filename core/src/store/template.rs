@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::key::{InvalidKey, InvalidKeyKind, Key, MAX_KEY_LEN, is_token_char};
+use super::key::{InvalidKey, InvalidKeyKind, Key, MAX_KEY_LEN, is_reserved, is_token_char};
 
 /// A value that can be one token of a store key: strings as they are, integers in decimal, `bool` as `true` or `false`.
 ///
@@ -105,9 +105,8 @@ impl KeyTemplate {
                 KeyPart::Response(field) => key.holes.push((key.text.len(), field)),
             }
         }
-        if key.text.len() > MAX_KEY_LEN {
-            return Err(InvalidKey::new(InvalidKeyKind::TooLong));
-        }
+        let start = key.holes.first().map_or(key.text.len(), |(at, _)| *at);
+        check(&key.text, start)?;
         Ok(key)
     }
 
@@ -173,9 +172,7 @@ impl PartialKey {
     }
 
     fn finish(self) -> Result<Key, InvalidKey> {
-        if self.text.len() > MAX_KEY_LEN {
-            return Err(InvalidKey::new(InvalidKeyKind::TooLong));
-        }
+        check(&self.text, self.text.len())?;
         Ok(Key(self.text))
     }
 
@@ -197,11 +194,26 @@ impl PartialKey {
         if written.is_err() {
             return Err(InvalidKey::of(field, InvalidKeyKind::Format));
         }
-        if self.text.len() == start {
-            return Err(InvalidKey::of(field, InvalidKeyKind::Empty));
+        match self.text.get(start..) {
+            None | Some("") => Err(InvalidKey::of(field, InvalidKeyKind::Empty)),
+            Some(token) if start == 0 && is_reserved(token) => {
+                Err(InvalidKey::of(field, InvalidKeyKind::Reserved))
+            }
+            Some(_) => Ok(()),
         }
-        Ok(())
     }
+}
+
+/// What cannot be said of one token alone; the key is known up to `start`.
+fn check(key: &str, start: usize) -> Result<(), InvalidKey> {
+    let kind = if key.len() > MAX_KEY_LEN {
+        InvalidKeyKind::TooLong
+    } else if key.get(..start).is_some_and(is_reserved) {
+        InvalidKeyKind::Reserved
+    } else {
+        return Ok(());
+    };
+    Err(InvalidKey::new(kind))
 }
 
 /// Lets through what may stand in one token, and stops a value that writes without end.
@@ -353,6 +365,22 @@ mod tests {
             (error.kind(), error.field()),
             (&InvalidKeyKind::TooLong, Some("region"))
         );
+    }
+
+    #[test]
+    fn refuses_what_nats_keeps_for_itself() {
+        let reserved = |template, values: &[&dyn KeyToken]| {
+            let error = KeyTemplate(template).bind(values).unwrap_err();
+            assert_eq!(error.kind(), &InvalidKeyKind::Reserved, "{template}");
+            error.field().map(ToOwned::to_owned)
+        };
+        assert_eq!(reserved("<id>.a", &[&"_kv"]), Some("id".to_owned()));
+        assert_eq!(reserved("<id>", &[&"_kvx"]), Some("id".to_owned()));
+        assert_eq!(reserved("_<id>", &[&"kv"]), None);
+        assert_eq!(reserved("_<id>.<response.id>", &[&"kv"]), None);
+        let partial = KeyTemplate("_<response.id>v").bind(&[]).unwrap();
+        assert!(partial.complete(&[&"k"]).is_err());
+        assert!(KeyTemplate("a.<id>").bind(&[&"_kv"]).is_ok());
     }
 
     #[test]

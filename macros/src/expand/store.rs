@@ -44,7 +44,7 @@ pub(super) fn setting<T>(
 
 /// ```text
 /// .kv_store(
-///     #p::StoreDescriptor::kv("user_profiles").ttl(..).max_history(5u8),
+///     #p::StoreDescriptor::kv("user_profiles").max_history(5).ttl(..),
 ///     #p::StoreKey::new("user.<id>", |request, key| key.bind(&[&((*request).id)])),
 /// )
 /// ```
