@@ -64,7 +64,7 @@ impl Client {
     #[cfg(feature = "kv")]
     #[must_use]
     pub fn with_jetstream(mut self, jetstream: async_nats::jetstream::Context) -> Self {
-        self.jetstream = Some(JetStream::new(
+        self.jetstream = Some(JetStream::of_client(
             jetstream,
             self.timeout.unwrap_or(DEFAULT_TIMEOUT),
         ));
@@ -77,8 +77,8 @@ impl Client {
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         #[cfg(feature = "kv")]
-        if let Some(jetstream) = &mut self.jetstream {
-            jetstream.timeout = timeout;
+        if let Some(jetstream) = self.jetstream.take() {
+            self.jetstream = Some(JetStream::of_client(jetstream.context, timeout));
         }
         self
     }

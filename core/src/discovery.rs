@@ -12,6 +12,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::Status;
 use crate::endpoint::Endpoint;
+use crate::nats::is_reply_subject;
 use crate::service_server::ServiceSettings;
 
 /// What a service says of itself: the answer to `$SRV.INFO`.
@@ -324,7 +325,9 @@ pub(crate) async fn respond(
     Ok(async move {
         let mut requests = stream::select_all(requests);
         while let Some((verb, message)) = requests.next().await {
-            let Some(reply) = message.reply else { continue };
+            let Some(reply) = message.reply.filter(|reply| is_reply_subject(reply)) else {
+                continue;
+            };
             let sent = match instance.answer(verb) {
                 Ok(answer) => nats
                     .publish(reply, answer.into())

@@ -22,6 +22,10 @@ use crate::{Status, nats};
 const MAX_WAITING: usize = 16_384;
 const MAX_WAITING_BYTES: usize = 64 * 1024 * 1024;
 
+/// How many calls are started between two looks at what has arrived, and how many requests are taken over at one look.
+const SHARE: usize = 64;
+const TAKEN: usize = 4_096;
+
 /// A handler that keeps the endpoint's task this long is one that computes: the next ones run on tasks of their own, so that
 /// the other cores work too.
 const COMPUTES: Duration = Duration::from_micros(100);
@@ -82,9 +86,7 @@ impl Dispatcher {
                         Phase::Running => {}
                         Phase::Leaving => self.leave().await,
                         Phase::Draining => {
-                            while let Some(message) = self.arrived() {
-                                self.accept(message, &mut calls).await;
-                            }
+                            self.take_arrived(&mut calls, usize::MAX).await;
                             open = false;
                             if let Err(error) = self.requests.unsubscribe().await {
                                 tracing::debug!(endpoint = self.endpoint.subject, %error, "the connection is closed");
@@ -97,22 +99,21 @@ impl Dispatcher {
                     }
                 }
                 Some(_) = calls.running.join_next(), if !calls.running.is_empty() => {}
+                // Between two shares of what waits, the connection and everything else get their turn.
+                () = tokio::task::yield_now(), if self.can_start(&calls) => {}
                 message = self.requests.next(), if open => {
                     if let Some(message) = message {
                         self.accept(message, &mut calls).await;
-                        // What has arrived together is taken together, without a look at the other branches.
-                        for _ in 0..32 {
-                            let Some(Some(message)) = self.requests.next().now_or_never() else { break };
-                            self.accept(message, &mut calls).await;
-                        }
                     } else {
                         tracing::warn!(endpoint = self.endpoint.subject, "the connection is closed: no more requests");
                         open = false;
                     }
                 }
-                else => {}
             }
-            self.resume(&mut calls);
+            if open {
+                self.take_arrived(&mut calls, TAKEN).await;
+            }
+            self.run_share(&mut calls);
             self.unfinished
                 .store(calls.running.len() + calls.waiting.len(), Ordering::Relaxed);
             if !open && calls.running.is_empty() && calls.waiting.is_empty() {
@@ -121,13 +122,20 @@ impl Dispatcher {
         }
     }
 
-    /// Starts a request, lets it wait, or refuses it.
+    /// Takes over what has arrived. async-nats holds a number of messages that this crate does not choose, and then drops them
+    /// in silence; here they are counted, and refused if there are too many.
+    async fn take_arrived(&mut self, calls: &mut Calls, most: usize) {
+        for _ in 0..most {
+            let Some(message) = self.arrived() else {
+                break;
+            };
+            self.accept(message, calls).await;
+        }
+    }
+
+    /// Lets a request wait for its turn, or refuses it.
     async fn accept(&self, message: Message, calls: &mut Calls) {
-        while calls.running.try_join_next().is_some() {}
-        self.resume(calls);
-        if calls.running.len() < self.endpoint.settings.max_in_flight {
-            self.start(self.request(message), calls);
-        } else if calls.waiting.len() < MAX_WAITING
+        if calls.waiting.len() < MAX_WAITING
             && calls.waiting_bytes + message.length <= MAX_WAITING_BYTES
         {
             calls.waiting_bytes += message.length;
@@ -138,9 +146,17 @@ impl Dispatcher {
         }
     }
 
-    /// Starts what waits, as far as `max_in_flight` allows.
-    fn resume(&self, calls: &mut Calls) {
-        while calls.running.len() < self.endpoint.settings.max_in_flight {
+    fn can_start(&self, calls: &Calls) -> bool {
+        !calls.waiting.is_empty() && calls.running.len() < self.endpoint.settings.max_in_flight
+    }
+
+    /// Starts some of what waits, as far as `max_in_flight` allows.
+    fn run_share(&self, calls: &mut Calls) {
+        while calls.running.try_join_next().is_some() {}
+        for _ in 0..SHARE {
+            if !self.can_start(calls) {
+                break;
+            }
             let Some(request) = calls.waiting.pop_front() else {
                 break;
             };

@@ -16,7 +16,7 @@ use crate::discovery::{Counters, EndpointInfo, endpoint_metadata};
 #[cfg(feature = "kv")]
 use crate::persist::Stores;
 use crate::service::{Method, MethodSettings};
-use crate::{Code, Status, wire};
+use crate::{Code, Status, nats, wire};
 
 /// What the calls of one endpoint share.
 #[derive(Debug)]
@@ -175,6 +175,14 @@ impl Endpoint {
         let Some(to) = to else {
             return;
         };
+        if !nats::is_reply_subject(&to) {
+            tracing::warn!(
+                endpoint = self.subject,
+                reply = to.as_str(),
+                "no reply is sent to a subject of NATS itself"
+            );
+            return;
+        }
         let (status, mut headers) = match result {
             Err(status) => (status, headers),
             Ok(payload) => {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures::StreamExt;
+use tokio::time::Instant;
 
 /// An id that nobody has used before: the last token of a new inbox.
 pub(crate) fn unique_id(nats: &async_nats::Client) -> String {
@@ -30,4 +31,16 @@ pub(crate) async fn round_trip(nats: &async_nats::Client, timeout: Duration) -> 
     tokio::time::timeout(timeout, trip)
         .await
         .unwrap_or_else(|_| Err(format!("the NATS server did not answer within {timeout:?}")))
+}
+
+/// `timeout` from `start`; for one that no clock reaches, as good as never.
+pub(crate) fn after(start: Instant, timeout: Duration) -> Instant {
+    const YEARS: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+    start.checked_add(timeout).unwrap_or(start + YEARS)
+}
+
+/// Whether a reply may be sent to this subject. `$` marks the subjects of NATS itself: a reply there would be a request to
+/// JetStream or the server, made with the rights of the service.
+pub(crate) fn is_reply_subject(subject: &str) -> bool {
+    !subject.starts_with('$')
 }

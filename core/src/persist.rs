@@ -60,7 +60,6 @@ impl fmt::Display for LostWrite {
 #[derive(Debug, Default)]
 pub(crate) struct Stores {
     pub(crate) targets: [Option<Arc<Target>>; 2],
-    pub(crate) writer: Option<Arc<Writer>>,
     counters: Counters,
 }
 
@@ -142,27 +141,19 @@ impl Stores {
         Ok(bound)
     }
 
-    /// Waits for room in the queue, for all writes of the call at once: calls that each hold a part could wait for ever.
+    /// Waits for room in the queues, the Key-Value bucket's before the Object Store's: calls that take them in one order cannot
+    /// wait for each other.
     pub(crate) async fn reserve(
         &self,
         keys: PerStore<PartialKey>,
     ) -> Result<PerStore<Reserved>, Status> {
         let mut reserved = [None, None];
-        let Some(writer) = &self.writer else {
-            return Ok(reserved);
-        };
-        let needed: u32 = keys.iter().flatten().map(|_| 1).sum();
-        if needed == 0 {
-            return Ok(reserved);
-        }
-        let mut room = writer.reserve(needed).await;
         for ((reserved, key), target) in reserved.iter_mut().zip(keys).zip(&self.targets) {
-            let (Some(key), Some(target)) = (key, target) else {
-                continue;
-            };
-            let slot = room.slot();
-            let seen = target.seen(writer, &key).await?;
-            *reserved = Some(Reserved { key, slot, seen });
+            if let (Some(key), Some(target)) = (key, target) {
+                let slot = target.writer.reserve().await;
+                let seen = target.seen(&key).await?;
+                *reserved = Some(Reserved { key, slot, seen });
+            }
         }
         Ok(reserved)
     }
@@ -184,12 +175,14 @@ impl Stores {
             .zip(&self.targets)
             .enumerate()
         {
-            let (Some(reserved), Some(key), Some(target), Some(writer)) =
-                (reserved, key, target, &self.writer)
-            else {
+            let (Some(reserved), Some(key), Some(target)) = (reserved, key, target) else {
                 continue;
             };
             let is_object = at == OBJECT;
+            if oversized && !is_object {
+                // The caller gets an error, and for an error nothing is stored.
+                continue;
+            }
             let must_wait =
                 target.store.persist == Persist::BeforeResponse || (is_object && oversized);
             let (done, acknowledgement) = oneshot::channel();
@@ -203,7 +196,7 @@ impl Stores {
                 Ok(key) => key,
                 Err(error) => {
                     let failure = Failure::Key(error);
-                    writer.lose(endpoint, target, "", &failure);
+                    target.writer.lose(endpoint, target, "", &failure);
                     if let Some(done) = done {
                         // The receiver is in `pending`.
                         let _ = done.send(Err(failure));
@@ -221,7 +214,7 @@ impl Stores {
                 )));
             }
             self.counters.pending.fetch_add(1, Ordering::Relaxed);
-            writer.submit(QueuedWrite {
+            target.writer.submit(QueuedWrite {
                 endpoint: Arc::clone(endpoint),
                 target: Arc::clone(target),
                 key: key.into(),

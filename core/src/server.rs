@@ -220,7 +220,7 @@ impl Server {
             phase,
             left_queue_groups,
             #[cfg(feature = "kv")]
-            writer: stores.writer,
+            writers: stores.writers,
         })
     }
 }

@@ -40,9 +40,10 @@ pub(crate) fn read_status(reply: &Message) -> Option<Status> {
             .map(HeaderValue::as_str)
             .filter(|text| !text.is_empty())
     };
-    let (code, message) = match (text(ERROR_CODE), text(PEER_CODE), text(PEER_MESSAGE)) {
-        (Some(code), ..) => (code, text(ERROR).unwrap_or(code)),
-        (None, Some(code), Some(message)) => (code, message),
+    let is_peer_error = headers.get(PEER_MESSAGE).is_some();
+    let (code, message) = match (text(ERROR_CODE), text(PEER_CODE)) {
+        (Some(code), _) => (code, text(ERROR).unwrap_or(code)),
+        (None, Some(code)) if is_peer_error => (code, text(PEER_MESSAGE).unwrap_or(code)),
         _ => return None,
     };
     Some(Status::new(code, message).with_details(reply.payload.clone()))

@@ -23,13 +23,14 @@ pub(crate) struct Persistence {
 
 /// The buckets of a server, ready to be written to.
 pub(crate) struct OpenStores {
-    pub(crate) writer: Option<Arc<Writer>>,
+    /// One per bucket, so that a bucket that takes no writes holds up no other.
+    pub(crate) writers: Vec<Arc<Writer>>,
     buckets: HashMap<(StoreKind, &'static str), OpenBucket>,
 }
 
 struct OpenBucket {
     bucket: Bucket,
-    group: usize,
+    writer: Arc<Writer>,
     /// A method compares revisions before it writes.
     is_compared: bool,
 }
@@ -44,7 +45,7 @@ impl OpenStores {
         persistence: Persistence,
     ) -> Result<Self, StartError> {
         let mut open = Self {
-            writer: None,
+            writers: Vec::new(),
             buckets: HashMap::new(),
         };
         let written = || {
@@ -97,7 +98,7 @@ impl OpenStores {
                 None => declared.push(*store),
             }
         }
-        for (group, store) in declared.iter().enumerate() {
+        for store in &declared {
             provision(&jetstream.context, store, persistence.policy).await?;
             let opened = open_bucket(&jetstream, store).await.map_err(|error| {
                 StartError::new(
@@ -106,26 +107,25 @@ impl OpenStores {
                 )
                 .with_source(error)
             })?;
+            check_reach(&opened, store)?;
+            let writer = Arc::new(Writer::start(
+                persistence.timeout,
+                persistence.on_lost.clone(),
+            ));
+            open.writers.push(Arc::clone(&writer));
             let bucket = OpenBucket {
                 bucket: opened,
-                group,
+                writer,
                 is_compared: store.write == Write::Update,
             };
             open.buckets.insert((store.kind, store.bucket), bucket);
         }
-        open.writer = Some(Arc::new(Writer::start(
-            persistence.timeout,
-            persistence.on_lost,
-        )));
         Ok(open)
     }
 
     /// The stores of one method.
     pub(crate) fn of(&self, method: &MethodSettings) -> Stores {
-        let mut stores = Stores {
-            writer: self.writer.clone(),
-            ..Stores::default()
-        };
+        let mut stores = Stores::default();
         for (target, store) in stores.targets.iter_mut().zip(&method.stores) {
             let Some(store) = store.as_ref().filter(|store| !store.client_only) else {
                 continue;
@@ -134,7 +134,7 @@ impl OpenStores {
                 Arc::new(Target {
                     store: *store,
                     bucket: open.bucket.clone(),
-                    group: open.group,
+                    writer: Arc::clone(&open.writer),
                     is_compared: open.is_compared,
                 })
             });
@@ -162,6 +162,22 @@ async fn open_bucket(
         // The macro has refused such a method.
         #[cfg(not(feature = "object-store"))]
         StoreKind::Object => Err(crate::store::StoreError::not_configured()),
+    }
+}
+
+/// async-nats does not tell the prefix of a context, without which an entry with a TTL cannot be written through it.
+fn check_reach(bucket: &Bucket, store: &StoreDescriptor) -> Result<(), StartError> {
+    match bucket {
+        Bucket::Kv(kv) if store.key_ttl.is_some() && kv.store().use_jetstream_prefix => {
+            Err(StartError::new(
+                StartErrorKind::Unsupported,
+                format!(
+                    "bucket `{}` has a `key_ttl`, which cannot be written through a JetStream domain or prefix",
+                    store.bucket
+                ),
+            ))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -21,8 +21,8 @@ use crate::store::{InvalidKey, PartialKey, StoreDescriptor};
 pub(crate) struct Target {
     pub(crate) store: StoreDescriptor,
     pub(crate) bucket: Bucket,
-    /// Equal for all methods that write to this bucket: the writes to one of its keys are ordered.
-    pub(crate) group: usize,
+    /// The same for all methods that write to this bucket: the writes to one of its keys are ordered.
+    pub(crate) writer: Arc<Writer>,
     /// One of these methods has `write = "update"`.
     pub(crate) is_compared: bool,
 }
@@ -78,21 +78,20 @@ impl fmt::Display for Failure {
 /// The pause before the second try; it doubles up to [`MAX_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const MAX_PAUSE: Duration = Duration::from_secs(2);
+/// How long a write that is out of time may clean up after itself: a little more than a put of an object takes for it.
+#[cfg(feature = "object-store")]
+const CLEAN_UP: Duration = Duration::from_secs(3);
 
 impl Target {
     /// The revision of the key at the beginning of a call, if the write will compare it.
-    pub(crate) async fn seen(
-        &self,
-        writer: &Writer,
-        key: &PartialKey,
-    ) -> Result<Option<u64>, Status> {
+    pub(crate) async fn seen(&self, key: &PartialKey) -> Result<Option<u64>, Status> {
         let bucket = match &self.bucket {
             Bucket::Kv(bucket) if self.store.write == Write::Update => bucket,
             Bucket::Kv(_) => return Ok(None),
             #[cfg(feature = "object-store")]
             Bucket::Object(_) => return Ok(None),
         };
-        writer.up_to_date(self.group, key.as_str()).await;
+        self.writer.up_to_date(key.as_str()).await;
         let newest = bucket.newest(key.as_str()).await.map_err(|error| {
             tracing::warn!(bucket = self.store.bucket, key = key.as_str(), %error, "cannot read the revision to update");
             Status::unavailable(format!("bucket `{}` cannot be read", self.store.bucket))
@@ -111,19 +110,28 @@ impl Target {
         let mut pause = FIRST_PAUSE;
         let mut last_cause = "no answer from the store".to_owned();
         let begun = SystemTime::now();
+        // Repeated with the message, so that the server knows a repetition of what it has stored.
+        let id = self.bucket.new_id();
         let mut retry = false;
         let tries = async {
             loop {
                 let result = match &self.bucket {
-                    Bucket::Kv(bucket) if retry => {
-                        self.put_again(bucket, key, payload, seen, begun).await
+                    Bucket::Kv(bucket) => {
+                        let (payload, ttl) = (payload.clone(), self.store.key_ttl);
+                        match self.store.write {
+                            Write::Put if retry => {
+                                put_again(bucket, key, payload, ttl, begun).await
+                            }
+                            Write::Put => bucket.write(key, payload, None, ttl, None).await,
+                            Write::Create => bucket.create(key, payload, ttl, Some(&id)).await,
+                            Write::Update => bucket.write(key, payload, seen, ttl, Some(&id)).await,
+                        }
                     }
-                    Bucket::Kv(bucket) => self.put(bucket, key, payload, seen).await,
                     #[cfg(feature = "object-store")]
-                    Bucket::Object(bucket) => bucket.put(key, payload.clone()).await.map(drop),
+                    Bucket::Object(bucket) => bucket.put(key, payload.clone(), deadline).await,
                 };
                 match result {
-                    Ok(()) => return Ok(()),
+                    Ok(_) => return Ok(()),
                     Err(WriteError::Conflict(_)) => match self.store.write {
                         Write::Create => return Err(Failure::Exists),
                         Write::Update => return Err(Failure::Changed),
@@ -142,69 +150,55 @@ impl Target {
                 retry = true;
             }
         };
-        match tokio::time::timeout_at(deadline, tries).await {
+        let end = match &self.bucket {
+            Bucket::Kv(_) => deadline,
+            // It sees the deadline itself, and then removes what it has written.
+            #[cfg(feature = "object-store")]
+            Bucket::Object(_) => deadline + CLEAN_UP,
+        };
+        match tokio::time::timeout_at(end, tries).await {
             Ok(result) => result,
             Err(_) => Err(Failure::Store(format!(
                 "given up after the persist timeout: {last_cause}"
             ))),
         }
     }
+}
 
-    async fn put(
-        &self,
-        bucket: &KvBucket,
-        key: &str,
-        payload: &Bytes,
-        seen: Option<u64>,
-    ) -> Result<(), WriteError> {
-        let (payload, ttl) = (payload.clone(), self.store.key_ttl);
-        let revision = match self.store.write {
-            Write::Create => bucket.create(key, payload, ttl).await,
-            Write::Put | Write::Update => bucket.write(key, payload, seen, ttl).await,
-        };
-        revision.map(drop)
-    }
-
-    /// A write whose acknowledgement did not come has most likely been stored. This looks, and writes only over what it saw,
-    /// so that a try that arrives late cannot follow its own repetition.
-    async fn put_again(
-        &self,
-        bucket: &KvBucket,
-        key: &str,
-        payload: &Bytes,
-        seen: Option<u64>,
-        begun: SystemTime,
-    ) -> Result<(), WriteError> {
-        let newest = bucket
-            .newest(key)
-            .await
-            .map_err(|error| WriteError::Uncertain(error.into()))?;
-        let revision = newest.as_ref().map_or(0, |message| message.sequence);
-        let is_ours = newest.as_ref().is_some_and(|message| {
-            let is_new = match self.store.write {
-                // An equal value from before this write is another one: it has its own age and history.
-                Write::Put => SystemTime::from(message.time) >= begun,
-                Write::Create => true,
-                Write::Update => seen.is_some_and(|seen| message.sequence > seen),
-            };
-            is_new && !is_marker(message) && message.payload == *payload
-        });
-        if is_ours {
-            return Ok(());
+impl Bucket {
+    fn new_id(&self) -> String {
+        match self {
+            Self::Kv(bucket) => bucket.new_id(),
+            // Its chunks have a name of their own with every put.
+            #[cfg(feature = "object-store")]
+            Self::Object(_) => String::new(),
         }
-        let expected = match self.store.write {
-            Write::Put => revision,
-            Write::Create if newest.as_ref().is_none_or(is_marker) => revision,
-            Write::Update if seen == Some(revision) => revision,
-            Write::Create | Write::Update => {
-                return Err(WriteError::Conflict("the key has another value".into()));
-            }
-        };
-        bucket
-            .write(key, payload.clone(), Some(expected), self.store.key_ttl)
-            .await
-            .map(drop)
     }
+}
+
+/// A put whose acknowledgement did not come has most likely been stored. This looks, and writes only over what it saw, so that
+/// a try that arrives late cannot follow its own repetition.
+async fn put_again(
+    bucket: &KvBucket,
+    key: &str,
+    payload: Bytes,
+    ttl: Option<Duration>,
+    begun: SystemTime,
+) -> Result<u64, WriteError> {
+    let newest = bucket
+        .newest(key)
+        .await
+        .map_err(|error| WriteError::Uncertain(error.into()))?;
+    if let Some(message) = &newest
+        // An equal value from before this write is another one: it has its own age and history.
+        && SystemTime::from(message.time) >= begun
+        && !is_marker(message)
+        && message.payload == payload
+    {
+        return Ok(message.sequence);
+    }
+    let revision = newest.map_or(0, |message| message.sequence);
+    bucket.write(key, payload, Some(revision), ttl, None).await
 }
 
 /// An error with its causes, for the log.

@@ -1,4 +1,4 @@
-//! The queue of writes of one server, and the task that works it off.
+//! The queue of writes to one bucket, and the task that works it off.
 
 use std::collections::VecDeque;
 use std::collections::hash_map::{Entry, HashMap};
@@ -40,7 +40,7 @@ struct Shared {
     /// A write has been settled.
     settled: Notify,
     /// How many writes are queued per key, for the buckets in which a method compares revisions.
-    queued: Mutex<HashMap<OrderKey, usize>>,
+    queued: Mutex<HashMap<String, usize>>,
     lost: Mutex<Lost>,
 }
 
@@ -51,15 +51,12 @@ pub(crate) struct Lost {
     pub(crate) listed: Vec<LostWrite>,
 }
 
-/// Room for some writes.
-pub(crate) struct Room(Option<OwnedSemaphorePermit>);
-
-impl Room {
-    /// Takes a part of it, for one write.
-    pub(crate) fn slot(&mut self) -> Slot {
-        Slot {
-            _permit: self.0.as_mut().and_then(|room| room.split(1)),
-        }
+impl Lost {
+    pub(crate) fn and(mut self, other: Self) -> Self {
+        self.count += other.count;
+        self.listed.extend(other.listed);
+        self.listed.truncate(MAX_LISTED);
+        self
     }
 }
 
@@ -91,9 +88,8 @@ impl Writer {
         }
     }
 
-    /// Waits until this many more writes may be queued. All at once: calls that hold room for one of their two writes could
-    /// wait for each other for ever.
-    pub(crate) async fn reserve(&self, writes: u32) -> Room {
+    /// Waits until one more write may be queued.
+    pub(crate) async fn reserve(&self) -> Slot {
         loop {
             let settled = self.shared.settled.notified();
             if self.shared.bytes.load(Ordering::Acquire) < MAX_BYTES {
@@ -102,15 +98,16 @@ impl Writer {
             settled.await;
         }
         // The semaphore is never closed.
-        Room(Arc::clone(&self.room).acquire_many_owned(writes).await.ok())
+        Slot {
+            _permit: Arc::clone(&self.room).acquire_owned().await.ok(),
+        }
     }
 
     /// Waits until nothing is queued for a key, so that what the bucket says of it is the newest there is.
-    pub(crate) async fn up_to_date(&self, group: usize, key: &str) {
-        let key = (group, key.to_owned());
+    pub(crate) async fn up_to_date(&self, key: &str) {
         loop {
             let settled = self.shared.settled.notified();
-            if !self.shared.queued().contains_key(&key) {
+            if !self.shared.queued().contains_key(key) {
                 return;
             }
             settled.await;
@@ -120,7 +117,7 @@ impl Writer {
     /// Queues a write; the writes to one key are done in this order.
     pub(crate) fn submit(&self, write: QueuedWrite) {
         if write.target.is_compared {
-            *self.shared.queued().entry(write.order_key()).or_default() += 1;
+            *self.shared.queued().entry(write.key.clone()).or_default() += 1;
         }
         self.shared.pending.fetch_add(1, Ordering::AcqRel);
         self.shared
@@ -167,13 +164,13 @@ impl Shared {
         }
     }
 
-    fn queued(&self) -> MutexGuard<'_, HashMap<OrderKey, usize>> {
+    fn queued(&self) -> MutexGuard<'_, HashMap<String, usize>> {
         self.queued.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn settle(&self, write: QueuedWrite, result: Result<(), Failure>) {
         if write.target.is_compared
-            && let Entry::Occupied(mut queued) = self.queued().entry(write.order_key())
+            && let Entry::Occupied(mut queued) = self.queued().entry(write.key.clone())
         {
             *queued.get_mut() -= 1;
             if *queued.get() == 0 {
@@ -234,15 +231,6 @@ impl Shared {
     }
 }
 
-/// A key of a bucket, for the order of its writes.
-type OrderKey = (usize, String);
-
-impl QueuedWrite {
-    fn order_key(&self) -> OrderKey {
-        (self.target.group, self.key.clone())
-    }
-}
-
 /// The writes to one key: one on its way, and those that wait for it.
 struct Line {
     current: QueuedWrite,
@@ -256,7 +244,7 @@ async fn run(
     shared: Arc<Shared>,
 ) {
     let mut on_their_way = FuturesUnordered::new();
-    let mut lines: HashMap<OrderKey, Line> = HashMap::new();
+    let mut lines: HashMap<String, Line> = HashMap::new();
     let mut open = true;
     while open || !on_their_way.is_empty() {
         tokio::select! {
@@ -277,7 +265,7 @@ async fn run(
                 shared.settle(settled, result);
             }
             write = queue.recv(), if open && on_their_way.len() < WINDOW => match write {
-                Some(write) => match lines.entry(write.order_key()) {
+                Some(write) => match lines.entry(write.key.clone()) {
                     Entry::Occupied(mut line) => line.get_mut().behind.push_back(write),
                     Entry::Vacant(place) => {
                         on_their_way.push(attempt(place.key().clone(), &write, shared.timeout));
@@ -292,24 +280,30 @@ async fn run(
         }
     }
     queue.close();
-    let waiting = lines
-        .into_values()
-        .flat_map(|line| iter::once(line.current).chain(line.behind));
-    for write in waiting.chain(iter::from_fn(|| queue.try_recv().ok())) {
+    for line in lines.into_values() {
+        for write in iter::once(line.current).chain(line.behind) {
+            shared.settle(write, Err(stopped()));
+        }
+    }
+    while let Some(write) = queue.recv().await {
         shared.settle(write, Err(stopped()));
     }
 }
 
 /// One write up to its end: done, refused, or out of time.
 fn attempt(
-    key: OrderKey,
+    key: String,
     write: &QueuedWrite,
     timeout: Duration,
-) -> impl Future<Output = (OrderKey, Result<(), Failure>)> + use<> {
+) -> impl Future<Output = (String, Result<(), Failure>)> + use<> {
     let target = Arc::clone(&write.target);
-    let (payload, seen, deadline) = (write.payload.clone(), write.seen, write.queued + timeout);
+    let (payload, seen, deadline) = (
+        write.payload.clone(),
+        write.seen,
+        crate::nats::after(write.queued, timeout),
+    );
     async move {
-        let result = target.write(&key.1, &payload, seen, deadline).await;
+        let result = target.write(&key, &payload, seen, deadline).await;
         (key, result)
     }
 }

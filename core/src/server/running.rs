@@ -31,7 +31,7 @@ pub struct RunningServer {
     /// Closed when all endpoints have left their queue groups.
     pub(super) left_queue_groups: mpsc::Receiver<Infallible>,
     #[cfg(feature = "kv")]
-    pub(super) writer: Option<Arc<Writer>>,
+    pub(super) writers: Vec<Arc<Writer>>,
 }
 
 pub(super) struct RunningEndpoint {
@@ -81,17 +81,18 @@ impl RunningServer {
     /// be stored since the start is stored. It takes as long as the calls that run, up to the drain timeout; then they are
     /// dropped, their callers get `UNAVAILABLE`, and the error lists them. The connection stays open.
     pub async fn stop(mut self) -> Result<(), StopError> {
-        let deadline = Instant::now() + self.drain_timeout;
+        let deadline = nats::after(Instant::now(), self.drain_timeout);
         let left = || deadline.saturating_duration_since(Instant::now());
         let mut connection = self.leave_queue_groups(deadline).await.err();
 
         self.phase.send_replace(Phase::Draining);
         let unfinished = self.finish_calls(deadline).await;
         #[cfg(feature = "kv")]
-        let lost = match &self.writer {
-            Some(writer) => writer.drain(deadline).await,
-            None => Lost::default(),
-        };
+        let lost =
+            futures::future::join_all(self.writers.iter().map(|writer| writer.drain(deadline)))
+                .await
+                .into_iter()
+                .fold(Lost::default(), Lost::and);
         self.discovery.clear();
         // The replies are on their way; wait until the server has them. They get a moment even if the time is up.
         let arrived = nats::round_trip(&self.nats, left().max(Duration::from_secs(1))).await;

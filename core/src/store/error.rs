@@ -109,7 +109,7 @@ impl WriteError {
                     | ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT => Self::Conflict,
                     ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM => Self::TooLarge,
                     // The server has too much to do at the moment, for instance.
-                    _ if matches!(refused.code(), 408 | 429) => Self::Uncertain,
+                    _ if matches!(refused.code(), 408 | 409 | 429) => Self::Uncertain,
                     _ if (400..500).contains(&refused.code()) => Self::Refused,
                     _ => Self::Uncertain,
                 };

@@ -48,6 +48,12 @@ impl JetStream {
         .await
     }
 
+    /// The context's own timeouts end after this one, so that it is this one that is reported.
+    pub(crate) fn of_client(mut context: Context, timeout: Duration) -> Self {
+        context.set_timeout(timeout.saturating_add(Duration::from_secs(1)));
+        Self::new(context, timeout)
+    }
+
     #[cfg(feature = "object-store")]
     pub(crate) async fn objects(&self, bucket: &str) -> Result<Arc<ObjectBucket>, StoreError> {
         cached(&self.opened.objects, bucket, || {

@@ -117,7 +117,7 @@ impl<T> KvStore<T> {
         let (jetstream, bucket) = self.open().await?;
         let create = async {
             bucket
-                .create(key, value, self.handle.store.key_ttl)
+                .create(key, value, self.handle.store.key_ttl, None)
                 .await
                 .map_err(StoreError::from)
         };
@@ -193,7 +193,7 @@ impl<T> KvStore<T> {
         let (jetstream, bucket) = self.open().await?;
         let write = async {
             bucket
-                .write(key, value, expected, self.handle.store.key_ttl)
+                .write(key, value, expected, self.handle.store.key_ttl, None)
                 .await
                 .map_err(StoreError::from)
         };

@@ -40,41 +40,44 @@ impl KvBucket {
         self.context.client().new_inbox()
     }
 
-    /// Writes a value; with `expected`, only if that is the revision of the key, 0 for none.
+    /// An id that no other message has.
+    pub(crate) fn new_id(&self) -> String {
+        crate::nats::unique_id(&self.context.client())
+    }
+
+    /// Writes a value; with `expected`, only if that is the revision of the key, 0 for none. With `id`, the server acknowledges
+    /// a repetition without storing it again, or comparing revisions again.
     pub(crate) async fn write(
         &self,
         key: &str,
         value: Bytes,
         expected: Option<u64>,
         ttl: Option<Duration>,
+        id: Option<&str>,
     ) -> Result<u64, WriteError> {
-        match (expected, ttl) {
-            (None, None) => self.store.put(key, value).await.map_err(WriteError::new),
-            (Some(revision), None) => self
-                .store
-                .update(key, value, revision)
-                .await
-                .map_err(WriteError::new),
-            (expected, Some(ttl)) => self.write_with_ttl(key, value, expected, ttl).await,
+        if self.store.use_jetstream_prefix || (ttl.is_none() && id.is_none()) {
+            return match (expected, ttl) {
+                (_, Some(_)) => Err(WriteError::Refused(
+                    "a TTL cannot be written through a JetStream domain or prefix".into(),
+                )),
+                (None, None) => self.store.put(key, value).await.map_err(WriteError::new),
+                (Some(revision), None) => self
+                    .store
+                    .update(key, value, revision)
+                    .await
+                    .map_err(WriteError::new),
+            };
         }
-    }
-
-    /// async-nats writes a TTL only where it creates a key, so this publishes by itself.
-    async fn write_with_ttl(
-        &self,
-        key: &str,
-        value: Bytes,
-        expected: Option<u64>,
-        ttl: Duration,
-    ) -> Result<u64, WriteError> {
-        if self.store.use_jetstream_prefix {
-            return Err(WriteError::Refused(
-                "a TTL cannot be written through a JetStream domain or prefix".into(),
-            ));
-        }
-        let mut message = PublishMessage::build().payload(value).ttl(ttl);
+        // async-nats writes a TTL only where it creates a key, and no id at all.
+        let mut message = PublishMessage::build().payload(value);
         if let Some(revision) = expected {
             message = message.expected_last_subject_sequence(revision);
+        }
+        if let Some(ttl) = ttl {
+            message = message.ttl(ttl);
+        }
+        if let Some(id) = id {
+            message = message.message_id(id);
         }
         let subject = format!(
             "{}{key}",
@@ -109,14 +112,15 @@ impl KvBucket {
         key: &str,
         value: Bytes,
         ttl: Option<Duration>,
+        id: Option<&str>,
     ) -> Result<u64, WriteError> {
-        let conflict = match self.write(key, value.clone(), Some(0), ttl).await {
+        let conflict = match self.write(key, value.clone(), Some(0), ttl, id).await {
             Err(WriteError::Conflict(source)) => WriteError::Conflict(source),
             done => return done,
         };
         match self.newest(key).await {
             Ok(Some(newest)) if is_marker(&newest) => {
-                self.write(key, value, Some(newest.sequence), ttl).await
+                self.write(key, value, Some(newest.sequence), ttl, id).await
             }
             Ok(_) => Err(conflict),
             Err(error) => Err(WriteError::Uncertain(error.into())),

@@ -1,11 +1,14 @@
 use std::fmt;
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use super::handle::Handle;
 use super::jetstream::JetStream;
 use super::object_bucket::ObjectBucket;
 use super::{StoreDescriptor, StoreError, StoreErrorKind};
 use crate::codec::MessageCodec;
+use crate::nats;
 
 /// The longest name of an object in bytes; it travels in a subject, as a key does.
 const MAX_NAME_LEN: usize = super::MAX_KEY_LEN;
@@ -62,9 +65,14 @@ impl<T> ObjectStore<T> {
         let name = checked(name.as_ref())?;
         let data = self.handle.encode(value)?;
         let (jetstream, bucket) = self.open().await?;
-        jetstream
-            .within(async { bucket.put(name, data).await.map_err(StoreError::from) })
-            .await
+        let deadline = nats::after(Instant::now(), jetstream.timeout);
+        bucket.put(name, data, deadline).await.map_err(|error| {
+            if Instant::now() < deadline {
+                StoreError::from(error)
+            } else {
+                StoreError::timed_out()
+            }
+        })
     }
 
     /// Takes an object away. A name without one is no error.

@@ -17,6 +17,7 @@ use base64::engine::general_purpose::URL_SAFE;
 use bytes::{Bytes, BytesMut};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use ring::digest::{SHA256, digest};
+use tokio::time::Instant;
 
 use super::error::WriteError;
 use super::jetstream::cannot_open;
@@ -24,6 +25,8 @@ use super::{StoreError, StoreErrorKind};
 
 /// The chunk size of ADR-20.
 const CHUNK: usize = 128 * 1024;
+/// How long a put that failed may take to remove its chunks.
+pub(crate) const CLEAN_UP: Duration = Duration::from_secs(2);
 /// How many chunks are on their way at once.
 const WINDOW: usize = 16;
 /// How long a reader waits for a chunk before it looks whether there is one to come.
@@ -159,28 +162,43 @@ impl ObjectBucket {
         }
     }
 
-    /// Stores an object under a name, in place of the one that was there, and returns the revision of its metadata.
-    pub(crate) async fn put(&self, name: &str, data: Bytes) -> Result<u64, WriteError> {
+    /// Stores an object under a name, in place of the one that was there, and returns the revision of its metadata. What is not
+    /// stored by the deadline is removed, for which a little more time is taken.
+    pub(crate) async fn put(
+        &self,
+        name: &str,
+        data: Bytes,
+        deadline: Instant,
+    ) -> Result<u64, WriteError> {
         let nuid = crate::nats::unique_id(&self.context.client());
         let chunks = format!("$O.{}.C.{nuid}", self.name);
         let written = async {
             self.write_chunks(&chunks, &data).await?;
             self.write_info(name, &nuid, &data).await
         };
-        let error = match written.await {
-            Ok(revision) => return Ok(revision),
-            Err(error) => error,
+        let error = match tokio::time::timeout_at(deadline, written).await {
+            Ok(Ok(revision)) => return Ok(revision),
+            Ok(Err(error)) => error,
+            Err(_) => WriteError::Uncertain("the object was not stored in time".into()),
         };
+        match tokio::time::timeout(CLEAN_UP, self.clean_up(name, &nuid, &error)).await {
+            Ok(Some(revision)) => Ok(revision),
+            Ok(None) | Err(_) => Err(error),
+        }
+    }
+
+    /// Removes the chunks of a put that failed; gives the revision if it has not failed after all.
+    async fn clean_up(&self, name: &str, nuid: &str, error: &WriteError) -> Option<u64> {
         if let WriteError::Uncertain(_) = error {
             match self.stored(name).await {
-                Ok(Some(stored)) if stored.info.nuid == nuid => return Ok(stored.revision),
+                Ok(Some(stored)) if stored.info.nuid == nuid => return Some(stored.revision),
                 Ok(_) => {}
                 // The object may be there, and then needs its chunks.
-                Err(_) => return Err(error),
+                Err(_) => return None,
             }
         }
-        self.purge(&chunks).await;
-        Err(error)
+        self.purge(&format!("$O.{}.C.{nuid}", self.name)).await;
+        None
     }
 
     /// Takes an object away. A name without one is no error.
