@@ -167,9 +167,10 @@ fn store_key(expander: &Expander<'_>, template: &Template) -> TokenStream {
     let p = expander.krate.private();
     let lit = &template.lit;
     let request = fields(template, Source::Request);
-    let request = match template.fields(Source::Request).next() {
-        Some(_) => quote!(|request, key| key.bind(#request)),
-        None => quote!(|_, key| key.bind(#request)),
+    let request = if template.fields(Source::Request).next().is_some() {
+        quote!(|request, key| key.bind(#request))
+    } else {
+        quote!(|_, key| key.bind(#request))
     };
     if template.fields(Source::Response).next().is_none() {
         return quote!(#p::StoreKey::new(#lit, #request));
