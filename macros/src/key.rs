@@ -2,7 +2,7 @@
 //!
 //! Assumes a string literal. Guarantees that the characters around the placeholders can stand in a key, that no token of the key is
 //! empty whatever the placeholders become, and that each placeholder is a name rustc takes for a field. Whether the request has that
-//! field, and whether its type can be part of a key, is for rustc to say: see `expand::descriptor`.
+//! field, and whether its type can be part of a key, is for rustc to say: see `expand::store`.
 //!
 //! A template with mistakes still yields its placeholders, so that the functions generated from it keep their arguments.
 

@@ -213,15 +213,15 @@ fn diff(old: &[&str], new: &[&str]) -> String {
         let around = at.saturating_sub(2)..(at + 3).min(lines.len());
         lines[around].iter().any(|(sign, _)| *sign != ' ')
     };
-    let mut text = String::new();
+    let mut shown = Vec::new();
     for (at, (sign, line)) in lines.iter().enumerate() {
         if near_a_change(at) {
-            text += &format!("{sign} {line}\n");
-        } else if !text.ends_with("...\n") {
-            text += "...\n";
+            shown.push(format!("{sign} {line}\n"));
+        } else if shown.last().is_none_or(|last| last != "...\n") {
+            shown.push("...\n".to_owned());
         }
     }
-    text
+    shown.concat()
 }
 
 #[test]
