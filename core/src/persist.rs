@@ -21,7 +21,7 @@ use tokio::time::Instant;
 pub use self::bucket::BucketPolicy;
 pub(crate) use self::open::{OpenStores, Persistence};
 pub(crate) use self::write::{Bucket, Failure, Target};
-pub(crate) use self::writer::{Lost, Slot, Writer};
+pub(crate) use self::writer::{AllLost, Lost, Slot, Writer};
 use crate::Status;
 use crate::discovery::PersistenceStats;
 use crate::endpoint::Endpoint;

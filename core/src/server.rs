@@ -221,6 +221,8 @@ impl Server {
             left_queue_groups,
             #[cfg(feature = "kv")]
             writers: stores.writers,
+            #[cfg(feature = "kv")]
+            lost: stores.lost,
         })
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::bucket::{BucketPolicy, provision};
-use super::writer::{OnLostWrite, Writer};
+use super::writer::{AllLost, OnLostWrite, Writer};
 use super::{Bucket, Stores, Target};
 use crate::server::{StartError, StartErrorKind};
 use crate::service::{MethodSettings, Route};
@@ -25,6 +25,7 @@ pub(crate) struct Persistence {
 pub(crate) struct OpenStores {
     /// One per bucket, so that a bucket that takes no writes holds up no other.
     pub(crate) writers: Vec<Arc<Writer>>,
+    pub(crate) lost: AllLost,
     buckets: HashMap<(StoreKind, &'static str), OpenBucket>,
 }
 
@@ -46,6 +47,7 @@ impl OpenStores {
     ) -> Result<Self, StartError> {
         let mut open = Self {
             writers: Vec::new(),
+            lost: AllLost::default(),
             buckets: HashMap::new(),
         };
         let written = || {
@@ -111,6 +113,7 @@ impl OpenStores {
             let writer = Arc::new(Writer::start(
                 persistence.timeout,
                 persistence.on_lost.clone(),
+                Arc::clone(&open.lost),
             ));
             open.writers.push(Arc::clone(&writer));
             let bucket = OpenBucket {
@@ -177,7 +180,9 @@ fn check_reach(bucket: &Bucket, store: &StoreDescriptor) -> Result<(), StartErro
                 ),
             ))
         }
-        _ => Ok(()),
+        Bucket::Kv(_) => Ok(()),
+        #[cfg(feature = "object-store")]
+        Bucket::Object(_) => Ok(()),
     }
 }
 

@@ -80,7 +80,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const MAX_PAUSE: Duration = Duration::from_secs(2);
 /// How long a write that is out of time may clean up after itself: a little more than a put of an object takes for it.
 #[cfg(feature = "object-store")]
-const CLEAN_UP: Duration = Duration::from_secs(3);
+const CLEAN_UP: Duration = Duration::from_millis(1_500);
 
 impl Target {
     /// The revision of the key at the beginning of a call, if the write will compare it.

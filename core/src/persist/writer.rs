@@ -41,7 +41,7 @@ struct Shared {
     settled: Notify,
     /// How many writes are queued per key, for the buckets in which a method compares revisions.
     queued: Mutex<HashMap<String, usize>>,
-    lost: Mutex<Lost>,
+    lost: AllLost,
 }
 
 /// The writes that were given up.
@@ -51,14 +51,8 @@ pub(crate) struct Lost {
     pub(crate) listed: Vec<LostWrite>,
 }
 
-impl Lost {
-    pub(crate) fn and(mut self, other: Self) -> Self {
-        self.count += other.count;
-        self.listed.extend(other.listed);
-        self.listed.truncate(MAX_LISTED);
-        self
-    }
-}
+/// Those of all buckets of a server, in the order in which they were given up.
+pub(crate) type AllLost = Arc<Mutex<Lost>>;
 
 /// Room for one write.
 pub(crate) struct Slot {
@@ -67,7 +61,7 @@ pub(crate) struct Slot {
 
 impl Writer {
     /// Starts the task. It ends when the writer is dropped and everything queued is settled.
-    pub(crate) fn start(timeout: Duration, on_lost: Option<OnLostWrite>) -> Self {
+    pub(crate) fn start(timeout: Duration, on_lost: Option<OnLostWrite>, lost: AllLost) -> Self {
         let (queue, writes) = mpsc::unbounded_channel();
         let (give_up, stops) = watch::channel(false);
         let shared = Arc::new(Shared {
@@ -77,7 +71,7 @@ impl Writer {
             bytes: AtomicUsize::new(0),
             settled: Notify::new(),
             queued: Mutex::default(),
-            lost: Mutex::default(),
+            lost,
         });
         tokio::spawn(run(writes, stops, Arc::clone(&shared)));
         Self {
@@ -137,7 +131,7 @@ impl Writer {
     }
 
     /// Waits until everything queued is settled. What is not by the deadline is given up.
-    pub(crate) async fn drain(&self, deadline: Instant) -> Lost {
+    pub(crate) async fn drain(&self, deadline: Instant) {
         if tokio::time::timeout_at(deadline, self.shared.idle())
             .await
             .is_err()
@@ -145,11 +139,6 @@ impl Writer {
             self.give_up.send_replace(true);
             self.shared.idle().await;
         }
-        self.shared
-            .lost
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
     }
 }
 

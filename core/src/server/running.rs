@@ -2,6 +2,8 @@ use std::convert::Infallible;
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
+#[cfg(feature = "kv")]
+use std::sync::PoisonError;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -14,7 +16,7 @@ use crate::dispatch::Phase;
 use crate::endpoint::Endpoint;
 use crate::nats;
 #[cfg(feature = "kv")]
-use crate::persist::{Lost, LostWrite, Writer};
+use crate::persist::{AllLost, Lost, LostWrite, Writer};
 
 /// A started [`Server`](crate::Server).
 ///
@@ -32,6 +34,8 @@ pub struct RunningServer {
     pub(super) left_queue_groups: mpsc::Receiver<Infallible>,
     #[cfg(feature = "kv")]
     pub(super) writers: Vec<Arc<Writer>>,
+    #[cfg(feature = "kv")]
+    pub(super) lost: AllLost,
 }
 
 pub(super) struct RunningEndpoint {
@@ -88,11 +92,7 @@ impl RunningServer {
         self.phase.send_replace(Phase::Draining);
         let unfinished = self.finish_calls(deadline).await;
         #[cfg(feature = "kv")]
-        let lost =
-            futures::future::join_all(self.writers.iter().map(|writer| writer.drain(deadline)))
-                .await
-                .into_iter()
-                .fold(Lost::default(), Lost::and);
+        futures::future::join_all(self.writers.iter().map(|writer| writer.drain(deadline))).await;
         self.discovery.clear();
         // The replies are on their way; wait until the server has them. They get a moment even if the time is up.
         let arrived = nats::round_trip(&self.nats, left().max(Duration::from_secs(1))).await;
@@ -102,7 +102,11 @@ impl RunningServer {
             unfinished,
             connection,
             #[cfg(feature = "kv")]
-            lost,
+            lost: self
+                .lost
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone(),
         };
         if error.is_nothing() {
             Ok(())

@@ -26,7 +26,7 @@ use super::{StoreError, StoreErrorKind};
 /// The chunk size of ADR-20.
 const CHUNK: usize = 128 * 1024;
 /// How long a put that failed may take to remove its chunks.
-pub(crate) const CLEAN_UP: Duration = Duration::from_secs(2);
+pub(crate) const CLEAN_UP: Duration = Duration::from_secs(1);
 /// How many chunks are on their way at once.
 const WINDOW: usize = 16;
 /// How long a reader waits for a chunk before it looks whether there is one to come.

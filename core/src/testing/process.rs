@@ -282,3 +282,27 @@ fn read_ports(dir: &Path) -> Option<(u32, String)> {
     let ports: Ports = serde_json::from_slice(&fs::read(&path).ok()?).ok()?;
     Some((pid, ports.nats.into_iter().next()?))
 }
+
+/// A stop signal takes effect a moment after it was sent, on one thread after the other. Where there is no `/proc`, that moment
+/// is not waited for.
+#[cfg(unix)]
+pub(super) fn wait_until_stopped(pid: u32) {
+    let runs = |stat: &str| {
+        // The name of the program stands in parentheses, and the state follows.
+        let state = stat.rsplit(')').next().unwrap_or_default().trim_start();
+        !state.starts_with('T')
+    };
+    for _ in 0..1_000 {
+        let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
+            return;
+        };
+        let any_runs = threads
+            .flatten()
+            .filter_map(|thread| fs::read_to_string(thread.path().join("stat")).ok())
+            .any(|stat| runs(&stat));
+        if !any_runs {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}

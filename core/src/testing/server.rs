@@ -143,7 +143,11 @@ impl NatsServer {
     /// Stops the server with `SIGSTOP`: connections stay open, and nothing is answered until [`resume`](Self::resume).
     #[cfg(unix)]
     pub fn pause(&self) -> Result<(), NatsServerError> {
-        self.signal("STOP")
+        self.signal("STOP")?;
+        if let Some(pid) = self.pid() {
+            super::process::wait_until_stopped(pid);
+        }
+        Ok(())
     }
 
     /// Lets a [paused](Self::pause) server go on.
