@@ -7,36 +7,34 @@ use async_nats::jetstream::kv;
 use async_nats::jetstream::message::PublishMessage;
 use persist_common::{Nats, TestResult};
 
-/// nats-server knows a repetition by its id before it compares revisions: the one that was stored is acknowledged again, and
-/// an equal value of somebody else is a conflict.
+/// nats-server compares revisions before it looks for duplicates, so a repetition of what it has stored is a conflict; the id in
+/// the stored message tells it from an equal value of somebody else.
 #[tokio::test]
-async fn the_server_knows_a_repetition_before_it_compares_revisions() -> TestResult {
+async fn a_repetition_is_a_conflict_with_a_message_of_the_same_id() -> TestResult {
     let nats = Nats::start().await;
     let config = kv::Config {
         bucket: "b".to_owned(),
         ..kv::Config::default()
     };
-    nats.js.create_key_value(config).await?;
-    let write = |id: &str, expected| {
-        let message = PublishMessage::build()
-            .payload("value".into())
-            .expected_last_subject_sequence(expected)
-            .message_id(id);
-        nats.js.send_publish("$KV.b.key", message)
-    };
-
-    let created = write("one", 0).await?.await?;
-    assert!(!created.duplicate);
-    let repeated = write("one", 0).await?.await?;
-    assert!(repeated.duplicate);
-    assert_eq!(repeated.sequence, created.sequence);
-    let error = write("two", 0).await?.await.unwrap_err();
-    assert_eq!(error.kind(), PublishErrorKind::WrongLastSequence);
-
-    let updated = write("three", created.sequence).await?.await?;
-    let repeated = write("three", created.sequence).await?.await?;
-    assert_eq!(repeated.sequence, updated.sequence);
-    let error = write("four", created.sequence).await?.await.unwrap_err();
-    assert_eq!(error.kind(), PublishErrorKind::WrongLastSequence);
+    let store = nats.js.create_key_value(config).await?;
+    for (id, expected) in [("one", 0), ("two", 1)] {
+        let write = || {
+            let message = PublishMessage::build()
+                .payload("value".into())
+                .expected_last_subject_sequence(expected)
+                .message_id(id);
+            nats.js.send_publish("$KV.b.key", message)
+        };
+        let stored = write().await?.await?;
+        let error = write().await?.await.unwrap_err();
+        assert_eq!(error.kind(), PublishErrorKind::WrongLastSequence);
+        let newest = store
+            .stream
+            .get_last_raw_message_by_subject("$KV.b.key")
+            .await?;
+        assert_eq!(newest.sequence, stored.sequence);
+        let header = newest.headers.get("Nats-Msg-Id").map(|id| id.as_str());
+        assert_eq!(header, Some(id));
+    }
     Ok(())
 }

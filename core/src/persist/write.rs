@@ -110,7 +110,7 @@ impl Target {
         let mut pause = FIRST_PAUSE;
         let mut last_cause = "no answer from the store".to_owned();
         let begun = SystemTime::now();
-        // Repeated with the message, so that the server knows a repetition of what it has stored.
+        // The same for all tries, so that a later one finds out that an earlier one was stored.
         let id = self.bucket.new_id();
         let mut retry = false;
         let tries = async {
@@ -124,7 +124,7 @@ impl Target {
                             }
                             Write::Put => bucket.write(key, payload, None, ttl, None).await,
                             Write::Create => bucket.create(key, payload, ttl, Some(&id)).await,
-                            Write::Update => bucket.write(key, payload, seen, ttl, Some(&id)).await,
+                            Write::Update => bucket.update(key, payload, seen, ttl, &id).await,
                         }
                     }
                     #[cfg(feature = "object-store")]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use async_nats::header::NATS_MARKER_REASON;
+use async_nats::header::{NATS_MARKER_REASON, NATS_MESSAGE_ID};
 use async_nats::jetstream::context::Context;
 use async_nats::jetstream::kv;
 use async_nats::jetstream::message::{PublishMessage, StreamMessage};
@@ -45,8 +45,8 @@ impl KvBucket {
         crate::nats::unique_id(&self.context.client())
     }
 
-    /// Writes a value; with `expected`, only if that is the revision of the key, 0 for none. With `id`, the server acknowledges
-    /// a repetition without storing it again, or comparing revisions again.
+    /// Writes a value; with `expected`, only if that is the revision of the key, 0 for none. With `id`, the entry can be told
+    /// from an equal one of somebody else.
     pub(crate) async fn write(
         &self,
         key: &str,
@@ -106,7 +106,8 @@ impl KvBucket {
         }
     }
 
-    /// Writes a value if the key has none; a deleted key has none.
+    /// Writes a value if the key has none; a deleted key has none. What an earlier try with the same `id` has stored counts as
+    /// written.
     pub(crate) async fn create(
         &self,
         key: &str,
@@ -122,10 +123,39 @@ impl KvBucket {
             Ok(Some(newest)) if is_marker(&newest) => {
                 self.write(key, value, Some(newest.sequence), ttl, id).await
             }
+            Ok(Some(newest)) if has_id(&newest, id) => Ok(newest.sequence),
             Ok(_) => Err(conflict),
             Err(error) => Err(WriteError::Uncertain(error.into())),
         }
     }
+
+    /// Writes a value over a revision; what an earlier try with the same `id` has stored counts as written.
+    pub(crate) async fn update(
+        &self,
+        key: &str,
+        value: Bytes,
+        revision: Option<u64>,
+        ttl: Option<Duration>,
+        id: &str,
+    ) -> Result<u64, WriteError> {
+        let conflict = match self.write(key, value, revision, ttl, Some(id)).await {
+            Err(WriteError::Conflict(source)) => WriteError::Conflict(source),
+            done => return done,
+        };
+        match self.newest(key).await {
+            Ok(Some(newest)) if has_id(&newest, Some(id)) => Ok(newest.sequence),
+            Ok(_) => Err(conflict),
+            Err(error) => Err(WriteError::Uncertain(error.into())),
+        }
+    }
+}
+
+fn has_id(message: &StreamMessage, id: Option<&str>) -> bool {
+    let stored = message
+        .headers
+        .get(NATS_MESSAGE_ID)
+        .map(async_nats::HeaderValue::as_str);
+    stored.is_some() && stored == id
 }
 
 /// Whether this message says that its key is gone: deleted, purged, or expired.
