@@ -100,7 +100,8 @@
 //! The writes to one key are made in the order in which their handlers finished, one at a time; of two that finish at the same
 //! instant on different threads, either may be first. Writes to different keys go side by side. A write without an
 //! acknowledgement is repeated, over what the key then holds and only if its value is not there already, until the persist
-//! timeout. What is given up is logged, counted in `$SRV.STATS`, handed to `Server::on_lost_write`, and listed by
+//! timeout. (With `write = "create"` or `"update"` the entries carry a `Nats-Msg-Id`, by which a repetition is told from
+//! somebody else's entry; with `"put"` they carry no header.) What is given up is logged, counted in `$SRV.STATS`, handed to `Server::on_lost_write`, and listed by
 //! [`RunningServer::stop`]. The queue is bounded: when it is full, calls wait before their handlers run.
 //!
 //! # On the wire

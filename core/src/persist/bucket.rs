@@ -17,8 +17,8 @@ pub enum BucketPolicy {
     /// Creates what is missing. A bucket with other settings is an error that names each difference.
     #[default]
     Create,
-    /// Creates what is missing, and changes what is different. Refuses a change that would delete data: a smaller
-    /// `max_history`.
+    /// Creates what is missing, and changes what is different. A smaller `max_history` is refused, since it would delete
+    /// revisions at once. A `ttl` that is new or shorter is what was asked for: the server then deletes what is older.
     Update,
     /// Creates and changes nothing, for accounts that may not. A missing bucket is an error, and so is one with other
     /// settings.

@@ -16,7 +16,8 @@ pub type StoreError = Error<StoreErrorKind>;
 pub enum StoreErrorKind {
     /// The client was made without [`with_jetstream`](crate::Client::with_jetstream).
     JetStreamNotConfigured,
-    /// The bucket does not exist. A service creates its buckets when it starts.
+    /// The bucket does not exist. A service creates the buckets that it writes to when it starts; one that is `client_only` is
+    /// made by whoever writes to it.
     BucketNotFound,
     /// The key cannot be one; the source is an [`InvalidKey`].
     InvalidKey,

@@ -108,7 +108,7 @@ pub(super) fn cannot_open(
         .map(GetStreamError::kind);
     if matches!(refused, Some(GetStreamErrorKind::JetStream(refused)) if refused.code() == 404) {
         let text =
-            format!("there is no bucket `{bucket}`; a service creates its buckets when it starts");
+            format!("there is no bucket `{bucket}`; a service creates those it writes to when it starts");
         return StoreError::new(StoreErrorKind::BucketNotFound, text);
     }
     StoreError::nats("cannot open the bucket", error)
