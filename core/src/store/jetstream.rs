@@ -107,8 +107,9 @@ pub(super) fn cannot_open(
         .downcast_ref::<GetStreamError>()
         .map(GetStreamError::kind);
     if matches!(refused, Some(GetStreamErrorKind::JetStream(refused)) if refused.code() == 404) {
-        let text =
-            format!("there is no bucket `{bucket}`; a service creates those it writes to when it starts");
+        let text = format!(
+            "there is no bucket `{bucket}`; a service creates those it writes to when it starts"
+        );
         return StoreError::new(StoreErrorKind::BucketNotFound, text);
     }
     StoreError::nats("cannot open the bucket", error)
