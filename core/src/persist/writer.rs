@@ -137,7 +137,11 @@ impl Writer {
             .is_err()
         {
             self.give_up.send_replace(true);
-            self.shared.idle().await;
+            // The task settles everything at once; a bound in case that it is gone.
+            let settled = tokio::time::timeout(Duration::from_secs(1), self.shared.idle());
+            if settled.await.is_err() {
+                tracing::error!("queued writes are lost with the task that wrote them");
+            }
         }
     }
 }
