@@ -141,6 +141,12 @@ impl Writer {
             let settled = tokio::time::timeout(Duration::from_secs(1), self.shared.idle());
             if settled.await.is_err() {
                 tracing::error!("queued writes are lost with the task that wrote them");
+                let mut lost = self
+                    .shared
+                    .lost
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner);
+                lost.count += self.shared.pending.load(Ordering::Acquire);
             }
         }
     }
