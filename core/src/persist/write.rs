@@ -110,8 +110,13 @@ impl Target {
         let mut pause = FIRST_PAUSE;
         let mut last_cause = "no answer from the store".to_owned();
         let begun = SystemTime::now();
-        // The same for all tries, so that a later one finds out that an earlier one was stored.
-        let id = self.bucket.new_id();
+        // The same for all tries, so that a later one finds out that an earlier one was stored. A plain put carries none.
+        let id = match &self.bucket {
+            Bucket::Kv(bucket) if self.store.write != Write::Put => bucket.new_id(),
+            Bucket::Kv(_) => String::new(),
+            #[cfg(feature = "object-store")]
+            Bucket::Object(_) => String::new(),
+        };
         let mut retry = false;
         let tries = async {
             loop {
@@ -165,17 +170,6 @@ impl Target {
     }
 }
 
-impl Bucket {
-    fn new_id(&self) -> String {
-        match self {
-            Self::Kv(bucket) => bucket.new_id(),
-            // Its chunks have a name of their own with every put.
-            #[cfg(feature = "object-store")]
-            Self::Object(_) => String::new(),
-        }
-    }
-}
-
 /// A put whose acknowledgement did not come has most likely been stored. This looks, and writes only over what it saw, so that
 /// a try that arrives late cannot follow its own repetition.
 async fn put_again(
@@ -185,10 +179,7 @@ async fn put_again(
     ttl: Option<Duration>,
     begun: SystemTime,
 ) -> Result<u64, WriteError> {
-    let newest = bucket
-        .newest(key)
-        .await
-        .map_err(|error| WriteError::Uncertain(error.into()))?;
+    let newest = bucket.newest(key).await?;
     if let Some(message) = &newest
         // An equal value from before this write is another one: it has its own age and history.
         && SystemTime::from(message.time) >= begun

@@ -130,6 +130,13 @@ impl WriteError {
     }
 }
 
+/// A look at the store that was needed to go on with a write.
+impl From<StoreError> for WriteError {
+    fn from(error: StoreError) -> Self {
+        Self::Uncertain(error.into())
+    }
+}
+
 impl From<WriteError> for StoreError {
     fn from(error: WriteError) -> Self {
         match error {

@@ -7,11 +7,12 @@ use async_nats::jetstream::context::Context;
 use async_nats::jetstream::kv;
 use async_nats::jetstream::message::{PublishMessage, StreamMessage};
 use async_nats::jetstream::stream::LastRawMessageErrorKind;
+use async_nats::{HeaderMap, HeaderValue};
 use bytes::Bytes;
 
-use super::StoreError;
 use super::error::WriteError;
 use super::jetstream::cannot_open;
+use super::{Operation, StoreError};
 
 #[derive(Debug)]
 pub(crate) struct KvBucket {
@@ -116,16 +117,14 @@ impl KvBucket {
         id: Option<&str>,
     ) -> Result<u64, WriteError> {
         let conflict = match self.write(key, value.clone(), Some(0), ttl, id).await {
-            Err(WriteError::Conflict(source)) => WriteError::Conflict(source),
+            Err(conflict @ WriteError::Conflict(_)) => conflict,
             done => return done,
         };
-        match self.newest(key).await {
-            Ok(Some(newest)) if is_marker(&newest) => {
+        match self.newest(key).await? {
+            Some(newest) if is_marker(&newest) => {
                 self.write(key, value, Some(newest.sequence), ttl, id).await
             }
-            Ok(Some(newest)) if has_id(&newest, id) => Ok(newest.sequence),
-            Ok(_) => Err(conflict),
-            Err(error) => Err(WriteError::Uncertain(error.into())),
+            newest => its_own(newest, id).ok_or(conflict),
         }
     }
 
@@ -139,30 +138,32 @@ impl KvBucket {
         id: &str,
     ) -> Result<u64, WriteError> {
         let conflict = match self.write(key, value, revision, ttl, Some(id)).await {
-            Err(WriteError::Conflict(source)) => WriteError::Conflict(source),
+            Err(conflict @ WriteError::Conflict(_)) => conflict,
             done => return done,
         };
-        match self.newest(key).await {
-            Ok(Some(newest)) if has_id(&newest, Some(id)) => Ok(newest.sequence),
-            Ok(_) => Err(conflict),
-            Err(error) => Err(WriteError::Uncertain(error.into())),
-        }
+        its_own(self.newest(key).await?, Some(id)).ok_or(conflict)
     }
 }
 
-fn has_id(message: &StreamMessage, id: Option<&str>) -> bool {
-    let stored = message
-        .headers
-        .get(NATS_MESSAGE_ID)
-        .map(async_nats::HeaderValue::as_str);
-    stored.is_some() && stored == id
+/// The revision of what stands in the way of a write, if that is an earlier try of the same write.
+fn its_own(newest: Option<StreamMessage>, id: Option<&str>) -> Option<u64> {
+    let newest = newest?;
+    let stored = newest.headers.get(NATS_MESSAGE_ID).map(HeaderValue::as_str);
+    (stored.is_some() && stored == id).then_some(newest.sequence)
 }
 
 /// Whether this message says that its key is gone: deleted, purged, or expired.
 pub(crate) fn is_marker(message: &StreamMessage) -> bool {
-    let operation = message
-        .headers
-        .get("KV-Operation")
-        .map(async_nats::HeaderValue::as_str);
-    matches!(operation, Some("DEL" | "PURGE")) || message.headers.get(NATS_MARKER_REASON).is_some()
+    operation(&message.headers) != Operation::Put
+}
+
+/// What a message of a bucket did to its key. The server writes markers too, for what expires, and says why.
+pub(super) fn operation(headers: &HeaderMap) -> Operation {
+    let operation = headers.get("KV-Operation").map(HeaderValue::as_str);
+    let reason = headers.get(NATS_MARKER_REASON).map(HeaderValue::as_str);
+    match (operation, reason) {
+        (Some("DEL"), _) | (None, Some("Remove")) => Operation::Delete,
+        (Some("PURGE"), _) | (None, Some(_)) => Operation::Purge,
+        _ => Operation::Put,
+    }
 }

@@ -3,14 +3,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::SystemTime;
 
-use async_nats::header::NATS_MARKER_REASON;
 use async_nats::jetstream::Message;
 use async_nats::jetstream::consumer::DeliverPolicy;
 use async_nats::jetstream::consumer::push::{Ordered, OrderedConfig, OrderedErrorKind};
 use futures::{Stream, StreamExt};
 
 use super::kv::{Entry, Operation};
-use super::kv_bucket::KvBucket;
+use super::kv_bucket::{KvBucket, operation};
 use super::{StoreError, StoreErrorKind};
 use crate::codec::MessageCodec;
 
@@ -100,7 +99,7 @@ impl<T> Watch<T> {
             .subject
             .strip_prefix(self.prefix.as_str())
             .unwrap_or(&message.subject);
-        let operation = operation(message);
+        let operation = message.headers.as_ref().map_or(Operation::Put, operation);
         let value = match operation {
             Operation::Put => Some(
                 (self.codec.decode)(message.payload.clone())
@@ -116,23 +115,6 @@ impl<T> Watch<T> {
             created,
             operation,
         }))
-    }
-}
-
-fn operation(message: &Message) -> Operation {
-    let Some(headers) = &message.headers else {
-        return Operation::Put;
-    };
-    let text = |name: &str| headers.get(name).map(async_nats::HeaderValue::as_str);
-    match (
-        text("KV-Operation"),
-        headers
-            .get(NATS_MARKER_REASON)
-            .map(async_nats::HeaderValue::as_str),
-    ) {
-        (Some("DEL"), _) | (None, Some("Remove")) => Operation::Delete,
-        (Some("PURGE"), _) | (None, Some(_)) => Operation::Purge,
-        _ => Operation::Put,
     }
 }
 
