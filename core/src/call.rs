@@ -7,12 +7,13 @@ use async_nats::client::{RequestError, RequestErrorKind};
 use async_nats::{HeaderMap, HeaderValue, Message, Subject};
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use tokio::time::Instant;
 
 use crate::codec::MessageCodec;
 use crate::context::Context;
 use crate::header;
 use crate::service_error::ErrorCodec;
-use crate::{Status, wire};
+use crate::{Status, nats, wire};
 
 /// A call of a service: nothing is sent until it is awaited.
 ///
@@ -46,8 +47,40 @@ pub struct Call<T, E = Status> {
     timeout: Duration,
     /// Whether the service is told how long the caller waits.
     announce_timeout: bool,
-    response: MessageCodec<T>,
+    exchange: Exchange<T>,
     error: ErrorCodec<E>,
+}
+
+/// What travels besides the request.
+pub(crate) enum Exchange<T> {
+    /// One message for one message.
+    Unary(MessageCodec<T>),
+    Stream(OpenStream<T>),
+}
+
+type OpenStream<T> =
+    Box<dyn FnOnce(Opening) -> BoxFuture<'static, Result<Response<T>, Status>> + Send>;
+
+/// A request that opens a stream.
+pub(crate) struct Opening {
+    pub(crate) nats: async_nats::Client,
+    pub(crate) subject: Subject,
+    pub(crate) payload: Bytes,
+    pub(crate) headers: HeaderMap,
+    /// How long the caller waits for the stream to be open.
+    pub(crate) timeout: Duration,
+    /// When it must be over.
+    pub(crate) deadline: Option<Instant>,
+}
+
+impl<T> Exchange<T> {
+    pub(crate) fn stream<F, Fut>(open: F) -> Self
+    where
+        F: FnOnce(Opening) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<Response<T>, Status>> + Send + 'static,
+    {
+        Self::Stream(Box::new(|opening| Box::pin(open(opening))))
+    }
 }
 
 struct Outgoing {
@@ -62,7 +95,7 @@ impl<T, E> Call<T, E> {
         subject: Result<Subject, Status>,
         payload: Result<Bytes, Status>,
         timeout: Duration,
-        response: MessageCodec<T>,
+        exchange: Exchange<T>,
         error: ErrorCodec<E>,
     ) -> Self {
         let outgoing = subject.and_then(|subject| {
@@ -77,7 +110,7 @@ impl<T, E> Call<T, E> {
             outgoing,
             timeout,
             announce_timeout: false,
-            response,
+            exchange,
             error,
         }
     }
@@ -115,60 +148,75 @@ impl<T, E> Call<T, E> {
 
     /// Sends the call; the result has the headers of the response next to the message.
     pub async fn response(self) -> Result<Response<T>, E> {
-        let (error, response) = (self.error, self.response);
-        let received = self.send().await.and_then(|message| {
-            if let Some(status) = wire::read_status(&message) {
-                return Err(status);
-            }
-            let message_headers = message.headers.unwrap_or_default();
-            let value = (response.decode)(message.payload).map_err(|error| {
-                Status::internal(format!("failed to decode the response: {error}"))
-            })?;
-            Ok(Response {
-                value,
-                headers: message_headers,
-            })
-        });
-        received.map_err(error.from_status)
+        let error = self.error;
+        self.send().await.map_err(error.from_status)
     }
 
-    async fn send(self) -> Result<Message, Status> {
+    async fn send(self) -> Result<Response<T>, Status> {
         let Outgoing {
             subject,
             payload,
             mut headers,
         } = self.outgoing?;
-        if self.timeout.is_zero() {
-            return Err(timed_out(&subject, self.timeout));
+        let timeout = self.timeout;
+        if timeout.is_zero() {
+            return Err(timed_out(&subject, timeout));
         }
         if self.announce_timeout {
             // Rounded up: zero would be no time at all.
-            let millis = self.timeout.as_nanos().div_ceil(1_000_000);
+            let millis = timeout.as_nanos().div_ceil(1_000_000);
             headers.insert(
                 wire::TIMEOUT,
                 HeaderValue::from(u64::try_from(millis).unwrap_or(u64::MAX)),
             );
         }
-        // One timeout around everything: async-nats does not count the time until the request is queued, which is long while
-        // the connection is down.
-        let mut request = async_nats::Request::new().payload(payload).timeout(None);
-        if !headers.is_empty() {
-            request = request.headers(headers);
-        }
-        match tokio::time::timeout(
-            self.timeout,
-            self.nats.send_request(subject.clone(), request),
-        )
-        .await
-        {
-            Ok(Ok(message)) => Ok(message),
-            Ok(Err(error)) => Err(not_sent(&subject, &error)),
-            Err(_) => Err(timed_out(&subject, self.timeout)),
+        match self.exchange {
+            Exchange::Unary(codec) => {
+                let reply = request(&self.nats, subject, payload, headers, timeout).await?;
+                Response::decode(reply, codec)
+            }
+            Exchange::Stream(open) => {
+                let deadline = self
+                    .announce_timeout
+                    .then(|| nats::after(Instant::now(), timeout));
+                open(Opening {
+                    nats: self.nats,
+                    subject,
+                    payload,
+                    headers,
+                    timeout,
+                    deadline,
+                })
+                .await
+            }
         }
     }
 }
 
-fn timed_out(subject: &str, timeout: Duration) -> Status {
+async fn request(
+    nats: &async_nats::Client,
+    subject: Subject,
+    payload: Bytes,
+    headers: HeaderMap,
+    timeout: Duration,
+) -> Result<Message, Status> {
+    // One timeout around everything: async-nats does not count the time until the request is queued, which is long while
+    // the connection is down.
+    let mut request = async_nats::Request::new().payload(payload).timeout(None);
+    if !headers.is_empty() {
+        request = request.headers(headers);
+    }
+    match tokio::time::timeout(timeout, nats.send_request(subject.clone(), request)).await {
+        Ok(Ok(reply)) => match wire::read_status(&reply) {
+            Some(status) => Err(status),
+            None => Ok(reply),
+        },
+        Ok(Err(error)) => Err(not_sent(&subject, &error)),
+        Err(_) => Err(timed_out(&subject, timeout)),
+    }
+}
+
+pub(crate) fn timed_out(subject: &str, timeout: Duration) -> Status {
     Status::deadline_exceeded(format!("no answer from `{subject}` within {timeout:?}"))
 }
 
@@ -227,6 +275,16 @@ pub struct Response<T> {
 }
 
 impl<T> Response<T> {
+    pub(crate) fn new(value: T, headers: HeaderMap) -> Self {
+        Self { value, headers }
+    }
+
+    pub(crate) fn decode(reply: Message, codec: MessageCodec<T>) -> Result<Self, Status> {
+        let value = (codec.decode)(reply.payload)
+            .map_err(|error| Status::internal(format!("failed to decode the response: {error}")))?;
+        Ok(Self::new(value, reply.headers.unwrap_or_default()))
+    }
+
     /// The headers that the service set, and those of the protocol.
     #[must_use]
     pub fn headers(&self) -> &HeaderMap {

@@ -5,9 +5,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_nats::Subject;
+use bytes::Bytes;
 
 use crate::Status;
-use crate::call::Call;
+use crate::call::{Call, Exchange, Response};
 use crate::server::check_subject_prefix;
 #[cfg(feature = "kv")]
 use crate::service::KV;
@@ -20,6 +21,7 @@ use crate::store::KvStore;
 use crate::store::ObjectStore;
 #[cfg(feature = "kv")]
 use crate::store::jetstream::JetStream;
+use crate::stream::{self, Streaming};
 
 /// How long a call waits for its answer, unless something else is said.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -144,9 +146,66 @@ impl ServiceClient {
         method: &Method<Req, Resp, E>,
         request: &Req,
     ) -> Call<Resp, E> {
-        let payload = (method.request.encode)(request).map_err(|error| {
-            Status::invalid_argument(format!("failed to encode the request: {error}"))
+        let exchange = Exchange::Unary(method.response);
+        self.new_call(method, encoded(method, request), exchange)
+    }
+
+    /// A call that is answered with a stream.
+    pub fn server_streaming<Req, Resp, E>(
+        &self,
+        method: &Method<Req, Resp, E>,
+        request: &Req,
+    ) -> Call<Streaming<Resp>, E>
+    where
+        Resp: Send + 'static,
+    {
+        let (codec, window) = (method.response, method.settings.window);
+        let exchange =
+            Exchange::stream(move |opening| stream::call_server_streaming(opening, codec, window));
+        self.new_call(method, encoded(method, request), exchange)
+    }
+
+    /// A call that sends a stream and is answered with one message.
+    pub fn client_streaming<Req, Resp, E>(
+        &self,
+        method: &Method<Req, Resp, E>,
+        requests: Streaming<Req>,
+    ) -> Call<Resp, E>
+    where
+        Req: Send + 'static,
+        Resp: Send + 'static,
+    {
+        let (codec, response) = (method.request, method.response);
+        let exchange = Exchange::stream(move |opening| async move {
+            let message = stream::call_client_streaming(opening, requests, codec).await?;
+            Response::decode(message, response)
         });
+        self.new_call(method, Ok(Bytes::new()), exchange)
+    }
+
+    /// A call that sends a stream and is answered with one.
+    pub fn bidirectional<Req, Resp, E>(
+        &self,
+        method: &Method<Req, Resp, E>,
+        requests: Streaming<Req>,
+    ) -> Call<Streaming<Resp>, E>
+    where
+        Req: Send + 'static,
+        Resp: Send + 'static,
+    {
+        let (codec, responses, window) = (method.request, method.response, method.settings.window);
+        let exchange = Exchange::stream(move |opening| {
+            stream::call_bidirectional(opening, requests, codec, responses, window)
+        });
+        self.new_call(method, Ok(Bytes::new()), exchange)
+    }
+
+    fn new_call<Req, Resp, E, T>(
+        &self,
+        method: &Method<Req, Resp, E>,
+        payload: Result<Bytes, Status>,
+        exchange: Exchange<T>,
+    ) -> Call<T, E> {
         let settings = &method.settings;
         let timeout = self
             .client
@@ -159,7 +218,7 @@ impl ServiceClient {
             self.subject(settings.index, settings.name),
             payload,
             timeout,
-            method.response,
+            exchange,
             method.error,
         )
     }
@@ -192,6 +251,11 @@ impl ServiceClient {
             None => unreachable!("the macro makes handles of stores that are declared"),
         }
     }
+}
+
+fn encoded<Req, Resp, E>(method: &Method<Req, Resp, E>, request: &Req) -> Result<Bytes, Status> {
+    (method.request.encode)(request)
+        .map_err(|error| Status::invalid_argument(format!("failed to encode the request: {error}")))
 }
 
 fn subjects(service: &ServiceDescriptor) -> Arc<[OnceLock<Subject>]> {

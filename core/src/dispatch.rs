@@ -69,6 +69,18 @@ struct Calls {
     spawn_next: u32,
 }
 
+impl Calls {
+    /// Forgets what has finished.
+    fn join(&mut self) {
+        while self.running.try_join_next().is_some() {}
+    }
+
+    fn open(&mut self) -> usize {
+        self.join();
+        self.running.len() + self.waiting.len()
+    }
+}
+
 impl Dispatcher {
     pub(crate) async fn run(mut self) {
         let mut calls = Calls::default();
@@ -135,24 +147,31 @@ impl Dispatcher {
 
     /// Lets a request wait for its turn, or refuses it.
     async fn accept(&self, message: Message, calls: &mut Calls) {
-        if calls.waiting.len() < MAX_WAITING
+        let settings = &self.endpoint.settings;
+        if settings.streaming && calls.open() >= settings.max_in_flight() {
+            // Streams may live for ever: one that had to wait for another would never be answered.
+            let status = Status::resource_exhausted("too many streams are open on this endpoint");
+            let caller = self.endpoint.caller(&message);
+            self.endpoint.refuse(caller, status).await;
+        } else if calls.waiting.len() < MAX_WAITING
             && calls.waiting_bytes + message.length <= MAX_WAITING_BYTES
         {
             calls.waiting_bytes += message.length;
             calls.waiting.push_back(self.request(message));
         } else {
             let status = Status::resource_exhausted("too many calls are waiting for this endpoint");
-            self.endpoint.refuse(message.reply, status).await;
+            let caller = self.endpoint.caller(&message);
+            self.endpoint.refuse(caller, status).await;
         }
     }
 
     fn can_start(&self, calls: &Calls) -> bool {
-        !calls.waiting.is_empty() && calls.running.len() < self.endpoint.settings.max_in_flight
+        !calls.waiting.is_empty() && calls.running.len() < self.endpoint.settings.max_in_flight()
     }
 
     /// Starts some of what waits, as far as `max_in_flight` allows.
     fn run_share(&self, calls: &mut Calls) {
-        while calls.running.try_join_next().is_some() {}
+        calls.join();
         for _ in 0..SHARE {
             if !self.can_start(calls) {
                 break;
@@ -168,7 +187,7 @@ impl Dispatcher {
     /// Polls a handler once in place, since most complete at once and a task costs more than they do. One that waits moves to
     /// a task.
     fn start(&self, request: Request, calls: &mut Calls) {
-        let reply = request.message.reply.clone();
+        let caller = self.endpoint.caller(&request.message);
         let mut call = (self.handler)(request);
         if calls.spawn_next > 0 {
             calls.spawn_next -= 1;
@@ -198,7 +217,7 @@ impl Dispatcher {
             tokio::select! {
                 biased;
                 () = call => {}
-                () = ended => endpoint.refuse(reply, stopping()).await,
+                () = ended => endpoint.refuse(caller, stopping()).await,
             }
             if phase.has_changed().is_err() {
                 endpoint.flush().await;
@@ -244,7 +263,7 @@ impl Dispatcher {
         loop {
             tokio::select! {
                 Some(message) = self.requests.next() => {
-                    self.endpoint.refuse(message.reply, stopping()).await;
+                    self.refuse(&message).await;
                 }
                 _ = &mut left => break,
             }
@@ -264,17 +283,20 @@ impl Dispatcher {
 
     async fn refuse_waiting(&self, calls: Calls) {
         for request in calls.waiting {
-            self.endpoint
-                .refuse(request.message.reply, stopping())
-                .await;
+            self.refuse(&request.message).await;
         }
+    }
+
+    async fn refuse(&self, message: &Message) {
+        let caller = self.endpoint.caller(message);
+        self.endpoint.refuse(caller, stopping()).await;
     }
 
     /// Refuses what nobody has looked at yet; says how much it was.
     async fn refuse_arrived(&mut self) -> usize {
         let mut refused = 0;
         while let Some(message) = self.arrived() {
-            self.endpoint.refuse(message.reply, stopping()).await;
+            self.refuse(&message).await;
             refused += 1;
         }
         refused

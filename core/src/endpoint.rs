@@ -16,7 +16,7 @@ use crate::discovery::{Counters, EndpointInfo, endpoint_metadata};
 #[cfg(feature = "kv")]
 use crate::persist::Stores;
 use crate::service::{Method, MethodSettings};
-use crate::{Code, Status, nats, wire};
+use crate::{Status, nats, stream, wire};
 
 /// What the calls of one endpoint share.
 #[derive(Debug)]
@@ -37,6 +37,36 @@ pub(crate) struct Request {
     pub(crate) message: Message,
     pub(crate) received: Instant,
     pub(crate) endpoint: Arc<Endpoint>,
+}
+
+/// Whom an answer goes to.
+pub(crate) struct Caller {
+    pub(crate) reply: Option<Subject>,
+    /// Where the caller of a stream receives it.
+    pub(crate) inbox: Option<Subject>,
+}
+
+impl Caller {
+    /// The inbox that the header names, or else the reply subject. A subject that is no inbox of somebody is none: the service
+    /// would send with its own rights wherever a caller likes.
+    pub(crate) fn of_stream(request: &Message, nats: &async_nats::Client) -> Self {
+        let reply = request.reply.clone();
+        let named = request
+            .headers
+            .as_ref()
+            .and_then(|headers| headers.get(wire::REPLY_TO))
+            .map(|inbox| Subject::from(inbox.as_str()));
+        let own = nats.new_inbox();
+        let inbox = match named {
+            Some(named) => Some(named.clone())
+                .filter(|named| reply.as_ref() == Some(named) || nats::is_inbox(named, &own)),
+            None => reply.clone(),
+        };
+        Self {
+            inbox: inbox.filter(|inbox| nats::is_reply_subject(inbox)),
+            reply,
+        }
+    }
 }
 
 /// Answers one request of a method that takes one message and returns one.
@@ -111,7 +141,7 @@ pub(crate) async fn unary<Req, Resp, E, H, Fut>(
 }
 
 /// Drops `work` when the deadline passes; does not start it if it has passed already.
-async fn within<T>(
+pub(crate) async fn within<T>(
     deadline: Option<Instant>,
     work: impl Future<Output = Result<T, Status>>,
 ) -> Result<T, Status> {
@@ -127,21 +157,13 @@ async fn within<T>(
         .unwrap_or_else(|_| Err(exceeded()))
 }
 
-/// As much of `status` as fits into a small message.
-fn shortened(status: &Status, chars: usize) -> Status {
-    let code = match status.code() {
-        code if code.as_str().len() <= 64 => code.clone(),
-        _ => Code::ResourceExhausted,
-    };
-    Status::new(
-        code,
-        status.message().chars().take(chars).collect::<String>(),
-    )
-}
-
 impl Endpoint {
     /// The earlier of the endpoint's own timeout and what the caller announced.
-    fn deadline(&self, received: Instant, headers: Option<&HeaderMap>) -> Option<Instant> {
+    pub(crate) fn deadline(
+        &self,
+        received: Instant,
+        headers: Option<&HeaderMap>,
+    ) -> Option<Instant> {
         let announced = headers
             .and_then(|headers| headers.get(wire::TIMEOUT))
             .and_then(|value| value.as_str().parse().ok())
@@ -154,16 +176,29 @@ impl Endpoint {
     }
 
     /// Counts the call, and sends the reply if the caller wants one: whoever has the reply finds the call in the statistics.
-    async fn finish(
+    pub(crate) async fn finish(
         &self,
         to: Option<Subject>,
         result: Result<Bytes, Status>,
         headers: HeaderMap,
         took: Duration,
     ) {
+        let result = self.count(to.is_some(), result, took);
+        if let Some(to) = to {
+            self.reply(&to, result, headers, None).await;
+        }
+    }
+
+    /// Counts the call, with an error if its response cannot be sent.
+    pub(crate) fn count(
+        &self,
+        is_sent: bool,
+        result: Result<Bytes, Status>,
+        took: Duration,
+    ) -> Result<Bytes, Status> {
         let max = self.nats.max_payload();
         let result = match result {
-            Ok(payload) if to.is_some() && payload.len() > max => {
+            Ok(payload) if is_sent && payload.len() > max => {
                 let size = payload.len();
                 Err(Status::resource_exhausted(format!(
                     "the response has {size} bytes, and the NATS server takes messages of up to {max} bytes"
@@ -172,10 +207,19 @@ impl Endpoint {
             result => result,
         };
         self.counters.record(result.as_ref().err(), took);
-        let Some(to) = to else {
-            return;
-        };
-        if !nats::is_reply_subject(&to) {
+        result
+    }
+
+    /// Sends a reply, or an error in place of one that cannot be sent. If nobody listens on `to`, the NATS server says so to
+    /// `from`.
+    pub(crate) async fn reply(
+        &self,
+        to: &Subject,
+        result: Result<Bytes, Status>,
+        headers: HeaderMap,
+        from: Option<Subject>,
+    ) {
+        if !nats::is_reply_subject(to) {
             tracing::warn!(
                 endpoint = self.subject,
                 reply = to.as_str(),
@@ -183,12 +227,13 @@ impl Endpoint {
             );
             return;
         }
-        let (status, mut headers) = match result {
+        let (status, headers) = match result {
             Err(status) => (status, headers),
             Ok(payload) => {
-                let status = match self.publish(&to, headers, payload).await {
+                let status = match self.publish(to, headers, payload, from).await {
                     Ok(()) => return,
                     Err(PublishErrorKind::MaxPayloadExceeded) => {
+                        let max = self.nats.max_payload();
                         Status::resource_exhausted(format!(
                             "the response and its headers have more than the {max} bytes that the NATS server takes"
                         ))
@@ -201,22 +246,8 @@ impl Endpoint {
                 (status, HeaderMap::new())
             }
         };
-        wire::write_status(&mut headers, &status);
-        self.reply_error(&to, &status, headers).await;
-    }
-
-    /// Sends an error reply. One that is too large goes without its details and with a shorter message, or with none: a caller
-    /// must not wait because of them.
-    async fn reply_error(&self, to: &Subject, status: &Status, headers: HeaderMap) {
-        let mut sent = self.publish(to, headers, status.details().clone()).await;
-        for short in [shortened(status, 256), shortened(status, 0)] {
-            let Err(PublishErrorKind::MaxPayloadExceeded) = sent else {
-                break;
-            };
-            let mut headers = HeaderMap::new();
-            wire::write_status(&mut headers, &short);
-            sent = self.publish(to, headers, Bytes::new()).await;
-        }
+        let required = HeaderMap::new();
+        let sent = wire::publish_status(&self.nats, to, headers, &required, &status).await;
         if let Err(error) = sent {
             tracing::warn!(endpoint = self.subject, %error, "cannot send an error reply");
         }
@@ -227,21 +258,52 @@ impl Endpoint {
         to: &Subject,
         headers: HeaderMap,
         payload: Bytes,
+        from: Option<Subject>,
     ) -> Result<(), PublishErrorKind> {
-        let sent = if headers.is_empty() {
-            self.nats.publish(to.clone(), payload).await
-        } else {
-            self.nats
-                .publish_with_headers(to.clone(), headers, payload)
-                .await
+        let nats = &self.nats;
+        let to = to.clone();
+        let sent = match from {
+            None if headers.is_empty() => nats.publish(to, payload).await,
+            None => nats.publish_with_headers(to, headers, payload).await,
+            Some(from) => {
+                nats.publish_with_reply_and_headers(to, from, headers, payload)
+                    .await
+            }
         };
         sent.map_err(|error| error.kind())
     }
 
+    /// Whom the answer to a request goes to.
+    pub(crate) fn caller(&self, request: &Message) -> Caller {
+        if self.settings.streaming {
+            Caller::of_stream(request, &self.nats)
+        } else {
+            Caller {
+                reply: request.reply.clone(),
+                inbox: None,
+            }
+        }
+    }
+
     /// Answers a request with an error without running its handler, or in place of it.
-    pub(crate) async fn refuse(&self, reply: Option<Subject>, status: Status) {
-        self.finish(reply, Err(status), HeaderMap::new(), Duration::ZERO)
-            .await;
+    pub(crate) async fn refuse(&self, caller: Caller, status: Status) {
+        let Caller { reply, inbox } = caller;
+        let Some(inbox) = inbox else {
+            self.finish(reply, Err(status), HeaderMap::new(), Duration::ZERO)
+                .await;
+            return;
+        };
+        self.counters.record(Some(&status), Duration::ZERO);
+        let end = stream::end_headers();
+        let sent = wire::publish_status(&self.nats, &inbox, HeaderMap::new(), &end, &status).await;
+        if let Err(error) = sent {
+            tracing::warn!(endpoint = self.subject, %error, "cannot refuse a stream");
+        }
+        // A caller who waits for a handshake waits there.
+        if let Some(reply) = reply.filter(|reply| *reply != inbox) {
+            self.reply(&reply, Err(status), HeaderMap::new(), None)
+                .await;
+        }
     }
 
     /// Waits until the replies are sent. A connection that nobody holds any more is closed at once, so this is for a server
@@ -253,7 +315,7 @@ impl Endpoint {
     }
 
     /// A panic is a bug of the service: its text is for the log and not for the caller.
-    fn panicked(&self, panic: &(dyn Any + Send)) -> Status {
+    pub(crate) fn panicked(&self, panic: &(dyn Any + Send)) -> Status {
         let text = panic
             .downcast_ref::<&str>()
             .copied()

@@ -44,3 +44,52 @@ pub(crate) fn after(start: Instant, timeout: Duration) -> Instant {
 pub(crate) fn is_reply_subject(subject: &str) -> bool {
     !subject.starts_with('$')
 }
+
+/// The longest inbox that is believed: a subject travels in a protocol line of at most 4,096 bytes.
+const MAX_INBOX_LEN: usize = 512;
+
+/// Whether a subject that somebody names in a header is an inbox: one with the usual prefix, or with that of `own`.
+pub(crate) fn is_inbox(subject: &str, own: &str) -> bool {
+    let own_prefix = own.rsplit_once('.').map_or(own, |(prefix, _)| prefix);
+    let token = ["_INBOX", own_prefix]
+        .into_iter()
+        .find_map(|prefix| subject.strip_prefix(prefix)?.strip_prefix('.'));
+    token.is_some_and(|token| {
+        subject.len() <= MAX_INBOX_LEN
+            && token.split('.').all(|token| !token.is_empty())
+            && token
+                .chars()
+                .all(|c| c.is_ascii_graphic() && !matches!(c, '*' | '>'))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inboxes() {
+        let own = "_MINE.team.own";
+        for good in ["_INBOX.a", "_INBOX.a.b-c", "_MINE.team.x"] {
+            assert!(is_inbox(good, own), "{good}");
+        }
+        for bad in [
+            "",
+            "_INBOX",
+            "_INBOX.",
+            "_INBOX..a",
+            "_INBOX.a.",
+            "_INBOX.*",
+            "_INBOX.>",
+            "_INBOX.a b",
+            "_INBOX.a\r\nPUB x 0",
+            "_INBOXES.a",
+            "orders",
+            "$JS.API.STREAM.DELETE.KV_x",
+            "_MINE.a",
+        ] {
+            assert!(!is_inbox(bad, own), "{bad:?}");
+        }
+        assert!(!is_inbox(&format!("_INBOX.{}", "a".repeat(600)), own));
+    }
+}

@@ -170,7 +170,11 @@ impl Server {
                         QueueGroup::Own(queue_group) => queue_group,
                     },
                     settings: route.settings,
-                    timeout: route.settings.timeout.or(settings.timeout),
+                    // A stream lives for as long as both sides want, unless the method itself says otherwise.
+                    timeout: route
+                        .settings
+                        .timeout
+                        .or(settings.timeout.filter(|_| !route.settings.streaming)),
                     nats: self.nats.clone(),
                     counters: Counters::default(),
                     #[cfg(feature = "kv")]

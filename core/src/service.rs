@@ -12,6 +12,7 @@ use crate::endpoint::{self, Request};
 use crate::service_error::ErrorCodec;
 #[cfg(feature = "kv")]
 use crate::store::{InvalidKey, Key, KeyToken, StoreDescriptor, StoreKey};
+use crate::stream::{self, Streaming};
 
 type Pairs = &'static [(&'static str, &'static str)];
 
@@ -88,7 +89,9 @@ pub(crate) struct MethodSettings {
     pub(crate) timeout: Option<Duration>,
     pub(crate) metadata: Pairs,
     pub(crate) queue_group: QueueGroup,
-    pub(crate) max_in_flight: usize,
+    pub(crate) max_in_flight: Option<usize>,
+    pub(crate) streaming: bool,
+    pub(crate) window: u32,
     #[cfg(feature = "kv")]
     pub(crate) stores: [Option<StoreDescriptor>; 2],
 }
@@ -100,8 +103,13 @@ pub(crate) enum QueueGroup {
     Own(Option<&'static str>),
 }
 
-/// How many calls of one endpoint run at once, unless `max_in_flight` says otherwise.
-pub(crate) const DEFAULT_MAX_IN_FLIGHT: usize = 1024;
+impl MethodSettings {
+    /// How many calls of the endpoint run at once, or how many of its streams are open.
+    pub(crate) fn max_in_flight(&self) -> usize {
+        let default = if self.streaming { 10_000 } else { 1024 };
+        self.max_in_flight.unwrap_or(default)
+    }
+}
 
 /// Where a method's stores stand in its arrays.
 #[cfg(feature = "kv")]
@@ -136,7 +144,9 @@ impl<Req, Resp, E> Method<Req, Resp, E> {
                 timeout: None,
                 metadata: &[],
                 queue_group: QueueGroup::OfService,
-                max_in_flight: DEFAULT_MAX_IN_FLIGHT,
+                max_in_flight: None,
+                streaming: false,
+                window: stream::DEFAULT_WINDOW,
                 #[cfg(feature = "kv")]
                 stores: [None, None],
             },
@@ -172,7 +182,14 @@ impl<Req, Resp, E> Method<Req, Resp, E> {
     /// Sets `max_in_flight`.
     #[must_use]
     pub const fn max_in_flight(mut self, max_in_flight: usize) -> Self {
-        self.settings.max_in_flight = max_in_flight;
+        self.settings.max_in_flight = Some(max_in_flight);
+        self
+    }
+
+    /// Sets the `window` of `#[stream]`.
+    #[must_use]
+    pub const fn window(mut self, messages: u32) -> Self {
+        self.settings.window = messages;
         self
     }
 
@@ -286,6 +303,84 @@ impl<S: Send + Sync + 'static> Router<S> {
                     handler(service, cx, request)
                 }))
             }),
+        });
+    }
+
+    /// Adds a method that takes one message and returns a stream.
+    pub fn server_streaming<Req, Resp, E, F, Fut>(
+        &mut self,
+        method: &'static Method<Req, Resp, E>,
+        handler: F,
+    ) where
+        Req: Send + 'static,
+        Resp: Send + 'static,
+        E: Send + 'static,
+        F: Fn(Arc<S>, Arc<Context>, Req) -> Fut + Copy + Send + Sync + 'static,
+        Fut: Future<Output = Result<Streaming<Resp>, E>> + Send + 'static,
+    {
+        self.stream(method, move |service, request| {
+            Box::pin(stream::server_streaming(
+                method,
+                request,
+                move |cx, request| handler(service, cx, request),
+            ))
+        });
+    }
+
+    /// Adds a method that takes a stream and returns one message.
+    pub fn client_streaming<Req, Resp, E, F, Fut>(
+        &mut self,
+        method: &'static Method<Req, Resp, E>,
+        handler: F,
+    ) where
+        Req: Send + 'static,
+        Resp: Send + 'static,
+        E: Send + 'static,
+        F: Fn(Arc<S>, Arc<Context>, Streaming<Req>) -> Fut + Copy + Send + Sync + 'static,
+        Fut: Future<Output = Result<Resp, E>> + Send + 'static,
+    {
+        self.stream(method, move |service, request| {
+            Box::pin(stream::client_streaming(
+                method,
+                request,
+                move |cx, requests| handler(service, cx, requests),
+            ))
+        });
+    }
+
+    /// Adds a method that takes a stream and returns a stream.
+    pub fn bidirectional<Req, Resp, E, F, Fut>(
+        &mut self,
+        method: &'static Method<Req, Resp, E>,
+        handler: F,
+    ) where
+        Req: Send + 'static,
+        Resp: Send + 'static,
+        E: Send + 'static,
+        F: Fn(Arc<S>, Arc<Context>, Streaming<Req>) -> Fut + Copy + Send + Sync + 'static,
+        Fut: Future<Output = Result<Streaming<Resp>, E>> + Send + 'static,
+    {
+        self.stream(method, move |service, request| {
+            Box::pin(stream::bidirectional(
+                method,
+                request,
+                move |cx, requests| handler(service, cx, requests),
+            ))
+        });
+    }
+
+    fn stream<Req, Resp, E>(
+        &mut self,
+        method: &'static Method<Req, Resp, E>,
+        handler: impl Fn(Arc<S>, Request) -> BoxFuture<'static, ()> + Send + Sync + 'static,
+    ) {
+        let service = Arc::clone(&self.service);
+        self.routes.push(Route {
+            settings: MethodSettings {
+                streaming: true,
+                ..method.settings
+            },
+            handler: Box::new(move |request| handler(Arc::clone(&service), request)),
         });
     }
 }

@@ -1,6 +1,8 @@
 //! The headers of the protocol, and how a [`Status`] travels in them.
 
-use async_nats::{HeaderMap, HeaderValue, Message};
+use async_nats::client::PublishErrorKind;
+use async_nats::{HeaderMap, HeaderValue, Message, Subject};
+use bytes::Bytes;
 
 use crate::{Code, Status};
 
@@ -9,6 +11,8 @@ pub(crate) const ERROR_CODE: &str = "Nats-Service-Error-Code";
 /// The pair that some generated peers send instead of the two above.
 const PEER_CODE: &str = "Status";
 const PEER_MESSAGE: &str = "Description";
+/// Where a caller receives a stream.
+pub(crate) const REPLY_TO: &str = "Reply-To";
 /// Our extension: the milliseconds that the caller still waits for the answer.
 pub(crate) const TIMEOUT: &str = "Natsmicro-Timeout-Ms";
 /// W3C trace context, passed on untouched.
@@ -20,7 +24,9 @@ pub(crate) fn is_reserved(name: &str) -> bool {
         name.get(..prefix.len())
             .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
     };
-    has_prefix("Nats-") || has_prefix("Natsmicro-") || name == PEER_CODE || name == PEER_MESSAGE
+    has_prefix("Nats-")
+        || has_prefix("Natsmicro-")
+        || [PEER_CODE, PEER_MESSAGE, REPLY_TO].contains(&name)
 }
 
 /// Writes `status` into the headers of a reply. Neither header is ever empty: peers drop such a reply or wait for ever.
@@ -29,6 +35,51 @@ pub(crate) fn write_status(headers: &mut HeaderMap, status: &Status) {
     let message = header_text(status.message(), code.as_str());
     headers.insert(ERROR, message);
     headers.insert(ERROR_CODE, code);
+}
+
+/// Sends an error, next to `headers`. One that is too large goes without these and its details and with a shorter message, or with
+/// none: nobody must wait because of them. The headers in `required` go in any case.
+pub(crate) async fn publish_status(
+    nats: &async_nats::Client,
+    to: &Subject,
+    mut headers: HeaderMap,
+    required: &HeaderMap,
+    status: &Status,
+) -> Result<(), PublishErrorKind> {
+    let mut details = status.details().clone();
+    for shorter in [None, Some(256), Some(0)] {
+        for (name, values) in required.iter() {
+            for value in values {
+                headers.insert(name.clone(), value.clone());
+            }
+        }
+        match shorter {
+            None => write_status(&mut headers, status),
+            Some(chars) => write_status(&mut headers, &shortened(status, chars)),
+        }
+        let sent = nats
+            .publish_with_headers(to.clone(), headers, details)
+            .await;
+        match sent.map_err(|error| error.kind()) {
+            Err(PublishErrorKind::MaxPayloadExceeded) => {}
+            sent => return sent,
+        }
+        headers = HeaderMap::new();
+        details = Bytes::new();
+    }
+    Err(PublishErrorKind::MaxPayloadExceeded)
+}
+
+/// As much of `status` as fits into a small message.
+fn shortened(status: &Status, chars: usize) -> Status {
+    let code = match status.code() {
+        code if code.as_str().len() <= 64 => code.clone(),
+        _ => Code::ResourceExhausted,
+    };
+    Status::new(
+        code,
+        status.message().chars().take(chars).collect::<String>(),
+    )
 }
 
 /// The failure that a reply reports, in either of the header pairs that peers send.

@@ -1,0 +1,41 @@
+//! Streams: what `Streaming` is, and how it travels.
+//!
+//! `streaming` is what users hold. One end of a stream is a `link`, which a task runs: `serve` for a service, `call` for a caller.
+//! What arrives goes through `flow`, which checks it, and `delivery` to the reader; what goes out comes through `output`. `wire` reads
+//! and writes the messages.
+
+mod call;
+mod delivery;
+mod flow;
+mod link;
+mod output;
+mod serve;
+mod streaming;
+mod wire;
+
+pub(crate) use self::call::{
+    bidirectional as call_bidirectional, client_streaming as call_client_streaming,
+    server_streaming as call_server_streaming,
+};
+use self::flow::Credit;
+pub(crate) use self::output::end_headers;
+pub(crate) use self::serve::{bidirectional, client_streaming, server_streaming};
+pub use self::streaming::{SendError, StreamSender, Streaming};
+
+/// How many messages a sender may be ahead of the reader, unless `#[stream(window = ..)]` says otherwise: enough that a sender
+/// need not wait for grants, which come when half of it is read, and little enough to hold for thousands of streams.
+pub(crate) const DEFAULT_WINDOW: u32 = 1024;
+/// The same in bytes, of which the last message may be the greater part.
+const WINDOW_BYTES: u64 = 1024 * 1024;
+/// What is held of a stream whose sender knows no credit.
+const PLAIN_WINDOW: Credit = Credit {
+    messages: 65_536,
+    bytes: 64 * 1024 * 1024,
+};
+
+fn window(messages: u32) -> Credit {
+    Credit {
+        messages: messages.into(),
+        bytes: WINDOW_BYTES,
+    }
+}

@@ -1,0 +1,338 @@
+//! One end of a stream on NATS: its inbox, the other end, and what both have agreed on.
+
+use std::time::Duration;
+
+use async_nats::{HeaderMap, HeaderValue, Message, Subject, Subscriber};
+use bytes::Bytes;
+use futures::{FutureExt, StreamExt};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
+
+use super::PLAIN_WINDOW;
+use super::delivery::Delivery;
+use super::flow::{Arrival, Credit, Fault, Inbound, Outbound};
+use super::wire::{self, CANCEL, CREDIT, Control, OUR_VERSION, Received, VERSION};
+use crate::Status;
+
+/// How often each end tells the other that it is there.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+/// After how much silence the other end is taken for dead.
+const DEAD: Duration = Duration::from_secs(5);
+/// The same if the NATS server says that nobody listens: time for a connection to come back.
+const DEAD_WITHOUT_LISTENER: Duration = Duration::from_secs(2);
+/// After how much silence a service gives up a caller that has no heartbeats.
+const IDLE: Duration = Duration::from_secs(10 * 60);
+
+/// Something that a link leaves to whoever runs it.
+#[derive(Debug)]
+pub(crate) enum Event {
+    Control(Control),
+    /// Messages have arrived, and are delivered.
+    Messages(Message),
+    /// The other end has sent all it had; an error is delivered.
+    End(Option<Status>, Message),
+    Response(Message),
+    /// What arrived is not what should have; the reader knows, and nothing more is read.
+    Fault(Status),
+    /// The reader is gone, and the other end was told.
+    Unread,
+    /// Nobody listens at the other end.
+    NoResponders,
+    /// There is no other end any more, or no connection to it.
+    Gone(Status),
+}
+
+/// What [`Link::wait`] has waited for.
+pub(crate) enum Signal {
+    Message(Option<Message>),
+    Consumed,
+    Unread,
+    Tick,
+}
+
+/// One end of a stream.
+pub(crate) struct Link {
+    pub(super) nats: async_nats::Client,
+    inbox: Subscriber,
+    pub(super) own: Subject,
+    /// Where messages go; unknown until the service has told.
+    pub(super) peer: Option<Subject>,
+    /// This is the end of the service.
+    pub(super) serves: bool,
+    /// Both ends speak the extension.
+    pub(super) extension: bool,
+    pub(super) outbound: Outbound,
+    pub(super) inbound: Inbound,
+    /// Where messages are delivered, in a direction that has any.
+    pub(super) delivery: Option<Delivery>,
+    unread: bool,
+    tick: Interval,
+    heard: Instant,
+}
+
+impl Link {
+    /// Subscribes to an inbox of its own.
+    pub(crate) async fn new(
+        nats: async_nats::Client,
+        serves: bool,
+        delivery: Option<Delivery>,
+    ) -> Result<Self, Status> {
+        let own = Subject::from(nats.new_inbox());
+        let inbox = nats.subscribe(own.clone()).await.map_err(|error| {
+            Status::unavailable(format!("cannot subscribe to an inbox: {error}"))
+        })?;
+        let now = Instant::now();
+        let mut tick = tokio::time::interval_at(now + HEARTBEAT, HEARTBEAT);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Ok(Self {
+            nats,
+            inbox,
+            own,
+            peer: None,
+            serves,
+            extension: false,
+            outbound: Outbound::new(Credit::UNLIMITED),
+            inbound: Inbound::default(),
+            delivery,
+            unread: false,
+            tick,
+            heard: now,
+        })
+    }
+
+    /// Waits for what comes next. Nothing is lost if it is dropped.
+    pub(crate) async fn wait(&mut self) -> Signal {
+        let reader = self.delivery.as_ref().filter(|_| !self.unread);
+        // In no fixed order: a flood of messages must not keep the heartbeats from going out.
+        tokio::select! {
+            message = self.inbox.next() => Signal::Message(message),
+            signal = told(reader) => signal,
+            _ = self.tick.tick() => Signal::Tick,
+        }
+    }
+
+    /// Does what has to be done, and says what follows from it for the call.
+    pub(crate) fn handle(&mut self, signal: Signal) -> Option<Event> {
+        match signal {
+            Signal::Message(Some(message)) => self.receive(message),
+            Signal::Message(None) => Some(Event::Gone(Status::unavailable(
+                "the connection to NATS is closed",
+            ))),
+            Signal::Consumed => {
+                self.tell_credit();
+                None
+            }
+            Signal::Unread => {
+                self.unread = true;
+                self.cancel();
+                Some(Event::Unread)
+            }
+            Signal::Tick => self.tick(),
+        }
+    }
+
+    fn receive(&mut self, message: Message) -> Option<Event> {
+        let received = wire::read(message);
+        if matches!(received, Received::NoResponders) {
+            // A peer of ours may be reconnecting. Others are only asked when something was sent to them, which is lost then.
+            let is_gone = !self.extension || self.heard.elapsed() >= DEAD_WITHOUT_LISTENER;
+            return is_gone.then_some(Event::NoResponders);
+        }
+        self.heard = Instant::now();
+        match received {
+            Received::NoResponders => None,
+            Received::Messages(arrival, message) => {
+                match self.accept(arrival, message.payload.clone()) {
+                    Ok(()) => Some(Event::Messages(message)),
+                    Err(status) => Some(self.fault(status)),
+                }
+            }
+            Received::End {
+                status,
+                announced,
+                message,
+            } => match self
+                .inbound
+                .end(announced.filter(|_| self.delivery.is_some()))
+            {
+                Ok(true) => {
+                    if let Some(delivery) = &self.delivery {
+                        delivery.end(status.clone());
+                    }
+                    Some(Event::End(status, message))
+                }
+                Ok(false) => None,
+                Err(fault) => Some(self.fault(fault.into())),
+            },
+            Received::Control(control) => {
+                if let Some(credit) = control.credit {
+                    self.outbound.grant(credit);
+                }
+                Some(Event::Control(control))
+            }
+            Received::Response(message) => Some(Event::Response(message)),
+            Received::Malformed(what) => Some(self.fault(malformed(what))),
+        }
+    }
+
+    fn accept(&mut self, arrival: Arrival, payload: Bytes) -> Result<(), Status> {
+        let Some(delivery) = &self.delivery else {
+            return Err(malformed("a message in a direction that has none"));
+        };
+        let granted = match (self.unread, self.extension) {
+            (true, _) => Credit::UNLIMITED,
+            (false, true) => delivery.granted(),
+            (false, false) => PLAIN_WINDOW.after(delivery.taken()),
+        };
+        match self.inbound.receive(arrival, granted) {
+            Ok(true) => delivery.messages(payload, arrival.count),
+            Ok(false) => tracing::debug!(inbox = %self.own, "a message after the end of a stream"),
+            Err(Fault::Overrun) if !self.extension => {
+                return Err(Status::resource_exhausted(
+                    "the stream is read too slowly for a peer without flow control",
+                ));
+            }
+            Err(fault) => return Err(fault.into()),
+        }
+        Ok(())
+    }
+
+    /// The reader gets `status` as its last item, and the other end is told to stop.
+    fn fault(&mut self, status: Status) -> Event {
+        let was_open = self.inbound.end(None).unwrap_or(false);
+        if let Some(delivery) = self.delivery.as_ref().filter(|_| was_open) {
+            delivery.end(Some(status.clone()));
+            self.cancel();
+        }
+        Event::Fault(status)
+    }
+
+    fn tick(&mut self) -> Option<Event> {
+        // If this task was not run for long, what it has not yet seen counts.
+        let arrived = tokio::task::unconstrained(self.inbox.next()).now_or_never();
+        if let Some(message) = arrived {
+            return self.handle(Signal::Message(message));
+        }
+        let silence = self.heard.elapsed();
+        if self.extension {
+            if silence >= DEAD {
+                return Some(Event::Gone(Status::unavailable(format!(
+                    "nothing was heard from the other side of the stream for {DEAD:?}"
+                ))));
+            }
+            self.tell_credit();
+        } else if self.serves && self.delivery.is_some() && !self.inbound.ended() && silence >= IDLE
+        {
+            return Some(Event::Gone(Status::deadline_exceeded(format!(
+                "the caller sent nothing for {IDLE:?}"
+            ))));
+        }
+        None
+    }
+
+    /// Waits until the other end has sent all it had, or is gone.
+    pub(crate) async fn until_end(&mut self) {
+        while !self.inbound.ended() {
+            let signal = self.wait().await;
+            if let Some(Event::Gone(_) | Event::NoResponders) = self.handle(signal) {
+                return;
+            }
+        }
+    }
+
+    /// Whether the NATS server says within this time that nobody received what was sent.
+    pub(crate) async fn is_unheard(&mut self, within: Duration) -> bool {
+        let answer = async {
+            loop {
+                let signal = self.wait().await;
+                if let Some(Event::NoResponders) = self.handle(signal) {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(within, answer).await.is_ok()
+    }
+
+    /// Grants what the reader has made room for. The same message is the heartbeat; it has a reply subject, so that the NATS
+    /// server says if nobody receives it.
+    fn tell_credit(&self) {
+        let mut headers = HeaderMap::new();
+        self.write_credit(&mut headers);
+        self.tell(headers);
+    }
+
+    fn write_credit(&self, headers: &mut HeaderMap) {
+        let granted = match &self.delivery {
+            Some(delivery) if !self.inbound.ended() => delivery.granted(),
+            _ => Credit::default(),
+        };
+        headers.insert(CREDIT.clone(), HeaderValue::from(granted.to_string()));
+    }
+
+    /// The headers that offer or confirm the extension.
+    pub(crate) fn announce(&self, headers: &mut HeaderMap) {
+        headers.insert(VERSION.clone(), HeaderValue::from(OUR_VERSION));
+        self.write_credit(headers);
+    }
+
+    /// Tells the other end that what it sends is no longer read.
+    pub(crate) fn cancel(&self) {
+        let mut headers = HeaderMap::new();
+        headers.insert(CANCEL.clone(), HeaderValue::from("true"));
+        self.tell(headers);
+    }
+
+    /// Sends a message about the stream to a peer that understands it. It never waits: if the connection takes nothing, the next
+    /// tick says the same again, or finds the other end dead.
+    fn tell(&self, headers: HeaderMap) {
+        let Some(peer) = self.peer.as_ref().filter(|_| self.extension) else {
+            return;
+        };
+        let told = tokio::task::unconstrained(self.nats.publish_with_reply_and_headers(
+            peer.clone(),
+            self.own.clone(),
+            headers,
+            Bytes::new(),
+        ))
+        .now_or_never();
+        if let Some(Err(error)) = told {
+            tracing::debug!(inbox = %self.own, %error, "cannot send to the other side of a stream");
+        }
+    }
+}
+
+/// What the reader does.
+async fn told(reader: Option<&Delivery>) -> Signal {
+    let Some(reader) = reader else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        () = reader.consumed() => Signal::Consumed,
+        () = reader.unread() => Signal::Unread,
+    }
+}
+
+pub(super) fn malformed(what: &str) -> Status {
+    Status::internal(format!("the other side of the stream sent {what}"))
+}
+
+impl From<Fault> for Status {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Gap { expected, got } => Self::data_loss(format!(
+                "messages of the stream are lost: number {got} came instead of {expected}"
+            )),
+            Fault::Repeated { number } => {
+                Self::data_loss(format!("message {number} of the stream came twice"))
+            }
+            Fault::Truncated {
+                announced,
+                received,
+            } => Self::data_loss(format!(
+                "messages of the stream are lost: {received} of {announced} arrived"
+            )),
+            Fault::Overrun => Self::resource_exhausted(
+                "the other side of the stream sent more than it was granted",
+            ),
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! What goes out of one end: encoded, several messages in one where the other end knows how to take them apart.
+
+use std::time::Duration;
+
+use async_nats::client::PublishErrorKind;
+use async_nats::{HeaderMap, HeaderValue};
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use futures::{FutureExt, StreamExt};
+use tokio::time::Instant;
+
+use super::Streaming;
+use super::link::Link;
+use super::wire::{Batch, COUNT, END, OPENED};
+use crate::codec::MessageCodec;
+use crate::{Status, wire};
+
+/// How long a message waits for a connection that takes nothing. The other end hears nothing for as long.
+const STUCK: Duration = Duration::from_secs(5);
+/// How often a peer without heartbeats is asked whether it listens, by a reply subject on a message.
+const PROBE: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+pub(crate) enum Out {
+    /// The handler has returned its stream; the first message may take its time.
+    Opened,
+    Message(Bytes),
+    /// The response to a stream of requests.
+    Response(Bytes),
+}
+
+type Item = Option<Result<Out, Status>>;
+
+/// What one end has to send.
+pub(crate) struct Output<'a> {
+    stream: BoxStream<'a, Result<Out, Status>>,
+    /// What was taken out and did not fit.
+    put_back: Option<Item>,
+    /// Whether what comes next must be granted first.
+    pub(crate) needs_credit: bool,
+    /// Headers for the first message.
+    pub(crate) headers: HeaderMap,
+    /// The number of messages that are sent.
+    count: u64,
+    probed: Instant,
+}
+
+impl<'a> Output<'a> {
+    pub(crate) fn new(stream: BoxStream<'a, Result<Out, Status>>, needs_credit: bool) -> Self {
+        Self {
+            stream,
+            put_back: None,
+            needs_credit,
+            headers: HeaderMap::new(),
+            count: 0,
+            probed: Instant::now(),
+        }
+    }
+
+    /// Nothing is lost if this is dropped.
+    pub(crate) async fn next(&mut self) -> Item {
+        match self.put_back.take() {
+            Some(item) => item,
+            None => self.stream.next().await,
+        }
+    }
+
+    /// Drops what was not sent, and whoever makes it.
+    pub(crate) fn close(&mut self) {
+        self.stream = futures::stream::empty().boxed();
+        self.put_back = None;
+    }
+
+    /// Whether to ask with the next message if anybody listens.
+    fn probe(&mut self, link: &Link) -> bool {
+        let is_due = link.serves && !link.extension && self.probed.elapsed() >= PROBE;
+        if is_due {
+            self.probed = Instant::now();
+        }
+        is_due
+    }
+
+    fn ready(&mut self) -> Option<Item> {
+        self.put_back
+            .take()
+            .or_else(|| self.stream.next().now_or_never())
+    }
+}
+
+/// The header that ends a stream.
+pub(crate) fn end_headers() -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(END.clone(), HeaderValue::from("true"));
+    headers
+}
+
+/// A stream of messages as it goes out.
+pub(crate) fn encoded<T: 'static>(
+    messages: Streaming<T>,
+    codec: MessageCodec<T>,
+) -> impl futures::Stream<Item = Result<Out, Status>> {
+    messages.map(move |message| {
+        (codec.encode)(&message?)
+            .map(Out::Message)
+            .map_err(|error| Status::internal(format!("failed to encode a message: {error}")))
+    })
+}
+
+impl Link {
+    pub(crate) fn may_send(&self) -> bool {
+        self.peer.is_some() && self.outbound.may_send()
+    }
+
+    /// Sends an item of `output`, together with what else is ready.
+    pub(crate) async fn send(
+        &mut self,
+        first: Bytes,
+        output: &mut Output<'_>,
+    ) -> Result<(), Status> {
+        let size = first.len();
+        let mut batch = Batch::new(self.outbound.send(size), first, self.nats.max_payload());
+        while self.extension && batch.has_room() && self.outbound.may_send() {
+            match output.ready() {
+                None => break,
+                Some(Some(Ok(Out::Message(message)))) => {
+                    let size = message.len();
+                    if let Err(message) = batch.push(message) {
+                        output.put_back = Some(Some(Ok(Out::Message(message))));
+                        break;
+                    }
+                    self.outbound.send(size);
+                }
+                Some(other) => {
+                    output.put_back = Some(other);
+                    break;
+                }
+            }
+        }
+        let mut headers = std::mem::take(&mut output.headers);
+        let last = batch.last();
+        let payload = batch.finish(&mut headers);
+        match self.publish(headers, payload, output.probe(self)).await {
+            Ok(()) => {
+                output.count = last;
+                Ok(())
+            }
+            Err(PublishErrorKind::MaxPayloadExceeded) => Err(Status::resource_exhausted(format!(
+                "message {last} of the stream has {size} bytes, and the NATS server takes messages of up to {} bytes",
+                self.nats.max_payload()
+            ))),
+            Err(kind) => Err(Status::unavailable(format!("cannot send: {kind}"))),
+        }
+    }
+
+    /// Tells the caller that the stream exists, unless its first message is there and tells that too.
+    pub(crate) async fn opened(&mut self, output: &mut Output<'_>) -> Result<(), Status> {
+        output.needs_credit = true;
+        if !self.extension {
+            return Ok(());
+        }
+        output.put_back = output.ready();
+        if output.put_back.is_some() {
+            return Ok(());
+        }
+        let mut headers = std::mem::take(&mut output.headers);
+        headers.insert(OPENED.clone(), HeaderValue::from("true"));
+        self.publish(headers, Bytes::new(), false)
+            .await
+            .map_err(|kind| Status::unavailable(format!("cannot send: {kind}")))
+    }
+
+    /// Sends the end of the stream, which may be an error.
+    pub(crate) async fn end(&mut self, output: &mut Output<'_>, status: Option<&Status>) {
+        let Some(peer) = self.peer.clone() else {
+            return;
+        };
+        let headers = std::mem::take(&mut output.headers);
+        let mut end = end_headers();
+        if self.extension {
+            end.insert(COUNT.clone(), HeaderValue::from(output.count));
+        }
+        let sent = if let Some(status) = status {
+            wire::publish_status(&self.nats, &peer, headers, &end, status).await
+        } else {
+            for (name, values) in headers.iter() {
+                for value in values {
+                    end.append(name.clone(), value.clone());
+                }
+            }
+            self.publish(end, Bytes::new(), false).await
+        };
+        if let Err(error) = sent {
+            tracing::debug!(inbox = %self.own, %error, "cannot send the end of a stream");
+        }
+    }
+
+    async fn publish(
+        &self,
+        headers: HeaderMap,
+        payload: Bytes,
+        probe: bool,
+    ) -> Result<(), PublishErrorKind> {
+        let Some(peer) = self.peer.clone() else {
+            return Err(PublishErrorKind::Send);
+        };
+        let sent = async {
+            if probe {
+                let own = self.own.clone();
+                self.nats
+                    .publish_with_reply_and_headers(peer, own, headers, payload)
+                    .await
+            } else {
+                self.nats.publish_with_headers(peer, headers, payload).await
+            }
+        };
+        match tokio::time::timeout(STUCK, sent).await {
+            Ok(sent) => sent.map_err(|error| error.kind()),
+            Err(_) => Err(PublishErrorKind::Send),
+        }
+    }
+}

@@ -1,0 +1,242 @@
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures::stream::BoxStream;
+use futures::{Stream, StreamExt};
+use tokio::sync::mpsc;
+
+use super::delivery::Incoming;
+use crate::Status;
+
+/// Messages that follow one another: a stream parameter of a service method, a stream response, or both.
+///
+/// It is a [`Stream`] of `Result<T, Status>`. One that a service returns or a caller hands over is made from
+/// [any stream](Self::new), from an [iterator](Self::iter), or from a [channel](Self::channel) that another task fills; one that
+/// comes out of a call yields what the other side sends.
+///
+/// ```
+/// use futures::StreamExt;
+/// use natsmicro::{Status, Streaming};
+///
+/// #[natsmicro::service(codec = "json")]
+/// pub trait Numbers {
+///     /// Streams a response.
+///     async fn count_up(&self, to: u64) -> Result<Streaming<u64>, Status>;
+///     /// Streams a request.
+///     async fn sum(&self, numbers: Streaming<u64>) -> Result<u64, Status>;
+///     /// Streams both.
+///     async fn double(&self, numbers: Streaming<u64>) -> Result<Streaming<u64>, Status>;
+/// }
+///
+/// struct Impl;
+///
+/// impl Numbers for Impl {
+///     async fn count_up(&self, to: u64) -> Result<Streaming<u64>, Status> {
+///         Ok(Streaming::iter(1..=to))
+///     }
+///
+///     async fn sum(&self, mut numbers: Streaming<u64>) -> Result<u64, Status> {
+///         let mut sum = 0;
+///         while let Some(number) = numbers.message().await? {
+///             sum += number;
+///         }
+///         Ok(sum)
+///     }
+///
+///     async fn double(&self, numbers: Streaming<u64>) -> Result<Streaming<u64>, Status> {
+///         Ok(Streaming::new(numbers.map(|number| Ok(number? * 2))))
+///     }
+/// }
+/// ```
+///
+/// # What is guaranteed
+///
+/// Between two sides that are both of this crate:
+///
+/// * All messages arrive, in order and once. The sender waits for a slow receiver, which holds at most `#[stream(window = ..)]`
+///   messages (1,024) and 1 MiB of them, the last one of any size. If messages are lost all the same, because a connection broke or
+///   a subscription overflowed, the stream ends with `DATA_LOSS`; it never skips one in silence.
+/// * Dropping a stream tells the other side at once: what a service still does for the call is dropped with its future, and the
+///   [`send`](StreamSender::send) of a caller fails.
+/// * If the other side dies or can no longer be reached, the stream ends with `UNAVAILABLE` within about five seconds.
+/// * A failure on the way ends the stream with its own code, message and details. A message that cannot be decoded is an error in
+///   its place, and the stream goes on.
+///
+/// With a generated peer, which knows neither flow control nor heartbeats, the order is checked as well, and a receiver that is
+/// 65,536 messages or 64 MiB behind gets `RESOURCE_EXHAUSTED`. A service drops a stream that such a peer has left when it next sends
+/// a message and a second has passed since the last try, and one that is silent for ten minutes.
+///
+/// # Timeouts
+///
+/// A stream lives for as long as both sides want. The timeout of the client bounds the time until it is open, and, once a caller
+/// has sent all it has, until the response. [`Call::with_timeout`](crate::Call::with_timeout), and `#[endpoint(timeout = ..)]` on
+/// the method itself, bound the stream as a whole; a timeout of the whole service does not.
+#[doc = include_str!("protocol.md")]
+#[must_use = "a stream does nothing unless it is polled"]
+pub struct Streaming<T>(Source<T>);
+
+enum Source<T> {
+    /// Made here, to be sent.
+    Stream(BoxStream<'static, Result<T, Status>>),
+    Channel(mpsc::Receiver<Result<T, Status>>),
+    /// Sent by the other side.
+    Incoming(Incoming<T>),
+}
+
+impl<T> Streaming<T> {
+    /// Sends what `stream` yields. An error ends the stream, and the other side gets it as its last item.
+    pub fn new(stream: impl Stream<Item = Result<T, Status>> + Send + 'static) -> Self {
+        Self(Source::Stream(stream.boxed()))
+    }
+
+    /// Sends the items of an iterator. It is asked for an item when that can be sent.
+    pub fn iter<I>(items: I) -> Self
+    where
+        I: IntoIterator<Item = T, IntoIter: Send + 'static>,
+        T: Send + 'static,
+    {
+        Self::new(futures::stream::iter(items.into_iter().map(Ok)))
+    }
+
+    /// Sends what is put into the sender, of which at most `capacity` messages wait (at least one). The stream ends when all clones of the sender are
+    /// dropped.
+    ///
+    /// ```
+    /// # use natsmicro::{Status, Streaming};
+    /// async fn tick() -> Result<Streaming<u64>, Status> {
+    ///     let (sender, ticks) = Streaming::channel(8);
+    ///     tokio::spawn(async move {
+    ///         let mut n = 0;
+    ///         // Waits while nobody reads, and fails when nobody ever will.
+    ///         while sender.send(n).await.is_ok() {
+    ///             n += 1;
+    ///         }
+    ///     });
+    ///     Ok(ticks)
+    /// }
+    /// ```
+    pub fn channel(capacity: usize) -> (StreamSender<T>, Self) {
+        let (sender, receiver) = mpsc::channel(capacity.clamp(1, mpsc_max()));
+        (StreamSender(sender), Self(Source::Channel(receiver)))
+    }
+
+    pub(super) fn incoming(incoming: Incoming<T>) -> Self {
+        Self(Source::Incoming(incoming))
+    }
+
+    /// The next message; `None` at the end of the stream.
+    pub async fn message(&mut self) -> Result<Option<T>, Status> {
+        self.next().await.transpose()
+    }
+}
+
+/// The largest capacity that a channel of tokio can have.
+fn mpsc_max() -> usize {
+    tokio::sync::Semaphore::MAX_PERMITS
+}
+
+impl<T> Stream for Streaming<T> {
+    type Item = Result<T, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        match &mut self.0 {
+            Source::Stream(stream) => stream.as_mut().poll_next(cx),
+            Source::Channel(receiver) => receiver.poll_recv(cx),
+            Source::Incoming(incoming) => incoming.poll_next(cx),
+        }
+    }
+}
+
+impl<T> Unpin for Streaming<T> {}
+
+impl<T> fmt::Debug for Streaming<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let source = match &self.0 {
+            Source::Stream(_) => "stream",
+            Source::Channel(_) => "channel",
+            Source::Incoming(_) => "incoming",
+        };
+        f.debug_tuple("Streaming").field(&source).finish()
+    }
+}
+
+/// Fills a [`Streaming`]; made by [`Streaming::channel`].
+pub struct StreamSender<T>(mpsc::Sender<Result<T, Status>>);
+
+impl<T> StreamSender<T> {
+    /// Puts a message into the stream, and waits while it is full. Fails when the message can no longer be sent: the other side
+    /// has dropped the stream or is gone, or the call is over.
+    pub async fn send(&self, message: T) -> Result<(), SendError<T>> {
+        match self.0.reserve().await {
+            Ok(permit) => {
+                permit.send(Ok(message));
+                Ok(())
+            }
+            Err(_) => Err(SendError(message)),
+        }
+    }
+
+    /// Ends the stream with an error, which the other side gets as its last item.
+    pub async fn fail(self, status: Status) {
+        // If nobody reads any more, there is nobody to be told.
+        let _ = self.0.send(Err(status)).await;
+    }
+
+    /// Whether messages can no longer be sent.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.0.is_closed()
+    }
+
+    /// Waits until messages can no longer be sent.
+    pub async fn closed(&self) {
+        self.0.closed().await;
+    }
+}
+
+impl<T> Clone for StreamSender<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<T> fmt::Debug for StreamSender<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StreamSender")
+            .field("closed", &self.is_closed())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A message that could not be sent, because nobody reads the stream any more.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct SendError<T>(T);
+
+impl<T> SendError<T> {
+    /// The message.
+    #[must_use]
+    pub fn into_inner(self) -> T {
+        self.0
+    }
+}
+
+impl<T> fmt::Debug for SendError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SendError").finish_non_exhaustive()
+    }
+}
+
+impl<T> fmt::Display for SendError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("nobody reads the stream any more")
+    }
+}
+
+impl<T> std::error::Error for SendError<T> {}
+
+impl<T> From<SendError<T>> for Status {
+    fn from(error: SendError<T>) -> Self {
+        Self::cancelled(error.to_string())
+    }
+}

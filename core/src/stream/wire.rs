@@ -1,0 +1,237 @@
+//! The messages of a stream: their headers, read and written.
+
+use async_nats::{HeaderMap, HeaderName, HeaderValue, Message, StatusCode, Subject};
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::delivery::split;
+use super::flow::{Arrival, Credit};
+use crate::{Status, wire};
+
+pub(crate) static SEQ: HeaderName = HeaderName::from_static("Nats-Stream-Seq");
+pub(crate) static END: HeaderName = HeaderName::from_static("Nats-Stream-End");
+pub(crate) static INBOX: HeaderName = HeaderName::from_static("Nats-Stream-Inbox");
+pub(crate) static VERSION: HeaderName = HeaderName::from_static("Natsmicro-Stream");
+pub(crate) static CREDIT: HeaderName = HeaderName::from_static("Natsmicro-Credit");
+pub(crate) static OPENED: HeaderName = HeaderName::from_static("Natsmicro-Opened");
+pub(crate) static CANCEL: HeaderName = HeaderName::from_static("Natsmicro-Cancel");
+pub(crate) static BATCH: HeaderName = HeaderName::from_static("Natsmicro-Batch");
+pub(crate) static COUNT: HeaderName = HeaderName::from_static("Natsmicro-Count");
+
+/// The version of the extension that this crate speaks.
+pub(crate) const OUR_VERSION: &str = "1";
+
+/// How large a message of several becomes: past that, what is saved per message is lost in the noise.
+const BATCH_BYTES: usize = 32 * 1024;
+const BATCH_MESSAGES: u64 = 512;
+
+/// What a message on the inbox of a stream is.
+#[derive(Debug)]
+pub(crate) enum Received {
+    /// The NATS server says that nobody listens on the subject that a message was sent to.
+    NoResponders,
+    /// Messages of the stream.
+    Messages(Arrival, Message),
+    End {
+        status: Option<Status>,
+        announced: Option<u64>,
+        message: Message,
+    },
+    Control(Control),
+    /// A bare message: the response to a stream of requests.
+    Response(Message),
+    Malformed(&'static str),
+}
+
+/// What is said about the stream itself.
+#[derive(Debug)]
+pub(crate) struct Control {
+    /// Where the service receives.
+    pub(crate) inbox: Option<Subject>,
+    /// The service knows the extension.
+    pub(crate) confirmed: bool,
+    pub(crate) credit: Option<Credit>,
+    /// The handler has returned its stream.
+    pub(crate) opened: bool,
+    /// What is sent is no longer read.
+    pub(crate) cancelled: bool,
+    pub(crate) message: Message,
+}
+
+pub(crate) fn read(message: Message) -> Received {
+    if message.status == Some(StatusCode::NO_RESPONDERS) {
+        return Received::NoResponders;
+    }
+    let Some(headers) = &message.headers else {
+        return Received::Response(message);
+    };
+    let has = |name: &HeaderName| headers.get(name.clone()).is_some();
+    if has(&END) {
+        if has(&SEQ) && !message.payload.is_empty() {
+            return Received::Malformed("a message that is numbered and the end at once");
+        }
+        return Received::End {
+            status: wire::read_status(&message),
+            announced: number(headers, &COUNT),
+            message,
+        };
+    }
+    if has(&SEQ) {
+        return messages(message);
+    }
+    let is_control = [&INBOX, &VERSION, &CREDIT, &OPENED, &CANCEL]
+        .into_iter()
+        .any(has);
+    if is_control && wire::read_status(&message).is_none() {
+        let text = |name: &HeaderName| headers.get(name.clone()).map(HeaderValue::as_str);
+        return Received::Control(Control {
+            inbox: text(&INBOX).map(Subject::from),
+            confirmed: text(&VERSION) == Some(OUR_VERSION),
+            credit: credit(headers),
+            opened: has(&OPENED),
+            cancelled: has(&CANCEL),
+            message,
+        });
+    }
+    Received::Response(message)
+}
+
+fn messages(message: Message) -> Received {
+    let Some(headers) = &message.headers else {
+        return Received::Malformed("a message without a number");
+    };
+    let Some(first) = number(headers, &SEQ) else {
+        return Received::Malformed("a message with a number that is none");
+    };
+    let measured = match headers.get(BATCH.clone()) {
+        None => Some((1, 0, message.payload.len() as u64)),
+        Some(_) => number(headers, &BATCH).and_then(|count| measure(&message.payload, count)),
+    };
+    match measured {
+        Some((count, leading_bytes, last_bytes)) => {
+            let arrival = Arrival {
+                first,
+                count,
+                leading_bytes,
+                last_bytes,
+            };
+            Received::Messages(arrival, message)
+        }
+        None => Received::Malformed("a batch whose lengths do not add up"),
+    }
+}
+
+/// What the caller who opens a stream grants, if it speaks the extension.
+pub(crate) fn offered(headers: &HeaderMap) -> Option<Credit> {
+    let version = headers.get(VERSION.clone())?;
+    (version.as_str() == OUR_VERSION).then(|| credit(headers))?
+}
+
+fn credit(headers: &HeaderMap) -> Option<Credit> {
+    headers.get(CREDIT.clone())?.as_str().parse().ok()
+}
+
+fn number(headers: &HeaderMap, name: &HeaderName) -> Option<u64> {
+    headers.get(name.clone())?.as_str().parse().ok()
+}
+
+/// The number of messages in a batch, the bytes of all but the last one, and those of the last one. None if that is not what the
+/// header says.
+fn measure(payload: &Bytes, announced: u64) -> Option<(u64, u64, u64)> {
+    let (mut count, mut leading, mut last) = (0, 0, 0);
+    let mut messages = split(payload.clone());
+    for message in &mut messages {
+        count += 1;
+        leading += last;
+        last = message.len() as u64;
+    }
+    let is_whole = messages.rest().is_empty() && count == announced && count > 0;
+    is_whole.then_some((count, leading, last))
+}
+
+/// Messages that go out together.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    first: u64,
+    count: u64,
+    /// A message alone is sent as it is.
+    single: Bytes,
+    joined: BytesMut,
+    limit: usize,
+}
+
+impl Batch {
+    /// A batch that begins with this message, which may be of any size.
+    pub(crate) fn new(first: u64, message: Bytes, max_payload: usize) -> Self {
+        Self {
+            first,
+            count: 1,
+            single: message,
+            joined: BytesMut::new(),
+            // Room for the headers.
+            limit: BATCH_BYTES.min(max_payload.saturating_sub(512)),
+        }
+    }
+
+    /// The number of its last message.
+    pub(crate) fn last(&self) -> u64 {
+        self.first + self.count - 1
+    }
+
+    fn len(&self) -> usize {
+        if self.count == 1 {
+            prefix_len(self.single.len()) + self.single.len()
+        } else {
+            self.joined.len()
+        }
+    }
+
+    pub(crate) fn has_room(&self) -> bool {
+        self.count < BATCH_MESSAGES && self.len() < self.limit
+    }
+
+    /// Gives the message back if it does not fit.
+    pub(crate) fn push(&mut self, message: Bytes) -> Result<(), Bytes> {
+        let length = prefix_len(message.len()) + message.len();
+        if self.len() + length > self.limit {
+            return Err(message);
+        }
+        if self.count == 1 {
+            self.joined.reserve(self.limit.min(self.len() + 8 * length));
+            let single = std::mem::take(&mut self.single);
+            put(&mut self.joined, &single);
+        }
+        put(&mut self.joined, &message);
+        self.count += 1;
+        Ok(())
+    }
+
+    /// Writes the headers of the batch next to those that are there; gives the payload.
+    pub(crate) fn finish(self, headers: &mut HeaderMap) -> Bytes {
+        headers.insert(SEQ.clone(), HeaderValue::from(self.first));
+        if self.count == 1 {
+            return self.single;
+        }
+        headers.insert(BATCH.clone(), HeaderValue::from(self.count));
+        self.joined.freeze()
+    }
+}
+
+fn put(joined: &mut BytesMut, message: &[u8]) {
+    let mut length = message.len();
+    while length >= 0x80 {
+        joined.put_u8(length.to_le_bytes()[0] | 0x80);
+        length >>= 7;
+    }
+    joined.put_u8(length.to_le_bytes()[0]);
+    joined.put_slice(message);
+}
+
+/// How many bytes the length of a message takes.
+fn prefix_len(length: usize) -> usize {
+    let bits = usize::BITS - length.leading_zeros();
+    (bits.div_ceil(7) as usize).max(1)
+}
+
+#[cfg(test)]
+#[path = "wire_tests.rs"]
+mod tests;
