@@ -180,4 +180,4 @@ pub use self::store::{
     InvalidKey, InvalidKeyKind, Key, KeyToken, MAX_KEY_LEN, StoreError, StoreErrorKind,
 };
 pub use self::stream::{SendError, StreamSender, Streaming};
-pub use natsmicro_macros::{ServiceError, endpoint, kv_store, object_store, service};
+pub use natsmicro_macros::{ServiceError, endpoint, kv_store, object_store, service, stream};

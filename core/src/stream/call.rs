@@ -1,12 +1,11 @@
 //! The end of a caller.
 
+use std::any::Any;
 use std::ops::ControlFlow;
-use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use async_nats::client::PublishErrorKind;
 use async_nats::{HeaderValue, Message, Subject};
-use futures::{FutureExt, StreamExt};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -47,7 +46,7 @@ pub(crate) async fn client_streaming<Req: Send + 'static>(
     requests: Streaming<Req>,
     codec: MessageCodec<Req>,
 ) -> Result<Message, Status> {
-    let output = Output::new(encoded(requests, codec).boxed(), true);
+    let output = Output::new(encoded(requests, codec), true, panicked);
     start(Kind::ClientStreaming, opening, None, Some(output)).await
 }
 
@@ -60,7 +59,7 @@ pub(crate) async fn bidirectional<Req: Send + 'static, Resp: Send + 'static>(
     window: u32,
 ) -> Result<Response<Streaming<Resp>>, Status> {
     let (delivery, incoming) = delivery(super::window(window), responses);
-    let output = Output::new(encoded(requests, codec).boxed(), true);
+    let output = Output::new(encoded(requests, codec), true, panicked);
     let opened = start(Kind::Bidirectional, opening, Some(delivery), Some(output)).await?;
     Ok(Response::new(
         Streaming::incoming(incoming),
@@ -233,15 +232,12 @@ impl Exchange {
     async fn exchange_in_time(&mut self) -> Result<Option<Message>, Status> {
         let late = self.late();
         let deadline = self.deadline;
-        let exchange = AssertUnwindSafe(self.exchange()).catch_unwind();
-        let done = match deadline {
-            Some(deadline) => match tokio::time::timeout_at(deadline, exchange).await {
-                Ok(done) => done,
-                Err(_) => return Err(late),
-            },
-            None => exchange.await,
-        };
-        done.unwrap_or_else(|_| Err(Status::internal("the stream of requests panicked")))
+        match deadline {
+            Some(deadline) => tokio::time::timeout_at(deadline, self.exchange())
+                .await
+                .unwrap_or(Err(late)),
+            None => self.exchange().await,
+        }
     }
 
     /// Sends and receives until the stream is over; gives the response to a stream of requests.
@@ -325,6 +321,10 @@ impl Exchange {
     fn late(&self) -> Status {
         timed_out(&self.subject, self.timeout)
     }
+}
+
+fn panicked(_: &(dyn Any + Send)) -> Status {
+    Status::internal("the stream of requests panicked")
 }
 
 fn abandoned() -> Status {

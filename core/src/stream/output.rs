@@ -1,12 +1,14 @@
 //! What goes out of one end: encoded, several messages in one where the other end knows how to take them apart.
 
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use async_nats::client::PublishErrorKind;
 use async_nats::{HeaderMap, HeaderValue};
 use bytes::Bytes;
 use futures::stream::BoxStream;
-use futures::{FutureExt, StreamExt};
+use futures::{FutureExt, Stream, StreamExt};
 use tokio::time::Instant;
 
 use super::Streaming;
@@ -46,9 +48,17 @@ pub(crate) struct Output<'a> {
 }
 
 impl<'a> Output<'a> {
-    pub(crate) fn new(stream: BoxStream<'a, Result<Out, Status>>, needs_credit: bool) -> Self {
+    /// What `stream` yields, or a status in place of its panic.
+    pub(crate) fn new(
+        stream: impl Stream<Item = Result<Out, Status>> + Send + 'a,
+        needs_credit: bool,
+        panicked: impl Fn(&(dyn Any + Send)) -> Status + Send + 'a,
+    ) -> Self {
+        let caught = AssertUnwindSafe(stream)
+            .catch_unwind()
+            .map(move |item| item.unwrap_or_else(|panic| Err(panicked(panic.as_ref()))));
         Self {
-            stream,
+            stream: caught.boxed(),
             put_back: None,
             needs_credit,
             headers: HeaderMap::new(),
@@ -98,7 +108,7 @@ pub(crate) fn end_headers() -> HeaderMap {
 pub(crate) fn encoded<T: 'static>(
     messages: Streaming<T>,
     codec: MessageCodec<T>,
-) -> impl futures::Stream<Item = Result<Out, Status>> {
+) -> impl Stream<Item = Result<Out, Status>> {
     messages.map(move |message| {
         (codec.encode)(&message?)
             .map(Out::Message)

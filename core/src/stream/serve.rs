@@ -1,12 +1,11 @@
 //! The end of a service: from the request that opens a stream to its last message.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::{HeaderMap, HeaderValue, Message};
 use bytes::Bytes;
-use futures::{FutureExt, Stream, StreamExt, TryFutureExt, stream};
+use futures::{Stream, StreamExt, TryFutureExt, stream};
 use tokio::time::Instant;
 
 use super::delivery::{Delivery, delivery};
@@ -204,12 +203,10 @@ async fn open(
 impl Call {
     /// Runs the handler and sends what it returns, for as long as the caller is there.
     async fn run(mut self, output: impl Stream<Item = Result<Out, Status>> + Send) {
-        let mut output = Output::new(output.boxed(), false);
-        let answer = within(self.deadline, answer(&mut self.link, &mut output, &self.cx));
-        let result = match AssertUnwindSafe(answer).catch_unwind().await {
-            Ok(result) => result,
-            Err(panic) => Err(self.endpoint.panicked(panic.as_ref())),
-        };
+        let endpoint = Arc::clone(&self.endpoint);
+        let mut output = Output::new(output, false, |panic| endpoint.panicked(panic));
+        let answer = answer(&mut self.link, &mut output, &self.cx);
+        let result = within(self.deadline, answer).await;
         output.close();
         if output.headers.is_empty() {
             output.headers = self.cx.take_response_headers();

@@ -115,7 +115,7 @@ proptest! {
         sizes in prop::collection::vec(prop_oneof![0_usize..3, 120_usize..140, 16_000_usize..17_000], 1..40),
         first in 1_u64..1000,
     ) {
-        let mut messages = sizes.iter().enumerate().map(|(at, size)| Bytes::from(vec![at as u8; *size]));
+        let mut messages = sizes.iter().enumerate().map(|(at, size)| Bytes::from(vec![at.to_le_bytes()[0]; *size]));
         let mut sent = vec![messages.next().unwrap()];
         let mut batch = Batch::new(first, sent[0].clone(), 1024 * 1024);
         for message in messages {
