@@ -63,8 +63,8 @@
 //!
 //! # Where to look
 //!
-//! * [`#[service]`](macro@service), [`#[endpoint]`](macro@endpoint), [`#[kv_store]`](macro@kv_store) and
-//!   [`#[object_store]`](macro@object_store): all settings.
+//! * [`#[service]`](macro@service), [`#[endpoint]`](macro@endpoint), [`#[stream]`](macro@stream),
+//!   [`#[kv_store]`](macro@kv_store) and [`#[object_store]`](macro@object_store): all settings.
 //! * [`Server`] and [`RunningServer`]: start, statistics, stop. [`ServiceServer`] is what `UserServiceServer` stands for.
 //! * [`Client`] and [`Call`]: timeouts, headers, what a client reports by itself.
 //! * [`Status`], [`Code`] and [`#[derive(ServiceError)]`](derive@ServiceError): errors that keep their meaning over the wire.

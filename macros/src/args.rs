@@ -1,4 +1,4 @@
-//! The settings of `#[service]`, `#[endpoint]`, `#[kv_store]` and `#[object_store]`.
+//! The settings of `#[service]`, `#[endpoint]`, `#[stream]`, `#[kv_store]` and `#[object_store]`.
 //!
 //! Assumes the tokens between the parentheses. Guarantees: an unknown, repeated or unnamed setting is an error at that setting, a
 //! value outside its grammar is an error at the value, and none of them hides another. What is left holds only checked values;
@@ -9,6 +9,7 @@
 
 pub(crate) mod composite;
 pub(crate) mod quantity;
+mod unknown;
 pub(crate) mod value;
 
 use darling::FromMeta;
@@ -179,6 +180,13 @@ settings! {
 }
 
 settings! {
+    /// `#[stream(..)]`
+    StreamArgs {
+        window: Number<1, 65_536>,
+    }
+}
+
+settings! {
     /// `#[kv_store(..)]`
     KvStoreArgs {
         bucket: Text<Bucket>,
@@ -276,10 +284,16 @@ pub(crate) fn read<T: Settings>(
 fn unnamed(attr: &str, first: &NestedMeta, items: &[NestedMeta]) -> syn::Error {
     let names: &[&str] = match attr {
         "kv_store" | "object_store" => &["bucket", "key"],
+        "stream" => &["window"],
         _ => &["name"],
     };
     let literals = items.iter().filter_map(|item| match item {
-        NestedMeta::Lit(lit @ syn::Lit::Str(_)) => Some(lit.to_token_stream().to_string()),
+        NestedMeta::Lit(lit @ syn::Lit::Int(_)) if attr == "stream" => {
+            Some(lit.to_token_stream().to_string())
+        }
+        NestedMeta::Lit(lit @ syn::Lit::Str(_)) if attr != "stream" => {
+            Some(lit.to_token_stream().to_string())
+        }
         _ => None,
     });
     let written: Vec<String> = names
@@ -315,7 +329,7 @@ fn sort_out(
             };
             let name = value::setting_name(path);
             if !names.contains(&name.as_str()) {
-                diags.push(unknown(path, &name, names));
+                diags.push(unknown::error(path, &name, names));
                 has_unknown = true;
                 return false;
             }
@@ -328,80 +342,6 @@ fn sort_out(
         })
         .collect();
     (items, has_unknown)
-}
-
-fn unknown(path: &Path, name: &str, names: &[&str]) -> syn::Error {
-    let message = format!("unknown setting `{name}`");
-    let is_object_store = names.contains(&"bucket") && !names.contains(&"max_history");
-    if is_object_store && matches!(name, "max_history" | "history") {
-        return error_with_help(
-            path,
-            "an object store keeps no history",
-            "remove it, or use `#[kv_store]`",
-        );
-    }
-    if let Some((home, what)) = elsewhere(name, names) {
-        let help = if is_object_store && home == "kv_store" {
-            "remove it, or use `#[kv_store]`".to_owned()
-        } else {
-            format!("write it in `#[{home}(..)]`")
-        };
-        return error_with_help(path, format!("`{name}` is a setting of {what}"), help);
-    }
-    match nearest(name, names) {
-        Some(nearest) => error_with_help(path, message, format!("did you mean `{nearest}`?")),
-        None if names.len() == 1 => error_with_help(
-            path,
-            message,
-            format!("the only setting is `{}`", names.concat()),
-        ),
-        None => {
-            let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
-            error_with_help(
-                path,
-                message,
-                format!("the settings are {}", names.join(", ")),
-            )
-        }
-    }
-}
-
-/// The attribute that does take this setting: those of a service and of its methods are easily mixed up.
-fn elsewhere(name: &str, names: &[&str]) -> Option<(&'static str, &'static str)> {
-    let homes = [
-        ("service", "the whole service", ServiceArgs::NAMES),
-        ("endpoint", "a method", EndpointArgs::NAMES),
-        ("kv_store", "a key-value store", KvStoreArgs::NAMES),
-        ("object_store", "an object store", ObjectStoreArgs::NAMES),
-    ];
-    let is_ours = homes.iter().any(|(_, _, others)| *others == names);
-    let (home, what, _) = homes
-        .into_iter()
-        .find(|(_, _, others)| is_ours && others.contains(&name))?;
-    Some((home, what))
-}
-
-/// The setting that was probably meant, in spelling or by its usual other name.
-fn nearest<'a>(name: &str, names: &[&'a str]) -> Option<&'a str> {
-    let synonym = match name {
-        "prefix" | "subject" => "subject_prefix",
-        "history" => "max_history",
-        "group" | "queue" => "queue_group",
-        "concurrency" => "max_in_flight",
-        _ => "",
-    };
-    names
-        .iter()
-        .copied()
-        .find(|&candidate| candidate == synonym)
-        .or_else(|| {
-            names
-                .iter()
-                .map(|&candidate| (strsim::jaro_winkler(name, candidate), candidate))
-                .filter(|(score, _)| *score > 0.8)
-                .max_by(|(a, _), (b, _)| a.total_cmp(b))
-                .map(|(_, candidate)| candidate)
-        })
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! the client; for a broken one the same names with the same signatures and nothing behind them, so that code that uses them gets no
 //! second error. All paths start at `::core` or at the runtime; nothing relies on a prelude or an import of the user's.
 
+mod accessors;
 mod client;
 mod declaration;
 mod descriptor;

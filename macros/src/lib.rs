@@ -81,8 +81,21 @@ use diag::Diagnostics;
 /// }
 /// ```
 ///
+/// # Methods
+///
 /// A method is `async`, takes `&self`, then a `&Context` if it wants one, then at most one request, and returns a `Result` of a
-/// response and an error that implements `ServiceError`.
+/// response and an error that implements `ServiceError`. Request and response are each a message or a `Streaming` of messages:
+///
+/// | signature | who streams |
+/// | --- | --- |
+/// | `async fn save(&self, request: User) -> Result<Saved, Status>` | nobody |
+/// | `async fn ping(&self) -> Result<(), Status>` | nobody; neither has anything to say |
+/// | `async fn count_up(&self, request: CountRequest) -> Result<Streaming<Count>, Status>` | the service |
+/// | `async fn sum(&self, numbers: Streaming<Number>) -> Result<Total, Status>` | the client |
+/// | `async fn chat(&self, lines: Streaming<Line>) -> Result<Streaming<Line>, Status>` | both, at the same time |
+///
+/// A stream is known by its name: it is written `Streaming<T>`, not as an alias. [`#[stream]`](macro@stream) sets its window.
+/// The response of a method that streams cannot be stored.
 ///
 /// # Settings
 ///
@@ -99,8 +112,8 @@ use diag::Diagnostics;
 /// | `skip` | off | declare the trait and generate nothing else |
 /// | `crate = ::natsmicro` | `::natsmicro` | where the runtime is |
 ///
-/// The methods take [`#[endpoint]`](macro@endpoint), [`#[kv_store]`](macro@kv_store) and [`#[object_store]`](macro@object_store),
-/// which need not be imported.
+/// The methods take [`#[endpoint]`](macro@endpoint), [`#[stream]`](macro@stream), [`#[kv_store]`](macro@kv_store) and
+/// [`#[object_store]`](macro@object_store), which need not be imported.
 ///
 /// The trait is not `dyn` compatible, because its methods are `async`; write `impl UserService` or a type parameter instead.
 #[proc_macro_attribute]
@@ -127,11 +140,34 @@ pub fn service(args: TokenStream, item: TokenStream) -> TokenStream {
 /// | `timeout = "60s"` | the service's | how long the handler may take |
 /// | `metadata(operation = "write")` | none | what discovery shows besides |
 /// | `queue_group = "workers"` | the service's | which group shares the requests; `false`: every instance gets each |
-/// | `max_in_flight = 64` | 1024 | how many requests are handled at once; `1`: in order |
+/// | `max_in_flight = 64` | 1024 | how many requests are handled, or streams open, at once; `1`: in order |
 /// | `skip` | off | keep the method off NATS; through the client it answers `UNIMPLEMENTED` |
 #[proc_macro_attribute]
 pub fn endpoint(_args: TokenStream, item: TokenStream) -> TokenStream {
     placement::helper_elsewhere("endpoint", &item.into()).into()
+}
+
+/// How a method of a [`#[service]`](macro@service) trait streams.
+///
+/// ```
+/// # use natsmicro::{Status, Streaming};
+/// # #[derive(Clone, PartialEq, prost::Message)] pub struct CountRequest { #[prost(uint64, tag = "1")] pub up_to: u64 }
+/// # #[derive(Clone, PartialEq, prost::Message)] pub struct Count { #[prost(uint64, tag = "1")] pub number: u64 }
+/// # #[natsmicro::service] pub trait Counter {
+/// #[stream(window = 4096)]
+/// async fn count_up(&self, request: CountRequest) -> Result<Streaming<Count>, Status>;
+/// # }
+/// ```
+///
+/// Without it a stream has the window of the runtime. How many streams of a method are open at once is
+/// [`#[endpoint(max_in_flight = ..)]`](macro@endpoint).
+///
+/// | setting | default | meaning |
+/// | --- | --- | --- |
+/// | `window = 4096` | required | how many messages the side that receives lets the other one be ahead, up to 65,536 |
+#[proc_macro_attribute]
+pub fn stream(_args: TokenStream, item: TokenStream) -> TokenStream {
+    placement::helper_elsewhere("stream", &item.into()).into()
 }
 
 /// Stores the responses of a method of a [`#[service]`](macro@service) trait in a NATS key-value store.

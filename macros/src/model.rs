@@ -5,7 +5,7 @@
 //! the user meant, as far as that can be known.
 
 use proc_macro2::{Span, TokenStream};
-use quote::{ToTokens, quote, quote_spanned};
+use quote::quote_spanned;
 use syn::ext::IdentExt;
 use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
@@ -15,7 +15,7 @@ use syn::{
 };
 
 use crate::args::composite::Key;
-use crate::args::{EndpointArgs, KvStoreArgs, ObjectStoreArgs, ServiceArgs, Setting};
+use crate::args::{EndpointArgs, KvStoreArgs, ObjectStoreArgs, ServiceArgs, Setting, StreamArgs};
 use crate::key::Template;
 use crate::krate::Krate;
 use crate::names::snake_case;
@@ -58,8 +58,9 @@ pub(crate) struct Method {
     /// The end of the declaration, if it has no body.
     pub(crate) semicolon: Option<Token![;]>,
     pub(crate) endpoint: EndpointArgs,
-    pub(crate) kv: Option<Store<KvStoreArgs>>,
-    pub(crate) object: Option<Store<ObjectStoreArgs>>,
+    pub(crate) stream: Option<Helper<StreamArgs>>,
+    pub(crate) kv: Option<Helper<KvStoreArgs>>,
+    pub(crate) object: Option<Helper<ObjectStoreArgs>>,
     /// The name of the `&Context` parameter.
     pub(crate) context: Option<Ident>,
     pub(crate) request: Option<Request>,
@@ -84,11 +85,13 @@ pub(crate) struct MethodAttrs {
     pub(crate) deprecated: bool,
 }
 
-/// The message a method takes.
+/// The message or the stream a method takes.
 #[derive(Debug)]
 pub(crate) struct Request {
     pub(crate) ident: Ident,
     pub(crate) ty: Type,
+    /// `T` of a `Streaming<T>`.
+    pub(crate) item: Option<Type>,
 }
 
 /// What a method returns.
@@ -97,15 +100,17 @@ pub(crate) struct Output {
     pub(crate) ty: Type,
     /// `T` and `E` of a `Result<T, E>` that is written out.
     pub(crate) result: Option<(Type, Type)>,
+    /// `T` of a `Streaming<T>` in the `Result`.
+    pub(crate) item: Option<Type>,
     /// Whether the type was reported because it is no `Result`; it is then taken for the response.
     pub(crate) is_no_result: bool,
     /// Whether the type can be written outside the trait; not so for an `impl Trait`.
     pub(crate) nameable: bool,
 }
 
-/// A `#[kv_store]` or `#[object_store]`.
+/// An attribute that says something only of some methods: `#[stream]`, `#[kv_store]` or `#[object_store]`.
 #[derive(Debug)]
-pub(crate) struct Store<A> {
+pub(crate) struct Helper<A> {
     pub(crate) attr: Attribute,
     pub(crate) args: A,
 }
@@ -166,11 +171,24 @@ impl Method {
         self.endpoint.skip.get().is_some_and(|skip| skip.0)
     }
 
-    /// The type of the request; `()` if the method takes none.
-    pub(crate) fn request_type(&self) -> TokenStream {
-        self.request
+    /// Which side sends a stream.
+    pub(crate) fn kind(&self) -> Kind {
+        let takes_stream = self
+            .request
             .as_ref()
-            .map_or_else(|| quote!(()), |request| request.ty.to_token_stream())
+            .is_some_and(|request| request.item.is_some());
+        match (takes_stream, self.output.item.is_some()) {
+            (false, false) => Kind::Unary,
+            (false, true) => Kind::ServerStreaming,
+            (true, false) => Kind::ClientStreaming,
+            (true, true) => Kind::Bidirectional,
+        }
+    }
+
+    /// The attributes that declare its stores.
+    pub(crate) fn store_attrs(&self) -> impl Iterator<Item = &Attribute> {
+        let kv = self.kv.iter().map(|store| &store.attr);
+        kv.chain(self.object.iter().map(|store| &store.attr))
     }
 
     /// Whether a function of the client was reported because its name is taken.
@@ -224,6 +242,22 @@ impl Method {
     }
 }
 
+/// The kinds of methods.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Unary,
+    ServerStreaming,
+    ClientStreaming,
+    Bidirectional,
+}
+
+impl Request {
+    /// The type of the messages that are sent.
+    pub(crate) fn message(&self) -> &Type {
+        self.item.as_ref().unwrap_or(&self.ty)
+    }
+}
+
 /// A key function: `save_profile_key`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct MethodKey<'a> {
@@ -241,6 +275,14 @@ impl Output {
     /// The type of the response.
     pub(crate) fn ok(&self, krate: &Krate) -> TokenStream {
         self.part(krate, "Ok", |(ok, _)| ok)
+    }
+
+    /// The type of the messages that are sent back.
+    pub(crate) fn message(&self, krate: &Krate) -> TokenStream {
+        self.item.as_ref().map_or_else(
+            || self.ok(krate),
+            |item| quote_spanned!(item.span()=> #item),
+        )
     }
 
     /// The type of the error.

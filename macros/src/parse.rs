@@ -4,7 +4,9 @@
 //! kept, whichever leaves rustc nothing to add. Rules that need two settings or two methods are in `validate`.
 
 mod attrs;
+mod messages;
 mod method;
+mod stream;
 mod types;
 
 use proc_macro2::TokenStream;

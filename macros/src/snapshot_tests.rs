@@ -29,6 +29,11 @@ fn stores() {
 }
 
 #[test]
+fn streaming() {
+    service("streaming");
+}
+
+#[test]
 fn attributes() {
     service("attributes");
 }

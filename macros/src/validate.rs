@@ -15,7 +15,7 @@ use crate::args::value::Flag;
 use crate::args::{KvStoreArgs, ObjectStoreArgs, Setting};
 use crate::diag::{Diagnostics, error_with_help};
 use crate::key::Source;
-use crate::model::{Item, Method, Service};
+use crate::model::{Item, Kind, Method, Service};
 use crate::names;
 
 /// Checks a service as a whole.
@@ -24,6 +24,7 @@ pub(crate) fn service(service: &mut Service, diags: &mut Diagnostics) {
     service_names(service, diags);
     for method in service.methods() {
         endpoint(method, diags);
+        stream(method, diags);
         if let Some(store) = &method.kv {
             kv_store(&store.args, diags);
             compared_key(&store.args, diags);
@@ -75,11 +76,14 @@ fn endpoint(method: &Method, diags: &mut Diagnostics) {
             let message = format!("`{key}` has no effect on a skipped method");
             diags.help(key, message, "remove it, or remove `skip`");
         }
-        let stores = [
-            method.kv.as_ref().map(|store| &store.attr),
-            method.object.as_ref().map(|store| &store.attr),
-        ];
-        for attr in stores.into_iter().flatten() {
+        if let Some(stream) = &method.stream {
+            diags.help(
+                &stream.attr,
+                "nothing is streamed by a skipped method",
+                "remove it, or remove `#[endpoint(skip)]`",
+            );
+        }
+        for attr in method.store_attrs() {
             diags.help(
                 attr,
                 "nothing is persisted for a skipped method",
@@ -104,6 +108,38 @@ fn endpoint(method: &Method, diags: &mut Diagnostics) {
             fault.message,
             "keep the method and give the endpoint a name: `#[endpoint(name = \"..\")]`",
         );
+    }
+}
+
+/// A window needs a stream, and a stream cannot be stored.
+fn stream(method: &Method, diags: &mut Diagnostics) {
+    if method.skipped() {
+        return;
+    }
+    let kind = method.kind();
+    if let (Kind::Unary, Some(stream)) = (kind, &method.stream) {
+        diags.help(
+            &stream.attr,
+            format!(
+                "`#[stream]` has no effect here: `{}` does not stream",
+                method.name()
+            ),
+            "remove it, or take or return a `Streaming<T>`",
+        );
+    }
+    let (message, help) = match kind {
+        Kind::Unary => return,
+        Kind::ClientStreaming => (
+            "the response to a stream cannot be stored",
+            "store it from the handler, or take one message",
+        ),
+        Kind::ServerStreaming | Kind::Bidirectional => (
+            "a streamed response cannot be stored",
+            "store it from the handler, or return one message",
+        ),
+    };
+    for attr in method.store_attrs() {
+        diags.help(attr, message, help);
     }
 }
 
@@ -181,7 +217,7 @@ fn whole_seconds(period: &Setting<Period>, diags: &mut Diagnostics) {
 
 /// A placeholder needs a message to take its value from.
 fn key(method: &Method, key: &Setting<Key>, diags: &mut Diagnostics) {
-    if method.skipped() {
+    if method.skipped() || method.kind() != Kind::Unary {
         return;
     }
     let Some(Key(template)) = key.get() else {
@@ -225,4 +261,4 @@ fn methods_mut(items: &mut [Item]) -> impl Iterator<Item = &mut Method> {
 
 #[cfg(test)]
 #[path = "validate_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -23,6 +23,13 @@ pub trait Service {
         cx: &some_other_name::Context,
         request: ::natsmicro_ui_tests::SaveUser,
     ) -> ::core::result::Result<::natsmicro_ui_tests::User, Error>;
+
+    #[some_other_name::stream(window = 16)]
+    async fn sync(
+        &self,
+        cx: &some_other_name::Context,
+        users: some_other_name::Streaming<::natsmicro_ui_tests::User>,
+    ) -> ::core::result::Result<some_other_name::Streaming<::natsmicro_ui_tests::User>, Error>;
 }
 
 #[derive(::core::fmt::Debug, some_other_name::ServiceError)]
@@ -52,6 +59,14 @@ impl Service for Send {
         _request: ::natsmicro_ui_tests::SaveUser,
     ) -> ::core::result::Result<::natsmicro_ui_tests::User, Error> {
         ::core::result::Result::Err(Error::Busy)
+    }
+
+    async fn sync(
+        &self,
+        _cx: &some_other_name::Context,
+        users: some_other_name::Streaming<::natsmicro_ui_tests::User>,
+    ) -> ::core::result::Result<some_other_name::Streaming<::natsmicro_ui_tests::User>, Error> {
+        ::core::result::Result::Ok(users)
     }
 }
 

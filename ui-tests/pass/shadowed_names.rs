@@ -17,11 +17,20 @@ pub struct String {
 
 pub enum Status {}
 
+/// A message: there is no type of messages behind its name.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Streaming {}
+
 #[natsmicro::service]
 pub trait Users {
     #[kv_store(bucket = "users", key = "user.<id>")]
     #[object_store(bucket = "users", key = "user.<response.id>")]
     async fn save(&self, request: String) -> natsmicro::Result<String>;
+    async fn stop(&self, request: Streaming) -> natsmicro::Result<Streaming>;
+    async fn all(
+        &self,
+        strings: natsmicro::Streaming<String>,
+    ) -> natsmicro::Result<natsmicro::Streaming<Streaming>>;
 }
 
 pub struct S;
@@ -29,6 +38,18 @@ pub struct S;
 impl Users for S {
     async fn save(&self, request: String) -> natsmicro::Result<String> {
         core::result::Result::Ok(request)
+    }
+
+    async fn stop(&self, request: Streaming) -> natsmicro::Result<Streaming> {
+        core::result::Result::Ok(request)
+    }
+
+    async fn all(
+        &self,
+        strings: natsmicro::Streaming<String>,
+    ) -> natsmicro::Result<natsmicro::Streaming<Streaming>> {
+        drop(strings);
+        core::result::Result::Err(natsmicro::Status::internal("none"))
     }
 }
 

@@ -30,7 +30,7 @@
 // Every method of every service returns a `Result`, and its errors are the service's.
 #![allow(clippy::missing_errors_doc)]
 
-use natsmicro::{Context, ServiceError, Status};
+use natsmicro::{Context, ServiceError, Status, Streaming};
 use natsmicro_ui_tests::{SaveUser, User};
 
 /// Stores users.
@@ -46,6 +46,17 @@ pub trait Users {
     #[endpoint(max_in_flight = 1, queue_group = false)]
     #[kv_store(bucket = "counts", key = "count.<id>")]
     async fn count(&self, request: SaveUser) -> natsmicro::Result<User>;
+
+    /// Lists the users.
+    async fn list(&self, request: SaveUser) -> Result<Streaming<User>, UserError>;
+
+    /// Saves many users.
+    #[stream(window = 64)]
+    async fn sync(
+        &self,
+        cx: &Context,
+        users: Streaming<SaveUser>,
+    ) -> natsmicro::Result<Streaming<User>>;
 
     /// Is not on NATS.
     #[endpoint(skip)]

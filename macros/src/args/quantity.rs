@@ -96,7 +96,12 @@ impl<const MIN: u64, const MAX: u64> Value for Number<MIN, MAX> {
     const WHAT: &'static str = "a number";
 
     fn example(name: &str) -> String {
-        format!("{name} = {}", if MAX > 64 { 100 } else { 3 })
+        let number = match name {
+            "window" => 1024,
+            _ if MAX > 64 => 100,
+            _ => 3,
+        };
+        format!("{name} = {number}")
     }
 
     fn read(meta: &Meta, errors: &mut Vec<syn::Error>) -> Option<Self> {

@@ -10,7 +10,7 @@ use super::{Expander, doc};
 use crate::args::Setting;
 use crate::args::composite::{Codec, Key, QueueGroup};
 use crate::args::value::Flag;
-use crate::model::{Method, call_site_at};
+use crate::model::{Method, Request, call_site_at};
 use crate::names::snake_case;
 
 /// ```text
@@ -69,22 +69,19 @@ fn constant(expander: &Expander<'_>, method: &Method) -> TokenStream {
     let name = method.constant("");
     let index = Literal::usize_unsuffixed(method.index);
     let endpoint = method.endpoint_name();
-    let request = method.request_type();
-    let (ok, error) = (method.output.ok(krate), method.output.error(krate));
+    let output = &method.output;
+    let request_type = method.request.as_ref().map(Request::message);
+    let request = request_type.map_or_else(|| quote!(()), ToTokens::to_token_stream);
+    let (response, error) = (output.message(krate), output.error(krate));
 
-    let request_type: Option<&Type> = method.request.as_ref().map(|request| &request.ty);
-    let response_type = method
-        .output
-        .result
-        .as_ref()
-        .map_or(&method.output.ty, |(ok, _)| ok);
-    let error_type = method
-        .output
-        .result
-        .as_ref()
-        .map_or(&method.output.ty, |(_, error)| error);
+    let (response_type, error_type) = match (&output.item, &output.result) {
+        (Some(item), Some((_, error))) => (item, error),
+        (None, Some((ok, error))) => (ok, error),
+        (Some(item), None) => (item, &output.ty),
+        (None, None) => (&output.ty, &output.ty),
+    };
     let request_codec = message(expander, request_type, &request);
-    let response_codec = message(expander, Some(response_type), &ok);
+    let response_codec = message(expander, Some(response_type), &response);
     let error_span = call_site_at(error_type.span());
     let error_krate = krate.at(error_span);
     let error_codec = quote_spanned!(error_span=> <#error as #error_krate::ServiceError>::CODEC);
@@ -99,6 +96,12 @@ fn constant(expander: &Expander<'_>, method: &Method) -> TokenStream {
             Literal::usize_unsuffixed(number).to_token_stream()
         }),
     ];
+    let stream = method.stream.as_ref().map(|stream| {
+        setting(&stream.args.window, "window", |number| {
+            let number = u32::try_from(number.0).unwrap_or(u32::MAX);
+            Literal::u32_unsuffixed(number).to_token_stream()
+        })
+    });
     let kv = method
         .kv
         .as_ref()
@@ -109,8 +112,8 @@ fn constant(expander: &Expander<'_>, method: &Method) -> TokenStream {
         .map(|store| object_store(expander, &store.args));
     quote! {
         #(#cfgs)*
-        const #name: #p::Method<#request, #ok, #error> =
-            #p::Method::new(#index, #endpoint, #request_codec, #response_codec, #error_codec) #(#settings)* #kv #object;
+        const #name: #p::Method<#request, #response, #error> =
+            #p::Method::new(#index, #endpoint, #request_codec, #response_codec, #error_codec) #(#settings)* #stream #kv #object;
     }
 }
 

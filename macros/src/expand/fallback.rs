@@ -97,9 +97,15 @@ pub(super) fn types(
     method: &Method,
 ) -> Option<(TokenStream, TokenStream)> {
     let krate = expander.krate;
-    if method.output.is_no_result {
-        let ty = &method.output.ty;
+    let output = &method.output;
+    if output.is_no_result {
+        let ty = &output.ty;
         return Some((quote!(#ty), quote!(#krate::Status)));
+    }
+    if let (Some(item), false) = (&output.item, output.nameable) {
+        let error = output.result.as_ref();
+        let error = error.map_or_else(|| quote!(#krate::Status), |(_, error)| quote!(#error));
+        return Some((quote!(#krate::Streaming<#item>), error));
     }
     let mentions_self =
         expander.broken && words(method.output.ty.to_token_stream()).contains("Self");

@@ -4,6 +4,7 @@ use proc_macro2::TokenStream;
 use quote::quote;
 
 use super::{Expander, doc};
+use crate::model::Kind;
 
 /// ```text
 /// impl<S: UserService> #p::Dispatch<S> for UserServiceDescriptor {
@@ -41,9 +42,15 @@ pub(super) fn dispatch(expander: &Expander<'_>) -> TokenStream {
         } else {
             quote!(#p::Outcome::into_result(#call))
         };
+        let route = match method.kind() {
+            Kind::Unary => quote!(unary),
+            Kind::ServerStreaming => quote!(server_streaming),
+            Kind::ClientStreaming => quote!(client_streaming),
+            Kind::Bidirectional => quote!(bidirectional),
+        };
         quote! {
             #(#cfgs)*
-            router.unary(&Self::#constant, |service, #cx, #request| async move { #call });
+            router.#route(&Self::#constant, |service, #cx, #request| async move { #call });
         }
     });
     quote! {

@@ -8,12 +8,14 @@ use quote::ToTokens;
 use syn::punctuated::Punctuated;
 use syn::{Attribute, Meta, Token, parse_quote};
 
-use crate::args::{self, EndpointArgs, KvStoreArgs, ObjectStoreArgs, Setting, Settings};
+use crate::args::{
+    self, EndpointArgs, KvStoreArgs, ObjectStoreArgs, Setting, Settings, StreamArgs,
+};
 use crate::diag::{Diagnostics, error, error_with_help};
-use crate::model::{MethodAttrs, Store};
+use crate::model::{Helper, MethodAttrs};
 
 /// The attributes that `#[service]` understands on a method.
-const HELPERS: [&str; 3] = ["endpoint", "kv_store", "object_store"];
+const HELPERS: [&str; 4] = ["endpoint", "stream", "kv_store", "object_store"];
 
 /// Which of [`HELPERS`] an attribute is. The last segment decides: the runtime can be imported under any name.
 pub(super) fn is_helper(attr: &Attribute) -> Option<&'static str> {
@@ -46,6 +48,7 @@ pub(crate) fn on_the_trait(attr: impl ToTokens, name: &str) -> syn::Error {
         "endpoint" => {
             "the settings of all methods go into `#[service(..)]`; those of one method above it"
         }
+        "stream" => "every stream has its own window; move it above the method that streams",
         _ => "every method has its own key; move it above the method whose response is stored",
     };
     error_with_help(attr, format!("`#[{name}]` goes on a method"), help)
@@ -55,8 +58,9 @@ pub(crate) fn on_the_trait(attr: impl ToTokens, name: &str) -> syn::Error {
 #[derive(Debug, Default)]
 pub(super) struct Helpers {
     pub(super) endpoint: EndpointArgs,
-    pub(super) kv: Option<Store<KvStoreArgs>>,
-    pub(super) object: Option<Store<ObjectStoreArgs>>,
+    pub(super) stream: Option<Helper<StreamArgs>>,
+    pub(super) kv: Option<Helper<KvStoreArgs>>,
+    pub(super) object: Option<Helper<ObjectStoreArgs>>,
 }
 
 /// Sorts the attributes of the method `method`.
@@ -89,6 +93,7 @@ pub(super) fn sort(
                 let read = settings(name, &attr, diags);
                 helpers.endpoint = read.map(|read| read.args).unwrap_or_default();
             }
+            "stream" => helpers.stream = Some(stream(attr, diags)),
             "kv_store" => helpers.kv = kv_store(attr, diags),
             _ => helpers.object = object_store(attr, diags),
         }
@@ -152,7 +157,21 @@ fn settings<T: Settings>(
     }
 }
 
-fn kv_store(attr: Attribute, diags: &mut Diagnostics) -> Option<Store<KvStoreArgs>> {
+fn stream(attr: Attribute, diags: &mut Diagnostics) -> Helper<StreamArgs> {
+    let read = settings::<StreamArgs>("stream", &attr, diags);
+    let complete = read.as_ref().is_none_or(|read| read.has_unknown);
+    let args = read.map(|read| read.args).unwrap_or_default();
+    if !complete && !args.window.is_set() {
+        diags.help(
+            &attr,
+            "`#[stream]` needs a window",
+            "write `#[stream(window = 1024)]`, or remove it and take the default",
+        );
+    }
+    Helper { attr, args }
+}
+
+fn kv_store(attr: Attribute, diags: &mut Diagnostics) -> Option<Helper<KvStoreArgs>> {
     available(
         "kv_store",
         "kv",
@@ -166,10 +185,10 @@ fn kv_store(attr: Attribute, diags: &mut Diagnostics) -> Option<Store<KvStoreArg
     if !complete {
         missing("kv_store", &attr, &args.bucket, &args.key, diags);
     }
-    Some(Store { attr, args })
+    Some(Helper { attr, args })
 }
 
-fn object_store(attr: Attribute, diags: &mut Diagnostics) -> Option<Store<ObjectStoreArgs>> {
+fn object_store(attr: Attribute, diags: &mut Diagnostics) -> Option<Helper<ObjectStoreArgs>> {
     available(
         "object_store",
         "object-store",
@@ -183,7 +202,7 @@ fn object_store(attr: Attribute, diags: &mut Diagnostics) -> Option<Store<Object
     if !complete {
         missing("object_store", &attr, &args.bucket, &args.key, diags);
     }
-    Some(Store { attr, args })
+    Some(Helper { attr, args })
 }
 
 fn available(

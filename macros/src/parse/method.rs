@@ -8,14 +8,15 @@ use proc_macro2::Span;
 use quote::ToTokens;
 use syn::punctuated::Punctuated;
 use syn::{
-    Attribute, FnArg, Ident, Pat, PatType, Receiver, ReceiverKind, ReturnType, Safety, Signature,
-    Token, TraitItemFn, Type, parse_quote,
+    Attribute, FnArg, Ident, Pat, PatType, Receiver, ReceiverKind, Safety, Signature, Token,
+    TraitItemFn, parse_quote,
 };
 
-use super::attrs;
-use super::types::{self, Shape, squeeze};
+use super::stream::Stream;
+use super::types::{Shape, squeeze};
+use super::{attrs, messages};
 use crate::diag::Diagnostics;
-use crate::model::{Method, Output, Request};
+use crate::model::{Method, Request};
 
 /// Reads the method that is declared as number `index`.
 pub(super) fn parse(index: usize, function: TraitItemFn, diags: &mut Diagnostics) -> Method {
@@ -32,8 +33,8 @@ pub(super) fn parse(index: usize, function: TraitItemFn, diags: &mut Diagnostics
     reader.qualifiers(&mut sig);
     reader.generics(&sig);
     reader.receiver(&sig);
-    let (context, request, is_streaming) = reader.parameters(&mut sig.inputs);
-    let output = reader.output(&sig, is_streaming);
+    let (context, request) = reader.parameters(&mut sig.inputs);
+    let output = messages::output(&sig, skipped, reader.diags);
     if let Some(body) = &function.default {
         let message = format!("method `{}` cannot have a default body", reader.name);
         reader.diags.help(
@@ -50,6 +51,7 @@ pub(super) fn parse(index: usize, function: TraitItemFn, diags: &mut Diagnostics
         default: function.default,
         semicolon: function.semi_token,
         endpoint: helpers.endpoint,
+        stream: helpers.stream,
         kv: helpers.kv,
         object: helpers.object,
         context,
@@ -126,11 +128,11 @@ impl Reader<'_> {
         );
     }
 
-    /// Gives the names of the context and the request, and whether the method takes a stream.
+    /// Gives the name of the context, and the request.
     fn parameters(
         &mut self,
         inputs: &mut Punctuated<FnArg, Token![,]>,
-    ) -> (Option<Ident>, Option<Request>, bool) {
+    ) -> (Option<Ident>, Option<Request>) {
         let mut typed: Vec<&mut PatType> = inputs
             .iter_mut()
             .filter_map(|input| match input {
@@ -147,14 +149,13 @@ impl Reader<'_> {
                     self.plain_name(parameter, &format!("argument_{position}"), "a parameter");
                 }
             }
-            return (None, None, false);
+            return (None, None);
         }
 
         let many = typed.len() > 1;
         let mut parameters = typed.into_iter().enumerate();
         let mut context = None;
         let mut request: Option<Request> = None;
-        let mut is_streaming = false;
         let mut surplus = false;
         for (position, parameter) in parameters.by_ref() {
             let shape = Shape::of(parameter, many);
@@ -193,20 +194,17 @@ impl Reader<'_> {
                     context = Some(self.context_name(parameter));
                 }
                 Shape::Reference | Shape::Message if request.is_none() => {
-                    is_streaming = self.message(&parameter.ty);
+                    let item = messages::request(&parameter.ty, &self.name, self.diags);
                     let ident = self.plain_name(parameter, "request", "a request parameter");
                     request = Some(Request {
                         ident,
                         ty: (*parameter.ty).clone(),
+                        item,
                     });
                 }
                 Shape::Reference | Shape::Message => {
                     if !surplus {
-                        self.diags.help(
-                            &parameter.ty,
-                            format!("method `{}` takes two requests", self.name),
-                            "put both values in one message type",
-                        );
+                        self.two_requests(parameter, request.as_ref());
                     }
                     surplus = true;
                     self.plain_name(
@@ -217,7 +215,7 @@ impl Reader<'_> {
                 }
             }
         }
-        (context, request, is_streaming)
+        (context, request)
     }
 
     fn attributes(&mut self, attrs: &[Attribute]) {
@@ -257,6 +255,21 @@ impl Reader<'_> {
         self.plain_name(parameter, "cx", "a context parameter")
     }
 
+    fn two_requests(&mut self, second: &PatType, first: Option<&Request>) {
+        let is_stream = first.is_some_and(|first| first.item.is_some())
+            || Stream::of(&second.ty).into_item().is_some();
+        let help = if is_stream {
+            "a method takes one message or one stream; put the value into the messages of the stream"
+        } else {
+            "put both values in one message type"
+        };
+        self.diags.help(
+            &second.ty,
+            format!("method `{}` takes two requests", self.name),
+            help,
+        );
+    }
+
     fn context_order(&mut self, parameter: &PatType, request: Option<&Request>) {
         let (pat, ty) = (parameter.pat.to_token_stream(), squeeze(&parameter.ty));
         let request = request
@@ -270,104 +283,5 @@ impl Reader<'_> {
                 self.name
             ),
         );
-    }
-
-    /// Checks the type of a request; says whether it is a stream.
-    fn message(&mut self, ty: &Type) -> bool {
-        let name = &self.name;
-        if types::is_named(ty, "Streaming") {
-            self.streaming(ty);
-            return true;
-        }
-        if let Some(reference) = types::reference(ty) {
-            let prefix = if reference.mutability.is_some() {
-                "&mut"
-            } else {
-                "&"
-            };
-            self.diags.help(
-                ty,
-                "a request is decoded for each call, so it is passed by value",
-                format!("remove the `{prefix}`"),
-            );
-        } else if types::mentions(ty, "impl") {
-            self.diags.help(
-                ty,
-                format!("method `{name}` cannot be generic"),
-                "name the type of the request",
-            );
-        } else if types::mentions(ty, "Self") {
-            self.diags.error(
-                ty,
-                "a request is the same type for every implementation, so it cannot be a `Self`",
-            );
-        } else if types::borrows(ty) {
-            self.diags.error(
-                ty,
-                "a request is decoded for each call, so it cannot borrow",
-            );
-        }
-        false
-    }
-
-    fn streaming(&mut self, ty: &Type) {
-        self.diags.error(
-            ty,
-            "streaming methods are not available in this version yet",
-        );
-    }
-
-    fn output(&mut self, sig: &Signature, is_streaming: bool) -> Output {
-        let name = &self.name;
-        let ReturnType::Type(_, ty) = &sig.output else {
-            self.diags.help(
-                &sig.ident,
-                format!("method `{name}` must return a `Result`"),
-                "write `-> Result<(), natsmicro::Status>` if there is nothing to return",
-            );
-            return Output {
-                ty: parse_quote!(()),
-                result: None,
-                is_no_result: true,
-                nameable: true,
-            };
-        };
-        let result = types::result(ty);
-        let nameable = !types::mentions(ty, "impl");
-        let is_no_result = result.is_none() && nameable && types::is_no_result(ty);
-        if !nameable {
-            self.diags
-                .error(ty, format!("method `{name}` must name the type it returns"));
-        } else if is_no_result {
-            let shown = squeeze(ty);
-            self.diags.help(
-                ty,
-                format!("a service method must return `Result<T, E>`, not `{shown}`"),
-                format!("write `-> Result<{shown}, natsmicro::Status>`; the name of an alias ends in `Result`"),
-            );
-        } else if self.skipped {
-        } else if let Some(streaming) =
-            types::result_ok(ty).filter(|ok| types::is_named(ok, "Streaming"))
-        {
-            if !is_streaming {
-                self.streaming(streaming);
-            }
-        } else if let Some(own) = types::part_that(ty, |ty| types::mentions(ty, "Self")) {
-            self.diags.error(
-                own,
-                "a response is the same type for every implementation, so it cannot be a `Self`",
-            );
-        } else if let Some(borrowed) = types::part_that(ty, types::borrows) {
-            self.diags.error(
-                borrowed,
-                "a response is sent after the method has returned, so it cannot borrow",
-            );
-        }
-        Output {
-            ty: (**ty).clone(),
-            result,
-            is_no_result,
-            nameable,
-        }
     }
 }

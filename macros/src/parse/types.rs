@@ -5,7 +5,9 @@
 
 use proc_macro2::{TokenStream, TokenTree};
 use quote::ToTokens;
-use syn::{GenericArgument, Pat, PatType, Path, PathArguments, Type, TypePath, TypeReference};
+use syn::{
+    GenericArgument, Pat, PatType, Path, PathArguments, PathSegment, Type, TypePath, TypeReference,
+};
 
 /// The path of a type, through parentheses and invisible groups.
 fn path(ty: &Type) -> Option<&Path> {
@@ -36,35 +38,32 @@ pub(super) fn reference(ty: &Type) -> Option<&TypeReference> {
     }
 }
 
+/// What stands between the angle brackets of a type.
+pub(super) fn arguments(ty: &Type) -> Vec<&GenericArgument> {
+    match path(ty).and_then(|path| path.segments.last()) {
+        Some(PathSegment {
+            arguments: PathArguments::AngleBracketed(arguments),
+            ..
+        }) => arguments.args.iter().collect(),
+        _ => Vec::new(),
+    }
+}
+
 /// `T` and `E` of a `Result<T, E>` that is written with both.
 pub(super) fn result(ty: &Type) -> Option<(Type, Type)> {
-    let last = path(ty)?.segments.last()?;
-    let PathArguments::AngleBracketed(arguments) = &last.arguments else {
-        return None;
-    };
-    let mut types = arguments.args.iter().map(|argument| match argument {
-        GenericArgument::Type(ty) => Some(ty.clone()),
-        _ => None,
-    });
-    match (
-        last.ident == "Result",
-        types.next(),
-        types.next(),
-        types.next(),
-    ) {
-        (true, Some(Some(ok)), Some(Some(error)), None) => Some((ok, error)),
+    match arguments(ty).as_slice() {
+        [GenericArgument::Type(ok), GenericArgument::Type(error)] if is_named(ty, "Result") => {
+            Some((ok.clone(), error.clone()))
+        }
         _ => None,
     }
 }
 
-/// The first type argument of a `Result<T>` or `Result<T, E>`.
+/// The first type argument of a `Result<T, E>` or of an alias such as `ApiResult<T>`.
 pub(super) fn result_ok(ty: &Type) -> Option<&Type> {
     let last = path(ty)?.segments.last()?;
-    let PathArguments::AngleBracketed(arguments) = &last.arguments else {
-        return None;
-    };
-    match (last.ident == "Result", arguments.args.first()) {
-        (true, Some(GenericArgument::Type(ty))) => Some(ty),
+    match arguments(ty).first() {
+        Some(GenericArgument::Type(ok)) if last.ident.to_string().ends_with("Result") => Some(ok),
         _ => None,
     }
 }

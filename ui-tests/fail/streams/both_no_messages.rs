@@ -1,0 +1,36 @@
+// Streams of what is no message, either way.
+
+use natsmicro::{Status, Streaming};
+use natsmicro_ui_tests::SaveUser;
+
+#[derive(Clone, Debug)]
+pub struct Person;
+
+fn persons() -> Streaming<Person> {
+    todo!()
+}
+
+#[natsmicro::service]
+pub trait Users {
+    async fn sync(&self, users: Streaming<Person>) -> Result<Streaming<Person>, Status>;
+}
+
+struct InMemory;
+
+impl Users for InMemory {
+    async fn sync(&self, users: Streaming<Person>) -> Result<Streaming<Person>, Status> {
+        drop(users);
+        Err(Status::internal("not yet"))
+    }
+}
+
+async fn use_it(nats: async_nats::Client, saved: Streaming<SaveUser>) -> Result<(), Status> {
+    let server = natsmicro::Server::new(nats.clone()).add_service(UsersServer::new(InMemory));
+    let client = UsersClient::new(nats);
+    let answer: Streaming<Person> = client.sync(persons()).await?;
+    drop(saved);
+    drop((server, client, answer));
+    Ok(())
+}
+
+fn main() {}

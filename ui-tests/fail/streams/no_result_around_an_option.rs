@@ -1,0 +1,28 @@
+// A stream that may be missing, without a `Result` around it.
+
+use natsmicro::{Status, Streaming};
+use natsmicro_ui_tests::{SaveUser, User};
+
+#[natsmicro::service]
+pub trait Users {
+    async fn list(&self, request: SaveUser) -> Option<Streaming<User>>;
+}
+
+struct InMemory;
+
+impl Users for InMemory {
+    async fn list(&self, request: SaveUser) -> Option<Streaming<User>> {
+        panic!("{}", request.id)
+    }
+}
+
+async fn use_it(nats: async_nats::Client, saved: Streaming<SaveUser>) -> Result<(), Status> {
+    let server = natsmicro::Server::new(nats.clone()).add_service(UsersServer::new(InMemory));
+    let client = UsersClient::new(nats);
+    let answer: Option<Streaming<User>> = client.list(SaveUser::default()).await?;
+    drop(saved);
+    drop((server, client, answer));
+    Ok(())
+}
+
+fn main() {}
