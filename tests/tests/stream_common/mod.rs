@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use async_nats::{HeaderMap, Message, Subscriber};
 use bytes::Bytes;
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use natsmicro::{Context, RunningServer, Status, Streaming};
 use prost::Message as _;
 use tokio::sync::{Notify, mpsc};
@@ -71,6 +71,8 @@ pub trait Streams {
     async fn short(&self, range: Range) -> Result<Streaming<Number>, Status>;
     #[stream(window = 16)]
     async fn narrow(&self, numbers: Streaming<Number>) -> Result<Streaming<Number>, Status>;
+    /// A number every 20 ms, until it is dropped.
+    async fn tick(&self, range: Range) -> Result<Streaming<Number>, Status>;
     async fn ping(&self, range: Range) -> Result<Range, Status>;
 }
 
@@ -172,6 +174,18 @@ impl Streams for Impl {
         Ok(numbers)
     }
 
+    async fn tick(&self, _range: Range) -> Result<Streaming<Number>, Status> {
+        let guard = self.on_drop();
+        let numbers = futures::stream::iter(0_u64..);
+        Ok(Streaming::new(numbers.then(move |n| {
+            let _ = &guard;
+            async move {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                Ok(n.into())
+            }
+        })))
+    }
+
     async fn ping(&self, range: Range) -> Result<Range, Status> {
         Ok(range)
     }
@@ -253,6 +267,17 @@ pub fn end() -> Plain {
     (headers, Bytes::new())
 }
 
+/// The end of a stream that failed.
+pub fn failed(code: &str, message: &str, details: impl Into<Bytes>) -> Plain {
+    let headers = [
+        ("Nats-Service-Error", message),
+        ("Nats-Service-Error-Code", code),
+        ("Nats-Stream-End", "true"),
+    ];
+    let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    (headers.into(), details.into())
+}
+
 pub fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, value) in pairs {
@@ -280,8 +305,9 @@ impl<'a> PlainCaller<'a> {
     }
 
     /// Opens a stream of responses, with no reply subject, as peers do.
-    pub async fn open(&self, subject: &str, payload: Bytes) {
-        let headers = headers(&[("Reply-To", &self.inbox), ("X-Req", "1")]);
+    pub async fn open(&self, subject: &str, payload: impl Into<Bytes>) {
+        let headers = headers(&[("Reply-To", &self.inbox)]);
+        let payload = payload.into();
         self.nats
             .publish_with_headers(subject.to_owned(), headers, payload)
             .await
@@ -312,5 +338,15 @@ impl<'a> PlainCaller<'a> {
 
     pub async fn next(&mut self) -> Plain {
         plain(&soon(self.messages.next()).await.unwrap())
+    }
+
+    /// Nothing more comes before an answer to a later request.
+    pub async fn no_more(&mut self) {
+        let ping = self
+            .nats
+            .request("s.ping", range(0, 0).encode_to_vec().into());
+        soon(ping).await.unwrap();
+        let more = self.messages.next().now_or_never().flatten();
+        assert!(more.is_none(), "{more:?}");
     }
 }
