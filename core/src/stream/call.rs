@@ -132,7 +132,13 @@ impl Exchange {
             Ok(Opened::Response(message)) => Ok(Some(message)),
             Err(status) => Err(status),
         };
-        self.output = None;
+        if let Some(mut output) = self.output.take() {
+            output.close();
+            if !self.link.extension {
+                // All that such a service understands.
+                self.link.end(&mut output, Some(&abandoned())).await;
+            }
+        }
         match result {
             Ok(None) => {}
             Ok(Some(response)) => self.answer(Ok(response)),
