@@ -144,7 +144,7 @@ impl Exchange {
             Ok(Some(response)) => self.answer(Ok(response)),
             Err(status) => {
                 if !self.link.inbound.ended() {
-                    self.link.cancel();
+                    self.link.cancel().await;
                 }
                 if let Some(delivery) = &self.link.delivery {
                     delivery.end(Some(status.clone()));
@@ -182,7 +182,7 @@ impl Exchange {
                     continue;
                 }
             };
-            let Some(event) = self.link.handle(signal) else {
+            let Some(event) = self.link.handle(signal).await else {
                 continue;
             };
             let opened = self.opening(event)?;
@@ -252,7 +252,7 @@ impl Exchange {
             let may_send = self.link.may_send();
             let item = tokio::select! {
                 signal = self.link.wait() => {
-                    if let Some(event) = self.link.handle(signal)
+                    if let Some(event) = self.link.handle(signal).await
                         && let ControlFlow::Break(response) = self.event(event)?
                     {
                         return Ok(response);

@@ -111,26 +111,24 @@ impl Link {
     }
 
     /// Does what has to be done, and says what follows from it for the call.
-    pub(crate) fn handle(&mut self, signal: Signal) -> Option<Event> {
+    pub(crate) async fn handle(&mut self, signal: Signal) -> Option<Event> {
         match signal {
-            Signal::Message(Some(message)) => self.receive(message),
-            Signal::Message(None) => Some(Event::Gone(Status::unavailable(
-                "the connection to NATS is closed",
-            ))),
+            Signal::Message(Some(message)) => self.receive(message).await,
+            Signal::Message(None) => Some(closed()),
             Signal::Consumed => {
-                self.tell_credit();
+                self.tell_credit().await;
                 None
             }
             Signal::Unread => {
                 self.unread = true;
-                self.cancel();
+                self.cancel().await;
                 Some(Event::Unread)
             }
-            Signal::Tick => self.tick(),
+            Signal::Tick => self.tick().await,
         }
     }
 
-    fn receive(&mut self, message: Message) -> Option<Event> {
+    async fn receive(&mut self, message: Message) -> Option<Event> {
         let received = wire::read(message);
         if matches!(received, Received::NoResponders) {
             // A peer of ours may be reconnecting. Others are only asked when something was sent to them, which is lost then.
@@ -143,7 +141,7 @@ impl Link {
             Received::Messages(arrival, message) => {
                 match self.accept(arrival, message.payload.clone()) {
                     Ok(()) => Some(Event::Messages(message)),
-                    Err(status) => Some(self.fault(status)),
+                    Err(status) => Some(self.fault(status).await),
                 }
             }
             Received::End {
@@ -161,7 +159,7 @@ impl Link {
                     Some(Event::End(status, message))
                 }
                 Ok(false) => None,
-                Err(fault) => Some(self.fault(fault.into())),
+                Err(fault) => Some(self.fault(fault.into()).await),
             },
             Received::Control(control) => {
                 if let Some(credit) = control.credit {
@@ -170,7 +168,7 @@ impl Link {
                 Some(Event::Control(control))
             }
             Received::Response(message) => Some(Event::Response(message)),
-            Received::Malformed(what) => Some(self.fault(malformed(what))),
+            Received::Malformed(what) => Some(self.fault(malformed(what)).await),
         }
     }
 
@@ -197,20 +195,22 @@ impl Link {
     }
 
     /// The reader gets `status` as its last item, and the other end is told to stop.
-    fn fault(&mut self, status: Status) -> Event {
+    async fn fault(&mut self, status: Status) -> Event {
         let was_open = self.inbound.end(None).unwrap_or(false);
         if let Some(delivery) = self.delivery.as_ref().filter(|_| was_open) {
             delivery.end(Some(status.clone()));
-            self.cancel();
+            self.cancel().await;
         }
         Event::Fault(status)
     }
 
-    fn tick(&mut self) -> Option<Event> {
+    async fn tick(&mut self) -> Option<Event> {
         // If this task was not run for long, what it has not yet seen counts.
         let arrived = tokio::task::unconstrained(self.inbox.next()).now_or_never();
-        if let Some(message) = arrived {
-            return self.handle(Signal::Message(message));
+        match arrived {
+            Some(Some(message)) => return self.receive(message).await,
+            Some(None) => return Some(closed()),
+            None => {}
         }
         let silence = self.heard.elapsed();
         if self.extension {
@@ -219,7 +219,7 @@ impl Link {
                     "nothing was heard from the other side of the stream for {DEAD:?}"
                 ))));
             }
-            self.tell_credit();
+            self.tell_credit().await;
         } else if self.serves && self.delivery.is_some() && !self.inbound.ended() && silence >= IDLE
         {
             return Some(Event::Gone(Status::deadline_exceeded(format!(
@@ -233,7 +233,7 @@ impl Link {
     pub(crate) async fn until_end(&mut self) {
         while !self.inbound.ended() {
             let signal = self.wait().await;
-            if let Some(Event::Gone(_) | Event::NoResponders) = self.handle(signal) {
+            if let Some(Event::Gone(_) | Event::NoResponders) = self.handle(signal).await {
                 return;
             }
         }
@@ -244,7 +244,7 @@ impl Link {
         let answer = async {
             loop {
                 let signal = self.wait().await;
-                if let Some(Event::NoResponders) = self.handle(signal) {
+                if let Some(Event::NoResponders) = self.handle(signal).await {
                     return;
                 }
             }
@@ -254,10 +254,10 @@ impl Link {
 
     /// Grants what the reader has made room for. The same message is the heartbeat; it has a reply subject, so that the NATS
     /// server says if nobody receives it.
-    fn tell_credit(&self) {
+    async fn tell_credit(&self) {
         let mut headers = HeaderMap::new();
         self.write_credit(&mut headers);
-        self.tell(headers);
+        self.tell(headers).await;
     }
 
     fn write_credit(&self, headers: &mut HeaderMap) {
@@ -275,29 +275,30 @@ impl Link {
     }
 
     /// Tells the other end that what it sends is no longer read.
-    pub(crate) fn cancel(&self) {
+    pub(crate) async fn cancel(&self) {
         let mut headers = HeaderMap::new();
         headers.insert(CANCEL.clone(), HeaderValue::from("true"));
-        self.tell(headers);
+        self.tell(headers).await;
     }
 
-    /// Sends a message about the stream to a peer that understands it. It never waits: if the connection takes nothing, the next
-    /// tick says the same again, or finds the other end dead.
-    fn tell(&self, headers: HeaderMap) {
-        let Some(peer) = self.peer.as_ref().filter(|_| self.extension) else {
+    /// Sends a message about the stream to a peer that understands it. It does not wait for long: if the connection takes nothing,
+    /// the next tick says the same again, or finds the other end dead.
+    async fn tell(&self, headers: HeaderMap) {
+        let Some(peer) = self.peer.clone().filter(|_| self.extension) else {
             return;
         };
-        let told = tokio::task::unconstrained(self.nats.publish_with_reply_and_headers(
-            peer.clone(),
-            self.own.clone(),
-            headers,
-            Bytes::new(),
-        ))
-        .now_or_never();
-        if let Some(Err(error)) = told {
+        let own = self.own.clone();
+        let told = self
+            .nats
+            .publish_with_reply_and_headers(peer, own, headers, Bytes::new());
+        if let Ok(Err(error)) = tokio::time::timeout(HEARTBEAT, told).await {
             tracing::debug!(inbox = %self.own, %error, "cannot send to the other side of a stream");
         }
     }
+}
+
+fn closed() -> Event {
+    Event::Gone(Status::unavailable("the connection to NATS is closed"))
 }
 
 /// What the reader does.

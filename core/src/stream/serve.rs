@@ -253,7 +253,7 @@ async fn answer(link: &mut Link, output: &mut Output<'_>, cx: &Context) -> Resul
         let may_send = !output.needs_credit || link.may_send();
         let item = tokio::select! {
             signal = link.wait() => {
-                if let Some(gone) = link.handle(signal).and_then(gone) {
+                if let Some(gone) = link.handle(signal).await.and_then(gone) {
                     link.peer = None;
                     return Err(gone);
                 }
