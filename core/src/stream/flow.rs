@@ -148,6 +148,11 @@ impl Inbound {
         }
     }
 
+    /// Nothing more counts.
+    pub(crate) fn close(&mut self) {
+        self.ended = true;
+    }
+
     pub(crate) fn ended(&self) -> bool {
         self.ended
     }

@@ -168,6 +168,7 @@ impl Link {
                 Some(Event::Control(control))
             }
             Received::Response(message) => Some(Event::Response(message)),
+            Received::Malformed(_) if self.inbound.ended() => None,
             Received::Malformed(what) => Some(self.fault(malformed(what)).await),
         }
     }
@@ -196,8 +197,8 @@ impl Link {
 
     /// The reader gets `status` as its last item, and the other end is told to stop.
     async fn fault(&mut self, status: Status) -> Event {
-        let was_open = self.inbound.end(None).unwrap_or(false);
-        if let Some(delivery) = self.delivery.as_ref().filter(|_| was_open) {
+        self.inbound.close();
+        if let Some(delivery) = &self.delivery {
             delivery.end(Some(status.clone()));
             self.cancel().await;
         }

@@ -95,19 +95,25 @@ pub(crate) fn read(message: Message) -> Received {
     Received::Response(message)
 }
 
-fn messages(message: Message) -> Received {
+fn messages(mut message: Message) -> Received {
     let Some(headers) = &message.headers else {
         return Received::Malformed("a message without a number");
     };
     let Some(first) = number(headers, &SEQ) else {
         return Received::Malformed("a message with a number that is none");
     };
-    let measured = match headers.get(BATCH.clone()) {
-        None => Some((1, 0, message.payload.len() as u64)),
-        Some(_) => number(headers, &BATCH).and_then(|count| measure(&message.payload, count)),
+    let has_lengths = headers.get(BATCH.clone()).is_some();
+    let measured = if has_lengths {
+        number(headers, &BATCH).and_then(|count| measure(&message.payload, count))
+    } else {
+        Some((1, 0, message.payload.len() as u64))
     };
     match measured {
         Some((count, leading_bytes, last_bytes)) => {
+            if count == 1 && has_lengths {
+                let alone = split(message.payload).next();
+                message.payload = alone.unwrap_or_default();
+            }
             let arrival = Arrival {
                 first,
                 count,

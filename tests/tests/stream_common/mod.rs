@@ -76,8 +76,9 @@ pub trait Streams {
     async fn ping(&self, range: Range) -> Result<Range, Status>;
 }
 
-/// Tells when one of its streams is dropped.
+/// Tells when one of its endless streams is opened and when it is dropped.
 pub struct Impl {
+    pub opened: mpsc::UnboundedSender<()>,
     pub dropped: mpsc::UnboundedSender<()>,
     /// What `fail` reads before it ends, and `narrow` waits for before it reads.
     pub go: Arc<Notify>,
@@ -85,6 +86,7 @@ pub struct Impl {
 
 impl Impl {
     fn on_drop(&self) -> OnDrop {
+        let _ = self.opened.send(());
         OnDrop(self.dropped.clone())
     }
 
@@ -196,6 +198,7 @@ pub struct Fixture {
     pub nats: Nats,
     pub server: RunningServer,
     pub client: StreamsClient,
+    pub opened: mpsc::UnboundedReceiver<()>,
     pub dropped: mpsc::UnboundedReceiver<()>,
     pub go: Arc<Notify>,
 }
@@ -206,10 +209,12 @@ impl Fixture {
     }
 
     pub async fn on(nats: Nats) -> Self {
-        let (sender, dropped) = mpsc::unbounded_channel();
+        let (opened_sender, opened) = mpsc::unbounded_channel();
+        let (dropped_sender, dropped) = mpsc::unbounded_channel();
         let go = Arc::new(Notify::new());
         let service = Impl {
-            dropped: sender,
+            opened: opened_sender,
+            dropped: dropped_sender,
             go: Arc::clone(&go),
         };
         let server = nats
@@ -224,6 +229,7 @@ impl Fixture {
             nats,
             server,
             client,
+            opened,
             dropped,
             go,
         }
@@ -287,18 +293,18 @@ pub fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
 }
 
 /// A caller that knows nothing of this crate.
-pub struct PlainCaller<'a> {
-    pub nats: &'a async_nats::Client,
+pub struct PlainCaller {
+    pub nats: async_nats::Client,
     pub inbox: String,
     pub messages: Subscriber,
 }
 
-impl<'a> PlainCaller<'a> {
-    pub async fn new(nats: &'a async_nats::Client) -> Self {
+impl PlainCaller {
+    pub async fn new(nats: &async_nats::Client) -> Self {
         let inbox = nats.new_inbox();
         let messages = nats.subscribe(inbox.clone()).await.unwrap();
         Self {
-            nats,
+            nats: nats.clone(),
             inbox,
             messages,
         }
