@@ -60,19 +60,16 @@ fn declared_method(expander: &Expander<'_>, method: &Method) -> TokenStream {
     if let (true, Some(body)) = (expander.broken, &method.default) {
         return quote!(#(#attrs)* #[allow(async_fn_in_trait)] #sig #body);
     }
-    let is_send = !(expander.broken && is_generic(expander, method));
+    let is_send = !(expander.broken && may_hold_anything(expander, method));
     let desugared = desugar(sig, is_send);
     let semicolon = &method.semicolon;
     quote!(#(#attrs)* #desugared #semicolon)
 }
 
-/// Whether a method is generic by mistake, so that its future may well hold what is not `Send`.
-fn is_generic(expander: &Expander<'_>, method: &Method) -> bool {
-    let takes_impl = method
-        .request
-        .as_ref()
-        .is_some_and(|request| matches!(request.ty, Type::ImplTrait(_)));
-    takes_impl
+/// Whether a method has a mistake for which its future may well hold what is not `Send`: it is generic, or takes a reference.
+fn may_hold_anything(expander: &Expander<'_>, method: &Method) -> bool {
+    let request = method.request.as_ref().map(|request| &request.ty);
+    matches!(request, Some(Type::ImplTrait(_) | Type::Reference(_)))
         || !expander.service.generics.params.is_empty()
         || !method.sig.generics.params.is_empty()
 }
