@@ -162,7 +162,7 @@ impl MatchClient {
         Self {
             inner: ::other::__private::ServiceClient::new::<
                 MatchDescriptor,
-            >(client.into()),
+            >(::core::convert::Into::into(client)),
         }
     }
     /// Calls the service under another subject prefix than the one it declares.
@@ -172,7 +172,7 @@ impl MatchClient {
         prefix: impl ::core::convert::Into<::other::__private::String>,
     ) -> Self {
         Self {
-            inner: self.inner.with_subject_prefix(prefix.into()),
+            inner: self.inner.with_subject_prefix(::core::convert::Into::into(prefix)),
         }
     }
     /// Matches only on Unix.
@@ -184,21 +184,25 @@ impl MatchClient {
         <other::Result<Found> as ::other::__private::Outcome>::Ok,
         <other::Result<Found> as ::other::__private::Outcome>::Error,
     > {
-        self.inner.call(&MatchDescriptor::YIELD, &request)
+        ::other::__private::ServiceClient::call(
+            &self.inner,
+            &MatchDescriptor::YIELD,
+            &request,
+        )
     }
     /// The key under which `yield` stores its response: `<type>`.
     #[cfg(unix)]
     pub fn yield_key(
         r#type: impl ::other::KeyToken,
     ) -> ::core::result::Result<::other::Key, ::other::InvalidKey> {
-        MatchDescriptor::YIELD.kv_key(&[&r#type])
+        ::other::__private::Method::kv_key(&MatchDescriptor::YIELD, &[&r#type])
     }
     /// A handle on the `matches` bucket, where `yield` stores its responses.
     #[cfg(unix)]
     pub fn yield_kv(
         &self,
     ) -> ::other::KvStore<<other::Result<Found> as ::other::__private::Outcome>::Ok> {
-        self.inner.kv_store(&MatchDescriptor::YIELD)
+        ::other::__private::ServiceClient::kv_store(&self.inner, &MatchDescriptor::YIELD)
     }
     /// The entry that `yield` stored under `key` in the `matches` bucket, if there is one.
     #[cfg(unix)]
@@ -211,7 +215,7 @@ impl MatchClient {
         >,
         ::other::StoreError,
     > {
-        self.yield_kv().get(key).await
+        ::other::KvStore::get(&self.yield_kv(), key).await
     }
     /// Stores `value` under `key` in the `matches` bucket, as `yield` does; gives the revision.
     #[cfg(unix)]
@@ -220,24 +224,31 @@ impl MatchClient {
         key: impl ::core::convert::AsRef<::core::primitive::str>,
         value: &<other::Result<Found> as ::other::__private::Outcome>::Ok,
     ) -> ::core::result::Result<::core::primitive::u64, ::other::StoreError> {
-        self.yield_kv().put(key, value).await
+        ::other::KvStore::put(&self.yield_kv(), key, value).await
     }
     /// Calls `archive`.
     #[deprecated]
     pub fn archive(&self, request: Archive) -> ::other::Call<(), MatchError> {
-        self.inner.call(&MatchDescriptor::ARCHIVE, &request)
+        ::other::__private::ServiceClient::call(
+            &self.inner,
+            &MatchDescriptor::ARCHIVE,
+            &request,
+        )
     }
     /// The key under which `archive` stores its response: `a.{id}`.
     #[deprecated]
     pub fn archive_key(
         id: impl ::other::KeyToken,
     ) -> ::core::result::Result<::other::Key, ::other::InvalidKey> {
-        MatchDescriptor::ARCHIVE.object_key(&[&id])
+        ::other::__private::Method::object_key(&MatchDescriptor::ARCHIVE, &[&id])
     }
     /// A handle on the `archive` object store, where `archive` stores its responses.
     #[deprecated]
     pub fn archive_object_store(&self) -> ::other::ObjectStore<()> {
-        self.inner.object_store(&MatchDescriptor::ARCHIVE)
+        ::other::__private::ServiceClient::object_store(
+            &self.inner,
+            &MatchDescriptor::ARCHIVE,
+        )
     }
     /// The object that `archive` stored under `key` in the `archive` object store, if there is one.
     #[deprecated]
@@ -246,7 +257,7 @@ impl MatchClient {
         &self,
         key: impl ::core::convert::AsRef<::core::primitive::str>,
     ) -> ::core::result::Result<::core::option::Option<()>, ::other::StoreError> {
-        self.archive_object_store().get(key).await
+        ::other::ObjectStore::get(&self.archive_object_store(), key).await
     }
     /// Stores `value` under `key` in the `archive` object store, as `archive` does; gives the revision.
     #[deprecated]
@@ -256,15 +267,19 @@ impl MatchClient {
         key: impl ::core::convert::AsRef<::core::primitive::str>,
         value: &(),
     ) -> ::core::result::Result<::core::primitive::u64, ::other::StoreError> {
-        self.archive_object_store().put(key, value).await
+        ::other::ObjectStore::put(&self.archive_object_store(), key, value).await
     }
     /// Calls `ping`.
     pub fn ping(&self) -> ::other::Call<(), Status> {
-        self.inner.call(&MatchDescriptor::PING, &())
+        ::other::__private::ServiceClient::call(&self.inner, &MatchDescriptor::PING, &())
     }
     /// Calls `uptime`.
     pub fn uptime(&self) -> ::other::Call<Uptime, Status> {
-        self.inner.call(&MatchDescriptor::UPTIME, &())
+        ::other::__private::ServiceClient::call(
+            &self.inner,
+            &MatchDescriptor::UPTIME,
+            &(),
+        )
     }
 }
 #[cfg(feature = "shop")]

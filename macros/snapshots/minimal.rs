@@ -55,7 +55,7 @@ impl EchoClient {
         Self {
             inner: ::natsmicro::__private::ServiceClient::new::<
                 EchoDescriptor,
-            >(client.into()),
+            >(::core::convert::Into::into(client)),
         }
     }
     /// Calls the service under another subject prefix than the one it declares.
@@ -65,12 +65,16 @@ impl EchoClient {
         prefix: impl ::core::convert::Into<::natsmicro::__private::String>,
     ) -> Self {
         Self {
-            inner: self.inner.with_subject_prefix(prefix.into()),
+            inner: self.inner.with_subject_prefix(::core::convert::Into::into(prefix)),
         }
     }
     /// Calls `echo`.
     pub fn echo(&self, request: Text) -> ::natsmicro::Call<Text, Status> {
-        self.inner.call(&EchoDescriptor::ECHO, &request)
+        ::natsmicro::__private::ServiceClient::call(
+            &self.inner,
+            &EchoDescriptor::ECHO,
+            &request,
+        )
     }
 }
 impl Echo for EchoClient {

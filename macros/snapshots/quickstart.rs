@@ -108,7 +108,7 @@ impl UserServiceClient {
         Self {
             inner: ::natsmicro::__private::ServiceClient::new::<
                 UserServiceDescriptor,
-            >(client.into()),
+            >(::core::convert::Into::into(client)),
         }
     }
     /// Calls the service under another subject prefix than the one it declares.
@@ -118,7 +118,7 @@ impl UserServiceClient {
         prefix: impl ::core::convert::Into<::natsmicro::__private::String>,
     ) -> Self {
         Self {
-            inner: self.inner.with_subject_prefix(prefix.into()),
+            inner: self.inner.with_subject_prefix(::core::convert::Into::into(prefix)),
         }
     }
     /// Saves a profile.
@@ -126,17 +126,27 @@ impl UserServiceClient {
         &self,
         request: SaveProfileRequest,
     ) -> ::natsmicro::Call<Profile, Status> {
-        self.inner.call(&UserServiceDescriptor::SAVE_PROFILE, &request)
+        ::natsmicro::__private::ServiceClient::call(
+            &self.inner,
+            &UserServiceDescriptor::SAVE_PROFILE,
+            &request,
+        )
     }
     /// The key under which `save_profile` stores its response: `user.<id>`.
     pub fn save_profile_key(
         id: impl ::natsmicro::KeyToken,
     ) -> ::core::result::Result<::natsmicro::Key, ::natsmicro::InvalidKey> {
-        UserServiceDescriptor::SAVE_PROFILE.kv_key(&[&id])
+        ::natsmicro::__private::Method::kv_key(
+            &UserServiceDescriptor::SAVE_PROFILE,
+            &[&id],
+        )
     }
     /// A handle on the `user_profiles` bucket, where `save_profile` stores its responses.
     pub fn save_profile_kv(&self) -> ::natsmicro::KvStore<Profile> {
-        self.inner.kv_store(&UserServiceDescriptor::SAVE_PROFILE)
+        ::natsmicro::__private::ServiceClient::kv_store(
+            &self.inner,
+            &UserServiceDescriptor::SAVE_PROFILE,
+        )
     }
     /// The entry that `save_profile` stored under `key` in the `user_profiles` bucket, if there is one.
     pub async fn get_save_profile_from_kv(
@@ -146,7 +156,7 @@ impl UserServiceClient {
         ::core::option::Option<Profile>,
         ::natsmicro::StoreError,
     > {
-        self.save_profile_kv().get(key).await
+        ::natsmicro::KvStore::get(&self.save_profile_kv(), key).await
     }
     /// Stores `value` under `key` in the `user_profiles` bucket, as `save_profile` does; gives the revision.
     pub async fn put_save_profile_to_kv(
@@ -154,24 +164,34 @@ impl UserServiceClient {
         key: impl ::core::convert::AsRef<::core::primitive::str>,
         value: &Profile,
     ) -> ::core::result::Result<::core::primitive::u64, ::natsmicro::StoreError> {
-        self.save_profile_kv().put(key, value).await
+        ::natsmicro::KvStore::put(&self.save_profile_kv(), key, value).await
     }
     /// Calls `generate_report`.
     pub fn generate_report(
         &self,
         request: ReportRequest,
     ) -> ::natsmicro::Call<Report, Status> {
-        self.inner.call(&UserServiceDescriptor::GENERATE_REPORT, &request)
+        ::natsmicro::__private::ServiceClient::call(
+            &self.inner,
+            &UserServiceDescriptor::GENERATE_REPORT,
+            &request,
+        )
     }
     /// The key under which `generate_report` stores its response: `report.<id>`.
     pub fn generate_report_key(
         id: impl ::natsmicro::KeyToken,
     ) -> ::core::result::Result<::natsmicro::Key, ::natsmicro::InvalidKey> {
-        UserServiceDescriptor::GENERATE_REPORT.object_key(&[&id])
+        ::natsmicro::__private::Method::object_key(
+            &UserServiceDescriptor::GENERATE_REPORT,
+            &[&id],
+        )
     }
     /// A handle on the `reports` object store, where `generate_report` stores its responses.
     pub fn generate_report_object_store(&self) -> ::natsmicro::ObjectStore<Report> {
-        self.inner.object_store(&UserServiceDescriptor::GENERATE_REPORT)
+        ::natsmicro::__private::ServiceClient::object_store(
+            &self.inner,
+            &UserServiceDescriptor::GENERATE_REPORT,
+        )
     }
     /// The object that `generate_report` stored under `key` in the `reports` object store, if there is one.
     pub async fn get_generate_report_from_object_store(
@@ -181,7 +201,7 @@ impl UserServiceClient {
         ::core::option::Option<Report>,
         ::natsmicro::StoreError,
     > {
-        self.generate_report_object_store().get(key).await
+        ::natsmicro::ObjectStore::get(&self.generate_report_object_store(), key).await
     }
     /// Stores `value` under `key` in the `reports` object store, as `generate_report` does; gives the revision.
     pub async fn put_generate_report_to_object_store(
@@ -189,7 +209,8 @@ impl UserServiceClient {
         key: impl ::core::convert::AsRef<::core::primitive::str>,
         value: &Report,
     ) -> ::core::result::Result<::core::primitive::u64, ::natsmicro::StoreError> {
-        self.generate_report_object_store().put(key, value).await
+        ::natsmicro::ObjectStore::put(&self.generate_report_object_store(), key, value)
+            .await
     }
 }
 impl UserService for UserServiceClient {

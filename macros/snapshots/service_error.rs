@@ -38,16 +38,21 @@ impl ::natsmicro::ServiceError for OrderError {
         }
     }
     fn from_status(status: ::natsmicro::Status) -> Self {
-        let decoded: ::core::option::Option<Self> = match status.code().as_str() {
+        let decoded: ::core::option::Option<Self> = match ::natsmicro::Code::as_str(
+            ::natsmicro::Status::code(&status),
+        ) {
             "NOT_FOUND" => ::core::option::Option::Some(Self::NotFound {}),
             "ORDER_EXPIRED" => {
                 ::natsmicro::__private::ErrorFields::parse(&status)
                     .and_then(|mut fields| ::core::option::Option::Some(Self::Expired {
                         id: <String as ::natsmicro::__private::ErrorField>::read(
-                            fields.take("id"),
+                            ::natsmicro::__private::ErrorFields::take(&mut fields, "id"),
                         )?,
                         hours: <u32 as ::natsmicro::__private::ErrorField>::read(
-                            fields.take("hours"),
+                            ::natsmicro::__private::ErrorFields::take(
+                                &mut fields,
+                                "hours",
+                            ),
                         )?,
                     }))
             }
@@ -56,10 +61,10 @@ impl ::natsmicro::ServiceError for OrderError {
                 ::natsmicro::__private::ErrorFields::parse(&status)
                     .and_then(|mut fields| ::core::option::Option::Some(Self::TooMany {
                         0: <u32 as ::natsmicro::__private::ErrorField>::read(
-                            fields.take("0"),
+                            ::natsmicro::__private::ErrorFields::take(&mut fields, "0"),
                         )?,
                         1: <u32 as ::natsmicro::__private::ErrorField>::read(
-                            fields.take("1"),
+                            ::natsmicro::__private::ErrorFields::take(&mut fields, "1"),
                         )?,
                     }))
             }

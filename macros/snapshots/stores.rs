@@ -124,7 +124,7 @@ impl OrderServiceClient {
         Self {
             inner: ::natsmicro::__private::ServiceClient::new::<
                 OrderServiceDescriptor,
-            >(client.into()),
+            >(::core::convert::Into::into(client)),
         }
     }
     /// Calls the service under another subject prefix than the one it declares.
@@ -134,29 +134,42 @@ impl OrderServiceClient {
         prefix: impl ::core::convert::Into<::natsmicro::__private::String>,
     ) -> Self {
         Self {
-            inner: self.inner.with_subject_prefix(prefix.into()),
+            inner: self.inner.with_subject_prefix(::core::convert::Into::into(prefix)),
         }
     }
     /// Places an order.
     pub fn place_order(&self, order: Order) -> ::natsmicro::Call<Receipt, OrderError> {
-        self.inner.call(&OrderServiceDescriptor::PLACE_ORDER, &order)
+        ::natsmicro::__private::ServiceClient::call(
+            &self.inner,
+            &OrderServiceDescriptor::PLACE_ORDER,
+            &order,
+        )
     }
     /// The key under which `place_order` stores its response: `<customer>.<response.number>.<customer>`.
     pub fn place_order_kv_key(
         customer: impl ::natsmicro::KeyToken,
         number: impl ::natsmicro::KeyToken,
     ) -> ::core::result::Result<::natsmicro::Key, ::natsmicro::InvalidKey> {
-        OrderServiceDescriptor::PLACE_ORDER.kv_key(&[&customer, &number, &customer])
+        ::natsmicro::__private::Method::kv_key(
+            &OrderServiceDescriptor::PLACE_ORDER,
+            &[&customer, &number, &customer],
+        )
     }
     /// The key under which `place_order` stores its response: `receipt.<response.number>`.
     pub fn place_order_object_key(
         number: impl ::natsmicro::KeyToken,
     ) -> ::core::result::Result<::natsmicro::Key, ::natsmicro::InvalidKey> {
-        OrderServiceDescriptor::PLACE_ORDER.object_key(&[&number])
+        ::natsmicro::__private::Method::object_key(
+            &OrderServiceDescriptor::PLACE_ORDER,
+            &[&number],
+        )
     }
     /// A handle on the `orders` bucket, where `place_order` stores its responses.
     pub fn place_order_kv(&self) -> ::natsmicro::KvStore<Receipt> {
-        self.inner.kv_store(&OrderServiceDescriptor::PLACE_ORDER)
+        ::natsmicro::__private::ServiceClient::kv_store(
+            &self.inner,
+            &OrderServiceDescriptor::PLACE_ORDER,
+        )
     }
     /// The entry that `place_order` stored under `key` in the `orders` bucket, if there is one.
     pub async fn get_place_order_from_kv(
@@ -166,7 +179,7 @@ impl OrderServiceClient {
         ::core::option::Option<Receipt>,
         ::natsmicro::StoreError,
     > {
-        self.place_order_kv().get(key).await
+        ::natsmicro::KvStore::get(&self.place_order_kv(), key).await
     }
     /// Stores `value` under `key` in the `orders` bucket, as `place_order` does; gives the revision.
     pub async fn put_place_order_to_kv(
@@ -174,11 +187,14 @@ impl OrderServiceClient {
         key: impl ::core::convert::AsRef<::core::primitive::str>,
         value: &Receipt,
     ) -> ::core::result::Result<::core::primitive::u64, ::natsmicro::StoreError> {
-        self.place_order_kv().put(key, value).await
+        ::natsmicro::KvStore::put(&self.place_order_kv(), key, value).await
     }
     /// A handle on the `receipts` object store, where `place_order` stores its responses.
     pub fn place_order_object_store(&self) -> ::natsmicro::ObjectStore<Receipt> {
-        self.inner.object_store(&OrderServiceDescriptor::PLACE_ORDER)
+        ::natsmicro::__private::ServiceClient::object_store(
+            &self.inner,
+            &OrderServiceDescriptor::PLACE_ORDER,
+        )
     }
     /// The object that `place_order` stored under `key` in the `receipts` object store, if there is one.
     pub async fn get_place_order_from_object_store(
@@ -188,7 +204,7 @@ impl OrderServiceClient {
         ::core::option::Option<Receipt>,
         ::natsmicro::StoreError,
     > {
-        self.place_order_object_store().get(key).await
+        ::natsmicro::ObjectStore::get(&self.place_order_object_store(), key).await
     }
     /// Stores `value` under `key` in the `receipts` object store, as `place_order` does; gives the revision.
     pub async fn put_place_order_to_object_store(
@@ -196,22 +212,29 @@ impl OrderServiceClient {
         key: impl ::core::convert::AsRef<::core::primitive::str>,
         value: &Receipt,
     ) -> ::core::result::Result<::core::primitive::u64, ::natsmicro::StoreError> {
-        self.place_order_object_store().put(key, value).await
+        ::natsmicro::ObjectStore::put(&self.place_order_object_store(), key, value).await
     }
     /// Calls `prices`.
     pub fn prices(&self, request: PricesRequest) -> ::natsmicro::Call<Prices, Status> {
-        self.inner.call(&OrderServiceDescriptor::PRICES, &request)
+        ::natsmicro::__private::ServiceClient::call(
+            &self.inner,
+            &OrderServiceDescriptor::PRICES,
+            &request,
+        )
     }
     /// The key under which `prices` stores its response: `today`.
     pub fn prices_key() -> ::core::result::Result<
         ::natsmicro::Key,
         ::natsmicro::InvalidKey,
     > {
-        OrderServiceDescriptor::PRICES.kv_key(&[])
+        ::natsmicro::__private::Method::kv_key(&OrderServiceDescriptor::PRICES, &[])
     }
     /// A handle on the `prices` bucket, where `prices` stores its responses.
     pub fn prices_kv(&self) -> ::natsmicro::KvStore<Prices> {
-        self.inner.kv_store(&OrderServiceDescriptor::PRICES)
+        ::natsmicro::__private::ServiceClient::kv_store(
+            &self.inner,
+            &OrderServiceDescriptor::PRICES,
+        )
     }
     /// The entry that `prices` stored under `key` in the `prices` bucket, if there is one.
     pub async fn get_prices_from_kv(
@@ -221,7 +244,7 @@ impl OrderServiceClient {
         ::core::option::Option<Prices>,
         ::natsmicro::StoreError,
     > {
-        self.prices_kv().get(key).await
+        ::natsmicro::KvStore::get(&self.prices_kv(), key).await
     }
     /// Stores `value` under `key` in the `prices` bucket, as `prices` does; gives the revision.
     pub async fn put_prices_to_kv(
@@ -229,7 +252,7 @@ impl OrderServiceClient {
         key: impl ::core::convert::AsRef<::core::primitive::str>,
         value: &Prices,
     ) -> ::core::result::Result<::core::primitive::u64, ::natsmicro::StoreError> {
-        self.prices_kv().put(key, value).await
+        ::natsmicro::KvStore::put(&self.prices_kv(), key, value).await
     }
 }
 impl OrderService for OrderServiceClient {

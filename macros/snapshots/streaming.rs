@@ -116,7 +116,7 @@ impl NumbersClient {
         Self {
             inner: ::natsmicro::__private::ServiceClient::new::<
                 NumbersDescriptor,
-            >(client.into()),
+            >(::core::convert::Into::into(client)),
         }
     }
     /// Calls the service under another subject prefix than the one it declares.
@@ -126,7 +126,7 @@ impl NumbersClient {
         prefix: impl ::core::convert::Into<::natsmicro::__private::String>,
     ) -> Self {
         Self {
-            inner: self.inner.with_subject_prefix(prefix.into()),
+            inner: self.inner.with_subject_prefix(::core::convert::Into::into(prefix)),
         }
     }
     /// Calls `count_up`.
@@ -134,22 +134,38 @@ impl NumbersClient {
         &self,
         request: CountRequest,
     ) -> ::natsmicro::Call<Streaming<Count>, Status> {
-        self.inner.server_streaming(&NumbersDescriptor::COUNT_UP, &request)
+        ::natsmicro::__private::ServiceClient::server_streaming(
+            &self.inner,
+            &NumbersDescriptor::COUNT_UP,
+            &request,
+        )
     }
     /// Calls `sum`.
     pub fn sum(&self, numbers: Streaming<Number>) -> ::natsmicro::Call<Total, Status> {
-        self.inner.client_streaming(&NumbersDescriptor::SUM, numbers)
+        ::natsmicro::__private::ServiceClient::client_streaming(
+            &self.inner,
+            &NumbersDescriptor::SUM,
+            numbers,
+        )
     }
     /// Calls `chat`.
     pub fn chat(
         &self,
         lines: Streaming<Line>,
     ) -> ::natsmicro::Call<Streaming<Line>, Status> {
-        self.inner.bidirectional(&NumbersDescriptor::CHAT, lines)
+        ::natsmicro::__private::ServiceClient::bidirectional(
+            &self.inner,
+            &NumbersDescriptor::CHAT,
+            lines,
+        )
     }
     /// Calls `ticks`.
     pub fn ticks(&self) -> ::natsmicro::Call<natsmicro::Streaming<Tick>, Status> {
-        self.inner.server_streaming(&NumbersDescriptor::TICKS, &())
+        ::natsmicro::__private::ServiceClient::server_streaming(
+            &self.inner,
+            &NumbersDescriptor::TICKS,
+            &(),
+        )
     }
 }
 impl Numbers for NumbersClient {

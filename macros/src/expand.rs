@@ -2,7 +2,8 @@
 //!
 //! Assumes the model, and `broken` if any error was reported. Guarantees, for a sound model, the trait, the descriptor, the server and
 //! the client; for a broken one the same names with the same signatures and nothing behind them, so that code that uses them gets no
-//! second error. All paths start at `::core` or at the runtime; nothing relies on a prelude or an import of the user's.
+//! second error. All paths start at `::core` or at the runtime; nothing relies on a prelude or an import of the user's. Methods are called
+//! by their path, or take `self` as it is and are inherent, so that no trait of the user's that has methods for everything is asked.
 
 mod accessors;
 mod client;

@@ -159,12 +159,12 @@ pub fn endpoint(_args: TokenStream, item: TokenStream) -> TokenStream {
 /// # }
 /// ```
 ///
-/// Without it a stream has the window of the runtime. How many streams of a method are open at once is
-/// [`#[endpoint(max_in_flight = ..)]`](macro@endpoint).
+/// A larger window is faster where the other side is far away, and holds more messages where it is slow. How many streams of a
+/// method are open at once is [`#[endpoint(max_in_flight = ..)]`](macro@endpoint).
 ///
 /// | setting | default | meaning |
 /// | --- | --- | --- |
-/// | `window = 4096` | required | how many messages the side that receives lets the other one be ahead, up to 65,536 |
+/// | `window = 4096` | 1024 | how many messages the side that receives lets the other one be ahead, up to 65,536 |
 #[proc_macro_attribute]
 pub fn stream(_args: TokenStream, item: TokenStream) -> TokenStream {
     placement::helper_elsewhere("stream", &item.into()).into()

@@ -47,6 +47,9 @@ pub trait Users {
     #[kv_store(bucket = "counts", key = "count.<id>")]
     async fn count(&self, request: SaveUser) -> natsmicro::Result<User>;
 
+    /// Has parameters that look unused.
+    async fn touch(&self, _cx: &Context, _request: SaveUser) -> Result<(), Status>;
+
     /// Lists the users.
     async fn list(&self, request: SaveUser) -> Result<Streaming<User>, UserError>;
 

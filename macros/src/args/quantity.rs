@@ -97,7 +97,7 @@ impl<const MIN: u64, const MAX: u64> Value for Number<MIN, MAX> {
 
     fn example(name: &str) -> String {
         let number = match name {
-            "window" => 1024,
+            "window" => 4096,
             _ if MAX > 64 => 100,
             _ => 3,
         };

@@ -71,6 +71,7 @@ fn store_functions(
     flavour: &Flavour,
 ) -> TokenStream {
     let krate = expander.krate;
+    let p = krate.private();
     let Some((ok, _)) = fallback::types(expander, method) else {
         return TokenStream::new();
     };
@@ -97,9 +98,10 @@ fn store_functions(
         "Stores `value` under `key` in the `{bucket}` {}, as `{name}` does; gives the revision.",
         flavour.bucket
     ));
-    let store_body = expander.body(quote!(self.inner.#open(&#descriptor::#constant)));
-    let get_body = expander.body(quote!(self.#store().get(key).await));
-    let put_body = expander.body(quote!(self.#store().put(key, value).await));
+    let store_body =
+        expander.body(quote!(#p::ServiceClient::#open(&self.inner, &#descriptor::#constant)));
+    let get_body = expander.body(quote!(#krate::#handle::get(&self.#store(), key).await));
+    let put_body = expander.body(quote!(#krate::#handle::put(&self.#store(), key, value).await));
     // A deprecated method has deprecated accessors, and they use each other.
     let deprecated = method
         .attrs
@@ -141,11 +143,12 @@ fn store_functions(
 
 /// ```text
 /// pub fn save_profile_key(id: impl #krate::KeyToken) -> ::core::result::Result<#krate::Key, #krate::InvalidKey> {
-///     UserServiceDescriptor::SAVE_PROFILE.kv_key(&[&id])
+///     #p::Method::kv_key(&UserServiceDescriptor::SAVE_PROFILE, &[&id])
 /// }
 /// ```
 fn key_function(expander: &Expander<'_>, method: &Method, key: MethodKey<'_>) -> TokenStream {
     let krate = expander.krate;
+    let p = krate.private();
     let descriptor = expander.descriptor();
     let (cfgs, lints) = (&method.attrs.cfgs, &method.attrs.lints);
     let name = method.derived("", key.suffix);
@@ -161,7 +164,7 @@ fn key_function(expander: &Expander<'_>, method: &Method, key: MethodKey<'_>) ->
         Some(quote!(&#ident))
     });
     let make = format_ident!("{}", key.of);
-    let body = expander.body(quote!(#descriptor::#constant.#make(&[#(#values),*])));
+    let body = expander.body(quote!(#p::Method::#make(&#descriptor::#constant, &[#(#values),*])));
     let doc = doc(format!(
         "The key under which `{}` stores its response: `{}`.",
         method.name(),

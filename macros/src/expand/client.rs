@@ -47,9 +47,11 @@ pub(super) fn methods(expander: &Expander<'_>) -> TokenStream {
     let prefix_doc =
         doc("Calls the service under another subject prefix than the one it declares.");
     let new =
-        expander.body(quote!(Self { inner: #p::ServiceClient::new::<#descriptor>(client.into()) }));
+        expander.body(quote!(Self { inner: #p::ServiceClient::new::<#descriptor>(::core::convert::Into::into(client)) }));
     let with_prefix = expander.body(quote!(Self {
-        inner: self.inner.with_subject_prefix(prefix.into())
+        inner: self
+            .inner
+            .with_subject_prefix(::core::convert::Into::into(prefix))
     }));
     let methods = expander.service.endpoints().map(|method| {
         let call = call(expander, method);
@@ -74,11 +76,12 @@ pub(super) fn methods(expander: &Expander<'_>) -> TokenStream {
 
 /// ```text
 /// pub fn save_profile(&self, request: SaveProfileRequest) -> #krate::Call<Profile, Status> {
-///     self.inner.call(&UserServiceDescriptor::SAVE_PROFILE, &request)
+///     #p::ServiceClient::call(&self.inner, &UserServiceDescriptor::SAVE_PROFILE, &request)
 /// }
 /// ```
 fn call(expander: &Expander<'_>, method: &Method) -> TokenStream {
     let krate = expander.krate;
+    let p = krate.private();
     let Some((ok, error)) =
         fallback::types(expander, method).filter(|_| !method.is_suppressed(&method.name()))
     else {
@@ -111,7 +114,8 @@ fn call(expander: &Expander<'_>, method: &Method) -> TokenStream {
         Kind::ClientStreaming => quote!(client_streaming),
         Kind::Bidirectional => quote!(bidirectional),
     };
-    let body = expander.body(quote!(self.inner.#send(&#descriptor::#constant, #argument)));
+    let body = expander
+        .body(quote!(#p::ServiceClient::#send(&self.inner, &#descriptor::#constant, #argument)));
     quote! {
         #(#docs)*
         #generated_doc

@@ -165,7 +165,7 @@ fn stream(attr: Attribute, diags: &mut Diagnostics) -> Helper<StreamArgs> {
         diags.help(
             &attr,
             "`#[stream]` needs a window",
-            "write `#[stream(window = 1024)]`, or remove it and take the default",
+            "write `#[stream(window = 4096)]`, or remove it: the default is 1024",
         );
     }
     Helper { attr, args }

@@ -14,7 +14,7 @@ use crate::model::Output;
 pub(super) fn request(ty: &Type, method: &str, diags: &mut Diagnostics) -> Option<Type> {
     let stream = Stream::of(ty);
     if let Stream::Wrong(item, fault) = &stream {
-        diags.help(ty, fault, format!("write `{}`", stream::shown(item)));
+        diags.push(stream::error(ty, item, fault));
     } else if let Some(reference) = types::reference(ty) {
         let prefix = if reference.mutability.is_some() {
             "&mut"
@@ -77,8 +77,7 @@ pub(super) fn output(sig: &Signature, skipped: bool, diags: &mut Diagnostics) ->
             no_result(ty, &stream::shown(item), "", diags);
         }
         Stream::Wrong(item, fault) => {
-            let help = format!("write `{}`", stream::shown(item));
-            diags.help(ok.unwrap_or(ty), fault, help);
+            diags.push(stream::error(ok.unwrap_or(ty), item, fault));
         }
         _ if !nameable => {
             let message = format!("method `{}` must name the type it returns", sig.ident);

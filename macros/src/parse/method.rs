@@ -62,6 +62,18 @@ pub(super) fn parse(index: usize, function: TraitItemFn, diags: &mut Diagnostics
     }
 }
 
+/// `user` for `_user`: generated code uses its parameters.
+fn used(ident: &Ident, fallback: &str) -> Ident {
+    let name = ident.to_string();
+    if !name.starts_with('_') {
+        return ident.clone();
+    }
+    let used = syn::parse_str::<Ident>(name.trim_start_matches('_'));
+    let mut used = used.unwrap_or_else(|_| Ident::new(fallback, ident.span()));
+    used.set_span(ident.span());
+    used
+}
+
 struct Reader<'a> {
     name: String,
     skipped: bool,
@@ -164,7 +176,7 @@ impl Reader<'_> {
                     if position > 0 {
                         self.context_order(parameter, request.as_ref());
                     }
-                    context = Some(self.context_name(parameter));
+                    context = Some(used(&self.context_name(parameter), "cx"));
                 }
                 Shape::Context => {
                     self.diags.error(
@@ -197,7 +209,7 @@ impl Reader<'_> {
                     let item = messages::request(&parameter.ty, &self.name, self.diags);
                     let ident = self.plain_name(parameter, "request", "a request parameter");
                     request = Some(Request {
-                        ident,
+                        ident: used(&ident, "request"),
                         ty: (*parameter.ty).clone(),
                         item,
                     });
@@ -214,6 +226,12 @@ impl Reader<'_> {
                     );
                 }
             }
+        }
+        if let (Some(context), Some(request)) = (&mut context, &mut request)
+            && context == &request.ident
+        {
+            *context = Ident::new("cx", Span::call_site());
+            request.ident = Ident::new("request", Span::call_site());
         }
         (context, request)
     }

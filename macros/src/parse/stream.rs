@@ -6,6 +6,8 @@
 use syn::punctuated::Punctuated;
 use syn::{GenericArgument, PathArguments, Token, Type, TypeParamBound};
 
+use crate::diag::error_with_help;
+
 use super::types::{arguments, is_named, reference, squeeze};
 
 /// A type, seen as a stream.
@@ -46,6 +48,17 @@ impl Stream {
 /// How a stream of these messages is written.
 pub(super) fn shown(item: &Type) -> String {
     format!("Streaming<{}>", squeeze(item))
+}
+
+/// The error for a stream in the wrong form.
+pub(super) fn error(ty: &Type, item: &Type, fault: &str) -> syn::Error {
+    let shown = shown(item);
+    let help = if is_stream_of_futures(ty) {
+        format!("write `{shown}`; `Streaming::new` makes one of any stream")
+    } else {
+        format!("write `{shown}`")
+    };
+    error_with_help(ty, fault, help)
 }
 
 /// `T` of a `Streaming<T>`.

@@ -55,7 +55,7 @@ pub(super) fn implementation(model: &ErrorEnum, (rest, rest_type): &(Ident, Type
             }
 
             fn from_status(#status: #krate::Status) -> Self {
-                let decoded: ::core::option::Option<Self> = match #status.code().as_str() {
+                let decoded: ::core::option::Option<Self> = match #krate::Code::as_str(#krate::Status::code(&#status)) {
                     #(#decoded)*
                     _ => ::core::option::Option::None,
                 };
@@ -117,11 +117,12 @@ fn decoded(variant: &Coded, model: &ErrorEnum, status: &Ident) -> TokenStream {
         return quote!(#(#cfgs)* #code => ::core::option::Option::Some(Self::#ident {}),);
     }
     let p = model.krate.private();
+    let take = quote!(#p::ErrorFields::take);
     let values = fields.iter().map(|(name, member, _, ty)| {
         let span = call_site_at(ty.span());
         let p = model.krate.private_at(span);
         let read = quote_spanned!(span=> <#ty as #p::ErrorField>::read);
-        quote!(#member: #read(fields.take(#name))?)
+        quote!(#member: #read(#take(&mut fields, #name))?)
     });
     quote! {
         #(#cfgs)*
