@@ -4,6 +4,7 @@
 //! cargo bench -p natsmicro-bench --bench calls                # everything, some three minutes
 //! cargo bench -p natsmicro-bench --bench calls -- "256 in"    # the groups and cases whose name has this in it
 //! cargo bench -p natsmicro-bench --bench calls -- --rounds 9 --seconds 1
+//! cargo bench -p natsmicro-bench --bench streams              # streams of each kind
 //! cargo bench -p natsmicro-bench --bench allocations          # allocations per call
 //! ```
 //!
@@ -33,7 +34,7 @@ use std::sync::Arc;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 
-pub use self::load::{Sample, closed_loop};
+pub use self::load::{Sample, closed_loop, timed};
 use self::options::{Options, Role};
 
 /// A program of cases that are measured in turns.

@@ -67,6 +67,26 @@ where
     summary(&found, client_cpu)
 }
 
+/// Does `work` once: it gives the number of its operations.
+pub async fn timed<E: std::fmt::Display>(work: impl Future<Output = Result<u64, E>>) -> Sample {
+    let me = Some(std::process::id());
+    let cpu = process::cpu_seconds(me);
+    let from = Instant::now();
+    let done = work.await;
+    if let Err(error) = &done {
+        eprintln!("{error}");
+    }
+    let operations = done.as_ref().copied().unwrap_or_default();
+    Sample {
+        operations,
+        all: operations,
+        failures: u64::from(done.is_err()),
+        seconds: from.elapsed().as_secs_f64(),
+        client_cpu: process::cpu_seconds(me) - cpu,
+        ..Sample::default()
+    }
+}
+
 async fn run<F>(warm: Instant, end: Instant, operation: impl Fn(u64) -> F) -> Loop
 where
     F: Future<Output = bool>,
