@@ -60,6 +60,8 @@ trait Slow {
     async fn responses(&self, range: Range) -> Result<Streaming<Number>, Status>;
     async fn requests(&self, numbers: Streaming<Number>) -> Result<Number, Status>;
     async fn both(&self, numbers: Streaming<Number>) -> Result<Streaming<Number>, Status>;
+    /// Reads all before it answers with one.
+    async fn read_first(&self, numbers: Streaming<Number>) -> Result<Streaming<Number>, Status>;
 }
 
 struct Impl(Progress);
@@ -76,6 +78,14 @@ impl Slow for Impl {
 
     async fn both(&self, numbers: Streaming<Number>) -> Result<Streaming<Number>, Status> {
         Ok(numbers)
+    }
+
+    async fn read_first(
+        &self,
+        mut numbers: Streaming<Number>,
+    ) -> Result<Streaming<Number>, Status> {
+        self.0.read(&mut numbers).await?;
+        Ok(Streaming::iter([1.into()]))
     }
 }
 
@@ -114,6 +124,19 @@ async fn a_slow_service_and_a_caller_that_streams() {
         Box::pin(async move {
             let done = client.requests(progress.numbers()).await?;
             assert_eq!(done.n, 1);
+            Ok(())
+        })
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_slow_service_in_a_conversation() {
+    with_service(|client, progress| {
+        Box::pin(async move {
+            let mut answers = client.read_first(progress.numbers()).await?;
+            assert_eq!(answers.message().await?, Some(1.into()));
+            assert_eq!(answers.message().await?, None);
             Ok(())
         })
     })
@@ -185,42 +208,4 @@ async fn a_window_of_the_method() {
     fixture.go.notify_one();
     drop(sender);
     assert_eq!(stream_common::all(call).await.len(), sent as usize);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn thousands_of_streams() {
-    const STREAMS: usize = 5000;
-    let mut fixture = stream_common::Fixture::start().await;
-    let opening = (0..STREAMS).map(|_| {
-        let client = fixture.client.clone();
-        async move {
-            let mut stream = client.feed(range(1, 0)).await?;
-            stream.message().await?;
-            Ok::<_, Status>(stream)
-        }
-    });
-    let streams = futures::stream::iter(opening)
-        .buffer_unordered(500)
-        .collect::<Vec<_>>();
-    let streams = tokio::time::timeout(Duration::from_secs(30), streams)
-        .await
-        .unwrap();
-    let streams: Vec<_> = streams.into_iter().map(Result::unwrap).collect();
-    assert_eq!(streams.len(), STREAMS);
-    // All are alive after the time in which a silent one is taken for dead, and calls are answered.
-    for _ in 0..60 {
-        soon(fixture.client.ping(range(0, 0)).into_future())
-            .await
-            .unwrap();
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    let mut streams = streams;
-    for stream in &mut streams {
-        let more = futures::FutureExt::now_or_never(stream.next());
-        assert!(more.is_none(), "{more:?}");
-    }
-    drop(streams);
-    for _ in 0..STREAMS {
-        soon(fixture.dropped.recv()).await.unwrap();
-    }
 }

@@ -273,7 +273,7 @@ impl Exchange {
         let is_single = self.kind == Kind::ClientStreaming;
         match event {
             Event::Control(control) => {
-                if control.cancelled {
+                if control.cancelled && self.output.is_some() {
                     self.all_sent();
                 }
                 Ok(ControlFlow::Continue(()))

@@ -70,6 +70,11 @@ impl Outbound {
         self.sent.messages
     }
 
+    /// How many messages went out.
+    pub(crate) fn count(&self) -> u64 {
+        self.sent.messages
+    }
+
     /// Grants only grow; an older one that arrives late changes nothing.
     pub(crate) fn grant(&mut self, credit: Credit) {
         self.granted.messages = self.granted.messages.max(credit.messages);
@@ -99,6 +104,8 @@ pub(crate) enum Fault {
     Overrun,
     /// The last messages never arrived.
     Truncated { announced: u64, received: u64 },
+    /// The end never arrived, and with it perhaps an error.
+    EndLost,
 }
 
 /// The receiving side of one direction.
@@ -145,6 +152,20 @@ impl Inbound {
                 received: self.received.messages,
             }),
             _ => Ok(true),
+        }
+    }
+
+    /// Compares with what the sender says it has sent before.
+    pub(crate) fn check(&self, sent: Option<u64>, ended: bool) -> Result<(), Fault> {
+        let received = self.received.messages;
+        match sent {
+            _ if self.ended => Ok(()),
+            Some(announced) if announced > received => Err(Fault::Truncated {
+                announced,
+                received,
+            }),
+            _ if ended => Err(Fault::EndLost),
+            _ => Ok(()),
         }
     }
 

@@ -10,17 +10,20 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 use super::PLAIN_WINDOW;
 use super::delivery::Delivery;
 use super::flow::{Arrival, Credit, Fault, Inbound, Outbound};
-use super::wire::{self, CANCEL, CREDIT, Control, OUR_VERSION, Received, VERSION};
+use super::wire::{
+    self, CANCEL, COUNT, CREDIT, Control, ENDED, OPENED, OUR_VERSION, Received, VERSION,
+};
 use crate::Status;
 
 /// How often each end tells the other that it is there.
-const HEARTBEAT: Duration = Duration::from_secs(1);
-/// After how much silence the other end is taken for dead.
-const DEAD: Duration = Duration::from_secs(5);
+const HEARTBEAT: Duration = Duration::from_secs(2);
+/// After how many heartbeats without one from the other end it is taken for dead. It is these that are counted and not the time,
+/// which passes as well while this process, and what it would have heard, waits for a CPU.
+const DEAD: u32 = 3;
 /// The same if the NATS server says that nobody listens: time for a connection to come back.
-const DEAD_WITHOUT_LISTENER: Duration = Duration::from_secs(2);
-/// After how much silence a service gives up a caller that has no heartbeats.
-const IDLE: Duration = Duration::from_secs(10 * 60);
+const DEAD_WITHOUT_LISTENER: u32 = 2;
+/// After how many of them a service gives up a caller that has none.
+const IDLE: u32 = 5 * 60;
 
 /// Something that a link leaves to whoever runs it.
 #[derive(Debug)]
@@ -65,8 +68,13 @@ pub(crate) struct Link {
     /// Where messages are delivered, in a direction that has any.
     pub(super) delivery: Option<Delivery>,
     unread: bool,
+    /// The handler has returned its stream.
+    pub(super) opened: bool,
+    /// The end of what this side sends is sent.
+    pub(super) ended: bool,
     tick: Interval,
-    heard: Instant,
+    /// How many heartbeats ago something was heard.
+    silence: u32,
 }
 
 impl Link {
@@ -80,8 +88,7 @@ impl Link {
         let inbox = nats.subscribe(own.clone()).await.map_err(|error| {
             Status::unavailable(format!("cannot subscribe to an inbox: {error}"))
         })?;
-        let now = Instant::now();
-        let mut tick = tokio::time::interval_at(now + HEARTBEAT, HEARTBEAT);
+        let mut tick = tokio::time::interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Ok(Self {
             nats,
@@ -94,8 +101,10 @@ impl Link {
             inbound: Inbound::default(),
             delivery,
             unread: false,
+            opened: false,
+            ended: false,
             tick,
-            heard: now,
+            silence: 0,
         })
     }
 
@@ -116,7 +125,7 @@ impl Link {
             Signal::Message(Some(message)) => self.receive(message).await,
             Signal::Message(None) => Some(closed()),
             Signal::Consumed => {
-                self.tell_credit().await;
+                self.tell_state().await;
                 None
             }
             Signal::Unread => {
@@ -132,10 +141,10 @@ impl Link {
         let received = wire::read(message);
         if matches!(received, Received::NoResponders) {
             // A peer of ours may be reconnecting. Others are only asked when something was sent to them, which is lost then.
-            let is_gone = !self.extension || self.heard.elapsed() >= DEAD_WITHOUT_LISTENER;
+            let is_gone = !self.extension || self.silence >= DEAD_WITHOUT_LISTENER;
             return is_gone.then_some(Event::NoResponders);
         }
-        self.heard = Instant::now();
+        self.silence = 0;
         match received {
             Received::NoResponders => None,
             Received::Messages(arrival, message) => {
@@ -165,7 +174,10 @@ impl Link {
                 if let Some(credit) = control.credit {
                     self.outbound.grant(credit);
                 }
-                Some(Event::Control(control))
+                match self.inbound.check(control.sent, control.ended) {
+                    Err(fault) if self.delivery.is_some() => Some(self.fault(fault.into()).await),
+                    _ => Some(Event::Control(control)),
+                }
             }
             Received::Response(message) => Some(Event::Response(message)),
             Received::Malformed(_) if self.inbound.ended() => None,
@@ -213,18 +225,22 @@ impl Link {
             Some(None) => return Some(closed()),
             None => {}
         }
-        let silence = self.heard.elapsed();
+        self.silence = self.silence.saturating_add(1);
         if self.extension {
-            if silence >= DEAD {
-                return Some(Event::Gone(Status::unavailable(format!(
-                    "nothing was heard from the other side of the stream for {DEAD:?}"
-                ))));
+            if self.silence >= DEAD {
+                return Some(Event::Gone(Status::unavailable(
+                    "the other side of the stream has fallen silent",
+                )));
             }
-            self.tell_credit().await;
-        } else if self.serves && self.delivery.is_some() && !self.inbound.ended() && silence >= IDLE
+            self.tell_state().await;
+        } else if self.serves
+            && self.delivery.is_some()
+            && !self.inbound.ended()
+            && self.silence >= IDLE
         {
             return Some(Event::Gone(Status::deadline_exceeded(format!(
-                "the caller sent nothing for {IDLE:?}"
+                "the caller sent nothing for {:?}",
+                HEARTBEAT * IDLE
             ))));
         }
         None
@@ -253,11 +269,20 @@ impl Link {
         tokio::time::timeout(within, answer).await.is_ok()
     }
 
-    /// Grants what the reader has made room for. The same message is the heartbeat; it has a reply subject, so that the NATS
-    /// server says if nobody receives it.
-    async fn tell_credit(&self) {
+    /// Grants what the reader has made room for. The same message is the heartbeat, and repeats all that was said so far, since a
+    /// message may have been lost with a connection. The reply subject is for the NATS server, to say if nobody receives it.
+    async fn tell_state(&self) {
         let mut headers = HeaderMap::new();
         self.write_credit(&mut headers);
+        headers.insert(COUNT.clone(), HeaderValue::from(self.outbound.count()));
+        let said = [
+            (self.opened, &OPENED),
+            (self.ended, &ENDED),
+            (self.unread, &CANCEL),
+        ];
+        for (_, name) in said.into_iter().filter(|(is_so, _)| *is_so) {
+            headers.insert(name.clone(), HeaderValue::from("true"));
+        }
         self.tell(headers).await;
     }
 
@@ -332,6 +357,7 @@ impl From<Fault> for Status {
             } => Self::data_loss(format!(
                 "messages of the stream are lost: {received} of {announced} arrived"
             )),
+            Fault::EndLost => Self::data_loss("the end of the stream is lost"),
             Fault::Overrun => Self::resource_exhausted(
                 "the other side of the stream sent more than it was granted",
             ),

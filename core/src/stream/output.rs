@@ -165,6 +165,7 @@ impl Link {
     /// Tells the caller that the stream exists, unless its first message is there and tells that too.
     pub(crate) async fn opened(&mut self, output: &mut Output<'_>) -> Result<(), Status> {
         output.needs_credit = true;
+        self.opened = true;
         if !self.extension {
             return Ok(());
         }
@@ -184,6 +185,7 @@ impl Link {
         let Some(peer) = self.peer.clone() else {
             return;
         };
+        self.ended = true;
         let headers = std::mem::take(&mut output.headers);
         let mut end = end_headers();
         if self.extension {

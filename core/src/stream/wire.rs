@@ -14,6 +14,7 @@ pub(crate) static VERSION: HeaderName = HeaderName::from_static("Natsmicro-Strea
 pub(crate) static CREDIT: HeaderName = HeaderName::from_static("Natsmicro-Credit");
 pub(crate) static OPENED: HeaderName = HeaderName::from_static("Natsmicro-Opened");
 pub(crate) static CANCEL: HeaderName = HeaderName::from_static("Natsmicro-Cancel");
+pub(crate) static ENDED: HeaderName = HeaderName::from_static("Natsmicro-Ended");
 pub(crate) static BATCH: HeaderName = HeaderName::from_static("Natsmicro-Batch");
 pub(crate) static COUNT: HeaderName = HeaderName::from_static("Natsmicro-Count");
 
@@ -50,6 +51,10 @@ pub(crate) struct Control {
     /// The service knows the extension.
     pub(crate) confirmed: bool,
     pub(crate) credit: Option<Credit>,
+    /// How many messages were sent before this one.
+    pub(crate) sent: Option<u64>,
+    /// The end was sent before this message.
+    pub(crate) ended: bool,
     /// The handler has returned its stream.
     pub(crate) opened: bool,
     /// What is sent is no longer read.
@@ -87,6 +92,8 @@ pub(crate) fn read(message: Message) -> Received {
             inbox: text(&INBOX).map(Subject::from),
             confirmed: text(&VERSION) == Some(OUR_VERSION),
             credit: credit(headers),
+            sent: number(headers, &COUNT),
+            ended: has(&ENDED),
             opened: has(&OPENED),
             cancelled: has(&CANCEL),
             message,

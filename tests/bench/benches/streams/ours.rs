@@ -21,9 +21,11 @@ impl Streams for Service {
     }
 
     async fn requests(&self, items: Streaming<Item>) -> Result<Item, Status> {
-        let mut item = Item::default();
-        item.number = count(items).await?;
-        Ok(item)
+        let number = count(items).await?;
+        Ok(Item {
+            number,
+            ..Item::default()
+        })
     }
 
     async fn both(&self, items: Streaming<Item>) -> Result<Streaming<Item>, Status> {
