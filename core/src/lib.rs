@@ -179,5 +179,5 @@ pub use self::store::{Entry, KvStore, Operation, Watch, WatchEvent};
 pub use self::store::{
     InvalidKey, InvalidKeyKind, Key, KeyToken, MAX_KEY_LEN, StoreError, StoreErrorKind,
 };
-pub use self::stream::{SendError, StreamSender, Streaming};
+pub use self::stream::{Chunk, SendError, StreamSender, Streaming};
 pub use natsmicro_macros::{ServiceError, endpoint, kv_store, object_store, service, stream};
