@@ -2,8 +2,9 @@
 //!
 //! `streaming` is what users hold. One end of a stream is a `link`, which a task runs: `serve` for a service, `call` for a caller.
 //! What arrives goes through `flow`, which checks it, and `delivery` to the reader; what goes out comes through `output`. `wire` reads
-//! and writes the messages.
+//! and writes the messages. `blob` makes streams of bytes, and bytes of streams.
 
+mod blob;
 mod call;
 mod delivery;
 mod flow;
@@ -13,6 +14,7 @@ mod serve;
 mod streaming;
 mod wire;
 
+pub use self::blob::Chunk;
 pub(crate) use self::call::{
     bidirectional as call_bidirectional, client_streaming as call_client_streaming,
     server_streaming as call_server_streaming,
