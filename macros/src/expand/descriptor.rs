@@ -156,7 +156,8 @@ pub(super) fn describe(expander: &Expander<'_>) -> TokenStream {
         .subject_prefix
         .get()
         .map_or_else(|| snake_case(&service.name()).to_token_stream(), lit);
-    let methods = Literal::usize_unsuffixed(service.methods().count());
+    let last = service.methods().map(|method| method.index).max();
+    let methods = Literal::usize_unsuffixed(last.map_or(0, |last| last + 1));
     let description = match args.description.get() {
         Some(text) => Some(lit(text)),
         None => description(service).map(|text| text.to_token_stream()),

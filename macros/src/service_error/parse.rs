@@ -122,11 +122,13 @@ fn read_variant(variant: &Variant, model: &mut ErrorEnum, diags: &mut Diagnostic
         .filter(|attr| attr.path().is_ident("cfg"))
         .cloned()
         .collect();
-    let earlier = model.coded.iter().find(|earlier| {
-        earlier.code.value() == code.value() && (earlier.cfgs.is_empty() || cfgs.is_empty())
-    });
-    if let Some(earlier) = earlier {
-        diags.pair(
+    let same_code = model
+        .coded
+        .iter()
+        .filter(|earlier| earlier.code.value() == code.value());
+    for earlier in same_code {
+        diags.pair_under(
+            earlier.cfgs.iter().chain(&cfgs).cloned().collect(),
             error_with_help(
                 &code,
                 format!(
@@ -138,6 +140,9 @@ fn read_variant(variant: &Variant, model: &mut ErrorEnum, diags: &mut Diagnostic
             ),
             error(&earlier.code, "it is first used here"),
         );
+        if earlier.cfgs.iter().all(|cfg| cfgs.contains(cfg)) {
+            break;
+        }
     }
     model.coded.push(Coded {
         cfgs,
