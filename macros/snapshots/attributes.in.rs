@@ -11,7 +11,7 @@ pub(crate) trait r#Match: Named {
     #[deprecated]
     #[must_use]
     #[object_store(bucket = "archive", key = "a.{id}")]
-    async fn archive(&self, cx: &other::Context, request: Archive) -> Result<(), MatchError>;
+    async fn archive(&self, cx: &other::Context, request: Archive) -> Result<Found, MatchError>;
 
     async fn ping(&self) -> Result<(), Status>;
 

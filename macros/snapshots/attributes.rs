@@ -17,7 +17,7 @@ pub(crate) trait r#Match: ::core::marker::Send + ::core::marker::Sync + 'static 
         cx: &other::Context,
         request: Archive,
     ) -> impl ::core::future::Future<
-        Output = Result<(), MatchError>,
+        Output = Result<Found, MatchError>,
     > + ::core::marker::Send;
     fn ping(
         &self,
@@ -69,11 +69,11 @@ impl MatchDescriptor {
                 |request, key| key.bind(&[&((*request).r#type)]),
             ),
         );
-    const ARCHIVE: ::other::__private::Method<Archive, (), MatchError> = ::other::__private::Method::new(
+    const ARCHIVE: ::other::__private::Method<Archive, Found, MatchError> = ::other::__private::Method::new(
             1,
             "archive",
             ::other::__private::message::<crate::Cbor, Archive>(),
-            ::other::__private::message::<crate::Cbor, ()>(),
+            ::other::__private::message::<crate::Cbor, Found>(),
             <MatchError as ::other::ServiceError>::CODEC,
         )
         .object_store(
@@ -228,7 +228,7 @@ impl MatchClient {
     }
     /// Calls `archive`.
     #[deprecated]
-    pub fn archive(&self, request: Archive) -> ::other::Call<(), MatchError> {
+    pub fn archive(&self, request: Archive) -> ::other::Call<Found, MatchError> {
         ::other::__private::ServiceClient::call(
             &self.inner,
             &MatchDescriptor::ARCHIVE,
@@ -244,7 +244,7 @@ impl MatchClient {
     }
     /// A handle on the `archive` object store, where `archive` stores its responses.
     #[deprecated]
-    pub fn archive_object_store(&self) -> ::other::ObjectStore<()> {
+    pub fn archive_object_store(&self) -> ::other::ObjectStore<Found> {
         ::other::__private::ServiceClient::object_store(
             &self.inner,
             &MatchDescriptor::ARCHIVE,
@@ -256,7 +256,7 @@ impl MatchClient {
     pub async fn get_archive_from_object_store(
         &self,
         key: impl ::core::convert::AsRef<::core::primitive::str>,
-    ) -> ::core::result::Result<::core::option::Option<()>, ::other::StoreError> {
+    ) -> ::core::result::Result<::core::option::Option<Found>, ::other::StoreError> {
         ::other::ObjectStore::get(&self.archive_object_store(), key).await
     }
     /// Stores `value` under `key` in the `archive` object store, as `archive` does; gives the revision.
@@ -265,7 +265,7 @@ impl MatchClient {
     pub async fn put_archive_to_object_store(
         &self,
         key: impl ::core::convert::AsRef<::core::primitive::str>,
-        value: &(),
+        value: &Found,
     ) -> ::core::result::Result<::core::primitive::u64, ::other::StoreError> {
         ::other::ObjectStore::put(&self.archive_object_store(), key, value).await
     }
@@ -295,7 +295,7 @@ impl r#Match for MatchClient {
         &self,
         cx: &other::Context,
         request: Archive,
-    ) -> Result<(), MatchError> {
+    ) -> Result<Found, MatchError> {
         MatchClient::archive(self, request).with_context(cx).await
     }
     async fn ping(&self) -> Result<(), Status> {

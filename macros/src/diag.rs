@@ -7,8 +7,8 @@
 use std::fmt::Display;
 
 use proc_macro2::{Span, TokenStream};
-use quote::ToTokens;
-use syn::Error;
+use quote::{ToTokens, quote};
+use syn::{Attribute, Error};
 
 /// An error that covers `tokens`.
 pub(crate) fn error(tokens: impl ToTokens, message: impl Display) -> Error {
@@ -30,6 +30,8 @@ pub(crate) fn error_with_help(
 #[derive(Debug, Default)]
 pub(crate) struct Diagnostics {
     errors: Vec<Error>,
+    /// Errors that are some only if all of their cfgs hold, which a macro cannot know.
+    conditional: Vec<(Vec<Attribute>, Error)>,
 }
 
 impl Diagnostics {
@@ -52,12 +54,23 @@ impl Diagnostics {
         self.push(error);
     }
 
+    /// A [`pair`](Self::pair) about two items that are both there only if these cfgs hold.
+    pub(crate) fn pair_under(&mut self, cfgs: Vec<Attribute>, mut error: Error, note: Error) {
+        error.combine(note);
+        if cfgs.is_empty() {
+            self.push(error);
+        } else {
+            self.conditional.push((cfgs, error));
+        }
+    }
+
     pub(crate) fn push(&mut self, error: Error) {
         self.errors.push(error);
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.errors.is_empty()
+    /// Whether there is an error whatever the cfgs.
+    pub(crate) fn has_errors(&self) -> bool {
+        !self.errors.is_empty()
     }
 
     /// How many errors there are so far, to tell whether a step added one.
@@ -66,19 +79,27 @@ impl Diagnostics {
     }
 
     /// One `compile_error!` per error, in source order. Errors at the same place keep the order in which they were reported.
-    pub(crate) fn into_compile_errors(mut self) -> TokenStream {
-        self.errors.sort_by_key(|error| position(error.span()));
-        self.errors.iter().map(Error::to_compile_error).collect()
+    pub(crate) fn into_compile_errors(self) -> TokenStream {
+        let error = |(cfgs, error): (Vec<Attribute>, Error)| {
+            let errors = error.into_iter().map(|error| error.to_compile_error());
+            errors
+                .map(|error| quote!(#(#cfgs)* #error))
+                .collect::<TokenStream>()
+        };
+        self.sorted().into_iter().map(error).collect()
     }
 
     #[cfg(test)]
-    pub(crate) fn messages(mut self) -> Vec<String> {
-        self.errors.sort_by_key(|error| position(error.span()));
-        self.errors
-            .iter()
-            .flatten()
-            .map(|error| error.to_string())
-            .collect()
+    pub(crate) fn messages(self) -> Vec<String> {
+        let errors = self.sorted().into_iter().flat_map(|(_, error)| error);
+        errors.map(|error| error.to_string()).collect()
+    }
+
+    fn sorted(self) -> Vec<(Vec<Attribute>, Error)> {
+        let unconditional = self.errors.into_iter().map(|error| (Vec::new(), error));
+        let mut errors: Vec<_> = unconditional.chain(self.conditional).collect();
+        errors.sort_by_key(|(_, error)| position(error.span()));
+        errors
     }
 }
 

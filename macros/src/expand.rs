@@ -12,6 +12,7 @@ mod descriptor;
 mod fallback;
 mod server;
 mod store;
+mod warnings;
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{format_ident, quote};
@@ -41,6 +42,11 @@ pub(crate) fn service(service: &Service, broken: bool) -> TokenStream {
             TokenStream::new()
         } else {
             descriptor::describe(&expander)
+        },
+        if broken {
+            TokenStream::new()
+        } else {
+            warnings::all(&expander)
         },
         if broken {
             TokenStream::new()

@@ -205,6 +205,14 @@ impl Parser<'_> {
                 let message = format!("`{shown}` names the request, which a key does by itself");
                 self.help(message, &format!("write `{open}{last}{close}`"));
             }
+            (Some(last), Some(&("output" | "reply" | "res" | "resp" | "result")))
+                if nested.len() == 2 =>
+            {
+                let help = format!(
+                    "a field of the response is written `{open}response.{last}{close}`, one of the request `{open}{last}{close}`"
+                );
+                self.help(format!("`{shown}` reaches into a nested message"), &help);
+            }
             (Some(_), _) => {
                 let message = match source {
                     Source::Request => {

@@ -283,7 +283,7 @@ fn service_trait(args: TokenStream2, item: ItemTrait) -> (TokenStream2, Diagnost
     let mut diags = Diagnostics::default();
     let mut service = parse::service(args, item, &mut diags);
     validate::service(&mut service, &mut diags);
-    let expansion = expand::service(&service, !diags.is_empty());
+    let expansion = expand::service(&service, diags.has_errors());
     (expansion, diags)
 }
 

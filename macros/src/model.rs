@@ -272,6 +272,11 @@ fn template(key: &Setting<Key>) -> Option<&Template> {
 }
 
 impl Output {
+    /// Whether a success says nothing else.
+    pub(crate) fn is_nothing(&self) -> bool {
+        self.result.as_ref().is_some_and(|(ok, _)| is_unit(ok))
+    }
+
     /// The type of the response.
     pub(crate) fn ok(&self, krate: &Krate) -> TokenStream {
         self.part(krate, "Ok", |(ok, _)| ok)
@@ -306,6 +311,11 @@ impl Output {
         let name = Ident::new(name, span);
         quote_spanned!(span=> <#ty as #private::Outcome>::#name)
     }
+}
+
+/// Whether a type is `()`.
+pub(crate) fn is_unit(ty: &Type) -> bool {
+    matches!(ty, Type::Tuple(tuple) if tuple.elems.is_empty())
 }
 
 /// The place of `span` with the hygiene of the call site: rustc points there, but takes the tokens for generated ones.

@@ -55,6 +55,12 @@ fn bounded(what: &str, text: &str, bound: usize) -> Result<(), Fault> {
 
 /// Three numbers, and what semantic versioning allows after them.
 pub(crate) fn version(text: &str) -> Result<(), Fault> {
+    if text.is_empty() {
+        return Err(Fault::new(
+            "a version cannot be empty",
+            "write three numbers, such as \"1.0.0\"",
+        ));
+    }
     match semver::Version::parse(text) {
         Ok(_) => Ok(()),
         Err(_) => Err(Fault::new(

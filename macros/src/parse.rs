@@ -20,7 +20,7 @@ use crate::krate::Krate;
 use crate::model::{Item, Service};
 
 use attrs::is_helper;
-pub(crate) use attrs::on_the_trait;
+pub(crate) use attrs::{HELPERS, on_the_trait};
 
 /// Reads the arguments of `#[service]` and the trait under it.
 pub(crate) fn service(args: TokenStream, item: ItemTrait, diags: &mut Diagnostics) -> Service {

@@ -46,8 +46,8 @@ pub(crate) fn run(input: TokenStream) -> (TokenStream, Diagnostics) {
         }
     };
     let model = parse::error_enum(&input, &mut diags);
-    let expansion = match (&model.rest, diags.is_empty()) {
-        (Some(rest), true) => expand::implementation(&model, rest),
+    let expansion = match (&model.rest, diags.has_errors()) {
+        (Some(rest), false) => expand::implementation(&model, rest),
         _ => fallback(&model.krate, &input),
     };
     (expansion, diags)

@@ -7,7 +7,6 @@ mod buckets;
 mod clashes;
 
 use quote::ToTokens;
-use syn::Type;
 
 use crate::args::composite::Key;
 use crate::args::quantity::Period;
@@ -15,7 +14,7 @@ use crate::args::value::Flag;
 use crate::args::{KvStoreArgs, ObjectStoreArgs, Setting};
 use crate::diag::{Diagnostics, error_with_help};
 use crate::key::Source;
-use crate::model::{Item, Kind, Method, Service};
+use crate::model::{Item, Kind, Method, Service, is_unit};
 use crate::names;
 
 /// Checks a service as a whole.
@@ -234,21 +233,12 @@ fn key(method: &Method, key: &Setting<Key>, diags: &mut Diagnostics) {
             format!("this key needs fields of the request, but `{name}` takes no request"),
         );
     }
-    let returns_nothing = method
-        .output
-        .result
-        .as_ref()
-        .is_some_and(|(ok, _)| is_unit(ok));
-    if returns_nothing && template.fields(Source::Response).next().is_some() {
+    if method.output.is_nothing() && template.fields(Source::Response).next().is_some() {
         diags.error(
             &template.lit,
             format!("this key needs fields of the response, but `{name}` returns none"),
         );
     }
-}
-
-fn is_unit(ty: &Type) -> bool {
-    matches!(ty, Type::Tuple(tuple) if tuple.elems.is_empty())
 }
 
 /// The methods of a trait, to change them.

@@ -325,6 +325,44 @@ fn buckets() {
 }
 
 #[test]
+fn cfgs() {
+    let three = |cfgs: [&str; 3]| {
+        let [a, b, c] = cfgs.map(|cfg| {
+            if cfg.is_empty() {
+                String::new()
+            } else {
+                format!("#[cfg({cfg})]")
+            }
+        });
+        messages(
+            "",
+            &format!(
+                "{a} {SAVE}
+                {b} #[endpoint(name = \"save\")] {}
+                {c} #[endpoint(name = \"save\")] {}",
+                SAVE.replace("save", "put"),
+                SAVE.replace("save", "add"),
+            ),
+        )
+    };
+    let clash = |a: &str, b: &str| {
+        [
+            format!("methods `{a}` and `{b}` both answer on the subject token `save`"),
+            "`save` is first used here".to_owned(),
+        ]
+    };
+    let all = [
+        clash("save", "put"),
+        clash("save", "add"),
+        clash("put", "add"),
+    ];
+    assert_eq!(three(["", "", ""]), all[..2].concat());
+    // Whether both are there is for rustc, at each pair.
+    assert_eq!(three(["x", "y", "z"]), all.concat());
+    assert_eq!(three(["x", "x", "x"]), all[..2].concat());
+}
+
+#[test]
 fn traits() {
     let wrong = |item: &str| {
         let (_, diags) = service_trait(TokenStream::new(), syn::parse_str(item).unwrap());

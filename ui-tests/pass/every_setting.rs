@@ -63,6 +63,10 @@ pub trait Users {
     )]
     async fn touch(&self, request: SaveUser) -> Result<User, Status>;
 
+    #[allow(deprecated)]
+    #[kv_store(bucket = "markers", key = "marker")]
+    async fn mark(&self, request: SaveUser) -> Result<(), Status>;
+
     #[kv_store(bucket = "users", key = "static", client_only)]
     async fn read(&self, request: SaveUser) -> Result<User, Status>;
 
@@ -73,6 +77,10 @@ pub trait Users {
 pub struct InMemory;
 
 impl Users for InMemory {
+    async fn mark(&self, _request: SaveUser) -> Result<(), Status> {
+        Ok(())
+    }
+
     async fn save_user(&self, _cx: &Context, request: SaveUser) -> Result<User, Status> {
         Ok(User {
             id: request.id,

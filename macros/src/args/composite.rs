@@ -2,12 +2,13 @@
 //!
 //! Assumes and guarantees what [`value`](super::value) does.
 
+use quote::ToTokens;
 use syn::ext::IdentExt;
 use syn::parse::{Parse, ParseStream, Parser};
 use syn::punctuated::Punctuated;
 use syn::{Expr, Ident, Lit, LitStr, Meta, Path, Token};
 
-use super::value::{Value, literal, setting_name, string, wrong_kind};
+use super::value::{Value, literal, setting_name, string, wrong_kind, wrong_kind_with_help};
 use crate::diag::{error, error_with_help};
 use crate::key::Template;
 use crate::names::{self, Fault};
@@ -40,7 +41,8 @@ impl Value for QueueGroup {
                 }
             },
             _ => {
-                errors.push(wrong_kind::<Self>(meta));
+                let help = "write `queue_group = \"workers\"`, or `queue_group = false` for none";
+                errors.push(wrong_kind_with_help::<Self>(meta, help.to_owned()));
                 None
             }
         }
@@ -73,7 +75,18 @@ impl Value for Codec {
                     "the codecs are \"protobuf\" and \"json\"; a codec of your own is written without quotes",
                 )),
             },
-            (None, Meta::NameValue(pair)) if path(&pair.value).is_some() => return path(&pair.value).cloned().map(Self::Custom),
+            (None, Meta::NameValue(pair)) => match path(&pair.value) {
+                Some(path) if path.is_ident("protobuf") || path.is_ident("json") => {
+                    let name = path.to_token_stream();
+                    errors.push(error_with_help(
+                        path,
+                        format!("the codec `{name}` is written in quotes"),
+                        format!("write `codec = \"{name}\"`"),
+                    ));
+                }
+                Some(path) => return Some(Self::Custom(path.clone())),
+                None => errors.push(wrong_kind::<Self>(meta)),
+            },
             _ => errors.push(wrong_kind::<Self>(meta)),
         }
         None
@@ -122,13 +135,17 @@ impl Value for KratePath {
             .iter()
             .map(|segment| segment.ident.to_string())
             .collect();
-        errors.push(error_with_help(
-            found,
-            "the runtime path must be absolute",
-            format!(
+        let help = match shown.first().map(String::as_str) {
+            Some("self" | "super") => "write a path that starts with `crate::`".to_owned(),
+            _ => format!(
                 "write `crate = ::{}`, or `crate = crate::..` for a re-export",
                 shown.join("::")
             ),
+        };
+        errors.push(error_with_help(
+            found,
+            "the runtime path must be absolute",
+            help,
         ));
         // What was probably meant, so that the rest of the expansion still finds the runtime.
         Some(Self(Path {
@@ -150,7 +167,6 @@ struct Pair {
 
 impl Parse for Pair {
     fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
-        use quote::ToTokens;
         let (key_token, key) = if input.peek(LitStr) {
             let lit: LitStr = input.parse()?;
             (lit.to_token_stream(), lit.value())
@@ -187,7 +203,7 @@ impl Value for Metadata {
                     "`{}` takes a list of `key = \"value\"`",
                     setting_name(meta.path())
                 ),
-                "put a key that is no Rust name in quotes: `\"cost-centre\" = \"42\"`",
+                "write `team = \"platform\"`, or `\"cost-centre\" = \"42\"` for a key that is no Rust name",
             ));
             return None;
         };

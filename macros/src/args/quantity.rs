@@ -44,9 +44,14 @@ impl Value for Period {
                 None
             }
             None => {
+                let message = if text.is_empty() {
+                    "a duration cannot be empty".to_owned()
+                } else {
+                    format!("`{shown}` is not a duration")
+                };
                 errors.push(error_with_help(
                     &lit,
-                    format!("`{shown}` is not a duration"),
+                    message,
                     "write a whole number and a unit (`ms`, `s`, `m`, `h` or `d`), such as \"90s\"",
                 ));
                 None

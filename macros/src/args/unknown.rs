@@ -2,8 +2,10 @@
 
 use syn::Path;
 
+use super::value::{Choice as _, Persist, Storage, Write};
 use super::{EndpointArgs, KvStoreArgs, ObjectStoreArgs, ServiceArgs, Settings as _, StreamArgs};
 use crate::diag::error_with_help;
+use crate::parse::HELPERS;
 
 /// The error for the setting `name` in an attribute that takes `names`.
 pub(super) fn error(path: &Path, name: &str, names: &[&str]) -> syn::Error {
@@ -16,6 +18,19 @@ pub(super) fn error(path: &Path, name: &str, names: &[&str]) -> syn::Error {
             "remove it, or use `#[kv_store]`",
         );
     }
+    if names == ServiceArgs::NAMES && HELPERS.contains(&name) {
+        return error_with_help(
+            path,
+            format!("`{name}` is an attribute of a method"),
+            format!("write `#[{name}(..)]` above the method"),
+        );
+    }
+    if let Some(written) = value_alone(name, names) {
+        return error_with_help(path, message, format!("write `{written}`"));
+    }
+    if let Some(meant) = other_name(name, names) {
+        return error_with_help(path, message, format!("did you mean `{meant}`?"));
+    }
     if let Some((home, what)) = elsewhere(name, names) {
         let help = if is_object_store && home == "kv_store" {
             "remove it, or use `#[kv_store]`".to_owned()
@@ -24,22 +39,56 @@ pub(super) fn error(path: &Path, name: &str, names: &[&str]) -> syn::Error {
         };
         return error_with_help(path, format!("`{name}` is a setting of {what}"), help);
     }
-    match nearest(name, names) {
-        Some(nearest) => error_with_help(path, message, format!("did you mean `{nearest}`?")),
-        None if names.len() == 1 => error_with_help(
-            path,
-            message,
-            format!("the only setting is `{}`", names.concat()),
-        ),
-        None => {
-            let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
-            error_with_help(
-                path,
-                message,
-                format!("the settings are {}", names.join(", ")),
-            )
-        }
+    if let Some(meant) = similar(name, names) {
+        return error_with_help(path, message, format!("did you mean `{meant}`?"));
     }
+    let help = if let [only] = names {
+        format!("the only setting is `{only}`")
+    } else {
+        let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+        format!("the settings are {}", names.join(", "))
+    };
+    error_with_help(path, message, help)
+}
+
+/// A setting of which only the value was written: `persist = "before_response"` for `before_response`.
+fn value_alone(name: &str, names: &[&str]) -> Option<String> {
+    let values = [
+        ("persist", Persist::WORDS),
+        ("storage", Storage::WORDS),
+        ("write", Write::WORDS),
+    ];
+    if matches!(name, "in_order" | "ordered") && names.contains(&"max_in_flight") {
+        return Some("max_in_flight = 1".to_owned());
+    }
+    let (setting, _) = values.into_iter().find(|(setting, words)| {
+        names.contains(setting) && words.iter().any(|(word, _)| *word == name)
+    })?;
+    Some(format!("{setting} = \"{name}\""))
+}
+
+/// A setting in capitals, or under a name that it has elsewhere.
+fn other_name<'a>(name: &str, names: &[&'a str]) -> Option<&'a str> {
+    let meant: &[&str] = match name {
+        "prefix" => &["subject_prefix"],
+        "subject" => &["subject_prefix", "name"],
+        "group" | "queue" => &["queue_group"],
+        "concurrency" | "max_concurrency" | "parallel" | "parallelism" => &["max_in_flight"],
+        "deadline" => &["timeout"],
+        "ignore" => &["skip"],
+        "doc" | "docs" => &["description"],
+        "buffer" | "buffer_size" | "capacity" | "credit" | "credits" => &["window"],
+        "size" => &["max_bytes", "window"],
+        "limit" => &["max_bytes", "max_in_flight"],
+        "name" | "store" => &["bucket"],
+        "id" | "pattern" | "template" => &["key"],
+        "expiration" | "expires" | "expiry" | "lifetime" | "max_age" => &["ttl"],
+        "history" | "max_entries" | "max_revisions" | "revisions" => &["max_history"],
+        "mode" | "overwrite" => &["write"],
+        _ => &[],
+    };
+    let find = |wanted: &str| names.iter().copied().find(|name| *name == wanted);
+    find(&name.to_ascii_lowercase()).or_else(|| meant.iter().copied().find_map(find))
 }
 
 /// The attribute that does take this setting: those of a service and of its methods are easily mixed up.
@@ -58,26 +107,12 @@ fn elsewhere(name: &str, names: &[&str]) -> Option<(&'static str, &'static str)>
     Some((home, what))
 }
 
-/// The setting that was probably meant, in spelling or by its usual other name.
-fn nearest<'a>(name: &str, names: &[&'a str]) -> Option<&'a str> {
-    let synonym = match name {
-        "prefix" | "subject" => "subject_prefix",
-        "history" => "max_history",
-        "group" | "queue" => "queue_group",
-        "concurrency" => "max_in_flight",
-        "buffer" | "buffer_size" | "capacity" | "credit" | "credits" | "size" => "window",
-        _ => "",
-    };
+/// The setting that is spelled most like this.
+fn similar<'a>(name: &str, names: &[&'a str]) -> Option<&'a str> {
     names
         .iter()
-        .copied()
-        .find(|&candidate| candidate == synonym)
-        .or_else(|| {
-            names
-                .iter()
-                .map(|&candidate| (strsim::jaro_winkler(name, candidate), candidate))
-                .filter(|(score, _)| *score > 0.8)
-                .max_by(|(a, _), (b, _)| a.total_cmp(b))
-                .map(|(_, candidate)| candidate)
-        })
+        .map(|&candidate| (strsim::jaro_winkler(name, candidate), candidate))
+        .filter(|(score, _)| *score > 0.8)
+        .max_by(|(a, _), (b, _)| a.total_cmp(b))
+        .map(|(_, candidate)| candidate)
 }

@@ -44,7 +44,7 @@ pub(super) fn wrong_kind<T: Value>(meta: &Meta) -> syn::Error {
 }
 
 /// "`storage` takes a string", at the value, and what to write instead.
-fn wrong_kind_with_help<T: Value>(meta: &Meta, help: String) -> syn::Error {
+pub(super) fn wrong_kind_with_help<T: Value>(meta: &Meta, help: String) -> syn::Error {
     let message = format!("`{}` takes {}", setting_name(meta.path()), T::WHAT);
     match meta {
         Meta::NameValue(pair) => error_with_help(&pair.value, message, help),

@@ -34,8 +34,8 @@ fn durations() {
         let period: Period = read(&format!("ttl = \"{text}\"")).unwrap();
         assert_eq!(period.0, Duration::from_millis(millis), "{text}");
     }
+    assert!(message::<Period>("ttl = \"\"").starts_with("a duration cannot be empty\nhelp: "));
     for text in [
-        "",
         "30",
         "s",
         "1 h",
@@ -231,7 +231,7 @@ fn queue_groups() {
     ));
     assert_eq!(
         message::<QueueGroup>("queue_group = true"),
-        "`queue_group` takes a name or `false`: `queue_group = \"workers\"`"
+        "`queue_group` takes a name or `false`\nhelp: write `queue_group = \"workers\"`, or `queue_group = false` for none"
     );
     assert!(
         message::<QueueGroup>("queue_group = \"a.b\"")

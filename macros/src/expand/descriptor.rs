@@ -2,14 +2,13 @@
 
 use proc_macro2::{Literal, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
+use syn::Type;
 use syn::spanned::Spanned;
-use syn::{LitStr, Type};
 
 use super::store::{duration, kv_store, lit, metadata, object_store, setting};
 use super::{Expander, doc};
 use crate::args::Setting;
-use crate::args::composite::{Codec, Key, QueueGroup};
-use crate::args::value::Flag;
+use crate::args::composite::{Codec, QueueGroup};
 use crate::model::{Method, Request, call_site_at};
 use crate::names::snake_case;
 
@@ -49,16 +48,11 @@ pub(super) fn constants(expander: &Expander<'_>) -> TokenStream {
         .service
         .endpoints()
         .map(|method| constant(expander, method));
-    let warnings = expander
-        .service
-        .endpoints()
-        .map(|method| warnings(expander, method));
     quote! {
         #attrs
         impl #descriptor {
             #(#constants)*
         }
-        #(#warnings)*
     }
 }
 
@@ -156,7 +150,8 @@ pub(super) fn describe(expander: &Expander<'_>) -> TokenStream {
         .subject_prefix
         .get()
         .map_or_else(|| snake_case(&service.name()).to_token_stream(), lit);
-    let methods = Literal::usize_unsuffixed(service.methods().count());
+    let last = service.methods().map(|method| method.index).max();
+    let methods = Literal::usize_unsuffixed(last.map_or(0, |last| last + 1));
     let description = match args.description.get() {
         Some(text) => Some(lit(text)),
         None => description(service).map(|text| text.to_token_stream()),
@@ -202,45 +197,4 @@ fn description(service: &crate::model::Service) -> Option<String> {
         .filter(|line| !line.is_empty())
         .collect();
     (!text.is_empty()).then(|| text.join(" "))
-}
-
-/// A persisted key without a placeholder is most likely a mistake, but not surely: a warning, which stable macros can only give by
-/// using something deprecated.
-fn warnings(expander: &Expander<'_>, method: &Method) -> TokenStream {
-    let kv = method
-        .kv
-        .as_ref()
-        .and_then(|store| constant_key(&store.args.key, &store.args.client_only));
-    let object = method
-        .object
-        .as_ref()
-        .and_then(|store| constant_key(&store.args.key, &store.args.client_only));
-    let cfgs: Vec<_> = expander
-        .service
-        .cfgs
-        .iter()
-        .chain(&method.attrs.cfgs)
-        .collect();
-    let warnings = kv.into_iter().chain(object).map(|lit| {
-        let note = format!(
-            "every call of `{}` overwrites the same entry `{}`; name a field of the request in the key, or set `client_only`",
-            method.name(),
-            lit.value()
-        );
-        quote_spanned! {lit.span()=>
-            #(#cfgs)*
-            const _: () = {
-                #[deprecated(note = #note)]
-                const KEY_WITHOUT_A_FIELD: () = ();
-                let _ = KEY_WITHOUT_A_FIELD;
-            };
-        }
-    });
-    warnings.collect()
-}
-
-fn constant_key<'a>(key: &'a Setting<Key>, client_only: &Setting<Flag>) -> Option<&'a LitStr> {
-    let template = &key.get()?.0;
-    let persisted = !client_only.get().is_some_and(|flag| flag.0);
-    (persisted && template.is_constant()).then_some(&template.lit)
 }

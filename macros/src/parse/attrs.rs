@@ -15,7 +15,7 @@ use crate::diag::{Diagnostics, error, error_with_help};
 use crate::model::{Helper, MethodAttrs};
 
 /// The attributes that `#[service]` understands on a method.
-const HELPERS: [&str; 4] = ["endpoint", "stream", "kv_store", "object_store"];
+pub(crate) const HELPERS: [&str; 4] = ["endpoint", "stream", "kv_store", "object_store"];
 
 /// Which of [`HELPERS`] an attribute is. The last segment decides: the runtime can be imported under any name.
 pub(super) fn is_helper(attr: &Attribute) -> Option<&'static str> {

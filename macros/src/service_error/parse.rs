@@ -2,7 +2,8 @@
 //!
 //! Guarantees, if nothing was reported: at least the variant for every other status, codes in capitals, none of them twice.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{TokenStream, TokenTree};
+use quote::ToTokens;
 use syn::ext::IdentExt;
 use syn::{Attribute, Data, DeriveInput, Fields, Ident, LitStr, Meta, Type, Variant};
 
@@ -80,6 +81,18 @@ fn code_attributes(attrs: &[Attribute]) -> impl Iterator<Item = &Attribute> {
 
 fn read_variant(variant: &Variant, model: &mut ErrorEnum, diags: &mut Diagnostics) {
     let ident = &variant.ident;
+    let settings = |attr: &&Attribute| attr.path().is_ident("service_error");
+    if let Some(attr) = variant.attrs.iter().find(settings) {
+        diags.help(
+            attr,
+            "`#[service_error]` goes on the enum",
+            format!(
+                "the code of a variant is written `#[code(\"{}\")]`",
+                capitals(&ident.unraw().to_string())
+            ),
+        );
+        return;
+    }
     let on_fields = variant
         .fields
         .iter()
@@ -122,11 +135,13 @@ fn read_variant(variant: &Variant, model: &mut ErrorEnum, diags: &mut Diagnostic
         .filter(|attr| attr.path().is_ident("cfg"))
         .cloned()
         .collect();
-    let earlier = model.coded.iter().find(|earlier| {
-        earlier.code.value() == code.value() && (earlier.cfgs.is_empty() || cfgs.is_empty())
-    });
-    if let Some(earlier) = earlier {
-        diags.pair(
+    let same_code = model
+        .coded
+        .iter()
+        .filter(|earlier| earlier.code.value() == code.value());
+    for earlier in same_code {
+        diags.pair_under(
+            earlier.cfgs.iter().chain(&cfgs).cloned().collect(),
             error_with_help(
                 &code,
                 format!(
@@ -138,6 +153,9 @@ fn read_variant(variant: &Variant, model: &mut ErrorEnum, diags: &mut Diagnostic
             ),
             error(&earlier.code, "it is first used here"),
         );
+        if earlier.cfgs.iter().all(|cfg| cfgs.contains(cfg)) {
+            break;
+        }
     }
     model.coded.push(Coded {
         cfgs,
@@ -163,6 +181,11 @@ fn without_code(variant: &Variant, model: &mut ErrorEnum, diags: &mut Diagnostic
             ),
             error(first, "the first one is here"),
         ),
+        (None, None) if holds_status(&variant.fields) => diags.help(
+            &variant.fields,
+            format!("variant `{ident}` must hold a `Status` and nothing else to take every other status"),
+            format!("write `{ident}(Status)`, or give it a code"),
+        ),
         (None, _) => diags.help(
             ident,
             format!("variant `{ident}` has no code"),
@@ -187,6 +210,18 @@ fn status_field(fields: &Fields) -> Option<&Type> {
         }
         _ => None,
     }
+}
+
+/// Whether a variant was probably meant to take every other status.
+fn holds_status(fields: &Fields) -> bool {
+    let mut words = fields
+        .to_token_stream()
+        .into_iter()
+        .flat_map(|token| match token {
+            TokenTree::Group(group) => group.stream(),
+            token => token.into(),
+        });
+    words.any(|word| matches!(word, TokenTree::Ident(word) if word == "Status"))
 }
 
 /// The text of `#[code("..")]`.

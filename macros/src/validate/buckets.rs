@@ -1,6 +1,7 @@
 //! Methods that share a bucket must say the same about it.
 
 use super::Method;
+use super::clashes::{comes_with, together};
 use crate::args::value::{Bucket, Flag, Text};
 use crate::args::{KvStoreArgs, ObjectStoreArgs, Setting};
 use crate::diag::{Diagnostics, error, error_with_help};
@@ -36,56 +37,47 @@ pub(super) fn agree(service: &Service, diags: &mut Diagnostics) {
 }
 
 fn compare(declarations: &[Declaration<'_>], diags: &mut Diagnostics) {
-    for (position, declaration) in declarations.iter().enumerate() {
-        let Some(bucket) = declaration.bucket.get() else {
-            continue;
-        };
-        let name = bucket.lit.value();
-        let same_bucket = |earlier: &&Declaration<'_>| {
-            earlier
-                .bucket
-                .get()
-                .is_some_and(|earlier| earlier.lit.value() == name)
-        };
-        let Some(earlier) = declarations
-            .iter()
-            .take(position)
-            .filter(|earlier| earlier.speaks())
-            .find(same_bucket)
-        else {
-            continue;
-        };
-        let never_together =
-            !declaration.method.attrs.cfgs.is_empty() && !earlier.method.attrs.cfgs.is_empty();
-        if !declaration.speaks() || never_together {
-            continue;
-        }
-        let different: Vec<String> = declaration
-            .settings
-            .iter()
-            .zip(&earlier.settings)
-            .filter(|((_, mine), (_, theirs))| mine != theirs)
-            .map(|((name, _), _)| format!("`{name}`"))
-            .collect();
-        if !different.is_empty() {
-            let different = different.join(", ");
-            diags.pair(
-                error_with_help(
-                    &bucket.lit,
-                    format!(
-                        "bucket `{name}` is declared twice with different settings ({different})"
-                    ),
-                    format!(
-                        "settings belong to the bucket; give both methods the same {different}"
-                    ),
-                ),
-                error(earlier.bucket.label(), "the other declaration is here"),
-            );
+    let speaking = declarations
+        .iter()
+        .filter(|declaration| declaration.speaks() && declaration.name().is_some());
+    let speaking: Vec<_> = speaking.collect();
+    for (position, declaration) in speaking.iter().enumerate() {
+        let earlier = speaking.iter().take(position);
+        for earlier in earlier.filter(|earlier| earlier.name() == declaration.name()) {
+            pair(declaration, earlier, diags);
+            if comes_with(declaration.method, earlier.method) {
+                break;
+            }
         }
     }
 }
 
+fn pair(declaration: &Declaration<'_>, earlier: &Declaration<'_>, diags: &mut Diagnostics) {
+    let settings = declaration.settings.iter().zip(&earlier.settings);
+    let different: Vec<String> = settings
+        .filter(|((_, mine), (_, theirs))| mine != theirs)
+        .map(|((name, _), _)| format!("`{name}`"))
+        .collect();
+    let (Some(name), false) = (declaration.name(), different.is_empty()) else {
+        return;
+    };
+    let different = different.join(", ");
+    diags.pair_under(
+        together(earlier.method, declaration.method),
+        error_with_help(
+            declaration.bucket.label(),
+            format!("bucket `{name}` is declared twice with different settings ({different})"),
+            format!("settings belong to the bucket; give both methods the same {different}"),
+        ),
+        error(earlier.bucket.label(), "the other declaration is here"),
+    );
+}
+
 impl Declaration<'_> {
+    fn name(&self) -> Option<String> {
+        self.bucket.get().map(|bucket| bucket.lit.value())
+    }
+
     /// A client that only reads need not repeat how the bucket is made.
     fn speaks(&self) -> bool {
         !self.client_only || self.settings.iter().any(|(_, value)| value.is_some())

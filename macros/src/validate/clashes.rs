@@ -8,30 +8,45 @@ use super::methods_mut;
 use crate::diag::{Diagnostics, error, error_with_help};
 use crate::model::{Item, Method, Service};
 
-/// Whether two methods can be there at the same time, as far as their cfgs tell.
-fn coexist(a: &Method, b: &Method) -> bool {
-    a.attrs.cfgs.is_empty() || b.attrs.cfgs.is_empty()
+/// The cfgs of two methods: both methods are there if all hold.
+pub(super) fn together(a: &Method, b: &Method) -> Vec<Attribute> {
+    let mut cfgs = a.attrs.cfgs.clone();
+    let others = b.attrs.cfgs.iter();
+    cfgs.extend(others.filter(|cfg| !a.attrs.cfgs.contains(cfg)).cloned());
+    cfgs
 }
 
-/// A method that is declared twice is left out the second time, or everything made from it would be reported too.
+/// Whether `other` is there whenever `method` is, as far as the words of their cfgs tell.
+pub(super) fn comes_with(method: &Method, other: &Method) -> bool {
+    let mut cfgs = other.attrs.cfgs.iter();
+    cfgs.all(|cfg| method.attrs.cfgs.contains(cfg))
+}
+
+/// A method that is declared twice is left out once, or everything made from it would be reported too. That must be the one that is
+/// never there alone; if either can be, rustc will know whether both are.
 pub(super) fn repeated_methods(items: &mut [Item], diags: &mut Diagnostics) {
-    let mut seen: Vec<&Method> = Vec::new();
+    let mut seen: Vec<&mut Method> = Vec::new();
     for method in methods_mut(items) {
-        let earlier = seen
-            .iter()
-            .find(|earlier| earlier.sig.ident == method.sig.ident && coexist(earlier, method));
+        let earlier = seen.iter_mut().find(|earlier| {
+            let is_repeated = comes_with(method, earlier) || comes_with(earlier, method);
+            earlier.sig.ident == method.sig.ident && is_repeated
+        });
         if let Some(earlier) = earlier {
-            diags.pair(
+            diags.pair_under(
+                together(earlier, method),
                 error(
                     &method.sig.ident,
                     format!("method `{}` is declared twice", method.name()),
                 ),
                 error(&earlier.sig.ident, "the first declaration is here"),
             );
-            method.repeated = true;
-        } else {
-            seen.push(method);
+            if comes_with(method, earlier) {
+                method.repeated = true;
+                continue;
+            }
+            earlier.repeated = true;
         }
+        seen.push(method);
     }
 }
 
@@ -40,11 +55,13 @@ pub(super) fn endpoints(service: &Service, diags: &mut Diagnostics) {
     let mut seen: Vec<&Method> = Vec::new();
     for method in service.endpoints() {
         let name = method.endpoint_name();
-        let earlier = seen
-            .iter()
-            .find(|earlier| earlier.endpoint_name() == name && coexist(earlier, method));
-        if let Some(earlier) = earlier {
-            diags.pair(
+        // Of two methods of one name rustc speaks.
+        let clashing = seen.iter().filter(|earlier| {
+            earlier.endpoint_name() == name && earlier.sig.ident != method.sig.ident
+        });
+        for earlier in clashing {
+            diags.pair_under(
+                together(earlier, method),
                 error(
                     endpoint_label(method),
                     format!(
@@ -58,9 +75,11 @@ pub(super) fn endpoints(service: &Service, diags: &mut Diagnostics) {
                     format!("`{name}` is first used here"),
                 ),
             );
-        } else {
-            seen.push(method);
+            if comes_with(method, earlier) {
+                break;
+            }
         }
+        seen.push(method);
     }
 }
 
@@ -107,9 +126,10 @@ pub(super) fn generated_names(service: &Service, diags: &mut Diagnostics) -> Vec
         for accessor in accessors_of(method) {
             if let Some(taken) = service
                 .methods()
-                .find(|other| other.name() == accessor.name && coexist(other, method))
+                .find(|other| other.name() == accessor.name)
             {
-                diags.pair(
+                diags.pair_under(
+                    together(method, taken),
                     error_with_help(
                         &taken.sig.ident,
                         format!("method `{}` conflicts with the accessor generated for the store of `{}`", accessor.name, method.name()),
@@ -117,12 +137,14 @@ pub(super) fn generated_names(service: &Service, diags: &mut Diagnostics) -> Vec
                     ),
                     error(accessor.attr, "the store is declared here"),
                 );
-                suppressed.push((method.index, accessor.name));
-            } else if let Some(earlier) = accessors
-                .iter()
-                .find(|earlier| earlier.name == accessor.name && coexist(earlier.of, method))
-            {
-                diags.pair(
+                if comes_with(method, taken) {
+                    suppressed.push((method.index, accessor.name));
+                }
+            } else if let Some(earlier) = accessors.iter().find(|earlier| {
+                earlier.name == accessor.name && earlier.of.sig.ident != method.sig.ident
+            }) {
+                diags.pair_under(
+                    together(earlier.of, method),
                     error_with_help(
                         accessor.attr,
                         format!(
@@ -135,7 +157,9 @@ pub(super) fn generated_names(service: &Service, diags: &mut Diagnostics) -> Vec
                     ),
                     error(earlier.attr, "the other store is declared here"),
                 );
-                suppressed.push((method.index, accessor.name));
+                if comes_with(method, earlier.of) {
+                    suppressed.push((method.index, accessor.name));
+                }
             } else {
                 accessors.push(accessor);
             }
@@ -149,7 +173,8 @@ pub(super) fn generated_names(service: &Service, diags: &mut Diagnostics) -> Vec
             earlier.name().eq_ignore_ascii_case(&method.name()) && earlier.name() != method.name()
         };
         if let Some(earlier) = seen.iter().find(same) {
-            diags.pair(
+            diags.pair_under(
+                together(earlier, method),
                 error(
                     &method.sig.ident,
                     format!(
