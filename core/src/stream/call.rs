@@ -214,7 +214,7 @@ impl Exchange {
                     }
                 }
                 let is_open = match self.kind {
-                    Kind::ServerStreaming => control.opened,
+                    Kind::ServerStreaming => control.said.opened,
                     Kind::ClientStreaming | Kind::Bidirectional => self.link.peer.is_some(),
                 };
                 Ok(is_open.then_some(Opened::Stream(control.message)))
@@ -273,7 +273,7 @@ impl Exchange {
         let is_single = self.kind == Kind::ClientStreaming;
         match event {
             Event::Control(control) => {
-                if control.cancelled && self.output.is_some() {
+                if control.said.cancelled && self.output.is_some() {
                     self.all_sent();
                 }
                 Ok(ControlFlow::Continue(()))

@@ -10,9 +10,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 use super::PLAIN_WINDOW;
 use super::delivery::Delivery;
 use super::flow::{Arrival, Credit, Fault, Inbound, Outbound};
-use super::wire::{
-    self, CANCEL, COUNT, CREDIT, Control, ENDED, OPENED, OUR_VERSION, Received, VERSION,
-};
+use super::wire::{self, COUNT, CREDIT, Control, OUR_VERSION, Received, Said, VERSION};
 use crate::Status;
 
 /// How often each end tells the other that it is there.
@@ -67,11 +65,7 @@ pub(crate) struct Link {
     pub(super) inbound: Inbound,
     /// Where messages are delivered, in a direction that has any.
     pub(super) delivery: Option<Delivery>,
-    unread: bool,
-    /// The handler has returned its stream.
-    pub(super) opened: bool,
-    /// The end of what this side sends is sent.
-    pub(super) ended: bool,
+    pub(super) said: Said,
     tick: Interval,
     /// How many heartbeats ago something was heard.
     silence: u32,
@@ -100,9 +94,7 @@ impl Link {
             outbound: Outbound::new(Credit::UNLIMITED),
             inbound: Inbound::default(),
             delivery,
-            unread: false,
-            opened: false,
-            ended: false,
+            said: Said::default(),
             tick,
             silence: 0,
         })
@@ -110,7 +102,7 @@ impl Link {
 
     /// Waits for what comes next. Nothing is lost if it is dropped.
     pub(crate) async fn wait(&mut self) -> Signal {
-        let reader = self.delivery.as_ref().filter(|_| !self.unread);
+        let reader = self.delivery.as_ref().filter(|_| !self.said.cancelled);
         // In no fixed order: a flood of messages must not keep the heartbeats from going out.
         tokio::select! {
             message = self.inbox.next() => Signal::Message(message),
@@ -129,7 +121,6 @@ impl Link {
                 None
             }
             Signal::Unread => {
-                self.unread = true;
                 self.cancel().await;
                 Some(Event::Unread)
             }
@@ -174,7 +165,7 @@ impl Link {
                 if let Some(credit) = control.credit {
                     self.outbound.grant(credit);
                 }
-                match self.inbound.check(control.sent, control.ended) {
+                match self.inbound.check(control.sent, control.said.ended) {
                     Err(fault) if self.delivery.is_some() => Some(self.fault(fault.into()).await),
                     _ => Some(Event::Control(control)),
                 }
@@ -189,7 +180,7 @@ impl Link {
         let Some(delivery) = &self.delivery else {
             return Err(malformed("a message in a direction that has none"));
         };
-        let granted = match (self.unread, self.extension) {
+        let granted = match (self.said.cancelled, self.extension) {
             (true, _) => Credit::UNLIMITED,
             (false, true) => delivery.granted(),
             (false, false) => PLAIN_WINDOW.after(delivery.taken()),
@@ -275,14 +266,7 @@ impl Link {
         let mut headers = HeaderMap::new();
         self.write_credit(&mut headers);
         headers.insert(COUNT.clone(), HeaderValue::from(self.outbound.count()));
-        let said = [
-            (self.opened, &OPENED),
-            (self.ended, &ENDED),
-            (self.unread, &CANCEL),
-        ];
-        for (_, name) in said.into_iter().filter(|(is_so, _)| *is_so) {
-            headers.insert(name.clone(), HeaderValue::from("true"));
-        }
+        self.said.write(&mut headers);
         self.tell(headers).await;
     }
 
@@ -301,9 +285,14 @@ impl Link {
     }
 
     /// Tells the other end that what it sends is no longer read.
-    pub(crate) async fn cancel(&self) {
+    pub(crate) async fn cancel(&mut self) {
+        self.said.cancelled = true;
         let mut headers = HeaderMap::new();
-        headers.insert(CANCEL.clone(), HeaderValue::from("true"));
+        Said {
+            cancelled: true,
+            ..Said::default()
+        }
+        .write(&mut headers);
         self.tell(headers).await;
     }
 

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::Streaming;
 use super::link::Link;
-use super::wire::{Batch, COUNT, END, OPENED};
+use super::wire::{Batch, COUNT, END};
 use crate::codec::MessageCodec;
 use crate::{Status, wire};
 
@@ -165,7 +165,7 @@ impl Link {
     /// Tells the caller that the stream exists, unless its first message is there and tells that too.
     pub(crate) async fn opened(&mut self, output: &mut Output<'_>) -> Result<(), Status> {
         output.needs_credit = true;
-        self.opened = true;
+        self.said.opened = true;
         if !self.extension {
             return Ok(());
         }
@@ -174,7 +174,7 @@ impl Link {
             return Ok(());
         }
         let mut headers = std::mem::take(&mut output.headers);
-        headers.insert(OPENED.clone(), HeaderValue::from("true"));
+        self.said.write(&mut headers);
         self.publish(headers, Bytes::new(), false)
             .await
             .map_err(|kind| Status::unavailable(format!("cannot send: {kind}")))
@@ -185,7 +185,7 @@ impl Link {
         let Some(peer) = self.peer.clone() else {
             return;
         };
-        self.ended = true;
+        self.said.ended = true;
         let headers = std::mem::take(&mut output.headers);
         let mut end = end_headers();
         if self.extension {

@@ -277,7 +277,7 @@ async fn answer(link: &mut Link, output: &mut Output<'_>, cx: &Context) -> Resul
 /// Whether the call is over because nobody waits for it.
 fn gone(event: Event) -> Option<Status> {
     match event {
-        Event::Control(control) if control.cancelled => {
+        Event::Control(control) if control.said.cancelled => {
             Some(Status::cancelled("the caller has dropped the stream"))
         }
         Event::NoResponders => Some(Status::cancelled("the caller of the stream is gone")),

@@ -12,9 +12,9 @@ pub(crate) static END: HeaderName = HeaderName::from_static("Nats-Stream-End");
 pub(crate) static INBOX: HeaderName = HeaderName::from_static("Nats-Stream-Inbox");
 pub(crate) static VERSION: HeaderName = HeaderName::from_static("Natsmicro-Stream");
 pub(crate) static CREDIT: HeaderName = HeaderName::from_static("Natsmicro-Credit");
-pub(crate) static OPENED: HeaderName = HeaderName::from_static("Natsmicro-Opened");
-pub(crate) static CANCEL: HeaderName = HeaderName::from_static("Natsmicro-Cancel");
-pub(crate) static ENDED: HeaderName = HeaderName::from_static("Natsmicro-Ended");
+static OPENED: HeaderName = HeaderName::from_static("Natsmicro-Opened");
+static CANCEL: HeaderName = HeaderName::from_static("Natsmicro-Cancel");
+static ENDED: HeaderName = HeaderName::from_static("Natsmicro-Ended");
 pub(crate) static BATCH: HeaderName = HeaderName::from_static("Natsmicro-Batch");
 pub(crate) static COUNT: HeaderName = HeaderName::from_static("Natsmicro-Count");
 
@@ -53,13 +53,41 @@ pub(crate) struct Control {
     pub(crate) credit: Option<Credit>,
     /// How many messages were sent before this one.
     pub(crate) sent: Option<u64>,
-    /// The end was sent before this message.
-    pub(crate) ended: bool,
+    pub(crate) said: Said,
+    pub(crate) message: Message,
+}
+
+/// What one end has said of the stream, or says now.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Said {
     /// The handler has returned its stream.
     pub(crate) opened: bool,
-    /// What is sent is no longer read.
+    /// The end was sent.
+    pub(crate) ended: bool,
+    /// What the other end sends is no longer read.
     pub(crate) cancelled: bool,
-    pub(crate) message: Message,
+}
+
+impl Said {
+    fn read(headers: &HeaderMap) -> Self {
+        let has = |name: &HeaderName| headers.get(name.clone()).is_some();
+        Self {
+            opened: has(&OPENED),
+            ended: has(&ENDED),
+            cancelled: has(&CANCEL),
+        }
+    }
+
+    pub(crate) fn write(self, headers: &mut HeaderMap) {
+        let said = [
+            (self.opened, &OPENED),
+            (self.ended, &ENDED),
+            (self.cancelled, &CANCEL),
+        ];
+        for (_, name) in said.into_iter().filter(|(is_so, _)| *is_so) {
+            headers.insert(name.clone(), HeaderValue::from("true"));
+        }
+    }
 }
 
 pub(crate) fn read(message: Message) -> Received {
@@ -93,9 +121,7 @@ pub(crate) fn read(message: Message) -> Received {
             confirmed: text(&VERSION) == Some(OUR_VERSION),
             credit: credit(headers),
             sent: number(headers, &COUNT),
-            ended: has(&ENDED),
-            opened: has(&OPENED),
-            cancelled: has(&CANCEL),
+            said: Said::read(headers),
             message,
         });
     }
