@@ -115,6 +115,9 @@ use diag::Diagnostics;
 /// The methods take [`#[endpoint]`](macro@endpoint), [`#[stream]`](macro@stream), [`#[kv_store]`](macro@kv_store) and
 /// [`#[object_store]`](macro@object_store), which need not be imported.
 ///
+/// What compiles but can hardly be meant, such as a store in which every response overwrites the last, is a warning. Stable macros
+/// can only warn of something `deprecated`; `#[allow(deprecated)]` on the method says that it is meant.
+///
 /// The trait is not `dyn` compatible, because its methods are `async`; write `impl UserService` or a type parameter instead.
 #[proc_macro_attribute]
 pub fn service(args: TokenStream, item: TokenStream) -> TokenStream {

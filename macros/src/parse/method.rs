@@ -255,12 +255,21 @@ impl Reader<'_> {
         {
             return pat.ident.clone();
         }
-        self.diags.help(
-            &parameter.pat,
-            format!("{what} needs a plain name"),
-            "destructure it in the implementation",
-        );
-        let ident = Ident::new(fallback, Span::call_site());
+        let (ident, help) = match &*parameter.pat {
+            Pat::Ident(pat) if pat.by_ref.is_none() && pat.subpat.is_none() => (
+                pat.ident.clone(),
+                format!(
+                    "write `{0}` here, and `mut {0}` in the implementation",
+                    pat.ident
+                ),
+            ),
+            _ => (
+                Ident::new(fallback, Span::call_site()),
+                "destructure it in the implementation".to_owned(),
+            ),
+        };
+        self.diags
+            .help(&parameter.pat, format!("{what} needs a plain name"), help);
         *parameter.pat = parse_quote!(#ident);
         ident
     }

@@ -1,0 +1,28 @@
+// A stream that is `mut` in the declaration.
+
+use natsmicro::{Status, Streaming};
+use natsmicro_ui_tests::{SaveUser, User};
+
+#[natsmicro::service]
+pub trait Users {
+    async fn save(&self, mut users: Streaming<SaveUser>) -> Result<User, Status>;
+}
+
+struct InMemory;
+
+impl Users for InMemory {
+    async fn save(&self, mut users: Streaming<SaveUser>) -> Result<User, Status> {
+        users.message().await?;
+        Err(Status::internal("not yet"))
+    }
+}
+
+async fn use_it(nats: async_nats::Client, saved: Streaming<SaveUser>) -> Result<(), Status> {
+    let server = natsmicro::Server::new(nats.clone()).add_service(UsersServer::new(InMemory));
+    let client = UsersClient::new(nats);
+    let answer: User = client.save(saved).await?;
+    drop((server, client, answer));
+    Ok(())
+}
+
+fn main() {}
