@@ -24,9 +24,7 @@ pub(crate) fn is_reserved(name: &str) -> bool {
         name.get(..prefix.len())
             .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
     };
-    has_prefix("Nats-")
-        || has_prefix("Natsmicro-")
-        || [PEER_CODE, PEER_MESSAGE, REPLY_TO].contains(&name)
+    has_prefix("Nats-") || has_prefix("Natsmicro-") || name == PEER_CODE || name == PEER_MESSAGE
 }
 
 /// Writes `status` into the headers of a reply. Neither header is ever empty: peers drop such a reply or wait for ever.

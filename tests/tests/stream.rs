@@ -72,6 +72,16 @@ async fn headers_travel_both_ways() {
 }
 
 #[tokio::test]
+async fn a_header_of_the_protocol_is_refused() {
+    let fixture = Fixture::start().await;
+    let call = fixture
+        .client
+        .count(range(0, 2))
+        .with_header("Reply-To", "orders");
+    assert_eq!(code_of(soon(call.into_future()).await), "INVALID_ARGUMENT");
+}
+
+#[tokio::test]
 async fn an_error_before_the_stream() {
     let fixture = Fixture::start().await;
     let error = fixture.client.count(range(2, 1)).await.unwrap_err();

@@ -157,6 +157,12 @@ impl Exchange {
     /// Sends the request, and waits until the service has taken it on.
     async fn open(&mut self, opening: Opening) -> Result<Opened, Status> {
         let mut headers = opening.headers;
+        if headers.get(wire::REPLY_TO).is_some() {
+            return Err(Status::invalid_argument(format!(
+                "header `{}` is used by the protocol of streams; choose another name",
+                wire::REPLY_TO
+            )));
+        }
         headers.insert(wire::REPLY_TO, HeaderValue::from(self.link.own.as_str()));
         self.link.announce(&mut headers);
         let own = self.link.own.clone();

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_nats::{HeaderMap, HeaderValue, Message, Subject, Subscriber};
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
@@ -47,6 +48,7 @@ pub(crate) enum Signal {
     Message(Option<Message>),
     Consumed,
     Unread,
+    Told,
     Tick,
 }
 
@@ -66,6 +68,9 @@ pub(crate) struct Link {
     /// Where messages are delivered, in a direction that has any.
     pub(super) delivery: Option<Delivery>,
     pub(super) said: Said,
+    /// What was said last, while the connection does not take it; and whether there is more to say by now.
+    telling: Option<BoxFuture<'static, ()>>,
+    tell_again: bool,
     tick: Interval,
     /// How many heartbeats ago something was heard.
     silence: u32,
@@ -95,6 +100,8 @@ impl Link {
             inbound: Inbound::default(),
             delivery,
             said: Said::default(),
+            telling: None,
+            tell_again: false,
             tick,
             silence: 0,
         })
@@ -106,7 +113,8 @@ impl Link {
         // In no fixed order: a flood of messages must not keep the heartbeats from going out.
         tokio::select! {
             message = self.inbox.next() => Signal::Message(message),
-            signal = told(reader) => signal,
+            signal = of_reader(reader) => signal,
+            Some(()) = of_telling(&mut self.telling) => Signal::Told,
             _ = self.tick.tick() => Signal::Tick,
         }
     }
@@ -117,7 +125,14 @@ impl Link {
             Signal::Message(Some(message)) => self.receive(message).await,
             Signal::Message(None) => Some(closed()),
             Signal::Consumed => {
-                self.tell_state().await;
+                self.tell_state();
+                None
+            }
+            Signal::Told => {
+                self.telling = None;
+                if std::mem::take(&mut self.tell_again) {
+                    self.tell_state();
+                }
                 None
             }
             Signal::Unread => {
@@ -223,7 +238,7 @@ impl Link {
                     "the other side of the stream has fallen silent",
                 )));
             }
-            self.tell_state().await;
+            self.tell_state();
         } else if self.serves
             && self.delivery.is_some()
             && !self.inbound.ended()
@@ -262,12 +277,21 @@ impl Link {
 
     /// Grants what the reader has made room for. The same message is the heartbeat, and repeats all that was said so far, since a
     /// message may have been lost with a connection. The reply subject is for the NATS server, to say if nobody receives it.
-    async fn tell_state(&self) {
+    ///
+    /// It is sent while the link goes on: with thousands of streams, the connection takes its time.
+    fn tell_state(&mut self) {
+        if self.telling.is_some() {
+            self.tell_again = true;
+            return;
+        }
         let mut headers = HeaderMap::new();
         self.write_credit(&mut headers);
         headers.insert(COUNT.clone(), HeaderValue::from(self.outbound.count()));
         self.said.write(&mut headers);
-        self.tell(headers).await;
+        let mut telling = self.tell(headers).boxed();
+        if (&mut telling).now_or_never().is_none() {
+            self.telling = Some(telling);
+        }
     }
 
     fn write_credit(&self, headers: &mut HeaderMap) {
@@ -293,21 +317,23 @@ impl Link {
             ..Said::default()
         }
         .write(&mut headers);
-        self.tell(headers).await;
+        // If the connection takes nothing for so long, the other end finds out by itself.
+        let _ = tokio::time::timeout(HEARTBEAT, self.tell(headers)).await;
     }
 
-    /// Sends a message about the stream to a peer that understands it. It does not wait for long: if the connection takes nothing,
-    /// the next tick says the same again, or finds the other end dead.
-    async fn tell(&self, headers: HeaderMap) {
-        let Some(peer) = self.peer.clone().filter(|_| self.extension) else {
-            return;
-        };
-        let own = self.own.clone();
-        let told = self
-            .nats
-            .publish_with_reply_and_headers(peer, own, headers, Bytes::new());
-        if let Ok(Err(error)) = tokio::time::timeout(HEARTBEAT, told).await {
-            tracing::debug!(inbox = %self.own, %error, "cannot send to the other side of a stream");
+    /// Sends a message about the stream to a peer that understands it.
+    fn tell(&self, headers: HeaderMap) -> impl Future<Output = ()> + Send + use<> {
+        let peer = self.peer.clone().filter(|_| self.extension);
+        let (nats, own) = (self.nats.clone(), self.own.clone());
+        async move {
+            let Some(peer) = peer else {
+                return;
+            };
+            let inbox = own.clone();
+            let told = nats.publish_with_reply_and_headers(peer, own, headers, Bytes::new());
+            if let Err(error) = told.await {
+                tracing::debug!(%inbox, %error, "cannot send to the other side of a stream");
+            }
         }
     }
 }
@@ -316,8 +342,13 @@ fn closed() -> Event {
     Event::Gone(Status::unavailable("the connection to NATS is closed"))
 }
 
+async fn of_telling(telling: &mut Option<BoxFuture<'static, ()>>) -> Option<()> {
+    telling.as_mut()?.await;
+    Some(())
+}
+
 /// What the reader does.
-async fn told(reader: Option<&Delivery>) -> Signal {
+async fn of_reader(reader: Option<&Delivery>) -> Signal {
     let Some(reader) = reader else {
         return std::future::pending().await;
     };

@@ -207,7 +207,7 @@ impl Link {
     }
 
     async fn publish(
-        &self,
+        &mut self,
         headers: HeaderMap,
         payload: Bytes,
         probe: bool,

@@ -59,7 +59,7 @@ use crate::Status;
 ///   a subscription overflowed, the stream ends with `DATA_LOSS`; it never skips one in silence.
 /// * Dropping a stream tells the other side at once: what a service still does for the call is dropped with its future, and the
 ///   [`send`](StreamSender::send) of a caller fails.
-/// * If the other side dies or can no longer be reached, the stream ends with `UNAVAILABLE` within about five seconds.
+/// * If the other side dies or can no longer be reached, the stream ends with `UNAVAILABLE` within six seconds.
 /// * A failure on the way ends the stream with its own code, message and details. A message that cannot be decoded is an error in
 ///   its place, and the stream goes on.
 ///
