@@ -111,6 +111,11 @@
 //! carries `Natsmicro-Timeout-Ms`, the milliseconds that the caller waits, as a decimal number. A service of ours answers
 //! `DEADLINE_EXCEEDED` when they have passed, counted from the arrival of the request, and drops the handler. Peers ignore it.
 //!
+//! # Speed
+//!
+//! In a clone of the repository, `cargo bench -p natsmicro-bench --bench calls` measures calls, stored responses and reads side
+//! by side with the same work written by hand on async-nats, and prints the ratios.
+//!
 //! # Features
 //!
 //! | feature | default | what it adds |

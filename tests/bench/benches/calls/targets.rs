@@ -1,0 +1,26 @@
+//! What the ratios should be.
+
+use natsmicro_bench::Target;
+
+use crate::calls::{IS_IN_PLACE, OURS, SHAPES, SPAWNS, WAIT};
+use crate::stores::{AFTER, AWAITED, BEFORE, NOT_STORED, PUT_LARGE, STORED, THEIRS};
+
+pub(crate) fn all() -> Vec<Target> {
+    let target = |group, case, against, at_least| Target {
+        group,
+        case,
+        against,
+        at_least,
+    };
+    let [one, _, many, ..] = SHAPES.map(|(group, ..)| group);
+    vec![
+        target(one, OURS, SPAWNS, 0.95),
+        target(many, OURS, SPAWNS, 1.5),
+        target(many, OURS, IS_IN_PLACE, 1.0),
+        target(WAIT, OURS, SPAWNS, 1.0),
+        target(STORED, AFTER, NOT_STORED, 0.55),
+        target(STORED, BEFORE, NOT_STORED, 0.40),
+        target(STORED, AFTER, AWAITED, 8.0),
+        target(PUT_LARGE, OURS, THEIRS, 2.0),
+    ]
+}

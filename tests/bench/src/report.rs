@@ -1,0 +1,153 @@
+//! Medians, their spread, and ratios.
+
+use crate::{Bench, Case, Sample};
+
+/// What one turn of a case has cost everywhere.
+#[derive(Debug)]
+pub(crate) struct Measured {
+    pub(crate) sample: Sample,
+    pub(crate) service_cpu: f64,
+    pub(crate) server_cpu: f64,
+    pub(crate) service_allocations: usize,
+}
+
+impl Measured {
+    fn rate(&self) -> f64 {
+        self.sample.operations as f64 / self.sample.seconds
+    }
+}
+
+/// All turns of all cases.
+pub(crate) struct Report<'a> {
+    bench: &'a Bench,
+    rows: Vec<(usize, Vec<Measured>)>,
+}
+
+/// Median, smallest and largest.
+struct Spread([f64; 3]);
+
+impl Spread {
+    fn of(values: impl Iterator<Item = f64>) -> Option<Self> {
+        let mut values: Vec<f64> = values.collect();
+        values.sort_by(f64::total_cmp);
+        Some(Self([
+            *values.get(values.len().checked_sub(1)? / 2)?,
+            *values.first()?,
+            *values.last()?,
+        ]))
+    }
+}
+
+impl<'a> Report<'a> {
+    pub(crate) fn new(bench: &'a Bench, wanted: &[usize]) -> Self {
+        let rows = wanted.iter().map(|&at| (at, Vec::new())).collect();
+        Self { bench, rows }
+    }
+
+    pub(crate) fn add(&mut self, at: usize, measured: Measured) {
+        if let Some((_, turns)) = self.rows.iter_mut().find(|(case, _)| *case == at) {
+            turns.push(measured);
+        }
+    }
+
+    pub(crate) fn print(&self) {
+        let mut group = "";
+        let mut base: &[Measured] = &[];
+        for (at, turns) in &self.rows {
+            let case = &self.bench.cases[*at];
+            if case.group != group {
+                (group, base) = (case.group, turns);
+                println!(
+                    "\n{:<46}{:>9} {:>17}  {:>6} {:>13}{:>10}{:>10}  {:>20}{:>8}{}",
+                    group,
+                    "op/s",
+                    "(min..max)",
+                    "ratio",
+                    "(min..max)",
+                    "p50 us",
+                    "p99 us",
+                    "CPU us/op c/s/nats",
+                    "MiB",
+                    self.bench
+                        .allocations
+                        .map_or("", |_| "  allocations/op c/s")
+                );
+            }
+            self.print_row(case, turns, base);
+        }
+        println!();
+        for target in &self.bench.targets {
+            let turns = |name| {
+                self.rows.iter().find_map(|(at, turns)| {
+                    let case = &self.bench.cases[*at];
+                    (case.group == target.group && case.name == name).then_some(turns)
+                })
+            };
+            let (Some(one), Some(other)) = (turns(target.case), turns(target.against)) else {
+                continue;
+            };
+            let Some(Spread([median, min, max])) = ratios(one, other) else {
+                continue;
+            };
+            println!(
+                "{}: {} is {median:.2} ({min:.2}..{max:.2}) of {}; aim {:.2}: {}",
+                target.group,
+                target.case,
+                target.against,
+                target.at_least,
+                if median >= target.at_least {
+                    "met"
+                } else {
+                    "MISSED"
+                }
+            );
+        }
+    }
+
+    fn print_row(&self, case: &Case, turns: &[Measured], base: &[Measured]) {
+        let spread = |of: fn(&Measured) -> f64| Spread::of(turns.iter().map(of));
+        let median = |of| spread(of).map_or(0.0, |Spread([median, ..])| median);
+        let (Some(Spread(rate)), Some(Spread(ratio))) =
+            (spread(Measured::rate), ratios(turns, base))
+        else {
+            println!("  {:<44} no result", case.name);
+            return;
+        };
+        let failures: u64 = turns.iter().map(|turn| turn.sample.failures).sum();
+        println!(
+            "  {:<44}{:>9.0} {:>17}  {:>6.2} {:>13}{:>10.0}{:>10.0}  {:>20}{:>8.1}{}{}",
+            case.name,
+            rate[0],
+            format!("({:.0}..{:.0})", rate[1], rate[2]),
+            ratio[0],
+            format!("({:.2}..{:.2})", ratio[1], ratio[2]),
+            median(|turn| turn.sample.p50),
+            median(|turn| turn.sample.p99),
+            format!(
+                "{:.1}/{:.1}/{:.1}",
+                median(|turn| turn.sample.client_cpu * 1e6 / turn.sample.operations as f64),
+                median(|turn| turn.service_cpu * 1e6 / turn.sample.all as f64),
+                median(|turn| turn.server_cpu * 1e6 / turn.sample.all as f64),
+            ),
+            median(|turn| turn.sample.peak_mib),
+            self.bench.allocations.map_or_else(String::new, |_| format!(
+                "{:>19}",
+                format!(
+                    "{:.1}/{:.1}",
+                    median(|turn| turn.sample.allocations as f64 / turn.sample.all as f64),
+                    median(|turn| turn.service_allocations as f64 / turn.sample.all as f64),
+                )
+            )),
+            if failures > 0 {
+                format!("  {failures} FAILED")
+            } else {
+                String::new()
+            }
+        );
+    }
+}
+
+fn ratios(turns: &[Measured], base: &[Measured]) -> Option<Spread> {
+    let pairs = turns.iter().zip(base);
+    Spread::of(pairs.map(|(one, other)| one.rate() / other.rate()))
+}
