@@ -1,16 +1,17 @@
 use std::fmt;
 use std::pin::Pin;
-use std::task::{self, Poll};
+use std::sync::Arc;
+use std::task::{self, Poll, ready};
 use std::time::Duration;
 
-use async_nats::client::{RequestError, RequestErrorKind};
 use async_nats::{HeaderMap, HeaderValue, Message, Subject};
 use bytes::Bytes;
-use futures::future::BoxFuture;
 
 use crate::codec::MessageCodec;
 use crate::context::Context;
+use crate::exchange::{Exchange, Outgoing};
 use crate::header;
+use crate::replies::Connection;
 use crate::service_error::ErrorCodec;
 use crate::{Status, wire};
 
@@ -40,7 +41,7 @@ use crate::{Status, wire};
 /// `INVALID_ARGUMENT` for a header that cannot travel, `INTERNAL` for an answer that cannot be decoded.
 #[must_use = "a call is sent when it is awaited"]
 pub struct Call<T, E = Status> {
-    nats: async_nats::Client,
+    connection: Arc<Connection>,
     /// What is to be sent; an error if something of it cannot be.
     outgoing: Result<Outgoing, Status>,
     timeout: Duration,
@@ -50,15 +51,9 @@ pub struct Call<T, E = Status> {
     error: ErrorCodec<E>,
 }
 
-struct Outgoing {
-    subject: Subject,
-    payload: Bytes,
-    headers: HeaderMap,
-}
-
 impl<T, E> Call<T, E> {
     pub(crate) fn new(
-        nats: async_nats::Client,
+        connection: Arc<Connection>,
         subject: Result<Subject, Status>,
         payload: Result<Bytes, Status>,
         timeout: Duration,
@@ -73,7 +68,7 @@ impl<T, E> Call<T, E> {
             })
         });
         Self {
-            nats,
+            connection,
             outgoing,
             timeout,
             announce_timeout: false,
@@ -115,107 +110,78 @@ impl<T, E> Call<T, E> {
 
     /// Sends the call; the result has the headers of the response next to the message.
     pub async fn response(self) -> Result<Response<T>, E> {
-        let (error, response) = (self.error, self.response);
-        let received = self.send().await.and_then(|message| {
-            if let Some(status) = wire::read_status(&message) {
-                return Err(status);
-            }
-            let message_headers = message.headers.unwrap_or_default();
-            let value = (response.decode)(message.payload).map_err(|error| {
-                Status::internal(format!("failed to decode the response: {error}"))
-            })?;
-            Ok(Response {
-                value,
-                headers: message_headers,
-            })
-        });
-        received.map_err(error.from_status)
+        let (response, error) = (self.response, self.error);
+        let reply = match self.send() {
+            Ok(exchange) => exchange.await,
+            Err(status) => Err(status),
+        };
+        received(response, reply).map_err(error.from_status)
     }
 
-    async fn send(self) -> Result<Message, Status> {
-        let Outgoing {
-            subject,
-            payload,
-            mut headers,
-        } = self.outgoing?;
-        if self.timeout.is_zero() {
-            return Err(timed_out(&subject, self.timeout));
-        }
+    fn send(self) -> Result<Exchange, Status> {
+        let mut outgoing = self.outgoing?;
         if self.announce_timeout {
             // Rounded up: zero would be no time at all.
             let millis = self.timeout.as_nanos().div_ceil(1_000_000);
-            headers.insert(
+            outgoing.headers.insert(
                 wire::TIMEOUT,
                 HeaderValue::from(u64::try_from(millis).unwrap_or(u64::MAX)),
             );
         }
-        // One timeout around everything: async-nats does not count the time until the request is queued, which is long while
-        // the connection is down.
-        let mut request = async_nats::Request::new().payload(payload).timeout(None);
-        if !headers.is_empty() {
-            request = request.headers(headers);
-        }
-        match tokio::time::timeout(
-            self.timeout,
-            self.nats.send_request(subject.clone(), request),
-        )
-        .await
-        {
-            Ok(Ok(message)) => Ok(message),
-            Ok(Err(error)) => Err(not_sent(&subject, &error)),
-            Err(_) => Err(timed_out(&subject, self.timeout)),
-        }
+        Ok(Exchange::new(self.connection, outgoing, self.timeout))
     }
 }
 
-fn timed_out(subject: &str, timeout: Duration) -> Status {
-    Status::deadline_exceeded(format!("no answer from `{subject}` within {timeout:?}"))
-}
-
-fn not_sent(subject: &str, error: &RequestError) -> Status {
-    match error.kind() {
-        RequestErrorKind::NoResponders => Status::unavailable(format!(
-            "no instance of the service answers on `{subject}`; is it running?"
-        )),
-        RequestErrorKind::TimedOut => {
-            Status::deadline_exceeded(format!("no answer from `{subject}`"))
-        }
-        RequestErrorKind::MaxPayloadExceeded => {
-            Status::resource_exhausted(format!("the request is too large: {error}"))
-        }
-        RequestErrorKind::InvalidSubject => {
-            Status::invalid_argument(format!("`{subject}` is not a subject"))
-        }
-        RequestErrorKind::Other => {
-            Status::unavailable(format!("the request to `{subject}` failed: {error}"))
-        }
+/// The response in a reply.
+fn received<T>(
+    codec: MessageCodec<T>,
+    reply: Result<Message, Status>,
+) -> Result<Response<T>, Status> {
+    let message = reply?;
+    if let Some(status) = wire::read_status(&message) {
+        return Err(status);
     }
+    let value = (codec.decode)(message.payload)
+        .map_err(|error| Status::internal(format!("failed to decode the response: {error}")))?;
+    Ok(Response {
+        value,
+        headers: message.headers.unwrap_or_default(),
+    })
 }
 
-impl<T, E> IntoFuture for Call<T, E>
-where
-    T: Send + 'static,
-    E: Send + 'static,
-{
+impl<T, E> IntoFuture for Call<T, E> {
     type Output = Result<T, E>;
     type IntoFuture = CallFuture<T, E>;
 
     fn into_future(self) -> CallFuture<T, E> {
-        CallFuture(Box::pin(async move {
-            self.response().await.map(Response::into_inner)
-        }))
+        let (response, error) = (self.response, self.error);
+        CallFuture {
+            exchange: self.send(),
+            response,
+            error,
+        }
     }
 }
 
 /// A [`Call`] on its way.
 #[must_use = "futures do nothing unless they are awaited"]
-pub struct CallFuture<T, E>(BoxFuture<'static, Result<T, E>>);
+pub struct CallFuture<T, E> {
+    /// An error if there is nothing that can be sent.
+    exchange: Result<Exchange, Status>,
+    response: MessageCodec<T>,
+    error: ErrorCodec<E>,
+}
 
 impl<T, E> Future for CallFuture<T, E> {
     type Output = Result<T, E>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
-        self.0.as_mut().poll(cx)
+        let reply = match &mut self.exchange {
+            Ok(exchange) => ready!(Pin::new(exchange).poll(cx)),
+            Err(status) => Err(status.clone()),
+        };
+        let result = received(self.response, reply).map(Response::into_inner);
+        Poll::Ready(result.map_err(self.error.from_status))
     }
 }
 

@@ -8,6 +8,7 @@ use async_nats::Subject;
 
 use crate::Status;
 use crate::call::Call;
+use crate::replies::Connection;
 use crate::server::check_subject_prefix;
 #[cfg(feature = "kv")]
 use crate::service::KV;
@@ -42,7 +43,7 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 /// ```
 #[derive(Clone)]
 pub struct Client {
-    nats: async_nats::Client,
+    connection: Arc<Connection>,
     timeout: Option<Duration>,
     #[cfg(feature = "kv")]
     jetstream: Option<JetStream>,
@@ -53,7 +54,7 @@ impl Client {
     #[must_use]
     pub fn new(nats: async_nats::Client) -> Self {
         Self {
-            nats,
+            connection: Connection::new(nats),
             timeout: None,
             #[cfg(feature = "kv")]
             jetstream: None,
@@ -155,7 +156,7 @@ impl ServiceClient {
             .or(self.service.timeout)
             .unwrap_or(DEFAULT_TIMEOUT);
         Call::new(
-            self.client.nats.clone(),
+            Arc::clone(&self.client.connection),
             self.subject(settings.index, settings.name),
             payload,
             timeout,

@@ -139,10 +139,12 @@ mod discovery;
 mod dispatch;
 mod endpoint;
 mod error;
+mod exchange;
 mod header;
 mod nats;
 #[cfg(feature = "kv")]
 mod persist;
+mod replies;
 mod server;
 mod service;
 mod service_error;
