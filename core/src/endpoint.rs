@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,11 +41,14 @@ pub(crate) struct Request {
 }
 
 /// Answers one request of a method that takes one message and returns one.
-pub(crate) async fn unary<Req, Resp, E, H, Fut>(
+///
+/// Its future moves with the call, and so has only what the call needs.
+pub(crate) fn unary<Req, Resp, E, H, Fut>(
     method: &'static Method<Req, Resp, E>,
     request: Request,
     handler: H,
-) where
+) -> impl Future<Output = ()>
+where
     H: FnOnce(Arc<Context>, Req) -> Fut,
     Fut: Future<Output = Result<Resp, E>>,
 {
@@ -68,55 +72,64 @@ pub(crate) async fn unary<Req, Resp, E, H, Fut>(
         deadline,
     ));
 
-    let answer = within(deadline, async {
-        let request = (method.request.decode)(payload).map_err(|error| {
-            Status::invalid_argument(format!("failed to decode request: {error}"))
-        })?;
-        #[cfg(feature = "kv")]
-        let keys = endpoint.stores.bind(&method.keys, &request)?;
-        // Before the handler runs, so that a full queue holds calls back and the write itself never waits.
-        #[cfg(feature = "kv")]
-        let writes = endpoint.stores.reserve(keys).await?;
+    async move {
+        let result = {
+            let answer = pin!(
+                AssertUnwindSafe(async {
+                    let request = (method.request.decode)(payload).map_err(|error| {
+                        Status::invalid_argument(format!("failed to decode request: {error}"))
+                    })?;
+                    #[cfg(feature = "kv")]
+                    let keys = endpoint.stores.bind(&method.keys, &request)?;
+                    // Before the handler runs, so that a full queue holds calls back and the write itself never waits.
+                    #[cfg(feature = "kv")]
+                    let writes = endpoint.stores.reserve(keys).await?;
 
-        let response = handler(Arc::clone(&cx), request)
-            .await
-            .map_err(method.error.into_status)?;
+                    let response = handler(Arc::clone(&cx), request)
+                        .await
+                        .map_err(method.error.into_status)?;
 
-        let reply = (method.response.encode)(&response)
-            .map_err(|error| Status::internal(format!("failed to encode the response: {error}")))?;
-        #[cfg(feature = "kv")]
-        {
-            let pending =
-                endpoint
-                    .stores
-                    .submit(&endpoint, writes, &method.keys, &response, &reply);
-            drop(response);
-            pending.acknowledged().await?;
-        }
-        Ok(reply)
-    });
-    let result = match AssertUnwindSafe(answer).catch_unwind().await {
-        Ok(result) => result,
-        Err(panic) => Err(endpoint.panicked(panic.as_ref())),
-    };
+                    let reply = (method.response.encode)(&response).map_err(|error| {
+                        Status::internal(format!("failed to encode the response: {error}"))
+                    })?;
+                    #[cfg(feature = "kv")]
+                    {
+                        let pending = endpoint.stores.submit(
+                            &endpoint,
+                            writes,
+                            &method.keys,
+                            &response,
+                            &reply,
+                        );
+                        drop(response);
+                        pending.acknowledged().await?;
+                    }
+                    Ok(reply)
+                })
+                .catch_unwind()
+            );
+            match within(deadline, answer).await {
+                Ok(Ok(result)) => result,
+                Ok(Err(panic)) => Err(endpoint.panicked(panic.as_ref())),
+                Err(exceeded) => Err(exceeded),
+            }
+        };
 
-    endpoint
-        .finish(
-            reply,
-            result,
-            cx.take_response_headers(),
-            received.elapsed(),
-        )
-        .await;
+        endpoint
+            .finish(
+                reply,
+                result,
+                cx.take_response_headers(),
+                received.elapsed(),
+            )
+            .await;
+    }
 }
 
 /// Drops `work` when the deadline passes; does not start it if it has passed already.
-async fn within<T>(
-    deadline: Option<Instant>,
-    work: impl Future<Output = Result<T, Status>>,
-) -> Result<T, Status> {
+async fn within<T>(deadline: Option<Instant>, work: impl Future<Output = T>) -> Result<T, Status> {
     let Some(deadline) = deadline else {
-        return work.await;
+        return Ok(work.await);
     };
     let exceeded = || Status::deadline_exceeded("the call was not answered within its deadline");
     if deadline <= Instant::now() {
@@ -124,7 +137,7 @@ async fn within<T>(
     }
     tokio::time::timeout_at(deadline, work)
         .await
-        .unwrap_or_else(|_| Err(exceeded()))
+        .map_err(|_| exceeded())
 }
 
 /// As much of `status` as fits into a small message.
@@ -202,7 +215,8 @@ impl Endpoint {
             }
         };
         wire::write_status(&mut headers, &status);
-        self.reply_error(&to, &status, headers).await;
+        // Kept apart, since few calls need it.
+        Box::pin(self.reply_error(&to, &status, headers)).await;
     }
 
     /// Sends an error reply. One that is too large goes without its details and with a shorter message, or with none: a caller
@@ -222,6 +236,7 @@ impl Endpoint {
         }
     }
 
+    /// Most messages are queued within one poll: only one that is not costs the call a future.
     async fn publish(
         &self,
         to: &Subject,
@@ -229,11 +244,14 @@ impl Endpoint {
         payload: Bytes,
     ) -> Result<(), PublishErrorKind> {
         let sent = if headers.is_empty() {
-            self.nats.publish(to.clone(), payload).await
+            let sent = self.nats.publish(to.clone(), payload.clone());
+            match sent.now_or_never() {
+                Some(sent) => sent,
+                None => Box::pin(self.nats.publish(to.clone(), payload)).await,
+            }
         } else {
-            self.nats
-                .publish_with_headers(to.clone(), headers, payload)
-                .await
+            let to = to.clone();
+            Box::pin(self.nats.publish_with_headers(to, headers, payload)).await
         };
         sent.map_err(|error| error.kind())
     }

@@ -83,20 +83,25 @@ const MAX_PAUSE: Duration = Duration::from_secs(2);
 const CLEAN_UP: Duration = Duration::from_millis(1_500);
 
 impl Target {
-    /// The revision of the key at the beginning of a call, if the write will compare it.
-    pub(crate) async fn seen(&self, key: &PartialKey) -> Result<Option<u64>, Status> {
+    /// Whether a write compares the revision of its key with the one that the call began with.
+    pub(crate) fn compares(&self) -> bool {
+        self.store.write == Write::Update
+    }
+
+    /// The revision of the key at the beginning of a call; 0 for none.
+    pub(crate) async fn seen(&self, key: &PartialKey) -> Result<u64, Status> {
         let bucket = match &self.bucket {
-            Bucket::Kv(bucket) if self.store.write == Write::Update => bucket,
-            Bucket::Kv(_) => return Ok(None),
+            Bucket::Kv(bucket) => bucket,
+            // An object is written over whatever is there.
             #[cfg(feature = "object-store")]
-            Bucket::Object(_) => return Ok(None),
+            Bucket::Object(_) => return Ok(0),
         };
         self.writer.up_to_date(key.as_str()).await;
         let newest = bucket.newest(key.as_str()).await.map_err(|error| {
             tracing::warn!(bucket = self.store.bucket, key = key.as_str(), %error, "cannot read the revision to update");
             Status::unavailable(format!("bucket `{}` cannot be read", self.store.bucket))
         })?;
-        Ok(Some(newest.map_or(0, |message| message.sequence)))
+        Ok(newest.map_or(0, |message| message.sequence))
     }
 
     /// Writes until it is done, is refused, or the deadline passes.
