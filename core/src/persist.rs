@@ -91,6 +91,14 @@ pub(crate) struct QueuedWrite {
     pub(crate) done: Option<oneshot::Sender<Result<(), Failure>>>,
 }
 
+impl QueuedWrite {
+    /// Whether a newer write to the same key may be made in place of this one: where the bucket keeps one value per key,
+    /// this one would be gone at once.
+    fn gives_way_to(&self, newer: &Self) -> bool {
+        Arc::ptr_eq(&self.target, &newer.target) && self.target.keeps_newest()
+    }
+}
+
 /// The writes that a reply waits for.
 #[derive(Default)]
 pub(crate) struct Pending {

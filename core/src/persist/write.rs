@@ -43,6 +43,8 @@ pub(crate) enum Failure {
     Exists,
     /// `write = "update"`, and the entry has changed since the call began.
     Changed,
+    /// The store refused it at the first try: nothing of it is there.
+    Refused(String),
     /// The store refused it, or time ran out.
     Store(String),
 }
@@ -57,7 +59,7 @@ impl Failure {
             Self::Changed => Status::aborted(format!(
                 "the entry in bucket `{bucket}` has changed during the call; read it again and retry"
             )),
-            Self::Key(_) | Self::Store(_) => Status::unavailable(format!(
+            Self::Key(_) | Self::Refused(_) | Self::Store(_) => Status::unavailable(format!(
                 "the response could not be stored in bucket `{bucket}`"
             )),
         }
@@ -70,7 +72,7 @@ impl fmt::Display for Failure {
             Self::Key(error) => error.fmt(f),
             Self::Exists => f.write_str("there is an entry under this key already"),
             Self::Changed => f.write_str("the entry has changed during the call"),
-            Self::Store(cause) => f.write_str(cause),
+            Self::Refused(cause) | Self::Store(cause) => f.write_str(cause),
         }
     }
 }
@@ -83,6 +85,14 @@ const MAX_PAUSE: Duration = Duration::from_secs(2);
 const CLEAN_UP: Duration = Duration::from_millis(1_500);
 
 impl Target {
+    /// Whether of several values of a key only the newest stays, and nobody compares their revisions.
+    pub(crate) fn keeps_newest(&self) -> bool {
+        matches!(self.bucket, Bucket::Kv(_))
+            && self.store.write == Write::Put
+            && !self.is_compared
+            && self.store.max_history.is_none_or(|history| history == 1)
+    }
+
     /// Whether a write compares the revision of its key with the one that the call began with.
     pub(crate) fn compares(&self) -> bool {
         self.store.write == Write::Update
@@ -154,7 +164,12 @@ impl Target {
                         pause = (pause * 2).min(MAX_PAUSE);
                     }
                     Err(error @ (WriteError::Refused(_) | WriteError::TooLarge(_))) => {
-                        return Err(Failure::Store(chain(error.source())));
+                        let refused = if retry {
+                            Failure::Store
+                        } else {
+                            Failure::Refused
+                        };
+                        return Err(refused(chain(error.source())));
                     }
                 }
                 retry = true;
