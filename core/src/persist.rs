@@ -91,6 +91,14 @@ pub(crate) struct QueuedWrite {
     pub(crate) done: Option<oneshot::Sender<Result<(), Failure>>>,
 }
 
+impl QueuedWrite {
+    /// Whether a newer write to the same key may be made in place of this one: where the bucket keeps one value per key,
+    /// this one would be gone at once.
+    fn gives_way_to(&self, newer: &Self) -> bool {
+        Arc::ptr_eq(&self.target, &newer.target) && self.target.keeps_newest()
+    }
+}
+
 /// The writes that a reply waits for.
 #[derive(Default)]
 pub(crate) struct Pending {
@@ -141,17 +149,29 @@ impl Stores {
         Ok(bound)
     }
 
-    /// Waits for room in the queues, the Key-Value bucket's before the Object Store's: calls that take them in one order cannot
-    /// wait for each other.
+    /// Waits for room in the queues. A future of its own, so that the calls of a method without stores do not carry it.
     pub(crate) async fn reserve(
         &self,
         keys: PerStore<PartialKey>,
     ) -> Result<PerStore<Reserved>, Status> {
+        if keys.iter().all(Option::is_none) {
+            return Ok([None, None]);
+        }
+        Box::pin(self.reserve_some(keys)).await
+    }
+
+    /// Takes room in the queue of the Key-Value bucket before that of the Object Store: calls that take them in one order
+    /// cannot wait for each other.
+    async fn reserve_some(&self, keys: PerStore<PartialKey>) -> Result<PerStore<Reserved>, Status> {
         let mut reserved = [None, None];
         for ((reserved, key), target) in reserved.iter_mut().zip(keys).zip(&self.targets) {
             if let (Some(key), Some(target)) = (key, target) {
                 let slot = target.writer.reserve().await;
-                let seen = target.seen(&key).await?;
+                let seen = if target.compares() {
+                    Some(target.seen(&key).await?)
+                } else {
+                    None
+                };
                 *reserved = Some(Reserved { key, slot, seen });
             }
         }

@@ -43,6 +43,8 @@ pub(crate) enum Failure {
     Exists,
     /// `write = "update"`, and the entry has changed since the call began.
     Changed,
+    /// The store refused it at the first try: nothing of it is there.
+    Refused(String),
     /// The store refused it, or time ran out.
     Store(String),
 }
@@ -57,7 +59,7 @@ impl Failure {
             Self::Changed => Status::aborted(format!(
                 "the entry in bucket `{bucket}` has changed during the call; read it again and retry"
             )),
-            Self::Key(_) | Self::Store(_) => Status::unavailable(format!(
+            Self::Key(_) | Self::Refused(_) | Self::Store(_) => Status::unavailable(format!(
                 "the response could not be stored in bucket `{bucket}`"
             )),
         }
@@ -70,7 +72,7 @@ impl fmt::Display for Failure {
             Self::Key(error) => error.fmt(f),
             Self::Exists => f.write_str("there is an entry under this key already"),
             Self::Changed => f.write_str("the entry has changed during the call"),
-            Self::Store(cause) => f.write_str(cause),
+            Self::Refused(cause) | Self::Store(cause) => f.write_str(cause),
         }
     }
 }
@@ -83,20 +85,33 @@ const MAX_PAUSE: Duration = Duration::from_secs(2);
 const CLEAN_UP: Duration = Duration::from_millis(1_500);
 
 impl Target {
-    /// The revision of the key at the beginning of a call, if the write will compare it.
-    pub(crate) async fn seen(&self, key: &PartialKey) -> Result<Option<u64>, Status> {
+    /// Whether of several values of a key only the newest stays, and nobody compares their revisions.
+    pub(crate) fn keeps_newest(&self) -> bool {
+        matches!(self.bucket, Bucket::Kv(_))
+            && self.store.write == Write::Put
+            && !self.is_compared
+            && self.store.max_history.is_none_or(|history| history == 1)
+    }
+
+    /// Whether a write compares the revision of its key with the one that the call began with.
+    pub(crate) fn compares(&self) -> bool {
+        self.store.write == Write::Update
+    }
+
+    /// The revision of the key at the beginning of a call; 0 for none.
+    pub(crate) async fn seen(&self, key: &PartialKey) -> Result<u64, Status> {
         let bucket = match &self.bucket {
-            Bucket::Kv(bucket) if self.store.write == Write::Update => bucket,
-            Bucket::Kv(_) => return Ok(None),
+            Bucket::Kv(bucket) => bucket,
+            // An object is written over whatever is there.
             #[cfg(feature = "object-store")]
-            Bucket::Object(_) => return Ok(None),
+            Bucket::Object(_) => return Ok(0),
         };
         self.writer.up_to_date(key.as_str()).await;
         let newest = bucket.newest(key.as_str()).await.map_err(|error| {
             tracing::warn!(bucket = self.store.bucket, key = key.as_str(), %error, "cannot read the revision to update");
             Status::unavailable(format!("bucket `{}` cannot be read", self.store.bucket))
         })?;
-        Ok(Some(newest.map_or(0, |message| message.sequence)))
+        Ok(newest.map_or(0, |message| message.sequence))
     }
 
     /// Writes until it is done, is refused, or the deadline passes.
@@ -149,7 +164,12 @@ impl Target {
                         pause = (pause * 2).min(MAX_PAUSE);
                     }
                     Err(error @ (WriteError::Refused(_) | WriteError::TooLarge(_))) => {
-                        return Err(Failure::Store(chain(error.source())));
+                        let refused = if retry {
+                            Failure::Store
+                        } else {
+                            Failure::Refused
+                        };
+                        return Err(refused(chain(error.source())));
                     }
                 }
                 retry = true;

@@ -1,6 +1,8 @@
 use std::fmt;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
 
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
@@ -79,7 +81,7 @@ pub struct Streaming<T>(Source<T>);
 enum Source<T> {
     /// Made here, to be sent.
     Stream(BoxStream<'static, Result<T, Status>>),
-    Channel(mpsc::Receiver<Result<T, Status>>),
+    Channel(mpsc::Receiver<Result<T, Status>>, Arc<AtomicBool>),
     /// Sent by the other side.
     Incoming(Incoming<T>),
 }
@@ -99,8 +101,9 @@ impl<T> Streaming<T> {
         Self::new(futures::stream::iter(items.into_iter().map(Ok)))
     }
 
-    /// Sends what is put into the sender, of which at most `capacity` messages wait (at least one). The stream ends when all clones of the sender are
-    /// dropped.
+    /// Sends what is put into the sender, of which at most `capacity` messages wait (at least one). The stream ends when all clones
+    /// of the sender are dropped, and with `INTERNAL` if one of them is dropped by a panic. A task that returns early ends it well:
+    /// [`fail`](StreamSender::fail) says that there is more that cannot be sent.
     ///
     /// ```
     /// # use natsmicro::{Status, Streaming};
@@ -118,7 +121,9 @@ impl<T> Streaming<T> {
     /// ```
     pub fn channel(capacity: usize) -> (StreamSender<T>, Self) {
         let (sender, receiver) = mpsc::channel(capacity.clamp(1, mpsc_max()));
-        (StreamSender(sender), Self(Source::Channel(receiver)))
+        let panicked = Arc::<AtomicBool>::default();
+        let stream = Self(Source::Channel(receiver, Arc::clone(&panicked)));
+        (StreamSender { sender, panicked }, stream)
     }
 
     pub(super) fn incoming(incoming: Incoming<T>) -> Self {
@@ -142,7 +147,12 @@ impl<T> Stream for Streaming<T> {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         match &mut self.0 {
             Source::Stream(stream) => stream.as_mut().poll_next(cx),
-            Source::Channel(receiver) => receiver.poll_recv(cx),
+            Source::Channel(receiver, panicked) => match ready!(receiver.poll_recv(cx)) {
+                None if panicked.swap(false, Ordering::AcqRel) => Poll::Ready(Some(Err(
+                    Status::internal("what fills the stream has panicked"),
+                ))),
+                item => Poll::Ready(item),
+            },
             Source::Incoming(incoming) => incoming.poll_next(cx),
         }
     }
@@ -154,7 +164,7 @@ impl<T> fmt::Debug for Streaming<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let source = match &self.0 {
             Source::Stream(_) => "stream",
-            Source::Channel(_) => "channel",
+            Source::Channel(..) => "channel",
             Source::Incoming(_) => "incoming",
         };
         f.debug_tuple("Streaming").field(&source).finish()
@@ -162,13 +172,16 @@ impl<T> fmt::Debug for Streaming<T> {
 }
 
 /// Fills a [`Streaming`]; made by [`Streaming::channel`].
-pub struct StreamSender<T>(mpsc::Sender<Result<T, Status>>);
+pub struct StreamSender<T> {
+    sender: mpsc::Sender<Result<T, Status>>,
+    panicked: Arc<AtomicBool>,
+}
 
 impl<T> StreamSender<T> {
     /// Puts a message into the stream, and waits while it is full. Fails when the message can no longer be sent: the other side
     /// has dropped the stream or is gone, or the call is over.
     pub async fn send(&self, message: T) -> Result<(), SendError<T>> {
-        match self.0.reserve().await {
+        match self.sender.reserve().await {
             Ok(permit) => {
                 permit.send(Ok(message));
                 Ok(())
@@ -180,24 +193,35 @@ impl<T> StreamSender<T> {
     /// Ends the stream with an error, which the other side gets as its last item.
     pub async fn fail(self, status: Status) {
         // If nobody reads any more, there is nobody to be told.
-        let _ = self.0.send(Err(status)).await;
+        let _ = self.sender.send(Err(status)).await;
     }
 
     /// Whether messages can no longer be sent.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.0.is_closed()
+        self.sender.is_closed()
     }
 
     /// Waits until messages can no longer be sent.
     pub async fn closed(&self) {
-        self.0.closed().await;
+        self.sender.closed().await;
     }
 }
 
 impl<T> Clone for StreamSender<T> {
     fn clone(&self) -> Self {
-        Self(self.0.clone())
+        Self {
+            sender: self.sender.clone(),
+            panicked: Arc::clone(&self.panicked),
+        }
+    }
+}
+
+impl<T> Drop for StreamSender<T> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.panicked.store(true, Ordering::Release);
+        }
     }
 }
 
