@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::Writer;
+use super::{Publisher, Writer};
 use crate::Status;
 use crate::store::descriptor::Write;
 use crate::store::error::WriteError;
@@ -21,6 +21,8 @@ use crate::store::{InvalidKey, PartialKey, StoreDescriptor};
 pub(crate) struct Target {
     pub(crate) store: StoreDescriptor,
     pub(crate) bucket: Bucket,
+    /// For writes without conditions; none where they cannot be made by a plain message.
+    pub(crate) publisher: Option<Publisher>,
     /// The same for all methods that write to this bucket: the writes to one of its keys are ordered.
     pub(crate) writer: Arc<Writer>,
     /// One of these methods has `write = "update"`.
@@ -142,7 +144,12 @@ impl Target {
                             Write::Put if retry => {
                                 put_again(bucket, key, payload, ttl, begun).await
                             }
-                            Write::Put => bucket.write(key, payload, None, ttl, None).await,
+                            Write::Put => match &self.publisher {
+                                Some(publisher) if ttl.is_none() => {
+                                    publisher.put(key, payload).await
+                                }
+                                _ => bucket.write(key, payload, None, ttl, None).await,
+                            },
                             Write::Create => bucket.create(key, payload, ttl, Some(&id)).await,
                             Write::Update => bucket.update(key, payload, seen, ttl, &id).await,
                         }
