@@ -1,5 +1,6 @@
 //! Writes without conditions, whose acknowledgements arrive on a subscription of their bucket.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,12 +40,12 @@ impl Publisher {
             headers: HeaderMap::new(),
             payload: value,
         };
-        let acknowledged = async {
+        let acknowledged = pin!(async {
             match self.connection.send(&outgoing).await? {
                 Sent::Waits(ticket) => ticket.await,
                 Sent::Answered(message) => Ok(message),
             }
-        };
+        });
         let message = tokio::time::timeout(ACK_TIMEOUT, acknowledged)
             .await
             .map_err(|_| WriteError::Uncertain("no acknowledgement came in time".into()))?
