@@ -103,12 +103,15 @@ impl Target {
 
     /// The revision of the key at the beginning of a call; 0 for none.
     pub(crate) async fn seen(&self, key: &PartialKey) -> Result<u64, Status> {
-        let bucket = match &self.bucket {
-            Bucket::Kv(bucket) => bucket,
+        match &self.bucket {
+            Bucket::Kv(bucket) => self.seen_in(bucket, key).await,
             // An object is written over whatever is there.
             #[cfg(feature = "object-store")]
-            Bucket::Object(_) => return Ok(0),
-        };
+            Bucket::Object(_) => Ok(0),
+        }
+    }
+
+    async fn seen_in(&self, bucket: &KvBucket, key: &PartialKey) -> Result<u64, Status> {
         self.writer.up_to_date(key.as_str()).await;
         let newest = bucket.newest(key.as_str()).await.map_err(|error| {
             tracing::warn!(bucket = self.store.bucket, key = key.as_str(), %error, "cannot read the revision to update");
