@@ -7,6 +7,7 @@
 
 mod bucket;
 mod open;
+mod publish;
 mod write;
 mod writer;
 
@@ -20,6 +21,7 @@ use tokio::time::Instant;
 
 pub use self::bucket::BucketPolicy;
 pub(crate) use self::open::{OpenStores, Persistence};
+pub(crate) use self::publish::Publisher;
 pub(crate) use self::write::{Bucket, Failure, Target};
 pub(crate) use self::writer::{AllLost, Lost, Slot, Writer};
 use crate::Status;

@@ -343,6 +343,10 @@ async fn send_held(nats: async_nats::Client, task: Task) {
         tokio::task::yield_now().await;
         std::mem::swap(&mut requests, &mut task.0.calls().held);
         for request in requests.drain(..) {
+            // Whoever has given up may have sent something else since, which this must not follow.
+            if !task.0.calls().waiting.contains_key(&request.token) {
+                continue;
+            }
             let (subject, inbox, payload) = (request.subject, request.inbox, request.payload);
             let sent = nats.publish_with_reply(subject, inbox, payload).await;
             if let Err(error) = sent

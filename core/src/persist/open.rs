@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::bucket::{BucketPolicy, provision};
 use super::writer::{AllLost, OnLostWrite, Writer};
-use super::{Bucket, Stores, Target};
+use super::{Bucket, Publisher, Stores, Target};
 use crate::server::{StartError, StartErrorKind};
 use crate::service::{MethodSettings, Route};
 use crate::service_server::ServiceSettings;
@@ -31,6 +31,7 @@ pub(crate) struct OpenStores {
 
 struct OpenBucket {
     bucket: Bucket,
+    publisher: Option<Publisher>,
     writer: Arc<Writer>,
     /// A method compares revisions before it writes.
     is_compared: bool,
@@ -116,8 +117,20 @@ impl OpenStores {
                 Arc::clone(&open.lost),
             ));
             open.writers.push(Arc::clone(&writer));
+            let publisher = match &opened {
+                // async-nats does not tell the prefix of a JetStream domain.
+                Bucket::Kv(kv) if !kv.store().use_jetstream_prefix => {
+                    let store = kv.store();
+                    let prefix = store.put_prefix.as_ref().unwrap_or(&store.prefix);
+                    Some(Publisher::new(jetstream.context.client(), prefix))
+                }
+                Bucket::Kv(_) => None,
+                #[cfg(feature = "object-store")]
+                Bucket::Object(_) => None,
+            };
             let bucket = OpenBucket {
                 bucket: opened,
+                publisher,
                 writer,
                 is_compared: store.write == Write::Update,
             };
@@ -137,6 +150,7 @@ impl OpenStores {
                 Arc::new(Target {
                     store: *store,
                     bucket: open.bucket.clone(),
+                    publisher: open.publisher.clone(),
                     writer: Arc::clone(&open.writer),
                     is_compared: open.is_compared,
                 })

@@ -1,13 +1,14 @@
 //! One write, from the first try to its end.
 
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::Writer;
+use super::{Publisher, Writer};
 use crate::Status;
 use crate::store::descriptor::Write;
 use crate::store::error::WriteError;
@@ -21,6 +22,8 @@ use crate::store::{InvalidKey, PartialKey, StoreDescriptor};
 pub(crate) struct Target {
     pub(crate) store: StoreDescriptor,
     pub(crate) bucket: Bucket,
+    /// For writes without conditions; none where they cannot be made by a plain message.
+    pub(crate) publisher: Option<Publisher>,
     /// The same for all methods that write to this bucket: the writes to one of its keys are ordered.
     pub(crate) writer: Arc<Writer>,
     /// One of these methods has `write = "update"`.
@@ -100,12 +103,15 @@ impl Target {
 
     /// The revision of the key at the beginning of a call; 0 for none.
     pub(crate) async fn seen(&self, key: &PartialKey) -> Result<u64, Status> {
-        let bucket = match &self.bucket {
-            Bucket::Kv(bucket) => bucket,
+        match &self.bucket {
+            Bucket::Kv(bucket) => self.seen_in(bucket, key).await,
             // An object is written over whatever is there.
             #[cfg(feature = "object-store")]
-            Bucket::Object(_) => return Ok(0),
-        };
+            Bucket::Object(_) => Ok(0),
+        }
+    }
+
+    async fn seen_in(&self, bucket: &KvBucket, key: &PartialKey) -> Result<u64, Status> {
         self.writer.up_to_date(key.as_str()).await;
         let newest = bucket.newest(key.as_str()).await.map_err(|error| {
             tracing::warn!(bucket = self.store.bucket, key = key.as_str(), %error, "cannot read the revision to update");
@@ -133,55 +139,73 @@ impl Target {
             Bucket::Object(_) => String::new(),
         };
         let mut retry = false;
-        let tries = async {
-            loop {
-                let result = match &self.bucket {
-                    Bucket::Kv(bucket) => {
-                        let (payload, ttl) = (payload.clone(), self.store.key_ttl);
-                        match self.store.write {
-                            Write::Put if retry => {
-                                put_again(bucket, key, payload, ttl, begun).await
-                            }
-                            Write::Put => bucket.write(key, payload, None, ttl, None).await,
-                            Write::Create => bucket.create(key, payload, ttl, Some(&id)).await,
-                            Write::Update => bucket.update(key, payload, seen, ttl, &id).await,
-                        }
-                    }
-                    #[cfg(feature = "object-store")]
-                    Bucket::Object(bucket) => bucket.put(key, payload.clone(), deadline).await,
-                };
-                match result {
-                    Ok(_) => return Ok(()),
-                    Err(WriteError::Conflict(_)) => match self.store.write {
-                        Write::Create => return Err(Failure::Exists),
-                        Write::Update => return Err(Failure::Changed),
-                        // Somebody wrote between our look at the key and our write: look again.
-                        Write::Put => {}
-                    },
-                    Err(WriteError::Uncertain(source)) => {
-                        last_cause = chain(source.as_ref());
-                        tokio::time::sleep(pause).await;
-                        pause = (pause * 2).min(MAX_PAUSE);
-                    }
-                    Err(error @ (WriteError::Refused(_) | WriteError::TooLarge(_))) => {
-                        let refused = if retry {
-                            Failure::Store
-                        } else {
-                            Failure::Refused
-                        };
-                        return Err(refused(chain(error.source())));
-                    }
-                }
-                retry = true;
-            }
-        };
         let end = match &self.bucket {
             Bucket::Kv(_) => deadline,
             // It sees the deadline itself, and then removes what it has written.
             #[cfg(feature = "object-store")]
             Bucket::Object(_) => deadline + CLEAN_UP,
         };
-        match tokio::time::timeout_at(end, tries).await {
+        let tried = {
+            // The window has one of these per write: what few writes need has a place of its own.
+            let tries = pin!(async {
+                loop {
+                    let result = match &self.bucket {
+                        Bucket::Kv(bucket) => {
+                            let (payload, ttl) = (payload.clone(), self.store.key_ttl);
+                            match self.store.write {
+                                Write::Put if retry => {
+                                    let again = put_again(bucket, key, payload, ttl, begun);
+                                    Box::pin(again).await
+                                }
+                                Write::Put => match &self.publisher {
+                                    Some(publisher) if ttl.is_none() => {
+                                        publisher.put(key, payload).await
+                                    }
+                                    _ => {
+                                        Box::pin(bucket.write(key, payload, None, ttl, None)).await
+                                    }
+                                },
+                                Write::Create => {
+                                    Box::pin(bucket.create(key, payload, ttl, Some(&id))).await
+                                }
+                                Write::Update => {
+                                    Box::pin(bucket.update(key, payload, seen, ttl, &id)).await
+                                }
+                            }
+                        }
+                        #[cfg(feature = "object-store")]
+                        Bucket::Object(bucket) => {
+                            Box::pin(bucket.put(key, payload.clone(), deadline)).await
+                        }
+                    };
+                    match result {
+                        Ok(_) => return Ok(()),
+                        Err(WriteError::Conflict(_)) => match self.store.write {
+                            Write::Create => return Err(Failure::Exists),
+                            Write::Update => return Err(Failure::Changed),
+                            // Somebody wrote between our look at the key and our write: look again.
+                            Write::Put => {}
+                        },
+                        Err(WriteError::Uncertain(source)) => {
+                            last_cause = chain(source.as_ref());
+                            tokio::time::sleep(pause).await;
+                            pause = (pause * 2).min(MAX_PAUSE);
+                        }
+                        Err(error @ (WriteError::Refused(_) | WriteError::TooLarge(_))) => {
+                            let refused = if retry {
+                                Failure::Store
+                            } else {
+                                Failure::Refused
+                            };
+                            return Err(refused(chain(error.source())));
+                        }
+                    }
+                    retry = true;
+                }
+            });
+            tokio::time::timeout_at(end, tries).await
+        };
+        match tried {
             Ok(result) => result,
             Err(_) => Err(Failure::Store(format!(
                 "given up after the persist timeout: {last_cause}"
