@@ -173,9 +173,13 @@ pub use self::status::{Code, Result, Status};
 #[cfg(feature = "object-store")]
 pub use self::store::ObjectStore;
 #[cfg(feature = "kv")]
-pub use self::store::{Entry, KvStore, Operation, Watch, WatchEvent};
+pub use self::store::{
+    BucketStatus, Entry, History, Keys, KvStore, Operation, Storage, Watch, WatchBuilder,
+    WatchEvent,
+};
 #[cfg(feature = "kv")]
 pub use self::store::{
     InvalidKey, InvalidKeyKind, Key, KeyToken, MAX_KEY_LEN, StoreError, StoreErrorKind,
+    UndecodableValue,
 };
 pub use natsmicro_macros::{ServiceError, endpoint, kv_store, object_store, service};

@@ -1,6 +1,7 @@
 //! Key-Value buckets and Object Stores with the service's own message types.
 
 pub(crate) mod descriptor;
+mod entry;
 pub(crate) mod error;
 mod handle;
 pub(crate) mod jetstream;
@@ -11,14 +12,20 @@ pub(crate) mod kv_bucket;
 mod object;
 #[cfg(feature = "object-store")]
 pub(crate) mod object_bucket;
+mod ordered;
+mod range;
+mod status;
 mod template;
 mod watch;
 
 pub use self::descriptor::{Persist, Storage, StoreDescriptor, Write};
-pub use self::error::{StoreError, StoreErrorKind};
+pub use self::entry::{Entry, Operation};
+pub use self::error::{StoreError, StoreErrorKind, UndecodableValue};
 pub use self::key::{InvalidKey, InvalidKeyKind, Key, MAX_KEY_LEN};
-pub use self::kv::{Entry, KvStore, Operation};
+pub use self::kv::KvStore;
 #[cfg(feature = "object-store")]
 pub use self::object::ObjectStore;
+pub use self::range::{History, Keys};
+pub use self::status::BucketStatus;
 pub use self::template::{KeyTemplate, KeyToken, PartialKey, StoreKey};
-pub use self::watch::{Watch, WatchEvent};
+pub use self::watch::{Watch, WatchBuilder, WatchEvent};

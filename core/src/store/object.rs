@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::handle::Handle;
+use super::handle::{Handle, decode};
 use super::jetstream::JetStream;
 use super::object_bucket::ObjectBucket;
 use super::{StoreDescriptor, StoreError, StoreErrorKind};
@@ -55,7 +55,7 @@ impl<T> ObjectStore<T> {
         let name = checked(name.as_ref())?;
         let (jetstream, bucket) = self.open().await?;
         match jetstream.within(bucket.get(name)).await? {
-            Some(data) => self.handle.decode(name, data).map(Some),
+            Some((revision, data)) => decode(&self.handle.codec, name, revision, data).map(Some),
             None => Ok(None),
         }
     }

@@ -60,20 +60,20 @@ impl ObjectBucket {
     }
 
     /// Reads a whole object; `None` if there is none.
-    pub(crate) async fn get(&self, name: &str) -> Result<Option<Bytes>, StoreError> {
+    pub(crate) async fn get(&self, name: &str) -> Result<Option<(u64, Bytes)>, StoreError> {
         loop {
-            let Some(info) = self.info(name).await? else {
+            let Some(Stored { info, revision }) = self.info(name).await? else {
                 return Ok(None);
             };
             if let Some(data) = self.read(&info).await? {
-                return Ok(Some(data));
+                return Ok(Some((revision, data)));
             }
             // It was replaced or deleted meanwhile.
         }
     }
 
     /// The metadata of an object that is not deleted.
-    async fn info(&self, name: &str) -> Result<Option<ObjectInfo>, StoreError> {
+    async fn info(&self, name: &str) -> Result<Option<Stored>, StoreError> {
         let stored = self.stored(name).await.map_err(|error| {
             let (WriteError::Conflict(source)
             | WriteError::Refused(source)
@@ -81,9 +81,7 @@ impl ObjectBucket {
             | WriteError::Uncertain(source)) = error;
             StoreError::new(StoreErrorKind::Nats, "cannot read the object").with_source(source)
         })?;
-        Ok(stored
-            .map(|stored| stored.info)
-            .filter(|info| !info.deleted))
+        Ok(stored.filter(|stored| !stored.info.deleted))
     }
 
     /// Reads the data of an object; `None` if it is no longer what is stored under this name.
@@ -157,7 +155,7 @@ impl ObjectBucket {
     /// Chunks are missing: no fault if the object was replaced.
     async fn gone(&self, info: &ObjectInfo) -> Result<Option<Bytes>, StoreError> {
         match self.info(&info.name).await? {
-            Some(now) if now.nuid == info.nuid => Err(incomplete(&info.name)),
+            Some(now) if now.info.nuid == info.nuid => Err(incomplete(&info.name)),
             _ => Ok(None),
         }
     }
