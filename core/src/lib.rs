@@ -170,11 +170,9 @@ pub use self::server::{
 pub use self::service_error::ServiceError;
 pub use self::service_server::ServiceServer;
 pub use self::status::{Code, Result, Status};
-#[cfg(feature = "object-store")]
-pub use self::store::ObjectStore;
 #[cfg(feature = "kv")]
 pub use self::store::{
-    BucketStatus, Entry, History, Keys, KvStore, Operation, Storage, Watch, WatchBuilder,
+    BucketStatus, Entries, Entry, Keys, KvStore, Operation, Storage, Watch, WatchBuilder,
     WatchEvent,
 };
 #[cfg(feature = "kv")]
@@ -182,4 +180,6 @@ pub use self::store::{
     InvalidKey, InvalidKeyKind, Key, KeyToken, MAX_KEY_LEN, StoreError, StoreErrorKind,
     UndecodableValue,
 };
+#[cfg(feature = "object-store")]
+pub use self::store::{ObjectInfo, ObjectReader, ObjectStore, PutFrom};
 pub use natsmicro_macros::{ServiceError, endpoint, kv_store, object_store, service};

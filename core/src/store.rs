@@ -1,5 +1,6 @@
 //! Key-Value buckets and Object Stores with the service's own message types.
 
+mod consumer;
 pub(crate) mod descriptor;
 mod entry;
 pub(crate) mod error;
@@ -12,6 +13,12 @@ pub(crate) mod kv_bucket;
 mod object;
 #[cfg(feature = "object-store")]
 pub(crate) mod object_bucket;
+#[cfg(feature = "object-store")]
+mod object_info;
+#[cfg(feature = "object-store")]
+mod object_read;
+#[cfg(feature = "object-store")]
+mod object_write;
 mod ordered;
 mod range;
 mod status;
@@ -25,7 +32,13 @@ pub use self::key::{InvalidKey, InvalidKeyKind, Key, MAX_KEY_LEN};
 pub use self::kv::KvStore;
 #[cfg(feature = "object-store")]
 pub use self::object::ObjectStore;
-pub use self::range::{History, Keys};
+#[cfg(feature = "object-store")]
+pub use self::object_info::ObjectInfo;
+#[cfg(feature = "object-store")]
+pub use self::object_read::ObjectReader;
+#[cfg(feature = "object-store")]
+pub use self::object_write::PutFrom;
+pub use self::range::{Entries, Keys};
 pub use self::status::BucketStatus;
 pub use self::template::{KeyTemplate, KeyToken, PartialKey, StoreKey};
 pub use self::watch::{Watch, WatchBuilder, WatchEvent};

@@ -148,9 +148,7 @@ impl Target {
                         tokio::time::sleep(pause).await;
                         pause = (pause * 2).min(MAX_PAUSE);
                     }
-                    Err(error @ (WriteError::Refused(_) | WriteError::TooLarge(_))) => {
-                        return Err(Failure::Store(chain(error.source())));
-                    }
+                    Err(error) => return Err(Failure::Store(chain(error.source()))),
                 }
                 retry = true;
             }

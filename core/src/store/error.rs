@@ -34,6 +34,8 @@ pub enum StoreErrorKind {
     Encode,
     /// What is stored is not such a message.
     Decode,
+    /// What was to be stored could not be read; the source is the [`std::io::Error`] of the reader.
+    Reader,
     /// An object's data is missing or does not match its digest.
     Incomplete,
     /// The server or the bucket cannot do this: a TTL on a bucket that takes none, for example.
@@ -137,6 +139,9 @@ pub(crate) enum WriteError {
     Refused(Source),
     /// It is larger than the bucket or the server takes.
     TooLarge(Source),
+    /// What was to be written could not be read.
+    #[cfg(feature = "object-store")]
+    Reader(Source),
     /// It may have been stored or not.
     Uncertain(Source),
 }
@@ -178,6 +183,8 @@ impl WriteError {
             | Self::Refused(source)
             | Self::TooLarge(source)
             | Self::Uncertain(source) => source.as_ref(),
+            #[cfg(feature = "object-store")]
+            Self::Reader(source) => source.as_ref(),
         }
     }
 }
@@ -207,10 +214,17 @@ impl From<WriteError> for StoreError {
             WriteError::Refused(source) => {
                 Self::new(StoreErrorKind::Nats, "the server refused the write").with_source(source)
             }
-            WriteError::Uncertain(source) => {
-                Self::new(StoreErrorKind::Nats, "the write was not acknowledged")
-                    .with_source(source)
-            }
+            #[cfg(feature = "object-store")]
+            WriteError::Reader(source) => Self::new(
+                StoreErrorKind::Reader,
+                "what was to be stored could not be read",
+            )
+            .with_source(source),
+            WriteError::Uncertain(source) => match source.downcast::<Self>() {
+                Ok(error) => *error,
+                Err(source) => Self::new(StoreErrorKind::Nats, "the write was not acknowledged")
+                    .with_source(source),
+            },
         }
     }
 }

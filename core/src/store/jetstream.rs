@@ -96,8 +96,8 @@ impl JetStream {
         if *error.kind() != StoreErrorKind::Nats {
             return error;
         }
-        match self.info(kind, bucket).await {
-            Err(missing) if *missing.kind() == StoreErrorKind::BucketNotFound => {
+        match tokio::time::timeout(self.timeout, self.info(kind, bucket)).await {
+            Ok(Err(missing)) if *missing.kind() == StoreErrorKind::BucketNotFound => {
                 self.forget(kind, bucket);
                 missing
             }

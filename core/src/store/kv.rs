@@ -2,14 +2,15 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::consumer::{Range, Start};
 use super::descriptor::StoreKind;
 use super::entry::Entry;
 use super::handle::Handle;
 use super::jetstream::JetStream;
 use super::key;
 use super::kv_bucket::{KvBucket, Source};
-use super::ordered::{OrderedConsumer, Range, Start};
-use super::range::{History, Keys};
+use super::ordered::OrderedConsumer;
+use super::range::{Entries, Keys};
 use super::status::BucketStatus;
 use super::watch::{Watch, WatchBuilder};
 use super::{StoreDescriptor, StoreError, StoreErrorKind};
@@ -312,12 +313,12 @@ impl<T: 'static> KvStore<T> {
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn history(&self, key: impl AsRef<str>) -> Result<History<T>, StoreError> {
+    pub async fn history(&self, key: impl AsRef<str>) -> Result<Entries<T>, StoreError> {
         let keys = [checked(key.as_ref())?.to_owned()];
         let (consumer, prefix) = self.consume(&keys, Start::At(1), false, false).await?;
         let codec = self.handle.codec;
         let entries = consumer.into_stream();
-        Ok(History::new(Watch::new(
+        Ok(Entries::new(Watch::new(
             self.bucket(),
             entries,
             false,

@@ -3,29 +3,27 @@
 //! This is an ordered consumer of our own. Those of async-nats push, and so overrun a slow reader; after a reconnect in the
 //! initial part they replay revisions that were superseded; and they never say that their stream is gone.
 
-use std::error::Error as StdError;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use async_nats::connection::State;
+use async_nats::jetstream::Message;
 use async_nats::jetstream::consumer::pull::{BatchConfig, Config};
-use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy};
-use async_nats::jetstream::{Context, Message};
+use async_nats::jetstream::consumer::{Consumer, DeliverPolicy};
 use async_nats::{HeaderMap, StatusCode, Subject, Subscriber};
 use bytes::Bytes;
+use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{self, BoxStream, StreamExt};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::jetstream::{is_no_stream, no_such_bucket};
+use super::consumer::{Failure, Range, Start, at};
 use super::{StoreError, StoreErrorKind};
 
 /// How often the server says that it is there while there is nothing to deliver.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 /// How long the server keeps a request for messages.
 const EXPIRES: Duration = Duration::from_secs(30);
-/// How long the server keeps a consumer that nobody reads.
-const ABANDONED: Duration = Duration::from_secs(60);
 /// How often a quiet consumer looks at its connection.
 const TICK: Duration = Duration::from_millis(500);
 /// How long the initial part may stand still before the server is asked what is left of it.
@@ -37,32 +35,6 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const MAX_PAUSE: Duration = Duration::from_secs(2);
 /// How many bytes are asked for at once, unless single messages are larger.
 const BATCH_BYTES: usize = 4 << 20;
-
-/// Which messages to begin with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Start {
-    /// The newest of each subject.
-    Newest,
-    /// Those from this sequence on; 1 for all.
-    At(u64),
-    /// None of those that are there.
-    Next,
-}
-
-/// What to read.
-pub(super) struct Range {
-    pub(super) context: Context,
-    pub(super) bucket: String,
-    pub(super) stream: String,
-    pub(super) subjects: Vec<String>,
-    pub(super) start: Start,
-    /// Leaves the payloads away.
-    pub(super) headers_only: bool,
-    /// How many messages may be under way or unread at once.
-    pub(super) window: usize,
-    /// Goes on for so long that the bucket may be deleted, and another made under its name.
-    pub(super) endless: bool,
-}
 
 /// What is read.
 pub(super) enum Delivery {
@@ -133,13 +105,6 @@ pub(super) struct OrderedConsumer {
     envelope: Option<Message>,
 }
 
-/// Why a consumer could not be made.
-enum Failure {
-    /// It never will.
-    Final(StoreError),
-    Passing(StoreError),
-}
-
 impl OrderedConsumer {
     pub(super) async fn start(range: Range) -> Result<Self, StoreError> {
         let client = range.context.client();
@@ -200,6 +165,7 @@ impl OrderedConsumer {
                 Err(error) => Some((Err(error), None)),
             }
         })
+        .fuse()
         .boxed()
     }
 
@@ -377,7 +343,12 @@ impl OrderedConsumer {
     }
 
     /// Makes another consumer that continues where this one ended.
-    async fn begin_again(&mut self, reason: &str) -> Result<(), StoreError> {
+    fn begin_again<'a>(&'a mut self, reason: &'a str) -> BoxFuture<'a, Result<(), StoreError>> {
+        // Rare, and large.
+        self.begin_again_now(reason).boxed()
+    }
+
+    async fn begin_again_now(&mut self, reason: &str) -> Result<(), StoreError> {
         tracing::debug!(
             bucket = self.range.bucket,
             reason,
@@ -489,67 +460,6 @@ impl Drop for OrderedConsumer {
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(self.delete_consumer());
         }
-    }
-}
-
-impl Range {
-    async fn stream(&self) -> Result<async_nats::jetstream::stream::Stream<()>, StoreError> {
-        self.context
-            .get_stream_no_info(&self.stream)
-            .await
-            .map_err(|error| StoreError::nats("cannot read the bucket", error))
-    }
-
-    async fn info(&self) -> Result<async_nats::jetstream::stream::Info, Failure> {
-        let stream = self.stream().await.map_err(Failure::Passing)?;
-        stream.get_info().await.map_err(|error| self.failure(error))
-    }
-
-    async fn consume(&self, deliver_policy: DeliverPolicy) -> Result<Consumer<Config>, Failure> {
-        let (filter_subject, filter_subjects) = match &self.subjects[..] {
-            [subject] => (subject.clone(), Vec::new()),
-            subjects => (String::new(), subjects.to_vec()),
-        };
-        let config = Config {
-            name: Some(crate::nats::unique_id(&self.context.client())),
-            description: Some("natsmicro".to_owned()),
-            deliver_policy,
-            ack_policy: AckPolicy::None,
-            filter_subject,
-            filter_subjects,
-            headers_only: self.headers_only,
-            inactive_threshold: ABANDONED,
-            num_replicas: 1,
-            memory_storage: true,
-            ..Config::default()
-        };
-        self.context
-            .create_consumer_on_stream(config, &self.stream)
-            .await
-            .map_err(|error| self.failure(error))
-    }
-
-    fn failure(&self, error: impl StdError + Send + Sync + 'static) -> Failure {
-        if is_no_stream(&error) {
-            Failure::Final(no_such_bucket(&self.bucket))
-        } else {
-            Failure::Passing(StoreError::nats("cannot read the bucket", error))
-        }
-    }
-}
-
-impl Failure {
-    fn into_error(self) -> StoreError {
-        match self {
-            Self::Final(error) | Self::Passing(error) => error,
-        }
-    }
-}
-
-fn at(sequence: u64) -> DeliverPolicy {
-    DeliverPolicy::ByStartSequence {
-        // The server refuses zero.
-        start_sequence: sequence.max(1),
     }
 }
 

@@ -63,14 +63,15 @@ impl fmt::Debug for Keys {
     }
 }
 
-/// The revisions of a key; made by [`KvStore::history`](crate::KvStore::history). A value that is no `T` is an error in its
+/// The revisions of a key, or the objects of a bucket; made by [`KvStore::history`](crate::KvStore::history) and
+/// `ObjectStore::list`. A value that is no `T` is an error in its
 /// place, see [`StoreError::undecodable`]; every other error is the end.
 #[must_use = "a stream does nothing unless it is polled"]
-pub struct History<T> {
+pub struct Entries<T> {
     entries: Option<Watch<T>>,
 }
 
-impl<T> History<T> {
+impl<T> Entries<T> {
     pub(super) fn new(entries: Watch<T>) -> Self {
         Self {
             entries: Some(entries),
@@ -78,7 +79,7 @@ impl<T> History<T> {
     }
 }
 
-impl<T> Stream for History<T> {
+impl<T> Stream for Entries<T> {
     type Item = Result<Entry<T>, StoreError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -96,8 +97,8 @@ impl<T> Stream for History<T> {
     }
 }
 
-impl<T> fmt::Debug for History<T> {
+impl<T> fmt::Debug for Entries<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("History").finish_non_exhaustive()
+        f.debug_struct("Entries").finish_non_exhaustive()
     }
 }

@@ -8,9 +8,10 @@ use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
 
 use super::StoreError;
+use super::consumer::Start;
 use super::entry::{Entry, Operation};
 use super::kv::KvStore;
-use super::ordered::{Delivered, Delivery, Start};
+use super::ordered::{Delivered, Delivery};
 
 /// What a [`Watch`] yields.
 #[derive(Clone, Debug, PartialEq, Eq)]
