@@ -172,8 +172,8 @@ pub use self::service_server::ServiceServer;
 pub use self::status::{Code, Result, Status};
 #[cfg(feature = "kv")]
 pub use self::store::{
-    BucketStatus, Entries, Entry, Keys, KvStore, Operation, Storage, Watch, WatchBuilder,
-    WatchEvent,
+    BucketStatus, CacheBuilder, CacheEvent, CacheStatus, Entries, Entry, Keys, KvCache, KvStore,
+    Operation, Storage, Watch, WatchBuilder, WatchEvent,
 };
 #[cfg(feature = "kv")]
 pub use self::store::{

@@ -1,6 +1,9 @@
 //! Key-Value buckets and Object Stores with the service's own message types.
 
+mod cache;
+mod cache_state;
 mod consumer;
+mod contact;
 pub(crate) mod descriptor;
 mod entry;
 pub(crate) mod error;
@@ -25,6 +28,7 @@ mod status;
 mod template;
 mod watch;
 
+pub use self::cache::{CacheBuilder, CacheEvent, CacheStatus, KvCache};
 pub use self::descriptor::{Persist, Storage, StoreDescriptor, Write};
 pub use self::entry::{Entry, Operation};
 pub use self::error::{StoreError, StoreErrorKind, UndecodableValue};

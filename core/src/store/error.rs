@@ -34,6 +34,8 @@ pub enum StoreErrorKind {
     Encode,
     /// What is stored is not such a message.
     Decode,
+    /// The cache does not hold this key, and so cannot tell whether it has a value; see [`KvCache`](crate::KvCache).
+    NotCached,
     /// What was to be stored could not be read; the source is the [`std::io::Error`] of the reader.
     Reader,
     /// An object's data is missing or does not match its digest.

@@ -2,6 +2,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::cache::CacheBuilder;
 use super::consumer::{Range, Start};
 use super::descriptor::StoreKind;
 use super::entry::Entry;
@@ -341,6 +342,19 @@ impl<T: 'static> KvStore<T> {
     /// Follows all keys, as [`watch(">")`](Self::watch).
     pub fn watch_all(&self) -> WatchBuilder<T> {
         self.watch(">")
+    }
+
+    /// Loads the bucket into a copy in memory that is kept up to date; see [`KvCache`](crate::KvCache).
+    pub fn cached(&self) -> CacheBuilder<T>
+    where
+        T: Send + Sync,
+    {
+        CacheBuilder::new(self.clone())
+    }
+
+    /// How long an operation may take.
+    pub(super) fn timeout(&self) -> Result<Duration, StoreError> {
+        Ok(self.handle.jetstream()?.timeout)
     }
 
     pub(super) fn codec(&self) -> MessageCodec<T> {

@@ -4,7 +4,7 @@
 //! initial part they replay revisions that were superseded; and they never say that their stream is gone.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use async_nats::connection::State;
@@ -18,6 +18,7 @@ use futures::stream::{self, BoxStream, StreamExt};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::consumer::{Failure, Range, Start, at};
+use super::contact::Contact;
 use super::{StoreError, StoreErrorKind};
 
 /// How often the server says that it is there while there is nothing to deliver.
@@ -49,35 +50,6 @@ pub(super) struct Delivered {
     pub(super) payload: Bytes,
     pub(super) sequence: u64,
     pub(super) published: SystemTime,
-}
-
-/// When the server was last heard of, and how much it then still had to deliver. Shared with whoever wants to know.
-#[derive(Debug)]
-pub(super) struct Contact {
-    since: Instant,
-    heard_ms: AtomicU64,
-    behind: AtomicU64,
-}
-
-impl Contact {
-    fn new() -> Self {
-        Self {
-            since: Instant::now(),
-            heard_ms: AtomicU64::new(0),
-            behind: AtomicU64::new(0),
-        }
-    }
-
-    fn heard(&self) {
-        let now = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.heard_ms.store(now, Ordering::Relaxed);
-    }
-
-    /// How long ago the server was heard of.
-    fn age(&self) -> Duration {
-        let heard = Duration::from_millis(self.heard_ms.load(Ordering::Relaxed));
-        self.since.elapsed().saturating_sub(heard)
-    }
 }
 
 pub(super) struct OrderedConsumer {
@@ -154,6 +126,10 @@ impl OrderedConsumer {
         };
         ordered.begin_at(initial);
         Ok(ordered)
+    }
+
+    pub(super) fn contact(&self) -> Arc<Contact> {
+        Arc::clone(&self.contact)
     }
 
     /// An error is the end.
@@ -301,7 +277,7 @@ impl OrderedConsumer {
         };
         self.delivered += 1;
         self.requested = self.requested.saturating_sub(1);
-        self.contact.behind.store(pending, Ordering::Relaxed);
+        self.contact.set_behind(pending);
         if let Some(initial) = &mut self.initial {
             // The server's own count also covers what vanishes while the initial part is on its way.
             *initial = initial.saturating_sub(1).min(pending);
@@ -423,7 +399,7 @@ impl OrderedConsumer {
             self.position = self.position.max(info.delivered.stream_sequence);
         }
         let pending = self.consumer.cached_info().num_pending;
-        self.contact.behind.store(pending, Ordering::Relaxed);
+        self.contact.set_behind(pending);
     }
 
     /// Waits, and throws away what comes from the consumer that is given up.
