@@ -8,7 +8,6 @@ use std::time::Duration;
 use async_nats::HeaderMap;
 use async_nats::header::{NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_ROLLUP};
 use async_nats::jetstream::context::{Context, PublishAckFuture, PublishError};
-use async_nats::jetstream::object_store::ObjectOptions;
 use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
@@ -21,7 +20,7 @@ use super::consumer::{Range, Start};
 use super::descriptor::StoreKind;
 use super::error::WriteError;
 use super::jetstream::cannot_open;
-use super::object_info::{Meta, Stored, encode_meta};
+use super::object_info::{Meta, Options, Stored, encode_meta};
 use super::object_read::Chunks;
 use super::object_write::{Description, ObjectWriter, Written};
 use super::ordered::OrderedConsumer;
@@ -181,9 +180,9 @@ impl ObjectBucket {
         let meta = Meta {
             name: name.to_owned(),
             description: description.description,
-            metadata: description.metadata,
+            metadata: (!description.metadata.is_empty()).then_some(description.metadata),
             headers: None,
-            options: Some(ObjectOptions {
+            options: Some(Options {
                 link: None,
                 max_chunk_size: Some(written.chunk_size),
             }),
@@ -191,7 +190,6 @@ impl ObjectBucket {
             nuid: written.nuid,
             size: written.size,
             chunks: written.chunks,
-            modified: None,
             digest: Some(written.digest),
             deleted: false,
         };

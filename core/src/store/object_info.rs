@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 use std::time::SystemTime;
 
-use async_nats::jetstream::object_store;
+use serde::{Deserialize, Serialize};
 
 use super::entry::{Entry, Operation};
 use super::handle::decode;
@@ -51,8 +51,45 @@ pub(super) struct Stored {
     pub(super) modified: SystemTime,
 }
 
-/// As ADR-20 has it.
-pub(super) type Meta = object_store::ObjectInfo;
+/// As ADR-20 has it. The time is that of the message: what clients write into it is not read, and some of it is no time.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Meta {
+    pub(super) name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) description: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) metadata: Option<HashMap<String, String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) headers: Option<HashMap<String, Vec<String>>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) options: Option<Options>,
+    pub(super) bucket: String,
+    #[serde(default)]
+    pub(super) nuid: String,
+    #[serde(default)]
+    pub(super) size: usize,
+    #[serde(default)]
+    pub(super) chunks: usize,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) digest: Option<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) deleted: bool,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Options {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) link: Option<Link>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) max_chunk_size: Option<usize>,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Link {
+    bucket: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+}
 
 const META: MessageCodec<Meta> = MessageCodec {
     encode: |meta| {
@@ -100,10 +137,10 @@ impl Stored {
         ObjectInfo {
             name,
             description: description.filter(|text| !text.is_empty()),
-            metadata,
+            metadata: metadata.unwrap_or_default(),
             size: size as u64,
             chunks: chunks as u64,
-            digest,
+            digest: digest.filter(|text| !text.is_empty()),
             revision: self.revision,
             modified: self.modified,
             is_link,

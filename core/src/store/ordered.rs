@@ -78,7 +78,12 @@ pub(super) struct OrderedConsumer {
 }
 
 impl OrderedConsumer {
-    pub(super) async fn start(range: Range) -> Result<Self, StoreError> {
+    pub(super) fn start(range: Range) -> BoxFuture<'static, Result<Self, StoreError>> {
+        // Large, and not done often.
+        Self::start_now(range).boxed()
+    }
+
+    async fn start_now(range: Range) -> Result<Self, StoreError> {
         let client = range.context.client();
         let inbox = client.new_inbox();
         let messages = client
@@ -125,6 +130,8 @@ impl OrderedConsumer {
             range,
         };
         ordered.begin_at(initial);
+        // Not only when it is first read: what is replaced before it was sent is never seen.
+        ordered.request().await?;
         Ok(ordered)
     }
 
