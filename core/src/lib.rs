@@ -71,9 +71,12 @@
 //! * [`Context`]: what a handler may know of its call.
 #![cfg_attr(
     feature = "kv",
-    doc = "* [`KvStore`] and [`Watch`]: the buckets, typed."
+    doc = "* [`KvStore`], [`Watch`] and [`KvCache`]: the buckets, typed."
 )]
-#![cfg_attr(feature = "object-store", doc = "* [`ObjectStore`]: large messages.")]
+#![cfg_attr(
+    feature = "object-store",
+    doc = "* [`ObjectStore`]: large messages, and bytes."
+)]
 #![cfg_attr(
     feature = "testing",
     doc = "* [`testing`]: a real nats-server for your own tests."

@@ -130,8 +130,7 @@ async fn the_initial_part_ends_when_its_last_entries_expire() -> TestResult {
     })
     .await;
     let mut read = 1;
-    while let WatchEvent::Entry(entry) = next(&mut watch).await? {
-        assert!(entry.key.starts_with("key.") || entry.operation == Operation::Purge);
+    while let WatchEvent::Entry(_) = next(&mut watch).await? {
         read += 1;
     }
     assert!(

@@ -11,6 +11,7 @@ use async_nats::connection::State;
 use async_nats::jetstream::Message;
 use async_nats::jetstream::consumer::pull::{BatchConfig, Config};
 use async_nats::jetstream::consumer::{Consumer, DeliverPolicy};
+use async_nats::jetstream::context::ConsumerInfoErrorKind;
 use async_nats::{HeaderMap, StatusCode, Subject, Subscriber};
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt};
@@ -315,14 +316,20 @@ impl OrderedConsumer {
             Ok(stream) => timeout(ATTEMPT, stream.consumer_info(name)).await,
             Err(_) => return Ok(()),
         };
-        if let Ok(Ok(info)) = info
-            && info.num_pending == 0
-            && info.delivered.consumer_sequence == self.delivered
-        {
-            self.initial = Some(0);
-            self.position = self.position.max(info.delivered.stream_sequence);
+        match info {
+            Ok(Ok(info)) => {
+                if info.num_pending == 0 && info.delivered.consumer_sequence == self.delivered {
+                    self.initial = Some(0);
+                    self.position = self.position.max(info.delivered.stream_sequence);
+                }
+                Ok(())
+            }
+            Ok(Err(error)) if is_gone(error.kind()) => {
+                self.begin_again("the consumer is gone").await
+            }
+            // Asked again soon.
+            Ok(Err(_)) | Err(_) => Ok(()),
         }
-        Ok(())
     }
 
     /// Makes another consumer that continues where this one ended.
@@ -448,6 +455,13 @@ impl Drop for OrderedConsumer {
 
 fn address(inbox: &str, consumer: &str) -> Subject {
     format!("{inbox}.{consumer}").into()
+}
+
+fn is_gone(kind: ConsumerInfoErrorKind) -> bool {
+    matches!(
+        kind,
+        ConsumerInfoErrorKind::NotFound | ConsumerInfoErrorKind::StreamNotFound
+    )
 }
 
 fn header_number(message: &async_nats::Message, name: &str) -> Option<u64> {
