@@ -17,8 +17,8 @@ use super::watch::{Watch, WatchBuilder};
 use super::{StoreDescriptor, StoreError, StoreErrorKind};
 use crate::codec::MessageCodec;
 
-/// How many messages of a bucket may be on their way to a reader, or wait for it.
-const WINDOW: usize = 512;
+/// How many messages of a bucket may be on their way to a reader, or wait for it, if they are not too large.
+const WINDOW: usize = 1024;
 
 /// A Key-Value bucket whose values are messages of type `T`.
 ///

@@ -324,7 +324,7 @@ impl OrderedConsumer {
                 }
                 Ok(())
             }
-            Ok(Err(error)) if is_gone(error.kind()) => {
+            Ok(Err(error)) if is_gone(&error.kind()) => {
                 self.begin_again("the consumer is gone").await
             }
             // Asked again soon.
@@ -457,7 +457,7 @@ fn address(inbox: &str, consumer: &str) -> Subject {
     format!("{inbox}.{consumer}").into()
 }
 
-fn is_gone(kind: ConsumerInfoErrorKind) -> bool {
+fn is_gone(kind: &ConsumerInfoErrorKind) -> bool {
     matches!(
         kind,
         ConsumerInfoErrorKind::NotFound | ConsumerInfoErrorKind::StreamNotFound
