@@ -65,10 +65,11 @@ impl<T> State<T> {
         key: &str,
         codec: &MessageCodec<T>,
     ) -> Result<Option<Entry<Arc<T>>>, StoreError> {
-        match self.live(key) {
-            Some((slot, value)) => slot.entry(key, value.map_err(|bytes| (bytes, codec))),
-            None => Ok(None),
-        }
+        let Some(slot) = self.live(key) else {
+            return Ok(None);
+        };
+        let value = Arc::clone(slot.value(key, codec)?);
+        Ok(Some(slot.of(key, Some(value), Operation::Put)))
     }
 
     /// The value of a key; `None` if it has none here.
@@ -77,37 +78,26 @@ impl<T> State<T> {
         key: &str,
         codec: &MessageCodec<T>,
     ) -> Result<Option<Arc<T>>, StoreError> {
-        match self.live(key) {
-            Some((_, Ok(value))) => Ok(Some(Arc::clone(value))),
-            Some((slot, Err(bytes))) => Err(slot.undecodable(key, bytes, codec)),
-            None => Ok(None),
-        }
+        let slot = self.live(key);
+        let value = slot.map(|slot| slot.value(key, codec)).transpose()?;
+        Ok(value.cloned())
     }
 
     pub(super) fn entries(&self) -> Vec<Entry<Arc<T>>> {
-        let mut entries = Vec::with_capacity(self.slots.len());
-        for (key, slot) in &self.slots {
-            if let Some((_, Ok(value))) = self.live(key) {
-                entries.push(slot.of(key, Some(Arc::clone(value)), Operation::Put));
-            }
-        }
-        entries
+        let now = SystemTime::now();
+        let live = self.slots.iter().filter(|(_, slot)| !slot.is_over(now));
+        live.filter_map(|(key, slot)| match &slot.value {
+            Value::Message(value) => Some(slot.of(key, Some(Arc::clone(value)), Operation::Put)),
+            Value::Undecodable(_) => None,
+        })
+        .collect()
     }
 
-    #[expect(clippy::type_complexity, reason = "used in two places, next to it")]
-    fn live(&self, key: &str) -> Option<(&Slot<T>, Result<&Arc<T>, &Bytes>)> {
+    fn live(&self, key: &str) -> Option<&Slot<T>> {
         let slot = self.slots.get(key)?;
-        if slot
-            .expires
-            .is_some_and(|expires| expires <= SystemTime::now())
-        {
-            return None;
-        }
-        let value = match &slot.value {
-            Value::Message(value) => Ok(value),
-            Value::Undecodable(bytes) => Err(bytes),
-        };
-        Some((slot, value))
+        // The clock is looked at only where it matters.
+        let is_over = slot.expires.is_some() && slot.is_over(SystemTime::now());
+        (!is_over).then_some(slot)
     }
 
     /// Takes over what a message says; gives what has changed.
@@ -194,8 +184,7 @@ impl<T> State<T> {
         if self.next_expiry.is_none_or(|next| next > now) {
             return Vec::new();
         }
-        let is_over = |slot: &Slot<T>| slot.expires.is_some_and(|expires| expires <= now);
-        let over = self.slots.iter().filter(|(_, slot)| is_over(slot));
+        let over = self.slots.iter().filter(|(_, slot)| slot.is_over(now));
         let over: Vec<String> = over.map(|(key, _)| key.clone()).collect();
         let mut events = Vec::with_capacity(over.len());
         for key in over {
@@ -233,22 +222,19 @@ impl<T> Slot<T> {
         }
     }
 
-    fn entry(
-        &self,
-        key: &str,
-        value: Result<&Arc<T>, (&Bytes, &MessageCodec<T>)>,
-    ) -> Result<Option<Entry<Arc<T>>>, StoreError> {
-        match value {
-            Ok(value) => Ok(Some(self.of(key, Some(Arc::clone(value)), Operation::Put))),
-            Err((bytes, codec)) => Err(self.undecodable(key, bytes, codec)),
-        }
+    fn is_over(&self, now: SystemTime) -> bool {
+        self.expires.is_some_and(|expires| expires <= now)
     }
 
-    /// The error that decoding gave.
-    fn undecodable(&self, key: &str, bytes: &Bytes, codec: &MessageCodec<T>) -> StoreError {
-        match (codec.decode)(bytes.clone()) {
+    fn value(&self, key: &str, codec: &MessageCodec<T>) -> Result<&Arc<T>, StoreError> {
+        let bytes = match &self.value {
+            Value::Message(value) => return Ok(value),
+            Value::Undecodable(bytes) => bytes,
+        };
+        // Errors cannot be cloned; decoding gives the same one again.
+        Err(match (codec.decode)(bytes.clone()) {
             Err(error) => StoreError::decode(key, self.revision, bytes.clone(), error),
             Ok(_) => StoreError::new(StoreErrorKind::Decode, format!("`{key}` was undecodable")),
-        }
+        })
     }
 }
