@@ -73,9 +73,12 @@
 //!   blobs and files.
 #![cfg_attr(
     feature = "kv",
-    doc = "* [`KvStore`] and [`Watch`]: the buckets, typed."
+    doc = "* [`KvStore`], [`Watch`] and [`KvCache`]: the buckets, typed."
 )]
-#![cfg_attr(feature = "object-store", doc = "* [`ObjectStore`]: large messages.")]
+#![cfg_attr(
+    feature = "object-store",
+    doc = "* [`ObjectStore`]: large messages, and bytes."
+)]
 #![cfg_attr(
     feature = "testing",
     doc = "* [`testing`]: a real nats-server for your own tests."
@@ -191,13 +194,17 @@ pub use self::server::{
 pub use self::service_error::ServiceError;
 pub use self::service_server::ServiceServer;
 pub use self::status::{Code, Result, Status};
-#[cfg(feature = "object-store")]
-pub use self::store::ObjectStore;
 #[cfg(feature = "kv")]
-pub use self::store::{Entry, KvStore, Operation, Watch, WatchEvent};
+pub use self::store::{
+    BucketStatus, CacheBuilder, CacheEvent, CacheStatus, Entries, Entry, Keys, KvCache, KvStore,
+    Operation, Storage, Watch, WatchBuilder, WatchEvent,
+};
 #[cfg(feature = "kv")]
 pub use self::store::{
     InvalidKey, InvalidKeyKind, Key, KeyToken, MAX_KEY_LEN, StoreError, StoreErrorKind,
+    UndecodableValue,
 };
+#[cfg(feature = "object-store")]
+pub use self::store::{ObjectInfo, ObjectReader, ObjectStore, PutFrom};
 pub use self::stream::{Chunk, SendError, StreamSender, Streaming};
 pub use natsmicro_macros::{ServiceError, endpoint, kv_store, object_store, service, stream};
