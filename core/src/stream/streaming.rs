@@ -66,13 +66,20 @@ use crate::Status;
 ///   its place, and the stream goes on.
 ///
 /// With a generated peer, which knows neither flow control nor heartbeats, the order is checked as well, and a receiver that is
-/// 65,536 messages or 64 MiB behind gets `RESOURCE_EXHAUSTED`. A service drops a stream that such a peer has left when it next sends
-/// a message and a second has passed since the last try, and one that is silent for ten minutes.
+/// 65,536 messages or 64 MiB behind gets `RESOURCE_EXHAUSTED`. That such a peer has gone is noticed when something is sent to it, by
+/// a service also when it hears nothing for ten minutes, and otherwise not: set a timeout for a call of one that may stay silent.
+///
+/// # What a call returns, and when
+///
+/// A call that is answered with a stream returns when the handler has returned it, with the handler's error if it has failed; from
+/// a generated peer, with its first message. One that streams both ways returns as soon as the service has taken it on, since the
+/// handler may wait for what is sent: the handler's error is then the first item. A stream that outlives its call, because a
+/// handler has kept its requests and returned, ends with `CANCELLED`; dropping the responses ends the requests as well.
 ///
 /// # Timeouts
 ///
-/// A stream lives for as long as both sides want. The timeout of the client bounds the time until it is open, and, once a caller
-/// has sent all it has, until the response. [`Call::with_timeout`](crate::Call::with_timeout), and `#[endpoint(timeout = ..)]` on
+/// A stream lives for as long as both sides want. [`Client::with_timeout`](crate::Client::with_timeout) (10 seconds) bounds the
+/// time until it is open, and, once a caller has sent all it has, until the response. [`Call::with_timeout`](crate::Call::with_timeout), and `#[endpoint(timeout = ..)]` on
 /// the method itself, bound the stream as a whole; a timeout of the whole service does not.
 #[doc = include_str!("protocol.md")]
 #[must_use = "a stream does nothing unless it is polled"]
@@ -130,7 +137,7 @@ impl<T> Streaming<T> {
         Self(Source::Incoming(incoming))
     }
 
-    /// The next message; `None` at the end of the stream.
+    /// The next message; `None` at the end of the stream. No message is lost if the future is dropped.
     pub async fn message(&mut self) -> Result<Option<T>, Status> {
         self.next().await.transpose()
     }
@@ -190,6 +197,18 @@ impl<T> StreamSender<T> {
         }
     }
 
+    /// Puts a message into the stream if there is room for it at once. The error of a full stream gives the message back, too:
+    /// [`is_closed`](Self::is_closed) tells the two apart.
+    pub fn try_send(&self, message: T) -> Result<(), SendError<T>> {
+        match self.sender.try_reserve() {
+            Ok(permit) => {
+                permit.send(Ok(message));
+                Ok(())
+            }
+            Err(_) => Err(SendError(message)),
+        }
+    }
+
     /// Ends the stream with an error, which the other side gets as its last item.
     pub async fn fail(self, status: Status) {
         // If nobody reads any more, there is nobody to be told.
@@ -233,7 +252,7 @@ impl<T> fmt::Debug for StreamSender<T> {
     }
 }
 
-/// A message that could not be sent, because nobody reads the stream any more.
+/// A message that could not be sent, because nobody reads the stream any more (or, from `try_send`, because it is full).
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct SendError<T>(T);
 
