@@ -148,7 +148,9 @@ impl Target {
                         tokio::time::sleep(pause).await;
                         pause = (pause * 2).min(MAX_PAUSE);
                     }
-                    Err(error) => return Err(Failure::Store(chain(error.source()))),
+                    Err(error @ (WriteError::Refused(_) | WriteError::TooLarge(_))) => {
+                        return Err(Failure::Store(chain(error.source())));
+                    }
                 }
                 retry = true;
             }
