@@ -191,7 +191,7 @@ impl Target {
                             tokio::time::sleep(pause).await;
                             pause = (pause * 2).min(MAX_PAUSE);
                         }
-                        Err(error) => {
+                        Err(error @ (WriteError::Refused(_) | WriteError::TooLarge(_))) => {
                             let refused = if retry {
                                 Failure::Store
                             } else {

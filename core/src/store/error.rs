@@ -141,9 +141,6 @@ pub(crate) enum WriteError {
     Refused(Source),
     /// It is larger than the bucket or the server takes.
     TooLarge(Source),
-    /// What was to be written could not be read.
-    #[cfg(feature = "object-store")]
-    Reader(Source),
     /// It may have been stored or not.
     Uncertain(Source),
 }
@@ -185,8 +182,6 @@ impl WriteError {
             | Self::Refused(source)
             | Self::TooLarge(source)
             | Self::Uncertain(source) => source.as_ref(),
-            #[cfg(feature = "object-store")]
-            Self::Reader(source) => source.as_ref(),
         }
     }
 }
@@ -213,15 +208,11 @@ impl From<WriteError> for StoreError {
             WriteError::Refused(source) if is_ttl_refused(source.as_ref()) => {
                 Self::unsupported("the bucket does not take this TTL").with_source(source)
             }
-            WriteError::Refused(source) => {
-                Self::new(StoreErrorKind::Nats, "the server refused the write").with_source(source)
-            }
-            #[cfg(feature = "object-store")]
-            WriteError::Reader(source) => Self::new(
-                StoreErrorKind::Reader,
-                "what was to be stored could not be read",
-            )
-            .with_source(source),
+            WriteError::Refused(source) => match source.downcast::<Self>() {
+                Ok(error) => *error,
+                Err(source) => Self::new(StoreErrorKind::Nats, "the server refused the write")
+                    .with_source(source),
+            },
             WriteError::Uncertain(source) => match source.downcast::<Self>() {
                 Ok(error) => *error,
                 Err(source) => Self::new(StoreErrorKind::Nats, "the write was not acknowledged")

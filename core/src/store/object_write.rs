@@ -1,7 +1,6 @@
 //! Storing an object chunk by chunk.
 
 use std::collections::{HashMap, VecDeque};
-use std::error::Error as StdError;
 use std::fmt;
 use std::future::IntoFuture;
 use std::pin::Pin;
@@ -15,12 +14,12 @@ use futures::stream::{Stream, StreamExt};
 use ring::digest::{self, SHA256};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use super::StoreError;
 use super::descriptor::StoreKind;
 use super::error::WriteError;
 use super::jetstream::JetStream;
 use super::object::checked;
 use super::object_bucket::{CHUNK, CLEAN_UP, ObjectBucket, digest_text};
+use super::{StoreError, StoreErrorKind};
 
 /// How many bytes are on their way at once, unless a single chunk is larger.
 const WINDOW: usize = 4 << 20;
@@ -244,8 +243,9 @@ fn chunks_of<'a>(
                 Ok(0) => break,
                 Ok(_) => {}
                 Err(error) => {
-                    let error: Box<dyn StdError + Send + Sync> = error.into();
-                    return Some((Err(WriteError::Reader(error)), None));
+                    let text = "what was to be stored could not be read";
+                    let error = StoreError::new(StoreErrorKind::Reader, text).with_source(error);
+                    return Some((Err(WriteError::Refused(error.into())), None));
                 }
             }
         }
