@@ -1,11 +1,12 @@
 //! Streams: what `Streaming` is, and how it travels.
 //!
 //! `streaming` is what users hold. One end of a stream is a `link`, which a task runs: `serve` for a service, `call` for a caller.
-//! What arrives goes through `flow`, which checks it, and `delivery` to the reader; what goes out comes through `output`. `wire` reads
-//! and writes the messages. `blob` makes streams of bytes, and bytes of streams.
+//! What arrives goes through `flow`, which checks it, and `delivery` to the reader; what goes out comes through `output`, and what is
+//! said of the stream itself from `control`. `wire` reads and writes the messages. `blob` makes streams of bytes, and bytes of streams.
 
 mod blob;
 mod call;
+mod control;
 mod delivery;
 mod flow;
 mod link;
