@@ -100,7 +100,8 @@ pub struct EndpointStats {
 pub struct PersistenceStats {
     /// Acknowledged by the store.
     pub persisted: u64,
-    /// Not written since the entry existed (`write = "create"`).
+    /// Not written since the entry existed (`write = "create"`), or since the handler called
+    /// [`Context::do_not_store`](crate::Context::do_not_store).
     pub skipped: u64,
     /// Given up.
     pub persist_failed: u64,

@@ -116,10 +116,13 @@ pub(crate) async fn unary<Req, Resp, E, H, Fut>(
             .map_err(|error| Status::internal(format!("failed to encode the response: {error}")))?;
         #[cfg(feature = "kv")]
         {
-            let pending =
-                endpoint
-                    .stores
-                    .submit(&endpoint, writes, &method.keys, &response, &reply);
+            let pending = endpoint.stores.submit(
+                &endpoint,
+                writes,
+                &method.keys,
+                cx.stores_response().then_some(&reply),
+                &response,
+            );
             drop(response);
             pending.acknowledged().await?;
         }

@@ -158,16 +158,21 @@ impl Stores {
         Ok(reserved)
     }
 
-    /// Queues the response for its stores.
+    /// Queues the response for its stores: `reply`, or nothing if the handler does not want it stored.
     pub(crate) fn submit<Req, Resp>(
         &self,
         endpoint: &Arc<Endpoint>,
         reserved: PerStore<Reserved>,
         keys: &PerStore<StoreKey<Req, Resp>>,
+        reply: Option<&Bytes>,
         response: &Resp,
-        reply: &Bytes,
     ) -> Pending {
         let mut pending = Pending::default();
+        let Some(reply) = reply else {
+            let skipped = self.targets.iter().flatten().count() as u64;
+            self.counters.skipped.fetch_add(skipped, Ordering::Relaxed);
+            return pending;
+        };
         let oversized = reply.len() > endpoint.nats.max_payload();
         for (at, ((reserved, key), target)) in reserved
             .into_iter()
