@@ -157,7 +157,7 @@ impl Context {
     /// response are not filled in.
     ///
     /// Meant for a response that is right for this caller and not worth keeping: a partial result, a cached one, one that did
-    /// not change anything.
+    /// not change anything. What `#[kv_delete]` names is deleted all the same: the success made it stale.
     ///
     /// ```
     /// # use natsmicro::{Context, Status};

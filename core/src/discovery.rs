@@ -90,12 +90,12 @@ pub struct EndpointStats {
     /// The mean time from receipt to answer.
     #[serde(serialize_with = "nanoseconds")]
     pub average_processing_time: Duration,
-    /// The writes to the method's stores; `None` for a method without one.
+    /// The method's writes and deletions; `None` for a method without a store to write to.
     #[serde(rename = "data", skip_serializing_if = "Option::is_none")]
     pub persistence: Option<PersistenceStats>,
 }
 
-/// What became of the responses that a method persists.
+/// What became of the responses that a method persists, and of its deletions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct PersistenceStats {
     /// Acknowledged by the store.

@@ -128,7 +128,7 @@
 //! | --- | --- | --- |
 //! | `protobuf` | yes | messages that derive [`prost::Message`](https://docs.rs/prost) |
 //! | `json` | yes | messages that derive serde's traits |
-//! | `kv` | yes | `#[kv_store]`, `KvStore` |
+//! | `kv` | yes | `#[kv_store]`, `#[kv_delete]`, `KvStore` |
 //! | `object-store` | yes | `#[object_store]`, `ObjectStore`; includes `kv` |
 //! | `testing` | no | `natsmicro::testing` |
 //!
@@ -191,4 +191,6 @@ pub use self::store::{
     InvalidKey, InvalidKeyKind, Key, KeyToken, MAX_KEY_LEN, StoreError, StoreErrorKind,
 };
 pub use self::stream::{Chunk, SendError, StreamSender, Streaming};
-pub use natsmicro_macros::{ServiceError, endpoint, kv_store, object_store, service, stream};
+pub use natsmicro_macros::{
+    ServiceError, endpoint, kv_delete, kv_store, object_store, service, stream,
+};
