@@ -90,7 +90,7 @@ impl OpenStores {
             }
             tracing::warn!(
                 methods = names(|_| true),
-                "responses are not persisted: the server has no JetStream; call `Server::with_jetstream`"
+                "nothing is stored or deleted: the server has no JetStream; call `Server::with_jetstream`"
             );
             return Ok(open);
         };

@@ -34,7 +34,10 @@ pub(super) fn error(path: &Path, name: &str, names: &[&str]) -> syn::Error {
     if let Some(meant) = other_name(name, names) {
         return error_with_help(path, message, format!("did you mean `{meant}`?"));
     }
-    if let Some((home, what)) = elsewhere(name, names) {
+    // Objects are not deleted by any attribute.
+    let elsewhere =
+        elsewhere(name, names).filter(|(home, _)| !is_object_store || *home != "kv_delete");
+    if let Some((home, what)) = elsewhere {
         let help = if is_object_store && home == "kv_store" {
             "remove it, or use `#[kv_store]`".to_owned()
         } else {
