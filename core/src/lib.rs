@@ -64,7 +64,7 @@
 //! # Where to look
 //!
 //! * [`#[service]`](macro@service), [`#[endpoint]`](macro@endpoint), [`#[stream]`](macro@stream),
-//!   [`#[kv_store]`](macro@kv_store) and [`#[object_store]`](macro@object_store): all settings.
+//!   [`#[kv_store]`](macro@kv_store), [`#[object_store]`](macro@object_store) and [`#[kv_delete]`](macro@kv_delete): all settings.
 //! * [`Server`] and [`RunningServer`]: start, statistics, stop. [`ServiceServer`] is what `UserServiceServer` stands for.
 //! * [`Client`] and [`Call`]: timeouts, headers, what a client reports by itself.
 //! * [`Status`], [`Code`] and [`#[derive(ServiceError)]`](derive@ServiceError): errors that keep their meaning over the wire.
@@ -98,6 +98,8 @@
 //! write is queued when the handler has finished, and the reply does not wait for it: if the process is killed, the responses
 //! that were not yet acknowledged are lost, though their callers have them. With `persist = "before_response"` the reply waits
 //! for the acknowledgement, and a write that fails fails the call.
+//!
+//! A deletion by [`#[kv_delete]`](macro@kv_delete) is one of these writes: what is said here holds for it too.
 //!
 //! The writes to one key are made in the order in which their handlers finished, one at a time; of two that finish at the same
 //! instant on different threads, either may be first. Writes to different keys go side by side. A write without an

@@ -50,16 +50,24 @@ pub struct LostWrite {
 
 impl fmt::Display for LostWrite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let what = match self.operation {
-            Operation::Put => "response",
-            Operation::Delete => "deletion",
-            Operation::Purge => "purge",
-        };
-        write!(
-            f,
-            "{what} of `{}.{}` to key `{}` of bucket `{}`: {}",
-            self.service, self.endpoint, self.key, self.bucket, self.cause
-        )
+        let Self {
+            service,
+            endpoint,
+            bucket,
+            key,
+            operation,
+            cause,
+        } = self;
+        match operation {
+            Operation::Put => write!(
+                f,
+                "response of `{service}.{endpoint}` to key `{key}` of bucket `{bucket}`: {cause}"
+            ),
+            Operation::Delete | Operation::Purge => write!(
+                f,
+                "deletion of key `{key}` of bucket `{bucket}` by `{service}.{endpoint}`: {cause}"
+            ),
+        }
     }
 }
 

@@ -121,8 +121,8 @@ impl Server {
         self
     }
 
-    /// Calls this for every response and every deletion that is given up, from the task that does the writes or handles the call: it must not
-    /// block.
+    /// Calls this for every response and every deletion that is given up, from the task that does the writes or handles the
+    /// call: it must not block.
     #[cfg(feature = "kv")]
     pub fn on_lost_write(mut self, callback: impl Fn(&LostWrite) + Send + Sync + 'static) -> Self {
         self.persistence.on_lost = Some(Arc::new(callback));

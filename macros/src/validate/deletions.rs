@@ -65,3 +65,7 @@ fn is_same(
 fn is_written(client_only: &Setting<Flag>) -> bool {
     !client_only.get().is_some_and(|flag| flag.0)
 }
+
+#[cfg(test)]
+#[path = "deletions_tests.rs"]
+mod tests;
