@@ -216,6 +216,9 @@ impl Stores {
         let oversized = reply.is_some_and(|reply| reply.len() > max_payload);
         let mut stored: Option<Key> = None;
         for (effect, Reserved { key, slot, seen }) in self.effects.iter().zip(reserved) {
+            if effect.in_queue > 0 {
+                stored = None;
+            }
             let target = &effect.target;
             let is_object = effect.place == Place::Store(OBJECT);
             let payload = match reply {
@@ -229,9 +232,6 @@ impl Stores {
                 }
             };
             let key = keys.at(effect.place).complete(response, key);
-            if effect.in_queue > 0 {
-                stored = None;
-            }
             if target.store.write.deletes() {
                 // What was just stored is not stale.
                 if stored.is_some() && stored.as_ref() == key.as_ref().ok() {
