@@ -1,9 +1,9 @@
 use std::fmt;
 use std::pin::Pin;
-use std::task::{self, Poll};
+use std::sync::Arc;
+use std::task::{self, Poll, ready};
 use std::time::Duration;
 
-use async_nats::client::{RequestError, RequestErrorKind};
 use async_nats::{HeaderMap, HeaderValue, Message, Subject};
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -11,7 +11,9 @@ use tokio::time::Instant;
 
 use crate::codec::MessageCodec;
 use crate::context::Context;
+use crate::exchange::{Exchange, Outgoing, timed_out};
 use crate::header;
+use crate::replies::Connection;
 use crate::service_error::ErrorCodec;
 use crate::{Status, nats, wire};
 
@@ -41,39 +43,39 @@ use crate::{Status, nats, wire};
 /// `INVALID_ARGUMENT` for a header that cannot travel, `INTERNAL` for an answer that cannot be decoded.
 #[must_use = "a call is sent when it is awaited"]
 pub struct Call<T, E = Status> {
-    nats: async_nats::Client,
+    connection: Arc<Connection>,
     /// What is to be sent; an error if something of it cannot be.
     outgoing: Result<Outgoing, Status>,
+    /// How long the answer may take.
     timeout: Duration,
-    /// Whether the service is told how long the caller waits.
-    announce_timeout: bool,
-    exchange: Exchange<T>,
+    /// How long the whole of the call may take, which the service is told; and when the one that it is made for is over.
+    limit: Option<Duration>,
+    until: Option<Instant>,
+    answer: Answer<T>,
     error: ErrorCodec<E>,
 }
 
-/// What travels besides the request.
-pub(crate) enum Exchange<T> {
+/// What answers a call.
+pub(crate) enum Answer<T> {
     /// One message for one message.
-    Unary(MessageCodec<T>),
+    Message(MessageCodec<T>),
     Stream(OpenStream<T>),
 }
 
-type OpenStream<T> =
-    Box<dyn FnOnce(Opening) -> BoxFuture<'static, Result<Response<T>, Status>> + Send>;
+type OpenStream<T> = Box<dyn FnOnce(Opening) -> StreamFuture<T> + Send>;
+type StreamFuture<T> = BoxFuture<'static, Result<Response<T>, Status>>;
 
 /// A request that opens a stream.
 pub(crate) struct Opening {
     pub(crate) nats: async_nats::Client,
-    pub(crate) subject: Subject,
-    pub(crate) payload: Bytes,
-    pub(crate) headers: HeaderMap,
+    pub(crate) outgoing: Outgoing,
     /// How long the caller waits for the stream to be open.
     pub(crate) timeout: Duration,
     /// When it must be over.
     pub(crate) deadline: Option<Instant>,
 }
 
-impl<T> Exchange<T> {
+impl<T> Answer<T> {
     pub(crate) fn stream<F, Fut>(open: F) -> Self
     where
         F: FnOnce(Opening) -> Fut + Send + 'static,
@@ -83,19 +85,13 @@ impl<T> Exchange<T> {
     }
 }
 
-struct Outgoing {
-    subject: Subject,
-    payload: Bytes,
-    headers: HeaderMap,
-}
-
 impl<T, E> Call<T, E> {
     pub(crate) fn new(
-        nats: async_nats::Client,
+        connection: Arc<Connection>,
         subject: Result<Subject, Status>,
         payload: Result<Bytes, Status>,
         timeout: Duration,
-        exchange: Exchange<T>,
+        answer: Answer<T>,
         error: ErrorCodec<E>,
     ) -> Self {
         let outgoing = subject.and_then(|subject| {
@@ -106,11 +102,12 @@ impl<T, E> Call<T, E> {
             })
         });
         Self {
-            nats,
+            connection,
             outgoing,
             timeout,
-            announce_timeout: false,
-            exchange,
+            limit: None,
+            until: None,
+            answer,
             error,
         }
     }
@@ -125,19 +122,17 @@ impl<T, E> Call<T, E> {
         self
     }
 
-    /// Waits this long for the answer, and tells the service, which then stops working on it.
+    /// Waits this long for the answer, and tells the service, which then stops working on it. A stream has to end within this
+    /// time, too.
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
-        self.announce_timeout = true;
+        self.limit = Some(timeout);
         self
     }
 
     /// Makes the call on behalf of the one that is being answered: it ends when that one does, and carries its trace headers.
     pub fn with_context(mut self, cx: &Context) -> Self {
-        if let Some(remaining) = cx.remaining() {
-            self.timeout = self.timeout.min(remaining);
-            self.announce_timeout = true;
-        }
+        self.until = cx.deadline();
         if let Ok(outgoing) = &mut self.outgoing {
             for (name, value) in cx.trace_headers() {
                 outgoing.headers.insert(name, value.clone());
@@ -152,118 +147,97 @@ impl<T, E> Call<T, E> {
         self.send().await.map_err(error.from_status)
     }
 
-    async fn send(self) -> Result<Response<T>, Status> {
-        let Outgoing {
-            subject,
-            payload,
-            mut headers,
-        } = self.outgoing?;
-        let timeout = self.timeout;
+    fn send(self) -> Sending<T> {
+        let mut outgoing = match self.outgoing {
+            Ok(outgoing) => outgoing,
+            Err(status) => return Sending::Failed(status),
+        };
+        let left = self
+            .until
+            .map(|until| until.saturating_duration_since(Instant::now()));
+        let limit = match (self.limit, left) {
+            (Some(limit), Some(left)) => Some(limit.min(left)),
+            (limit, left) => limit.or(left),
+        };
+        let timeout = limit.map_or(self.timeout, |limit| limit.min(self.timeout));
         if timeout.is_zero() {
-            return Err(timed_out(&subject, timeout));
+            return Sending::Failed(timed_out(&outgoing.subject, timeout));
         }
-        if self.announce_timeout {
+        // A call with one answer takes no longer than that.
+        let announced = match self.answer {
+            Answer::Message(_) => limit.map(|_| timeout),
+            Answer::Stream(_) => limit,
+        };
+        if let Some(announced) = announced {
             // Rounded up: zero would be no time at all.
-            let millis = timeout.as_nanos().div_ceil(1_000_000);
-            headers.insert(
+            let millis = announced.as_nanos().div_ceil(1_000_000);
+            outgoing.headers.insert(
                 wire::TIMEOUT,
                 HeaderValue::from(u64::try_from(millis).unwrap_or(u64::MAX)),
             );
         }
-        match self.exchange {
-            Exchange::Unary(codec) => {
-                let reply = request(&self.nats, subject, payload, headers, timeout).await?;
-                Response::decode(reply, codec)
+        match self.answer {
+            Answer::Message(codec) => {
+                Sending::Message(Exchange::new(self.connection, outgoing, timeout), codec)
             }
-            Exchange::Stream(open) => {
-                let deadline = self
-                    .announce_timeout
-                    .then(|| nats::after(Instant::now(), timeout));
-                open(Opening {
-                    nats: self.nats,
-                    subject,
-                    payload,
-                    headers,
-                    timeout,
-                    deadline,
-                })
-                .await
+            Answer::Stream(open) => Sending::Stream(open(Opening {
+                nats: self.connection.nats.clone(),
+                outgoing,
+                timeout,
+                deadline: limit.map(|limit| nats::after(Instant::now(), limit)),
+            })),
+        }
+    }
+}
+
+/// A call on its way.
+enum Sending<T> {
+    /// There is nothing that can be sent.
+    Failed(Status),
+    Message(Exchange, MessageCodec<T>),
+    Stream(StreamFuture<T>),
+}
+
+impl<T> Future for Sending<T> {
+    type Output = Result<Response<T>, Status>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
+        match &mut *self {
+            Self::Failed(status) => Poll::Ready(Err(status.clone())),
+            Self::Message(exchange, codec) => {
+                let reply = ready!(Pin::new(exchange).poll(cx));
+                Poll::Ready(reply.and_then(|reply| Response::decode(reply, *codec)))
             }
+            Self::Stream(opening) => opening.as_mut().poll(cx),
         }
     }
 }
 
-async fn request(
-    nats: &async_nats::Client,
-    subject: Subject,
-    payload: Bytes,
-    headers: HeaderMap,
-    timeout: Duration,
-) -> Result<Message, Status> {
-    // One timeout around everything: async-nats does not count the time until the request is queued, which is long while
-    // the connection is down.
-    let mut request = async_nats::Request::new().payload(payload).timeout(None);
-    if !headers.is_empty() {
-        request = request.headers(headers);
-    }
-    match tokio::time::timeout(timeout, nats.send_request(subject.clone(), request)).await {
-        Ok(Ok(reply)) => match wire::read_status(&reply) {
-            Some(status) => Err(status),
-            None => Ok(reply),
-        },
-        Ok(Err(error)) => Err(not_sent(&subject, &error)),
-        Err(_) => Err(timed_out(&subject, timeout)),
-    }
-}
-
-pub(crate) fn timed_out(subject: &str, timeout: Duration) -> Status {
-    Status::deadline_exceeded(format!("no answer from `{subject}` within {timeout:?}"))
-}
-
-fn not_sent(subject: &str, error: &RequestError) -> Status {
-    match error.kind() {
-        RequestErrorKind::NoResponders => Status::unavailable(format!(
-            "no instance of the service answers on `{subject}`; is it running?"
-        )),
-        RequestErrorKind::TimedOut => {
-            Status::deadline_exceeded(format!("no answer from `{subject}`"))
-        }
-        RequestErrorKind::MaxPayloadExceeded => {
-            Status::resource_exhausted(format!("the request is too large: {error}"))
-        }
-        RequestErrorKind::InvalidSubject => {
-            Status::invalid_argument(format!("`{subject}` is not a subject"))
-        }
-        RequestErrorKind::Other => {
-            Status::unavailable(format!("the request to `{subject}` failed: {error}"))
-        }
-    }
-}
-
-impl<T, E> IntoFuture for Call<T, E>
-where
-    T: Send + 'static,
-    E: Send + 'static,
-{
+impl<T, E> IntoFuture for Call<T, E> {
     type Output = Result<T, E>;
     type IntoFuture = CallFuture<T, E>;
 
     fn into_future(self) -> CallFuture<T, E> {
-        CallFuture(Box::pin(async move {
-            self.response().await.map(Response::into_inner)
-        }))
+        CallFuture {
+            error: self.error,
+            sending: self.send(),
+        }
     }
 }
 
 /// A [`Call`] on its way.
 #[must_use = "futures do nothing unless they are awaited"]
-pub struct CallFuture<T, E>(BoxFuture<'static, Result<T, E>>);
+pub struct CallFuture<T, E> {
+    sending: Sending<T>,
+    error: ErrorCodec<E>,
+}
 
 impl<T, E> Future for CallFuture<T, E> {
     type Output = Result<T, E>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
-        self.0.as_mut().poll(cx)
+        let result = ready!(Pin::new(&mut self.sending).poll(cx)).map(Response::into_inner);
+        Poll::Ready(result.map_err(self.error.from_status))
     }
 }
 
@@ -279,7 +253,11 @@ impl<T> Response<T> {
         Self { value, headers }
     }
 
+    /// The response in a reply.
     pub(crate) fn decode(reply: Message, codec: MessageCodec<T>) -> Result<Self, Status> {
+        if let Some(status) = wire::read_status(&reply) {
+            return Err(status);
+        }
         let value = (codec.decode)(reply.payload)
             .map_err(|error| Status::internal(format!("failed to decode the response: {error}")))?;
         Ok(Self::new(value, reply.headers.unwrap_or_default()))

@@ -8,7 +8,8 @@ use async_nats::Subject;
 use bytes::Bytes;
 
 use crate::Status;
-use crate::call::{Call, Exchange, Response};
+use crate::call::{Answer, Call, Response};
+use crate::replies::Connection;
 use crate::server::check_subject_prefix;
 #[cfg(feature = "kv")]
 use crate::service::KV;
@@ -44,7 +45,7 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 /// ```
 #[derive(Clone)]
 pub struct Client {
-    nats: async_nats::Client,
+    connection: Arc<Connection>,
     timeout: Option<Duration>,
     #[cfg(feature = "kv")]
     jetstream: Option<JetStream>,
@@ -55,7 +56,7 @@ impl Client {
     #[must_use]
     pub fn new(nats: async_nats::Client) -> Self {
         Self {
-            nats,
+            connection: Connection::new(nats),
             timeout: None,
             #[cfg(feature = "kv")]
             jetstream: None,
@@ -146,8 +147,8 @@ impl ServiceClient {
         method: &Method<Req, Resp, E>,
         request: &Req,
     ) -> Call<Resp, E> {
-        let exchange = Exchange::Unary(method.response);
-        self.new_call(method, encoded(method, request), exchange)
+        let answer = Answer::Message(method.response);
+        self.new_call(method, encode_request(method, request), answer)
     }
 
     /// A call that is answered with a stream.
@@ -160,9 +161,9 @@ impl ServiceClient {
         Resp: Send + 'static,
     {
         let (codec, window) = (method.response, method.settings.window);
-        let exchange =
-            Exchange::stream(move |opening| stream::call_server_streaming(opening, codec, window));
-        self.new_call(method, encoded(method, request), exchange)
+        let answer =
+            Answer::stream(move |opening| stream::call_server_streaming(opening, codec, window));
+        self.new_call(method, encode_request(method, request), answer)
     }
 
     /// A call that sends a stream and is answered with one message.
@@ -176,11 +177,11 @@ impl ServiceClient {
         Resp: Send + 'static,
     {
         let (codec, response) = (method.request, method.response);
-        let exchange = Exchange::stream(move |opening| async move {
+        let answer = Answer::stream(move |opening| async move {
             let message = stream::call_client_streaming(opening, requests, codec).await?;
             Response::decode(message, response)
         });
-        self.new_call(method, Ok(Bytes::new()), exchange)
+        self.new_call(method, Ok(Bytes::new()), answer)
     }
 
     /// A call that sends a stream and is answered with one.
@@ -194,31 +195,31 @@ impl ServiceClient {
         Resp: Send + 'static,
     {
         let (codec, responses, window) = (method.request, method.response, method.settings.window);
-        let exchange = Exchange::stream(move |opening| {
+        let answer = Answer::stream(move |opening| {
             stream::call_bidirectional(opening, requests, codec, responses, window)
         });
-        self.new_call(method, Ok(Bytes::new()), exchange)
+        self.new_call(method, Ok(Bytes::new()), answer)
     }
 
     fn new_call<Req, Resp, E, T>(
         &self,
         method: &Method<Req, Resp, E>,
         payload: Result<Bytes, Status>,
-        exchange: Exchange<T>,
+        answer: Answer<T>,
     ) -> Call<T, E> {
         let settings = &method.settings;
-        let timeout = self
-            .client
-            .timeout
-            .or(settings.timeout)
-            .or(self.service.timeout)
-            .unwrap_or(DEFAULT_TIMEOUT);
+        // The timeout of a method that streams bounds the stream, and not the time until it is open.
+        let of_method = match answer {
+            Answer::Message(_) => settings.timeout.or(self.service.timeout),
+            Answer::Stream(_) => None,
+        };
+        let timeout = self.client.timeout.or(of_method).unwrap_or(DEFAULT_TIMEOUT);
         Call::new(
-            self.client.nats.clone(),
+            Arc::clone(&self.client.connection),
             self.subject(settings.index, settings.name),
             payload,
             timeout,
-            exchange,
+            answer,
             method.error,
         )
     }
@@ -253,7 +254,10 @@ impl ServiceClient {
     }
 }
 
-fn encoded<Req, Resp, E>(method: &Method<Req, Resp, E>, request: &Req) -> Result<Bytes, Status> {
+fn encode_request<Req, Resp, E>(
+    method: &Method<Req, Resp, E>,
+    request: &Req,
+) -> Result<Bytes, Status> {
     (method.request.encode)(request)
         .map_err(|error| Status::invalid_argument(format!("failed to encode the request: {error}")))
 }

@@ -2,9 +2,10 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use async_nats::{Message, Subscriber};
@@ -56,6 +57,8 @@ pub(crate) struct Dispatcher {
     pub(crate) phase: watch::Receiver<Phase>,
     /// Dropped when the endpoint has left its queue group; nothing is ever sent.
     pub(crate) staying: Option<mpsc::Sender<Infallible>>,
+    /// How long streams go on after the server was dropped.
+    pub(crate) drain_timeout: Duration,
     /// The calls that run or wait, for the report of a stop that took too long.
     pub(crate) unfinished: Arc<AtomicUsize>,
 }
@@ -151,8 +154,7 @@ impl Dispatcher {
         if settings.streaming && calls.open() >= settings.max_in_flight() {
             // Streams may live for ever: one that had to wait for another would never be answered.
             let status = Status::resource_exhausted("too many streams are open on this endpoint");
-            let caller = self.endpoint.caller(&message);
-            self.endpoint.refuse(caller, status).await;
+            self.refuse(&message, status).await;
         } else if calls.waiting.len() < MAX_WAITING
             && calls.waiting_bytes + message.length <= MAX_WAITING_BYTES
         {
@@ -160,8 +162,7 @@ impl Dispatcher {
             calls.waiting.push_back(self.request(message));
         } else {
             let status = Status::resource_exhausted("too many calls are waiting for this endpoint");
-            let caller = self.endpoint.caller(&message);
-            self.endpoint.refuse(caller, status).await;
+            self.refuse(&message, status).await;
         }
     }
 
@@ -186,38 +187,53 @@ impl Dispatcher {
 
     /// Polls a handler once in place, since most complete at once and a task costs more than they do. One that waits moves to
     /// a task.
-    fn start(&self, request: Request, calls: &mut Calls) {
+    fn start(&self, mut request: Request, calls: &mut Calls) {
         let caller = self.endpoint.caller(&request.message);
-        let mut call = (self.handler)(request);
+        request.stream.clone_from(&caller.stream);
+        // The handler's own panics are caught where it is run; what it leaves behind may panic when it is dropped.
+        let mut call = AssertUnwindSafe((self.handler)(request)).catch_unwind();
+        let mut polled = Poll::Pending;
         if calls.spawn_next > 0 {
             calls.spawn_next -= 1;
         } else {
             let begin = Instant::now();
-            let finished = call
-                .as_mut()
-                .poll(&mut Context::from_waker(Waker::noop()))
-                .is_ready();
+            polled = call.poll_unpin(&mut Context::from_waker(Waker::noop()));
             if begin.elapsed() >= COMPUTES {
                 calls.spawn_next = SPAWNED_AFTER_COMPUTE;
             }
-            if finished {
+            if let Poll::Ready(Ok(())) = polled {
                 return;
             }
         }
         let endpoint = Arc::clone(&self.endpoint);
         let phase = self.phase.clone();
+        let drain_timeout = self.drain_timeout;
         calls.running.spawn(async move {
             let mut end = phase.clone();
             let ended = async {
                 if end.wait_for(|phase| *phase == Phase::Ended).await.is_err() {
-                    // The server was dropped without a stop: accepted calls go on.
-                    std::future::pending::<()>().await;
+                    // The server was dropped without a stop: accepted calls go on. Streams might do so for ever.
+                    if !endpoint.settings.streaming {
+                        std::future::pending::<()>().await;
+                    }
+                    tokio::time::sleep(drain_timeout).await;
                 }
             };
-            tokio::select! {
-                biased;
-                () = call => {}
-                () = ended => endpoint.refuse(caller, stopping()).await,
+            let done = match polled {
+                Poll::Ready(done) => Some(done),
+                Poll::Pending => tokio::select! {
+                    biased;
+                    done = call => Some(done),
+                    () = ended => None,
+                },
+            };
+            match done {
+                Some(Ok(())) => {}
+                Some(Err(panic)) => {
+                    let status = endpoint.panicked(panic.as_ref());
+                    endpoint.refuse(caller, status).await;
+                }
+                None => endpoint.refuse(caller, stopping()).await,
             }
             if phase.has_changed().is_err() {
                 endpoint.flush().await;
@@ -230,6 +246,7 @@ impl Dispatcher {
             message,
             received: Instant::now(),
             endpoint: Arc::clone(&self.endpoint),
+            stream: None,
         }
     }
 
@@ -263,7 +280,7 @@ impl Dispatcher {
         loop {
             tokio::select! {
                 Some(message) = self.requests.next() => {
-                    self.refuse(&message).await;
+                    self.refuse(&message, stopping()).await;
                 }
                 _ = &mut left => break,
             }
@@ -283,20 +300,20 @@ impl Dispatcher {
 
     async fn refuse_waiting(&self, calls: Calls) {
         for request in calls.waiting {
-            self.refuse(&request.message).await;
+            self.refuse(&request.message, stopping()).await;
         }
     }
 
-    async fn refuse(&self, message: &Message) {
+    async fn refuse(&self, message: &Message, status: Status) {
         let caller = self.endpoint.caller(message);
-        self.endpoint.refuse(caller, stopping()).await;
+        self.endpoint.refuse(caller, status).await;
     }
 
     /// Refuses what nobody has looked at yet; says how much it was.
     async fn refuse_arrived(&mut self) -> usize {
         let mut refused = 0;
         while let Some(message) = self.arrived() {
-            self.refuse(&message).await;
+            self.refuse(&message, stopping()).await;
             refused += 1;
         }
         refused

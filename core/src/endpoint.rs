@@ -2,7 +2,9 @@
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_nats::client::PublishErrorKind;
@@ -27,6 +29,7 @@ pub(crate) struct Endpoint {
     pub(crate) settings: MethodSettings,
     pub(crate) timeout: Option<Duration>,
     pub(crate) nats: async_nats::Client,
+    pub(crate) inbox_prefix: String,
     pub(crate) counters: Counters,
     #[cfg(feature = "kv")]
     pub(crate) stores: Stores,
@@ -37,44 +40,64 @@ pub(crate) struct Request {
     pub(crate) message: Message,
     pub(crate) received: Instant,
     pub(crate) endpoint: Arc<Endpoint>,
+    /// The caller, if it is a stream that is asked for.
+    pub(crate) stream: Option<StreamCaller>,
 }
 
 /// Whom an answer goes to.
+#[derive(Clone)]
 pub(crate) struct Caller {
     pub(crate) reply: Option<Subject>,
-    /// Where the caller of a stream receives it.
-    pub(crate) inbox: Option<Subject>,
+    /// If it is a stream that is asked for.
+    pub(crate) stream: Option<StreamCaller>,
 }
 
-impl Caller {
+/// The caller of a stream.
+#[derive(Clone)]
+pub(crate) struct StreamCaller {
+    /// Where it receives, if it has said so.
+    pub(crate) inbox: Option<Subject>,
+    answered: Arc<AtomicBool>,
+}
+
+impl StreamCaller {
     /// The inbox that the header names, or else the reply subject. A subject that is no inbox of somebody is none: the service
     /// would send with its own rights wherever a caller likes.
-    pub(crate) fn of_stream(request: &Message, nats: &async_nats::Client) -> Self {
-        let reply = request.reply.clone();
+    fn of(request: &Message, inbox_prefix: &str) -> Self {
+        let reply = request.reply.as_ref();
         let named = request
             .headers
             .as_ref()
             .and_then(|headers| headers.get(wire::REPLY_TO))
             .map(|inbox| Subject::from(inbox.as_str()));
-        let own = nats.new_inbox();
         let inbox = match named {
-            Some(named) => Some(named.clone())
-                .filter(|named| reply.as_ref() == Some(named) || nats::is_inbox(named, &own)),
-            None => reply.clone(),
+            Some(named) if reply == Some(&named) || nats::is_inbox(&named, inbox_prefix) => {
+                Some(named)
+            }
+            Some(_) => None,
+            None => reply.cloned(),
         };
         Self {
-            inbox: inbox.filter(|inbox| nats::is_reply_subject(inbox)),
-            reply,
+            inbox: inbox.filter(|inbox| nats::is_receiver(inbox)),
+            answered: Arc::default(),
         }
+    }
+
+    /// Whether the last answer is still to be given; not after this.
+    pub(crate) fn answer_once(&self) -> bool {
+        !self.answered.swap(true, Ordering::AcqRel)
     }
 }
 
 /// Answers one request of a method that takes one message and returns one.
-pub(crate) async fn unary<Req, Resp, E, H, Fut>(
+///
+/// Its future moves with the call, and so has only what the call needs.
+pub(crate) fn unary<Req, Resp, E, H, Fut>(
     method: &'static Method<Req, Resp, E>,
     request: Request,
     handler: H,
-) where
+) -> impl Future<Output = ()>
+where
     H: FnOnce(Arc<Context>, Req) -> Fut,
     Fut: Future<Output = Result<Resp, E>>,
 {
@@ -82,6 +105,7 @@ pub(crate) async fn unary<Req, Resp, E, H, Fut>(
         message,
         received,
         endpoint,
+        ..
     } = request;
     let Message {
         subject,
@@ -98,58 +122,67 @@ pub(crate) async fn unary<Req, Resp, E, H, Fut>(
         deadline,
     ));
 
-    let answer = within(deadline, async {
-        let request = (method.request.decode)(payload).map_err(|error| {
-            Status::invalid_argument(format!("failed to decode request: {error}"))
-        })?;
-        #[cfg(feature = "kv")]
-        let keys = endpoint.stores.bind(&method.keys, &request)?;
-        // Before the handler runs, so that a full queue holds calls back and the write itself never waits.
-        #[cfg(feature = "kv")]
-        let writes = endpoint.stores.reserve(keys).await?;
+    async move {
+        let result = {
+            let answer = pin!(
+                AssertUnwindSafe(async {
+                    let request = (method.request.decode)(payload).map_err(|error| {
+                        Status::invalid_argument(format!("failed to decode request: {error}"))
+                    })?;
+                    #[cfg(feature = "kv")]
+                    let keys = endpoint.stores.bind(&method.keys, &request)?;
+                    // Before the handler runs, so that a full queue holds calls back and the write itself never waits.
+                    #[cfg(feature = "kv")]
+                    let writes = endpoint.stores.reserve(keys).await?;
 
-        let response = handler(Arc::clone(&cx), request)
-            .await
-            .map_err(method.error.into_status)?;
+                    let response = handler(Arc::clone(&cx), request)
+                        .await
+                        .map_err(method.error.into_status)?;
 
-        let reply = (method.response.encode)(&response)
-            .map_err(|error| Status::internal(format!("failed to encode the response: {error}")))?;
-        #[cfg(feature = "kv")]
-        {
-            let pending = endpoint.stores.submit(
-                &endpoint,
-                writes,
-                &method.keys,
-                cx.stores_response().then_some(&reply),
-                &response,
+                    let reply = (method.response.encode)(&response).map_err(|error| {
+                        Status::internal(format!("failed to encode the response: {error}"))
+                    })?;
+                    #[cfg(feature = "kv")]
+                    {
+                        let pending = endpoint.stores.submit(
+                            &endpoint,
+                            writes,
+                            &method.keys,
+                            cx.stores_response().then_some(&reply),
+                            &response,
+                        );
+                        drop(response);
+                        pending.acknowledged().await?;
+                    }
+                    Ok(reply)
+                })
+                .catch_unwind()
             );
-            drop(response);
-            pending.acknowledged().await?;
-        }
-        Ok(reply)
-    });
-    let result = match AssertUnwindSafe(answer).catch_unwind().await {
-        Ok(result) => result,
-        Err(panic) => Err(endpoint.panicked(panic.as_ref())),
-    };
+            match within(deadline, answer).await {
+                Ok(Ok(result)) => result,
+                Ok(Err(panic)) => Err(endpoint.panicked(panic.as_ref())),
+                Err(exceeded) => Err(exceeded),
+            }
+        };
 
-    endpoint
-        .finish(
-            reply,
-            result,
-            cx.take_response_headers(),
-            received.elapsed(),
-        )
-        .await;
+        endpoint
+            .finish(
+                reply,
+                result,
+                cx.take_response_headers(),
+                received.elapsed(),
+            )
+            .await;
+    }
 }
 
 /// Drops `work` when the deadline passes; does not start it if it has passed already.
 pub(crate) async fn within<T>(
     deadline: Option<Instant>,
-    work: impl Future<Output = Result<T, Status>>,
+    work: impl Future<Output = T>,
 ) -> Result<T, Status> {
     let Some(deadline) = deadline else {
-        return work.await;
+        return Ok(work.await);
     };
     let exceeded = || Status::deadline_exceeded("the call was not answered within its deadline");
     if deadline <= Instant::now() {
@@ -157,7 +190,7 @@ pub(crate) async fn within<T>(
     }
     tokio::time::timeout_at(deadline, work)
         .await
-        .unwrap_or_else(|_| Err(exceeded()))
+        .map_err(|_| exceeded())
 }
 
 impl Endpoint {
@@ -233,7 +266,7 @@ impl Endpoint {
         let (status, headers) = match result {
             Err(status) => (status, headers),
             Ok(payload) => {
-                let status = match self.publish(to, headers, payload, from).await {
+                let status = match self.publish(to, headers, payload, from.clone()).await {
                     Ok(()) => return,
                     Err(PublishErrorKind::MaxPayloadExceeded) => {
                         let max = self.nats.max_payload();
@@ -250,12 +283,15 @@ impl Endpoint {
             }
         };
         let required = HeaderMap::new();
-        let sent = wire::publish_status(&self.nats, to, headers, &required, &status).await;
+        // Kept apart, since few calls need it.
+        let sent = wire::publish_status(&self.nats, to, headers, &required, &status, from.as_ref());
+        let sent = Box::pin(sent).await;
         if let Err(error) = sent {
             tracing::warn!(endpoint = self.subject, %error, "cannot send an error reply");
         }
     }
 
+    /// Most messages are queued within one poll: only one that is not costs the call a future.
     async fn publish(
         &self,
         to: &Subject,
@@ -266,11 +302,17 @@ impl Endpoint {
         let nats = &self.nats;
         let to = to.clone();
         let sent = match from {
-            None if headers.is_empty() => nats.publish(to, payload).await,
-            None => nats.publish_with_headers(to, headers, payload).await,
+            None if headers.is_empty() => {
+                let sent = nats.publish(to.clone(), payload.clone());
+                match sent.now_or_never() {
+                    Some(sent) => sent,
+                    None => Box::pin(nats.publish(to, payload)).await,
+                }
+            }
+            None => Box::pin(nats.publish_with_headers(to, headers, payload)).await,
             Some(from) => {
-                nats.publish_with_reply_and_headers(to, from, headers, payload)
-                    .await
+                let sent = nats.publish_with_reply_and_headers(to, from, headers, payload);
+                Box::pin(sent).await
             }
         };
         sent.map_err(|error| error.kind())
@@ -278,32 +320,35 @@ impl Endpoint {
 
     /// Whom the answer to a request goes to.
     pub(crate) fn caller(&self, request: &Message) -> Caller {
-        if self.settings.streaming {
-            Caller::of_stream(request, &self.nats)
-        } else {
-            Caller {
-                reply: request.reply.clone(),
-                inbox: None,
-            }
+        let stream = self.settings.streaming;
+        Caller {
+            reply: request.reply.clone(),
+            stream: stream.then(|| StreamCaller::of(request, &self.inbox_prefix)),
         }
     }
 
     /// Answers a request with an error without running its handler, or in place of it.
     pub(crate) async fn refuse(&self, caller: Caller, status: Status) {
-        let Caller { reply, inbox } = caller;
-        let Some(inbox) = inbox else {
+        let Caller { reply, stream } = caller;
+        let Some(stream) = stream else {
             self.finish(reply, Err(status), HeaderMap::new(), Duration::ZERO)
                 .await;
             return;
         };
+        if !stream.answer_once() {
+            return;
+        }
         self.counters.record(Some(&status), Duration::ZERO);
-        let end = stream::end_headers();
-        let sent = wire::publish_status(&self.nats, &inbox, HeaderMap::new(), &end, &status).await;
-        if let Err(error) = sent {
-            tracing::warn!(endpoint = self.subject, %error, "cannot refuse a stream");
+        if let Some(inbox) = &stream.inbox {
+            let end = stream::end_headers();
+            let none = HeaderMap::new();
+            let sent = wire::publish_status(&self.nats, inbox, none, &end, &status, None).await;
+            if let Err(error) = sent {
+                tracing::warn!(endpoint = self.subject, %error, "cannot refuse a stream");
+            }
         }
         // A caller who waits for a handshake waits there.
-        if let Some(reply) = reply.filter(|reply| *reply != inbox) {
+        if let Some(reply) = reply.filter(|reply| Some(reply) != stream.inbox.as_ref()) {
             self.reply(&reply, Err(status), HeaderMap::new(), None)
                 .await;
         }

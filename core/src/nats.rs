@@ -45,22 +45,35 @@ pub(crate) fn is_reply_subject(subject: &str) -> bool {
     !subject.starts_with('$')
 }
 
-/// The longest inbox that is believed: a subject travels in a protocol line of at most 4,096 bytes.
-const MAX_INBOX_LEN: usize = 512;
+/// The longest subject of a peer that is believed: it travels in a protocol line of at most 4,096 bytes.
+const MAX_SUBJECT_LEN: usize = 512;
 
-/// Whether a subject that somebody names in a header is an inbox: one with the usual prefix, or with that of `own`.
-pub(crate) fn is_inbox(subject: &str, own: &str) -> bool {
-    let own_prefix = own.rsplit_once('.').map_or(own, |(prefix, _)| prefix);
-    let token = ["_INBOX", own_prefix]
-        .into_iter()
-        .find_map(|prefix| subject.strip_prefix(prefix)?.strip_prefix('.'));
-    token.is_some_and(|token| {
-        subject.len() <= MAX_INBOX_LEN
-            && token.split('.').all(|token| !token.is_empty())
-            && token
-                .chars()
-                .all(|c| c.is_ascii_graphic() && !matches!(c, '*' | '>'))
-    })
+/// Whether a peer may name this subject as the place where it receives: one subject, and none of NATS itself.
+pub(crate) fn is_receiver(subject: &str) -> bool {
+    subject.len() <= MAX_SUBJECT_LEN
+        && is_reply_subject(subject)
+        && subject.split('.').all(|token| !token.is_empty())
+        && subject
+            .chars()
+            .all(|c| c.is_ascii_graphic() && !matches!(c, '*' | '>'))
+}
+
+/// What the inboxes of this connection begin with, up to the last dot.
+pub(crate) fn inbox_prefix(nats: &async_nats::Client) -> String {
+    let inbox = nats.new_inbox();
+    inbox
+        .rsplit_once('.')
+        .map_or(String::new(), |(prefix, _)| prefix.to_owned())
+}
+
+/// Whether a subject is an inbox: one with the usual prefix, or with `own_prefix`.
+pub(crate) fn is_inbox(subject: &str, own_prefix: &str) -> bool {
+    let is_below = |prefix: &str| {
+        subject
+            .strip_prefix(prefix)
+            .is_some_and(|rest| rest.starts_with('.'))
+    };
+    is_receiver(subject) && (is_below("_INBOX") || is_below(own_prefix))
 }
 
 #[cfg(test)]
@@ -69,7 +82,7 @@ mod tests {
 
     #[test]
     fn inboxes() {
-        let own = "_MINE.team.own";
+        let own = "_MINE.team";
         for good in ["_INBOX.a", "_INBOX.a.b-c", "_MINE.team.x"] {
             assert!(is_inbox(good, own), "{good}");
         }

@@ -8,6 +8,7 @@
 mod bucket;
 mod delete;
 mod open;
+mod publish;
 mod write;
 mod writer;
 
@@ -21,6 +22,7 @@ use tokio::time::Instant;
 
 pub use self::bucket::BucketPolicy;
 pub(crate) use self::open::{OpenStores, Persistence};
+pub(crate) use self::publish::Publisher;
 pub(crate) use self::write::{Bucket, Failure, Target};
 pub(crate) use self::writer::{AllLost, Lost, Slot, Writer};
 use crate::Status;
@@ -116,6 +118,14 @@ pub(crate) struct QueuedWrite {
     pub(crate) done: Option<oneshot::Sender<Result<(), Failure>>>,
 }
 
+impl QueuedWrite {
+    /// Whether a newer write to the same key may be made in place of this one: where the bucket keeps one value per key,
+    /// this one would be gone at once.
+    fn gives_way_to(&self, newer: &Self) -> bool {
+        Arc::ptr_eq(&self.target, &newer.target) && self.target.keeps_newest()
+    }
+}
+
 /// The writes that a reply waits for.
 #[derive(Default)]
 pub(crate) struct Pending {
@@ -185,8 +195,15 @@ impl Stores {
         Ok(self.effects.iter().map(bind).collect::<Result<_, _>>()?)
     }
 
-    /// Waits for room in the queues.
+    /// Waits for room in the queues. A future of its own, so that the calls of a method without stores do not carry it.
     pub(crate) async fn reserve(&self, keys: Vec<PartialKey>) -> Result<Vec<Reserved>, Status> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        Box::pin(self.reserve_some(keys)).await
+    }
+
+    async fn reserve_some(&self, keys: Vec<PartialKey>) -> Result<Vec<Reserved>, Status> {
         let mut reserved = Vec::with_capacity(keys.len());
         let mut room = Slot::default();
         for (effect, key) in self.effects.iter().zip(keys) {
@@ -196,7 +213,11 @@ impl Stores {
                 room = target.writer.reserve(effect.in_queue).await;
             }
             let slot = room.split();
-            let seen = target.seen(&key).await?;
+            let seen = if target.compares() {
+                Some(target.seen(&key).await?)
+            } else {
+                None
+            };
             reserved.push(Reserved { key, slot, seen });
         }
         Ok(reserved)

@@ -154,6 +154,7 @@ impl Server {
 
         let (phase, phases) = watch::channel(Phase::Running);
         let (staying, left_queue_groups) = mpsc::channel(1);
+        let inbox_prefix = nats::inbox_prefix(&self.nats);
         let mut endpoints = Vec::new();
         let mut instances = Vec::new();
         let mut discovery = Vec::new();
@@ -177,6 +178,7 @@ impl Server {
                         .timeout
                         .or(settings.timeout.filter(|_| !route.settings.streaming)),
                     nats: self.nats.clone(),
+                    inbox_prefix: inbox_prefix.clone(),
                     counters: Counters::default(),
                     #[cfg(feature = "kv")]
                     stores: stores.of(&route.settings),
@@ -189,6 +191,7 @@ impl Server {
                     requests,
                     phase: phases.clone(),
                     staying: Some(staying.clone()),
+                    drain_timeout: self.drain_timeout,
                     unfinished: Arc::clone(&unfinished),
                 };
                 endpoints.push(RunningEndpoint {

@@ -1,6 +1,11 @@
 //! Key-Value buckets and Object Stores with the service's own message types.
 
+mod cache;
+mod cache_state;
+mod consumer;
+mod contact;
 pub(crate) mod descriptor;
+mod entry;
 pub(crate) mod error;
 mod handle;
 pub(crate) mod jetstream;
@@ -11,14 +16,33 @@ pub(crate) mod kv_bucket;
 mod object;
 #[cfg(feature = "object-store")]
 pub(crate) mod object_bucket;
+#[cfg(feature = "object-store")]
+mod object_info;
+#[cfg(feature = "object-store")]
+mod object_read;
+#[cfg(feature = "object-store")]
+mod object_write;
+mod ordered;
+mod range;
+mod status;
 mod template;
 mod watch;
 
+pub use self::cache::{CacheBuilder, CacheEvent, CacheStatus, KvCache};
 pub use self::descriptor::{Persist, Storage, StoreDescriptor, Write};
-pub use self::error::{StoreError, StoreErrorKind};
+pub use self::entry::{Entry, Operation};
+pub use self::error::{StoreError, StoreErrorKind, UndecodableValue};
 pub use self::key::{InvalidKey, InvalidKeyKind, Key, MAX_KEY_LEN};
-pub use self::kv::{Entry, KvStore, Operation};
+pub use self::kv::KvStore;
 #[cfg(feature = "object-store")]
 pub use self::object::ObjectStore;
+#[cfg(feature = "object-store")]
+pub use self::object_info::ObjectInfo;
+#[cfg(feature = "object-store")]
+pub use self::object_read::ObjectReader;
+#[cfg(feature = "object-store")]
+pub use self::object_write::PutFrom;
+pub use self::range::{Entries, Keys};
+pub use self::status::BucketStatus;
 pub use self::template::{KeyTemplate, KeyToken, PartialKey, StoreKey};
-pub use self::watch::{Watch, WatchEvent};
+pub use self::watch::{Watch, WatchBuilder, WatchEvent};

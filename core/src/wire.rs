@@ -24,9 +24,7 @@ pub(crate) fn is_reserved(name: &str) -> bool {
         name.get(..prefix.len())
             .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
     };
-    has_prefix("Nats-")
-        || has_prefix("Natsmicro-")
-        || [PEER_CODE, PEER_MESSAGE, REPLY_TO].contains(&name)
+    has_prefix("Nats-") || has_prefix("Natsmicro-") || name == PEER_CODE || name == PEER_MESSAGE
 }
 
 /// Writes `status` into the headers of a reply. Neither header is ever empty: peers drop such a reply or wait for ever.
@@ -38,13 +36,15 @@ pub(crate) fn write_status(headers: &mut HeaderMap, status: &Status) {
 }
 
 /// Sends an error, next to `headers`. One that is too large goes without these and its details and with a shorter message, or with
-/// none: nobody must wait because of them. The headers in `required` go in any case.
+/// none: nobody must wait because of them. The headers in `required` go in any case. If nobody listens, the NATS server says so to
+/// `from`.
 pub(crate) async fn publish_status(
     nats: &async_nats::Client,
     to: &Subject,
     mut headers: HeaderMap,
     required: &HeaderMap,
     status: &Status,
+    from: Option<&Subject>,
 ) -> Result<(), PublishErrorKind> {
     let mut details = status.details().clone();
     for shorter in [None, Some(256), Some(0)] {
@@ -57,9 +57,16 @@ pub(crate) async fn publish_status(
             None => write_status(&mut headers, status),
             Some(chars) => write_status(&mut headers, &shortened(status, chars)),
         }
-        let sent = nats
-            .publish_with_headers(to.clone(), headers, details)
-            .await;
+        let sent = match from {
+            None => {
+                nats.publish_with_headers(to.clone(), headers, details)
+                    .await
+            }
+            Some(from) => {
+                nats.publish_with_reply_and_headers(to.clone(), from.clone(), headers, details)
+                    .await
+            }
+        };
         match sent.map_err(|error| error.kind()) {
             Err(PublishErrorKind::MaxPayloadExceeded) => {}
             sent => return sent,

@@ -9,7 +9,7 @@ mod deletions;
 
 use quote::ToTokens;
 
-use crate::args::composite::Key;
+use crate::args::composite::{Key, QueueGroup};
 use crate::args::quantity::Period;
 use crate::args::value::Flag;
 use crate::args::{KvStoreArgs, ObjectStoreArgs, Setting};
@@ -39,6 +39,7 @@ pub(crate) fn service(service: &mut Service, diags: &mut Diagnostics) {
         }
         deletions::once(method, diags);
     }
+    shared_streams(service, diags);
     clashes::endpoints(service, diags);
     buckets::agree(service, diags);
     for (index, name) in clashes::generated_names(service, diags) {
@@ -157,6 +158,40 @@ fn stream(method: &Method, diags: &mut Diagnostics) {
             &deletion.attr,
             "a method that streams cannot delete entries",
             "delete them from the handler, or take and return one message",
+        );
+    }
+}
+
+/// A stream has one service at its other end.
+fn shared_streams(service: &Service, diags: &mut Diagnostics) {
+    let is_off = |group: &Setting<QueueGroup>| matches!(group.get(), Some(QueueGroup::Off));
+    let streaming = || {
+        let methods = service.methods();
+        methods.filter(|method| !method.skipped() && method.kind() != Kind::Unary)
+    };
+    let message = |method: &Method| {
+        format!(
+            "without a queue group, every instance would answer on the stream of `{}`",
+            method.name()
+        )
+    };
+    for method in streaming() {
+        if is_off(&method.endpoint.queue_group) {
+            diags.help(
+                method.endpoint.queue_group.label(),
+                message(method),
+                "remove it, or name a group: `queue_group = \"q\"`",
+            );
+        }
+    }
+    let of_service = &service.args.queue_group;
+    if is_off(of_service)
+        && let Some(method) = streaming().find(|method| !method.endpoint.queue_group.is_set())
+    {
+        diags.help(
+            of_service.label(),
+            message(method),
+            "give the method a group of its own: `#[endpoint(queue_group = \"q\")]`",
         );
     }
 }

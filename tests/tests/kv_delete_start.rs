@@ -3,7 +3,7 @@
 mod persist_common;
 
 use async_nats::jetstream::kv;
-use natsmicro::{BucketPolicy, Operation, StartErrorKind, Status};
+use natsmicro::{BucketPolicy, StartErrorKind, Status};
 use persist_common::{Nats, Save, Saved, TestResult, persistence};
 
 #[natsmicro::service]
@@ -114,7 +114,7 @@ async fn a_bucket_of_somebody_else_is_left_as_it_is() -> TestResult {
     let client = EraserClient::new(nats.client());
     client.erase(Save::new("ada", "")).await?;
     let entry = theirs.entry("user.ada").await?.ok_or("a marker")?;
-    assert_eq!(Operation::from(entry.operation), Operation::Delete);
+    assert_eq!(entry.operation, kv::Operation::Delete);
     client.purge(Save::new("ada", "")).await?;
     assert_eq!(nats.revisions("shared", "user.ada").await.len(), 1);
 

@@ -6,10 +6,10 @@ mod stream_common;
 use std::time::Duration;
 
 use futures::StreamExt;
-use natsmicro::{Code, Status, Streaming};
+use natsmicro::{Code, Context, Status, Streaming};
 
-use self::common::{code_of, soon};
-use self::stream_common::{Fixture, Number, Streams, all, numbers, range};
+use self::common::{Nats, code_of, soon};
+use self::stream_common::{Fixture, Number, Streams, StreamsClient, all, numbers, range};
 
 #[tokio::test]
 async fn a_service_streams() {
@@ -72,6 +72,16 @@ async fn headers_travel_both_ways() {
 }
 
 #[tokio::test]
+async fn a_header_of_the_protocol_is_refused() {
+    let fixture = Fixture::start().await;
+    let call = fixture
+        .client
+        .count(range(0, 2))
+        .with_header("Reply-To", "orders");
+    assert_eq!(code_of(soon(call.into_future()).await), "INVALID_ARGUMENT");
+}
+
+#[tokio::test]
 async fn an_error_before_the_stream() {
     let fixture = Fixture::start().await;
     let error = fixture.client.count(range(2, 1)).await.unwrap_err();
@@ -125,6 +135,107 @@ async fn a_panic_is_an_error() {
     let wrong = Streaming::iter((0..3).map(|_: u64| -> Number { panic!("in the caller") }));
     let result = soon(fixture.client.sum(wrong).into_future()).await;
     assert_eq!(code_of(result), "INTERNAL");
+}
+
+#[tokio::test]
+async fn a_panic_of_what_is_left_behind_ends_nothing_else() {
+    let fixture = Fixture::start().await;
+    for _ in 0..2 {
+        let stream = soon(fixture.client.bomb(range(0, 0)).into_future()).await;
+        assert_eq!(code_of(stream), "INTERNAL");
+    }
+}
+
+#[tokio::test]
+async fn a_producer_that_panics_is_no_end() {
+    let fixture = Fixture::start().await;
+    let (sender, numbers) = Streaming::channel(8);
+    tokio::spawn(async move {
+        sender.send(1.into()).await.unwrap();
+        panic!("in the producer");
+    });
+    let sum = soon(fixture.client.sum(numbers).into_future()).await;
+    assert_eq!(code_of(sum), "INTERNAL");
+}
+
+/// The prefixes of inboxes are a matter of each connection's permissions.
+#[tokio::test]
+async fn inboxes_with_other_prefixes() {
+    let mut nats = Nats::start().await;
+    for (of_service, of_caller) in [("_A", "_INBOX"), ("_INBOX", "_B"), ("_A.x", "_B.y")] {
+        let options = async_nats::ConnectOptions::new().custom_inbox_prefix(of_service);
+        nats.service = nats.server.connect_with(options).await.unwrap();
+        let options = async_nats::ConnectOptions::new().custom_inbox_prefix(of_caller);
+        nats.caller = nats.server.connect_with(options).await.unwrap();
+        let fixture = Fixture::on(nats).await;
+        let stream = soon(fixture.client.count(range(0, 3)).into_future()).await;
+        assert_eq!(all(stream.unwrap()).await, [0, 1, 2]);
+        let sum = soon(fixture.client.sum(numbers(0..3)).into_future()).await;
+        assert_eq!(sum.unwrap().n, 3);
+        let doubled = soon(fixture.client.double(numbers(0..3)).into_future()).await;
+        assert_eq!(all(doubled.unwrap()).await, [0, 2, 4]);
+        soon(fixture.server.stop()).await.unwrap();
+        nats = fixture.nats;
+    }
+}
+
+#[tokio::test]
+async fn a_stream_within_a_call_lives_as_long_as_that() {
+    let fixture = Fixture::start().await;
+    let client = natsmicro::Client::new(fixture.nats.caller.clone())
+        .with_timeout(Duration::from_millis(300));
+    let client = StreamsClient::new(client);
+    let long = Context::new().with_timeout(Duration::from_secs(3600));
+    let mut feed = client.feed(range(1, 0)).with_context(&long).await.unwrap();
+    soon(feed.message()).await.unwrap();
+    let more = tokio::time::timeout(Duration::from_millis(700), feed.message()).await;
+    assert!(more.is_err(), "{more:?}");
+    let short = Context::new().with_timeout(Duration::from_millis(300));
+    let mut feed = client.feed(range(1, 0)).with_context(&short).await.unwrap();
+    soon(feed.message()).await.unwrap();
+    assert_eq!(code_of(soon(feed.message()).await), "DEADLINE_EXCEEDED");
+}
+
+/// Nothing waits for a connection that takes no commands.
+#[tokio::test]
+async fn a_connection_that_takes_nothing() {
+    let fixture = Fixture::start().await;
+    let (sender, numbers) = Streaming::channel(1);
+    let mut doubled = fixture.client.double(numbers).await.unwrap();
+    fixture.nats.server.kill().unwrap();
+    let full = async {
+        loop {
+            let sent = fixture.nats.caller.publish("x", "".into());
+            if tokio::time::timeout(Duration::from_millis(200), sent)
+                .await
+                .is_err()
+            {
+                return;
+            }
+        }
+    };
+    soon(full).await;
+    sender.send(1.into()).await.unwrap();
+    let timeout = Duration::from_millis(300);
+    let call = fixture.client.feed(range(1, 0)).with_timeout(timeout);
+    assert_eq!(code_of(soon(call.into_future()).await), "DEADLINE_EXCEEDED");
+    let call = fixture
+        .client
+        .sum(self::numbers(0..3))
+        .with_timeout(timeout);
+    assert_eq!(code_of(soon(call.into_future()).await), "DEADLINE_EXCEEDED");
+    let ended = tokio::time::timeout(Duration::from_secs(30), doubled.message()).await;
+    assert_eq!(code_of(ended.unwrap()), "UNAVAILABLE");
+}
+
+#[tokio::test]
+async fn a_server_that_is_dropped_ends_its_streams() {
+    let mut fixture = Fixture::start().await;
+    let mut feed = fixture.client.feed(range(1, 0)).await.unwrap();
+    soon(feed.message()).await.unwrap();
+    drop(fixture.server);
+    assert_eq!(code_of(soon(feed.message()).await), "UNAVAILABLE");
+    soon(fixture.dropped.recv()).await;
 }
 
 #[tokio::test]
@@ -257,7 +368,7 @@ async fn a_message_that_is_too_large() {
 #[tokio::test]
 async fn generic_code_takes_the_client() {
     async fn total(streams: &impl Streams) -> u64 {
-        let cx = natsmicro::Context::new();
+        let cx = Context::new();
         streams.sum(&cx, numbers(0..10)).await.unwrap().n
     }
     let fixture = Fixture::start().await;

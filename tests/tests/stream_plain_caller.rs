@@ -110,18 +110,83 @@ async fn a_response_waits_for_the_end_of_the_requests() {
     early.no_more().await;
     early.send(&inbox, end()).await;
     assert_eq!(early.next().await, (vec![], number(7)));
+}
 
-    // One that is late even then.
-    let late = nats.new_inbox();
-    let opening = headers(&[("Reply-To", &late)]);
-    let reply = nats.request_with_headers("s.sum", opening, Bytes::new());
-    let reply = soon(reply).await.unwrap();
-    let inbox = plain(&reply).0[0].1.clone();
-    early.send(&inbox, end()).await;
-    early.no_more().await;
-    let mut messages = nats.subscribe(late).await.unwrap();
-    let response = soon(messages.next()).await.unwrap();
-    assert_eq!(plain(&response), (vec![], Bytes::new()));
+/// One that is late even then, with a response and with an error.
+#[tokio::test]
+async fn a_response_waits_for_a_listener() {
+    let fixture = Fixture::start().await;
+    let nats = &fixture.nats.caller;
+    let mut caller = PlainCaller::new(nats).await;
+    for last in [data(1, number(1)), data(1, "\u{1}")] {
+        let late = nats.new_inbox();
+        let opening = headers(&[("Reply-To", &late)]);
+        let reply = nats.request_with_headers("s.sum", opening, Bytes::new());
+        let reply = soon(reply).await.unwrap();
+        let inbox = plain(&reply).0[0].1.clone();
+        caller.send(&inbox, last.clone()).await;
+        caller.send(&inbox, end()).await;
+        caller.no_more().await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let mut messages = nats.subscribe(late).await.unwrap();
+        let response = soon(messages.next()).await.unwrap();
+        let error = error_of(&response).map(|(code, _)| code);
+        let expected = (last.1.len() == 1).then_some("INVALID_ARGUMENT");
+        assert_eq!(error, expected);
+    }
+}
+
+/// What is wrong with the requests is told when the caller listens, and not before.
+#[tokio::test]
+async fn an_error_waits_for_the_end_of_the_requests() {
+    let fixture = Fixture::start().await;
+    let mut caller = PlainCaller::new(&fixture.nats.caller).await;
+    let inbox = caller.handshake("s.sum").await;
+    caller.send(&inbox, data(1, number(1))).await;
+    caller.send(&inbox, data(5, number(1))).await;
+    caller.no_more().await;
+    caller.send(&inbox, data(6, number(1))).await;
+    caller.no_more().await;
+    caller.send(&inbox, end()).await;
+    let (headers, _) = caller.next().await;
+    assert_eq!(headers[1].1, "DATA_LOSS");
+}
+
+#[tokio::test]
+async fn a_stream_is_over_with_its_response() {
+    let fixture = Fixture::start().await;
+    let mut caller = PlainCaller::new(&fixture.nats.caller).await;
+    for _ in 0..20 {
+        let inbox = caller.handshake("s.alone").await;
+        caller.send(&inbox, end()).await;
+        assert_eq!(caller.next().await, (vec![], Bytes::new()));
+    }
+}
+
+/// A handshake and nothing more holds a place for no longer than the method may take.
+#[tokio::test]
+async fn a_silent_caller_is_given_up_at_the_deadline() {
+    let fixture = Fixture::start().await;
+    let caller = PlainCaller::new(&fixture.nats.caller).await;
+    caller.handshake("s.alone").await;
+    let again = async {
+        loop {
+            let mut other = PlainCaller::new(&fixture.nats.caller).await;
+            let opening = headers(&[("Reply-To", &other.inbox)]);
+            let reply = other
+                .nats
+                .request_with_headers("s.alone", opening, Bytes::new());
+            let reply = reply.await.unwrap();
+            if error_of(&reply).is_none() {
+                let inbox = plain(&reply).0[0].1.clone();
+                other.send(&inbox, end()).await;
+                assert_eq!(other.next().await, (vec![], Bytes::new()));
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    soon(again).await;
 }
 
 #[tokio::test]
@@ -177,6 +242,7 @@ async fn what_is_wrong_with_the_requests_is_told() {
         for message in messages {
             caller.send(&inbox, message).await;
         }
+        caller.send(&inbox, end()).await;
         let (headers, _) = caller.next().await;
         assert_eq!(headers[1].1, code, "{headers:?}");
     }

@@ -271,10 +271,10 @@ async fn a_peer_gets_no_heartbeats() {
 }
 
 #[tokio::test]
-async fn requests_are_sent_to_inboxes_only() {
+async fn requests_are_sent_to_a_subject_only() {
     let mut peer = Peer::of("sum").await;
     let mut everything = peer.nats.service.subscribe(">").await.unwrap();
-    for target in ["orders", "_INBOX.>", "$JS.API.INFO"] {
+    for target in ["_INBOX.>", "a.*", "a b", "", "$JS.API.INFO"] {
         let call = tokio::spawn(peer.client.sum(numbers(5..8)).into_future());
         let (request, _) = peer.request().await;
         let handshake = headers(&[("Nats-Stream-Inbox", target)]);
@@ -291,6 +291,46 @@ async fn requests_are_sent_to_inboxes_only() {
             subject => assert!(subject.starts_with("_INBOX."), "{message:?}"),
         }
     }
+}
+
+/// The service goes on with nobody, unless it learns from the NATS server that nobody listens.
+#[tokio::test]
+async fn a_call_that_is_dropped_before_its_first_message() {
+    let mut peer = Peer::of("count").await;
+    let call = tokio::spawn(peer.client.count(range(1, 3)).into_future());
+    let (_, inbox) = peer.request().await;
+    call.abort();
+    soon(call).await.unwrap_err();
+    peer.send(&inbox, data(1, number(1))).await;
+    let left = async {
+        loop {
+            let answer = peer.nats.service.request(inbox.clone(), Bytes::new());
+            let answer = tokio::time::timeout(Duration::from_millis(100), answer).await;
+            if let Ok(Err(_)) = answer {
+                return;
+            }
+        }
+    };
+    soon(left).await;
+}
+
+#[tokio::test]
+async fn a_service_that_receives_no_more() {
+    let mut peer = Peer::of("double").await;
+    let (sender, numbers) = Streaming::channel(1);
+    let call = tokio::spawn(peer.client.double(numbers).into_future());
+    let (request, _) = peer.request().await;
+    drop(peer.shake_hands(&request).await);
+    let mut stream = soon(call).await.unwrap().unwrap();
+    tokio::spawn(async move {
+        for n in 0.. {
+            if sender.send(n.into()).await.is_err() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    });
+    assert_eq!(code_of(soon(stream.message()).await), "UNAVAILABLE");
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::{FutureExt, StreamExt};
 use natsmicro::Status;
 
-use self::common::soon;
+use self::common::{PATIENCE, soon};
 use self::stream_common::{Fixture, range};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -32,10 +32,9 @@ async fn thousands_of_streams() {
     let streams: Vec<_> = streams.into_iter().map(Result::unwrap).collect();
     assert_eq!(streams.len(), STREAMS);
     // All are alive after the time in which a silent one is taken for dead, and calls are answered.
-    for _ in 0..60 {
-        soon(fixture.client.ping(range(0, 0)).into_future())
-            .await
-            .unwrap();
+    for _ in 0..80 {
+        let ping = fixture.client.ping(range(0, 0)).with_timeout(PATIENCE);
+        soon(ping.into_future()).await.unwrap();
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let mut streams = streams;

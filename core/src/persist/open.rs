@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::bucket::{BucketPolicy, provision};
 use super::writer::{AllLost, OnLostWrite, Writer};
-use super::{Bucket, Stores, Target};
+use super::{Bucket, Publisher, Stores, Target};
 use crate::server::{StartError, StartErrorKind};
 use crate::service::{MethodSettings, Place, Route};
 use crate::service_server::ServiceSettings;
@@ -32,6 +32,7 @@ pub(crate) struct OpenStores {
 
 struct OpenBucket {
     bucket: Bucket,
+    publisher: Option<Publisher>,
     writer: Arc<Writer>,
     /// The place of the writer among those of the server.
     queue: usize,
@@ -114,7 +115,7 @@ impl OpenStores {
                 .await
                 .map_err(|error| cannot_open(store, error))?;
             check_reach(&opened, store)?;
-            open.add(store, opened, &persistence);
+            open.add(store, opened, &persistence, &jetstream);
         }
         for (service, route, deletion) in deletions {
             if open.buckets.contains_key(&(deletion.kind, deletion.bucket)) {
@@ -136,19 +137,37 @@ impl OpenStores {
                     ),
                     _ => cannot_open(deletion, error),
                 })?;
-            open.add(deletion, opened, &persistence);
+            open.add(deletion, opened, &persistence, &jetstream);
         }
         Ok(open)
     }
 
-    fn add(&mut self, store: &StoreDescriptor, bucket: Bucket, persistence: &Persistence) {
+    fn add(
+        &mut self,
+        store: &StoreDescriptor,
+        bucket: Bucket,
+        persistence: &Persistence,
+        jetstream: &JetStream,
+    ) {
         let writer = Arc::new(Writer::start(
             persistence.timeout,
             persistence.on_lost.clone(),
             Arc::clone(&self.lost),
         ));
+        let publisher = match &bucket {
+            // async-nats does not tell the prefix of a JetStream domain.
+            Bucket::Kv(kv) if !kv.store().use_jetstream_prefix && !store.write.deletes() => {
+                let store = kv.store();
+                let prefix = store.put_prefix.as_ref().unwrap_or(&store.prefix);
+                Some(Publisher::new(jetstream.context.client(), prefix))
+            }
+            Bucket::Kv(_) => None,
+            #[cfg(feature = "object-store")]
+            Bucket::Object(_) => None,
+        };
         let bucket = OpenBucket {
             bucket,
+            publisher,
             writer: Arc::clone(&writer),
             queue: self.writers.len(),
             is_compared: store.write == Write::Update,
@@ -168,6 +187,7 @@ impl OpenStores {
                     ..*store
                 },
                 bucket: open.bucket.clone(),
+                publisher: open.publisher.clone(),
                 writer: Arc::clone(&open.writer),
                 is_compared: open.is_compared,
             };

@@ -1,14 +1,15 @@
 //! One write, from the first try to its end.
 
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::Writer;
 use super::delete::delete;
+use super::{Publisher, Writer};
 use crate::Status;
 use crate::store::descriptor::Write;
 use crate::store::error::WriteError;
@@ -22,6 +23,8 @@ use crate::store::{InvalidKey, PartialKey, StoreDescriptor};
 pub(crate) struct Target {
     pub(crate) store: StoreDescriptor,
     pub(crate) bucket: Bucket,
+    /// For writes without conditions; none where they cannot be made by a plain message.
+    pub(crate) publisher: Option<Publisher>,
     /// The same for all methods that write to this bucket: the writes to one of its keys are ordered.
     pub(crate) writer: Arc<Writer>,
     /// One of these methods has `write = "update"`.
@@ -44,6 +47,8 @@ pub(crate) enum Failure {
     Exists,
     /// `write = "update"`, and the entry has changed since the call began.
     Changed,
+    /// The store refused it at the first try: nothing of it is there.
+    Refused(String),
     /// The store refused it, or time ran out.
     Store(String),
 }
@@ -62,7 +67,7 @@ impl Failure {
             _ if store.write.deletes() => Status::unavailable(format!(
                 "the entry that the call made stale could not be deleted from bucket `{bucket}`"
             )),
-            Self::Key(_) | Self::Store(_) => Status::unavailable(format!(
+            Self::Key(_) | Self::Refused(_) | Self::Store(_) => Status::unavailable(format!(
                 "the response could not be stored in bucket `{bucket}`"
             )),
         }
@@ -75,7 +80,7 @@ impl fmt::Display for Failure {
             Self::Key(error) => error.fmt(f),
             Self::Exists => f.write_str("there is an entry under this key already"),
             Self::Changed => f.write_str("the entry has changed during the call"),
-            Self::Store(cause) => f.write_str(cause),
+            Self::Refused(cause) | Self::Store(cause) => f.write_str(cause),
         }
     }
 }
@@ -88,20 +93,36 @@ const MAX_PAUSE: Duration = Duration::from_secs(2);
 const CLEAN_UP: Duration = Duration::from_millis(1_500);
 
 impl Target {
-    /// The revision of the key at the beginning of a call, if the write will compare it.
-    pub(crate) async fn seen(&self, key: &PartialKey) -> Result<Option<u64>, Status> {
-        let bucket = match &self.bucket {
-            Bucket::Kv(bucket) if self.store.write == Write::Update => bucket,
-            Bucket::Kv(_) => return Ok(None),
+    /// Whether of several values of a key only the newest stays, and nobody compares their revisions.
+    pub(crate) fn keeps_newest(&self) -> bool {
+        matches!(self.bucket, Bucket::Kv(_))
+            && self.store.write == Write::Put
+            && !self.is_compared
+            && self.store.max_history.is_none_or(|history| history == 1)
+    }
+
+    /// Whether a write compares the revision of its key with the one that the call began with.
+    pub(crate) fn compares(&self) -> bool {
+        self.store.write == Write::Update
+    }
+
+    /// The revision of the key at the beginning of a call; 0 for none.
+    pub(crate) async fn seen(&self, key: &PartialKey) -> Result<u64, Status> {
+        match &self.bucket {
+            Bucket::Kv(bucket) => self.seen_in(bucket, key).await,
+            // An object is written over whatever is there.
             #[cfg(feature = "object-store")]
-            Bucket::Object(_) => return Ok(None),
-        };
+            Bucket::Object(_) => Ok(0),
+        }
+    }
+
+    async fn seen_in(&self, bucket: &KvBucket, key: &PartialKey) -> Result<u64, Status> {
         self.writer.up_to_date(key.as_str()).await;
         let newest = bucket.newest(key.as_str()).await.map_err(|error| {
             tracing::warn!(bucket = self.store.bucket, key = key.as_str(), %error, "cannot read the revision to update");
             Status::unavailable(format!("bucket `{}` cannot be read", self.store.bucket))
         })?;
-        Ok(Some(newest.map_or(0, |message| message.sequence)))
+        Ok(newest.map_or(0, |message| message.sequence))
     }
 
     /// Writes until it is done, is refused, or the deadline passes.
@@ -125,53 +146,76 @@ impl Target {
             Bucket::Object(_) => String::new(),
         };
         let mut retry = false;
-        let tries = async {
-            loop {
-                let result = match &self.bucket {
-                    Bucket::Kv(bucket) => {
-                        let (payload, ttl) = (payload.clone(), self.store.key_ttl);
-                        match self.store.write {
-                            Write::Put if retry => {
-                                put_again(bucket, key, payload, ttl, begun).await
-                            }
-                            Write::Put => bucket.write(key, payload, None, ttl, None).await,
-                            Write::Create => bucket.create(key, payload, ttl, Some(&id)).await,
-                            Write::Update => bucket.update(key, payload, seen, ttl, &id).await,
-                            Write::Delete | Write::Purge => {
-                                delete(bucket, key, &self.store, retry).await
-                            }
-                        }
-                    }
-                    #[cfg(feature = "object-store")]
-                    Bucket::Object(bucket) => bucket.put(key, payload.clone(), deadline).await,
-                };
-                match result {
-                    Ok(_) => return Ok(()),
-                    Err(WriteError::Conflict(_)) => match self.store.write {
-                        Write::Create => return Err(Failure::Exists),
-                        Write::Update => return Err(Failure::Changed),
-                        // Somebody wrote between our look at the key and our write: look again.
-                        Write::Put | Write::Delete | Write::Purge => {}
-                    },
-                    Err(WriteError::Uncertain(source)) => {
-                        last_cause = chain(source.as_ref());
-                        tokio::time::sleep(pause).await;
-                        pause = (pause * 2).min(MAX_PAUSE);
-                    }
-                    Err(error @ (WriteError::Refused(_) | WriteError::TooLarge(_))) => {
-                        return Err(Failure::Store(chain(error.source())));
-                    }
-                }
-                retry = true;
-            }
-        };
         let end = match &self.bucket {
             Bucket::Kv(_) => deadline,
             // It sees the deadline itself, and then removes what it has written.
             #[cfg(feature = "object-store")]
             Bucket::Object(_) => deadline + CLEAN_UP,
         };
-        match tokio::time::timeout_at(end, tries).await {
+        let tried = {
+            // The window has one of these per write: what few writes need has a place of its own.
+            let tries = pin!(async {
+                loop {
+                    let result = match &self.bucket {
+                        Bucket::Kv(bucket) => {
+                            let (payload, ttl) = (payload.clone(), self.store.key_ttl);
+                            match self.store.write {
+                                Write::Put if retry => {
+                                    let again = put_again(bucket, key, payload, ttl, begun);
+                                    Box::pin(again).await
+                                }
+                                Write::Put => match &self.publisher {
+                                    Some(publisher) if ttl.is_none() => {
+                                        publisher.put(key, payload).await
+                                    }
+                                    _ => {
+                                        Box::pin(bucket.write(key, payload, None, ttl, None)).await
+                                    }
+                                },
+                                Write::Create => {
+                                    Box::pin(bucket.create(key, payload, ttl, Some(&id))).await
+                                }
+                                Write::Update => {
+                                    Box::pin(bucket.update(key, payload, seen, ttl, &id)).await
+                                }
+                                Write::Delete | Write::Purge => {
+                                    Box::pin(delete(bucket, key, &self.store, retry)).await
+                                }
+                            }
+                        }
+                        #[cfg(feature = "object-store")]
+                        Bucket::Object(bucket) => {
+                            Box::pin(bucket.put(key, payload.clone(), deadline)).await
+                        }
+                    };
+                    match result {
+                        Ok(_) => return Ok(()),
+                        Err(WriteError::Conflict(_)) => match self.store.write {
+                            Write::Create => return Err(Failure::Exists),
+                            Write::Update => return Err(Failure::Changed),
+                            // Somebody wrote between our look at the key and our write: look again.
+                            Write::Put | Write::Delete | Write::Purge => {}
+                        },
+                        Err(WriteError::Uncertain(source)) => {
+                            last_cause = chain(source.as_ref());
+                            tokio::time::sleep(pause).await;
+                            pause = (pause * 2).min(MAX_PAUSE);
+                        }
+                        Err(error @ (WriteError::Refused(_) | WriteError::TooLarge(_))) => {
+                            let refused = if retry {
+                                Failure::Store
+                            } else {
+                                Failure::Refused
+                            };
+                            return Err(refused(chain(error.source())));
+                        }
+                    }
+                    retry = true;
+                }
+            });
+            tokio::time::timeout_at(end, tries).await
+        };
+        match tried {
             Ok(result) => result,
             Err(_) => Err(Failure::Store(format!(
                 "given up after the persist timeout: {last_cause}"

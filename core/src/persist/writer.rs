@@ -2,10 +2,10 @@
 
 use std::collections::VecDeque;
 use std::collections::hash_map::{Entry, HashMap};
+use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use std::{fmt, iter};
 
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
@@ -246,7 +246,26 @@ impl Shared {
 /// The writes to one key: one on its way, and those that wait for it.
 struct Line {
     current: QueuedWrite,
+    /// Older ones, in whose place `current` is written.
+    replaced: Vec<QueuedWrite>,
     behind: VecDeque<QueuedWrite>,
+}
+
+impl Line {
+    /// Takes up the next write, and gives the one that was on its way, with those that it stands for.
+    fn advance(&mut self) -> Option<(QueuedWrite, Vec<QueuedWrite>)> {
+        let mut next = self.behind.pop_front()?;
+        let replaced = std::mem::take(&mut self.replaced);
+        while self
+            .behind
+            .front()
+            .is_some_and(|newer| next.gives_way_to(newer))
+            && let Some(newer) = self.behind.pop_front()
+        {
+            self.replaced.push(std::mem::replace(&mut next, newer));
+        }
+        Some((std::mem::replace(&mut self.current, next), replaced))
+    }
 }
 
 /// Keeps up to [`WINDOW`] writes on their way, and at most one per key.
@@ -264,16 +283,22 @@ async fn run(
             Ok(()) = stops.changed() => break,
             Some((key, result)) = on_their_way.next(), if !on_their_way.is_empty() => {
                 let Some(line) = lines.get_mut(&key) else { continue };
-                let settled = match line.behind.pop_front() {
-                    Some(next) => {
-                        on_their_way.push(attempt(key, &next, shared.timeout));
-                        std::mem::replace(&mut line.current, next)
+                if let Err(Failure::Refused(_)) = result {
+                    // Nothing of it was stored, so what it stood for is written after all.
+                    for older in line.replaced.drain(..).rev() {
+                        line.behind.push_front(older);
                     }
-                    None => match lines.remove(&key) {
-                        Some(line) => line.current,
-                        None => continue,
-                    },
+                }
+                let (settled, replaced) = if let Some(done) = line.advance() {
+                    on_their_way.push(attempt(key, &line.current, shared.timeout));
+                    done
+                } else {
+                    let Some(line) = lines.remove(&key) else { continue };
+                    (line.current, line.replaced)
                 };
+                for write in replaced {
+                    shared.settle(write, result.clone());
+                }
                 shared.settle(settled, result);
             }
             write = queue.recv(), if open && on_their_way.len() < WINDOW => match write {
@@ -283,6 +308,7 @@ async fn run(
                         on_their_way.push(attempt(place.key().clone(), &write, shared.timeout));
                         place.insert(Line {
                             current: write,
+                            replaced: Vec::new(),
                             behind: VecDeque::new(),
                         });
                     }
@@ -293,7 +319,8 @@ async fn run(
     }
     queue.close();
     for line in lines.into_values() {
-        for write in iter::once(line.current).chain(line.behind) {
+        let ahead = line.replaced.into_iter().chain([line.current]);
+        for write in ahead.chain(line.behind) {
             shared.settle(write, Err(stopped()));
         }
     }

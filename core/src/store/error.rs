@@ -1,7 +1,10 @@
 use std::error::Error as StdError;
 
+use std::fmt;
+
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::context::{PublishError, PublishErrorKind};
+use bytes::Bytes;
 
 use crate::codec::CodecError;
 use crate::error::Error;
@@ -31,9 +34,13 @@ pub enum StoreErrorKind {
     Encode,
     /// What is stored is not such a message.
     Decode,
+    /// The cache does not hold this key, and so cannot tell whether it has a value; see [`KvCache`](crate::KvCache).
+    NotCached,
+    /// What was to be stored could not be read; the source is the [`std::io::Error`] of the reader.
+    Reader,
     /// An object's data is missing or does not match its digest.
     Incomplete,
-    /// The server or the bucket cannot do this.
+    /// The server or the bucket cannot do this: a TTL on a bucket that takes none, for example.
     Unsupported,
     /// There was no answer in time. A write may have happened.
     TimedOut,
@@ -57,16 +64,65 @@ impl StoreError {
         Self::new(StoreErrorKind::Encode, "the value could not be encoded").with_source(error)
     }
 
-    pub(crate) fn decode(key: &str, error: CodecError) -> Self {
+    pub(super) fn decode(key: &str, revision: u64, value: Bytes, error: CodecError) -> Self {
         Self::new(
             StoreErrorKind::Decode,
             format!("`{key}` holds something else than such a message"),
         )
-        .with_source(error)
+        .with_source(UndecodableValue {
+            key: key.to_owned(),
+            revision,
+            value,
+            source: error,
+        })
+    }
+
+    /// The value at fault, if the kind is [`Decode`](StoreErrorKind::Decode).
+    #[must_use]
+    pub fn undecodable(&self) -> Option<&UndecodableValue> {
+        self.source()?.downcast_ref()
+    }
+
+    pub(super) fn unsupported(text: impl Into<std::borrow::Cow<'static, str>>) -> Self {
+        Self::new(StoreErrorKind::Unsupported, text)
     }
 
     pub(crate) fn nats(action: &'static str, error: impl StdError + Send + Sync + 'static) -> Self {
         Self::new(StoreErrorKind::Nats, action).with_source(error)
+    }
+}
+
+/// A stored value that is no message of the expected type, as it stands; see [`StoreError::undecodable`].
+///
+/// ```
+/// # use natsmicro::StoreError;
+/// fn report(error: &StoreError) {
+///     if let Some(found) = error.undecodable() {
+///         eprintln!("{} at revision {}: {:?}", found.key, found.revision, found.value);
+///     }
+/// }
+/// ```
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct UndecodableValue {
+    /// The key, or the name of the object.
+    pub key: String,
+    /// The revision at which it was written.
+    pub revision: u64,
+    /// The stored bytes.
+    pub value: Bytes,
+    source: CodecError,
+}
+
+impl fmt::Display for UndecodableValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.source.fmt(f)
+    }
+}
+
+impl StdError for UndecodableValue {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        Some(&self.source)
     }
 }
 
@@ -149,13 +205,29 @@ impl From<WriteError> for StoreError {
                 "the value is too large for the store",
             )
             .with_source(source),
-            WriteError::Refused(source) => {
-                Self::new(StoreErrorKind::Nats, "the server refused the write").with_source(source)
+            WriteError::Refused(source) if is_ttl_refused(source.as_ref()) => {
+                Self::unsupported("the bucket does not take this TTL").with_source(source)
             }
-            WriteError::Uncertain(source) => {
-                Self::new(StoreErrorKind::Nats, "the write was not acknowledged")
-                    .with_source(source)
-            }
+            WriteError::Refused(source) => match source.downcast::<Self>() {
+                Ok(error) => *error,
+                Err(source) => Self::new(StoreErrorKind::Nats, "the server refused the write")
+                    .with_source(source),
+            },
+            WriteError::Uncertain(source) => match source.downcast::<Self>() {
+                Ok(error) => *error,
+                Err(source) => Self::new(StoreErrorKind::Nats, "the write was not acknowledged")
+                    .with_source(source),
+            },
         }
     }
+}
+
+fn is_ttl_refused(error: &(dyn StdError + 'static)) -> bool {
+    let refused = error.downcast_ref::<async_nats::jetstream::Error>();
+    refused.is_some_and(|refused| {
+        matches!(
+            refused.error_code(),
+            ErrorCode::MESSAGE_TTL_DISABLED | ErrorCode::MESSAGE_TTL_INVALID
+        )
+    }) || error.source().is_some_and(is_ttl_refused)
 }

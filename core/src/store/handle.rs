@@ -34,9 +34,32 @@ impl<T> Handle<T> {
         (self.codec.encode)(value).map_err(StoreError::encode)
     }
 
-    pub(super) fn decode(&self, key: &str, payload: Bytes) -> Result<T, StoreError> {
-        (self.codec.decode)(payload).map_err(|error| StoreError::decode(key, error))
+    /// Runs an operation within the client's timeout. A bucket that has gone since it was opened is what the error says then.
+    pub(super) async fn within<R>(
+        &self,
+        operation: impl AsyncFnOnce(&JetStream) -> Result<R, StoreError>,
+    ) -> Result<R, StoreError> {
+        let jetstream = self.jetstream()?;
+        let StoreDescriptor { kind, bucket, .. } = self.store;
+        jetstream
+            .within(async {
+                match operation(jetstream).await {
+                    Err(error) => Err(jetstream.explain(kind, bucket, error).await),
+                    done => done,
+                }
+            })
+            .await
     }
+}
+
+/// Reads a value back, and keeps what it was if it is none.
+pub(super) fn decode<T>(
+    codec: &MessageCodec<T>,
+    key: &str,
+    revision: u64,
+    value: Bytes,
+) -> Result<T, StoreError> {
+    (codec.decode)(value.clone()).map_err(|error| StoreError::decode(key, revision, value, error))
 }
 
 impl<T> Clone for Handle<T> {

@@ -6,9 +6,11 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use async_nats::jetstream::Context;
 use async_nats::jetstream::context::{GetStreamError, GetStreamErrorKind};
+use async_nats::jetstream::stream::{ConsumerError, ConsumerErrorKind};
+use async_nats::jetstream::{Context, ErrorCode, stream};
 
+use super::descriptor::StoreKind;
 use super::kv_bucket::KvBucket;
 #[cfg(feature = "object-store")]
 use super::object_bucket::ObjectBucket;
@@ -62,6 +64,58 @@ impl JetStream {
         .await
     }
 
+    /// What the server says of a bucket now.
+    pub(super) async fn info(
+        &self,
+        kind: StoreKind,
+        bucket: &str,
+    ) -> Result<stream::Info, StoreError> {
+        match self.context.get_stream(kind.stream_name(bucket)).await {
+            Ok(stream) => Ok(stream.cached_info().clone()),
+            Err(error) => Err(cannot_open(bucket, error)),
+        }
+    }
+
+    pub(super) async fn delete(&self, kind: StoreKind, bucket: &str) -> Result<(), StoreError> {
+        let deleted = self.context.delete_stream(kind.stream_name(bucket)).await;
+        self.forget(kind, bucket);
+        match deleted {
+            Ok(_) => Ok(()),
+            Err(error) if is_no_stream(&error) => Err(no_such_bucket(bucket)),
+            Err(error) => Err(StoreError::nats("cannot delete the bucket", error)),
+        }
+    }
+
+    /// Once a bucket is gone, operations on it fail as if JetStream were down. This looks which of the two it is.
+    pub(super) async fn explain(
+        &self,
+        kind: StoreKind,
+        bucket: &str,
+        error: StoreError,
+    ) -> StoreError {
+        if *error.kind() != StoreErrorKind::Nats {
+            return error;
+        }
+        match tokio::time::timeout(self.timeout, self.info(kind, bucket)).await {
+            Ok(Err(missing)) if *missing.kind() == StoreErrorKind::BucketNotFound => {
+                self.forget(kind, bucket);
+                missing
+            }
+            _ => error,
+        }
+    }
+
+    /// Lets a bucket be opened again, with its settings of then.
+    pub(super) fn forget(&self, kind: StoreKind, bucket: &str) {
+        match kind {
+            StoreKind::Kv => remove(&self.opened.kv, bucket),
+            #[cfg(feature = "object-store")]
+            StoreKind::Object => remove(&self.opened.objects, bucket),
+            #[cfg(not(feature = "object-store"))]
+            StoreKind::Object => {}
+        }
+    }
+
     /// Bounds an operation by the client's timeout.
     pub(crate) async fn within<T>(
         &self,
@@ -97,22 +151,49 @@ where
     Ok(opened)
 }
 
+fn remove<T>(cache: &Cache<T>, bucket: &str) {
+    cache
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .remove(bucket);
+}
+
 /// The error for a bucket that cannot be opened.
 pub(super) fn cannot_open(
     bucket: &str,
     error: impl StdError + Send + Sync + 'static,
 ) -> StoreError {
-    let cause: &(dyn StdError + 'static) = error.source().unwrap_or(&error);
-    let refused = cause
-        .downcast_ref::<GetStreamError>()
-        .map(GetStreamError::kind);
-    if matches!(refused, Some(GetStreamErrorKind::JetStream(refused)) if refused.code() == 404) {
-        let text = format!(
-            "there is no bucket `{bucket}`; a service creates those it writes to when it starts"
-        );
-        return StoreError::new(StoreErrorKind::BucketNotFound, text);
+    if is_no_stream(&error) {
+        return no_such_bucket(bucket);
     }
     StoreError::nats("cannot open the bucket", error)
+}
+
+pub(super) fn no_such_bucket(bucket: &str) -> StoreError {
+    let text = format!(
+        "there is no bucket `{bucket}`; a service creates those it writes to when it starts"
+    );
+    StoreError::new(StoreErrorKind::BucketNotFound, text)
+}
+
+/// Whether the server says that there is no such stream. async-nats has this in the kinds of some errors and in the sources of
+/// others.
+pub(super) fn is_no_stream(error: &(dyn StdError + 'static)) -> bool {
+    let refused = if let Some(error) = error.downcast_ref::<GetStreamError>()
+        && let GetStreamErrorKind::JetStream(refused) = error.kind()
+    {
+        Some(refused)
+    } else if let Some(error) = error.downcast_ref::<ConsumerError>()
+        && let ConsumerErrorKind::JetStream(refused) = error.kind()
+    {
+        Some(refused)
+    } else {
+        error
+            .downcast_ref::<async_nats::jetstream::Error>()
+            .cloned()
+    };
+    refused.is_some_and(|refused| refused.error_code() == ErrorCode::STREAM_NOT_FOUND)
+        || error.source().is_some_and(is_no_stream)
 }
 
 impl fmt::Debug for JetStream {

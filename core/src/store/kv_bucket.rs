@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use async_nats::header::{NATS_MARKER_REASON, NATS_MESSAGE_ID};
+use async_nats::HeaderValue;
+use async_nats::header::NATS_MESSAGE_ID;
 use async_nats::jetstream::context::Context;
 use async_nats::jetstream::kv;
 use async_nats::jetstream::message::{PublishMessage, StreamMessage};
-use async_nats::jetstream::stream::LastRawMessageErrorKind;
-use async_nats::{HeaderMap, HeaderValue};
+use async_nats::jetstream::stream::{
+    DirectGetError, DirectGetErrorKind, LastRawMessageError, LastRawMessageErrorKind,
+};
 use bytes::Bytes;
 
 use super::error::WriteError;
@@ -36,9 +38,8 @@ impl KvBucket {
         &self.store
     }
 
-    /// A new subject to receive messages on.
-    pub(crate) fn inbox(&self) -> String {
-        self.context.client().new_inbox()
+    pub(super) fn context(&self) -> &Context {
+        &self.context
     }
 
     /// An id that no other message has.
@@ -75,7 +76,7 @@ impl KvBucket {
             message = message.expected_last_subject_sequence(revision);
         }
         if let Some(ttl) = ttl {
-            message = message.ttl(ttl);
+            message = message.ttl(whole_seconds(ttl));
         }
         if let Some(id) = id {
             message = message.message_id(id);
@@ -94,17 +95,67 @@ impl KvBucket {
 
     /// The newest message of a key, markers included, from the leader: what was acknowledged is seen.
     pub(crate) async fn newest(&self, key: &str) -> Result<Option<StreamMessage>, StoreError> {
-        let subject = format!("{}{key}", self.store.prefix);
-        match self
-            .store
+        self.read(key, None, Source::Leader).await
+    }
+
+    /// A message of a key, markers included: the newest, or the one of a revision.
+    pub(super) async fn read(
+        &self,
+        key: &str,
+        revision: Option<u64>,
+        source: Source,
+    ) -> Result<Option<StreamMessage>, StoreError> {
+        let stream = &self.store.stream;
+        let subject = self.subject(key);
+        let source = if stream.cached_info().config.allow_direct {
+            source
+        } else {
+            Source::Leader
+        };
+        let read = match (source, revision) {
+            (Source::Any, None) => {
+                found(stream.direct_get_last_for_subject(subject.as_str()).await)
+            }
+            (Source::Any, Some(revision)) => found(stream.direct_get(revision).await),
+            (Source::Leader, None) => found(stream.get_last_raw_message_by_subject(&subject).await),
+            (Source::Leader, Some(revision)) => found(stream.get_raw_message(revision).await),
+        };
+        // The revision may be one of another key.
+        Ok(read?.filter(|message| message.subject.as_str() == subject))
+    }
+
+    /// Puts a marker over the value of a key.
+    pub(super) async fn delete(&self, key: &str) -> Result<(), WriteError> {
+        self.store.delete(key).await.map_err(WriteError::new)
+    }
+
+    /// Puts a marker in place of all revisions of a key.
+    pub(super) async fn purge(&self, key: &str, ttl: Option<Duration>) -> Result<(), WriteError> {
+        let purged = match ttl {
+            Some(ttl) => self.store.purge_with_ttl(key, whole_seconds(ttl)).await,
+            None => self.store.purge(key).await,
+        };
+        purged.map_err(WriteError::new)
+    }
+
+    /// Whether single entries may have a TTL, as far as was known when the bucket was opened. A server older than 2.11 ignores
+    /// TTLs in silence, and has no such setting.
+    pub(super) fn allows_entry_ttl(&self) -> bool {
+        self.store.stream.cached_info().config.allow_message_ttl
+    }
+
+    /// How many revisions a key keeps.
+    pub(super) fn history(&self) -> i64 {
+        self.store
             .stream
-            .get_last_raw_message_by_subject(&subject)
-            .await
-        {
-            Ok(message) => Ok(Some(message)),
-            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
-            Err(error) => Err(StoreError::nats("cannot read the entry", error)),
-        }
+            .cached_info()
+            .config
+            .max_messages_per_subject
+    }
+
+    /// The subject of the messages of a key, or of those that match a pattern.
+    pub(super) fn subject(&self, pattern: &str) -> String {
+        format!("{}{pattern}", self.store.prefix)
     }
 
     /// Writes a value if the key has none; a deleted key has none. What an earlier try with the same `id` has stored counts as
@@ -145,6 +196,46 @@ impl KvBucket {
     }
 }
 
+/// Who answers a read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    Any,
+    Leader,
+}
+
+/// The two ways of reading a message fail in different types.
+trait ReadError: std::error::Error + Send + Sync + 'static {
+    fn is_not_found(&self) -> bool;
+}
+
+impl ReadError for DirectGetError {
+    fn is_not_found(&self) -> bool {
+        self.kind() == DirectGetErrorKind::NotFound
+    }
+}
+
+impl ReadError for LastRawMessageError {
+    fn is_not_found(&self) -> bool {
+        self.kind() == LastRawMessageErrorKind::NoMessageFound
+    }
+}
+
+fn found(read: Result<StreamMessage, impl ReadError>) -> Result<Option<StreamMessage>, StoreError> {
+    match read {
+        Ok(message) => Ok(Some(message)),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(StoreError::nats("cannot read the entry", error)),
+    }
+}
+
+/// The server counts TTLs in whole seconds. Nothing expires earlier than asked for.
+fn whole_seconds(ttl: Duration) -> Duration {
+    Duration::from_secs(
+        ttl.as_secs()
+            .saturating_add((ttl.subsec_nanos() > 0).into()),
+    )
+}
+
 /// The revision of what stands in the way of a write, if that is an earlier try of the same write.
 fn its_own(newest: Option<StreamMessage>, id: Option<&str>) -> Option<u64> {
     let newest = newest?;
@@ -154,16 +245,5 @@ fn its_own(newest: Option<StreamMessage>, id: Option<&str>) -> Option<u64> {
 
 /// Whether this message says that its key is gone: deleted, purged, or expired.
 pub(crate) fn is_marker(message: &StreamMessage) -> bool {
-    operation(&message.headers) != Operation::Put
-}
-
-/// What a message of a bucket did to its key. The server writes markers too, for what expires, and says why.
-pub(super) fn operation(headers: &HeaderMap) -> Operation {
-    let operation = headers.get("KV-Operation").map(HeaderValue::as_str);
-    let reason = headers.get(NATS_MARKER_REASON).map(HeaderValue::as_str);
-    match (operation, reason) {
-        (Some("DEL"), _) | (None, Some("Remove")) => Operation::Delete,
-        (Some("PURGE"), _) | (None, Some(_)) => Operation::Purge,
-        _ => Operation::Put,
-    }
+    Operation::of(&message.headers) != Operation::Put
 }

@@ -1,11 +1,17 @@
 use std::fmt;
-use std::sync::Arc;
 
+use tokio::io::AsyncRead;
 use tokio::time::Instant;
 
-use super::handle::Handle;
+use super::descriptor::StoreKind;
+use super::handle::{Handle, decode};
 use super::jetstream::JetStream;
-use super::object_bucket::ObjectBucket;
+use super::object_info::{ObjectInfo, Stored, entry};
+use super::object_read::{Chunks, ObjectReader};
+use super::object_write::PutFrom;
+use super::range::Entries;
+use super::status::BucketStatus;
+use super::watch::Watch;
 use super::{StoreDescriptor, StoreError, StoreErrorKind};
 use crate::codec::MessageCodec;
 use crate::nats;
@@ -18,7 +24,7 @@ const MAX_NAME_LEN: usize = super::MAX_KEY_LEN;
 /// `client.generate_report_object_store()` makes one for a method that declares `#[object_store]`. It works on the bucket
 /// directly, without a call to the service. Each operation fails with
 /// [`StoreErrorKind::TimedOut`](crate::StoreErrorKind::TimedOut) after the client's timeout, also where the data of an object
-/// is gone.
+/// is gone, and with [`StoreErrorKind::BucketNotFound`] if the bucket does not exist or was deleted.
 ///
 /// ```no_run
 /// # use natsmicro::{ObjectStore, StoreError};
@@ -50,51 +56,177 @@ impl<T> ObjectStore<T> {
         self.handle.store.bucket
     }
 
-    /// The message stored under a name; `None` if there is none.
+    /// The message stored under a name; `None` if there is none. Fails with [`Incomplete`](StoreErrorKind::Incomplete) if some
+    /// of its data is gone or damaged.
     pub async fn get(&self, name: impl AsRef<str>) -> Result<Option<T>, StoreError> {
         let name = checked(name.as_ref())?;
-        let (jetstream, bucket) = self.open().await?;
-        match jetstream.within(bucket.get(name)).await? {
-            Some(data) => self.handle.decode(name, data).map(Some),
-            None => Ok(None),
-        }
+        let found = self
+            .handle
+            .within(async |jetstream| {
+                let bucket = jetstream.objects(self.bucket()).await?;
+                bucket.get(name, jetstream.timeout).await
+            })
+            .await?;
+        found
+            .map(|(revision, data)| decode(&self.handle.codec, name, revision, data))
+            .transpose()
     }
 
-    /// Stores a message under a name, in place of the one that was there, and returns the revision of the object.
+    /// Stores a message under a name, in place of the one that was there, and returns the revision of the object. A put that
+    /// fails leaves nothing behind, and of concurrent ones the last is what is stored.
     pub async fn put(&self, name: impl AsRef<str>, value: &T) -> Result<u64, StoreError> {
         let name = checked(name.as_ref())?;
         let data = self.handle.encode(value)?;
-        let (jetstream, bucket) = self.open().await?;
+        let jetstream = self.handle.jetstream()?;
+        let bucket = jetstream.within(jetstream.objects(self.bucket())).await?;
         let deadline = nats::after(Instant::now(), jetstream.timeout);
-        bucket.put(name, data, deadline).await.map_err(|error| {
-            if Instant::now() < deadline {
-                StoreError::from(error)
-            } else {
-                StoreError::timed_out()
-            }
-        })
+        match bucket.put(name, data, deadline).await {
+            Ok(revision) => Ok(revision),
+            Err(_) if Instant::now() >= deadline => Err(StoreError::timed_out()),
+            Err(error) => Err(jetstream
+                .explain(StoreKind::Object, self.bucket(), error.into())
+                .await),
+        }
     }
 
     /// Takes an object away. A name without one is no error.
     pub async fn delete(&self, name: impl AsRef<str>) -> Result<(), StoreError> {
         let name = checked(name.as_ref())?;
-        let (jetstream, bucket) = self.open().await?;
-        jetstream
-            .within(async { bucket.delete(name).await.map_err(StoreError::from) })
+        self.handle
+            .within(async |jetstream| {
+                let bucket = jetstream.objects(self.bucket()).await?;
+                Ok(bucket.delete(name).await?)
+            })
             .await
     }
 
-    async fn open(&self) -> Result<(&JetStream, Arc<ObjectBucket>), StoreError> {
-        let jetstream = self.handle.jetstream()?;
-        let bucket = jetstream
-            .within(jetstream.objects(self.handle.store.bucket))
+    /// What is known of an object without reading it; `None` if there is none.
+    pub async fn info(&self, name: impl AsRef<str>) -> Result<Option<ObjectInfo>, StoreError> {
+        let name = checked(name.as_ref())?;
+        let stored = self
+            .handle
+            .within(async |jetstream| {
+                let bucket = jetstream.objects(self.bucket()).await?;
+                bucket.stored(name).await
+            })
             .await?;
-        Ok((jetstream, bucket))
+        Ok(stored.map(Stored::info))
+    }
+
+    /// The bytes of an object, as they are stored; `None` if there is none.
+    ///
+    /// ```no_run
+    /// # use natsmicro::ObjectStore;
+    /// # async fn example(reports: ObjectStore<String>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut file = tokio::fs::File::create("report").await?;
+    /// if let Some(mut reader) = reports.reader("report.monthly").await? {
+    ///     tokio::io::copy(&mut reader, &mut file).await?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn reader(&self, name: impl AsRef<str>) -> Result<Option<ObjectReader>, StoreError> {
+        let name = checked(name.as_ref())?;
+        self.handle
+            .within(async |jetstream| {
+                let bucket = jetstream.objects(self.bucket()).await?;
+                let Some(stored) = bucket.stored(name).await? else {
+                    return Ok(None);
+                };
+                let chunks = Chunks::open(&bucket, stored, jetstream.timeout).await?;
+                Ok(Some(ObjectReader::new(chunks)))
+            })
+            .await
+    }
+
+    /// Stores all that a reader gives, in place of the object that was there. A few chunks are in memory at a time.
+    ///
+    /// It may take as long as it needs, but fails with [`TimedOut`](StoreErrorKind::TimedOut) if a chunk is not stored within
+    /// the client's timeout, and with [`Reader`](StoreErrorKind::Reader) if the reader does. A put that fails, or is dropped,
+    /// leaves nothing behind.
+    ///
+    /// ```no_run
+    /// # use natsmicro::ObjectStore;
+    /// # async fn example(reports: ObjectStore<String>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let file = tokio::fs::File::open("report").await?;
+    /// let revision = reports
+    ///     .put_from("report.monthly", file)
+    ///     .with_progress(|bytes| println!("{bytes} bytes are stored"))
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn put_from<'a>(
+        &self,
+        name: impl AsRef<str>,
+        reader: impl AsyncRead + Send + 'a,
+    ) -> PutFrom<'a> {
+        PutFrom::new(
+            self.handle.jetstream().cloned(),
+            self.handle.store.bucket,
+            name.as_ref(),
+            reader,
+        )
+    }
+
+    /// The objects that are there, in the order in which they were written.
+    ///
+    /// ```no_run
+    /// # use futures::TryStreamExt;
+    /// # use natsmicro::{ObjectStore, StoreError};
+    /// # async fn example(reports: ObjectStore<String>) -> Result<(), StoreError> {
+    /// let mut objects = reports.list().await?;
+    /// while let Some(object) = objects.try_next().await? {
+    ///     println!("{}", object.key);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn list(&self) -> Result<Entries<ObjectInfo>, StoreError> {
+        Ok(Entries::new(self.follow(false).await?))
+    }
+
+    /// Follows the objects: first those that are there, then [`EndOfInitial`](crate::WatchEvent::EndOfInitial) (also if there
+    /// are none), then each that is stored or deleted. Otherwise it is as [`KvStore::watch`](crate::KvStore::watch).
+    pub async fn watch(&self) -> Result<Watch<ObjectInfo>, StoreError> {
+        self.follow(true).await
+    }
+
+    async fn follow(&self, endless: bool) -> Result<Watch<ObjectInfo>, StoreError> {
+        let consumer = self
+            .handle
+            .within(async |jetstream| {
+                let bucket = jetstream.objects(self.bucket()).await?;
+                bucket.consume_metas(endless).await
+            })
+            .await?;
+        Ok(Watch::new(
+            self.bucket(),
+            consumer.into_stream(),
+            true,
+            entry,
+        ))
+    }
+
+    /// What the server says of the bucket now.
+    pub async fn status(&self) -> Result<BucketStatus, StoreError> {
+        let info = self
+            .handle
+            .within(async |jetstream| jetstream.info(StoreKind::Object, self.bucket()).await)
+            .await?;
+        Ok(BucketStatus::new(self.bucket(), info))
+    }
+
+    /// Deletes the bucket with all that it holds. A service that writes to it needs a restart to make it again.
+    pub async fn delete_bucket(&self) -> Result<(), StoreError> {
+        self.handle
+            .within(async |jetstream| jetstream.delete(StoreKind::Object, self.bucket()).await)
+            .await
     }
 }
 
 /// Object names are free text: they travel encoded.
-fn checked(name: &str) -> Result<&str, StoreError> {
+pub(super) fn checked(name: &str) -> Result<&str, StoreError> {
     let refused = if name.is_empty() {
         "the name of an object cannot be empty".to_owned()
     } else if name.len() > MAX_NAME_LEN {

@@ -1,25 +1,25 @@
 use std::fmt;
+use std::future::IntoFuture;
 use std::pin::Pin;
-use std::task::{Context, Poll};
-use std::time::SystemTime;
+use std::task::{Context, Poll, ready};
 
-use async_nats::jetstream::Message;
-use async_nats::jetstream::consumer::DeliverPolicy;
-use async_nats::jetstream::consumer::push::{Ordered, OrderedConfig, OrderedErrorKind};
+use futures::future::{BoxFuture, FutureExt};
+use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
 
-use super::kv::{Entry, Operation};
-use super::kv_bucket::{KvBucket, operation};
-use super::{StoreError, StoreErrorKind};
-use crate::codec::MessageCodec;
+use super::StoreError;
+use super::consumer::Start;
+use super::entry::{Entry, Operation};
+use super::kv::KvStore;
+use super::ordered::{Delivered, Delivery};
 
 /// What a [`Watch`] yields.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WatchEvent<T> {
-    /// A key was written, deleted or purged. Before [`EndOfInitial`](Self::EndOfInitial): its current value.
+    /// A key was written, deleted or purged. Before [`EndOfInitial`](Self::EndOfInitial): what was there before.
     Entry(Entry<T>),
-    /// Everything that was stored when the watch began has been yielded.
+    /// What was stored when the watch began has been yielded. A key that is written meanwhile may come after it, as a change.
     EndOfInitial,
 }
 
@@ -42,79 +42,26 @@ pub enum WatchEvent<T> {
 /// ```
 #[must_use = "a stream does nothing unless it is polled"]
 pub struct Watch<T> {
-    messages: Ordered,
-    prefix: String,
-    codec: MessageCodec<T>,
-    /// How many messages of the initial state are still to come; `None` once the end was yielded.
-    initial: Option<u64>,
-    /// The connection is closed for good.
-    ended: bool,
+    bucket: String,
+    deliveries: BoxStream<'static, Result<Delivery, StoreError>>,
+    /// In the initial part, and deletions are not wanted there.
+    hides_deletions: bool,
+    read: Box<dyn Fn(Delivered) -> Result<Entry<T>, StoreError> + Send + Sync>,
 }
 
 impl<T> Watch<T> {
-    pub(super) async fn start(
-        bucket: &KvBucket,
-        pattern: &str,
-        codec: MessageCodec<T>,
-    ) -> Result<Self, StoreError> {
-        let cannot_watch = "cannot watch the bucket";
-        let store = bucket.store();
-        let consumer = store
-            .stream
-            .create_consumer(OrderedConfig {
-                deliver_subject: bucket.inbox(),
-                description: Some("natsmicro watch".to_owned()),
-                filter_subject: format!("{}{pattern}", store.prefix),
-                deliver_policy: DeliverPolicy::LastPerSubject,
-                ..Default::default()
-            })
-            .await
-            .map_err(|error| StoreError::nats(cannot_watch, error))?;
-        let initial = consumer.cached_info().num_pending;
-        let messages = consumer
-            .messages()
-            .await
-            .map_err(|error| StoreError::nats(cannot_watch, error))?;
-        Ok(Self {
-            messages,
-            prefix: store.prefix.clone(),
-            codec,
-            initial: Some(initial),
-            ended: false,
-        })
-    }
-
-    /// The entry in a message; `None` for what is not reported.
-    fn entry(&mut self, message: &Message) -> Result<Option<Entry<T>>, StoreError> {
-        let info = message.info().map_err(|error| {
-            StoreError::new(StoreErrorKind::Nats, "not a message of the bucket").with_source(error)
-        })?;
-        let (revision, created) = (info.stream_sequence, SystemTime::from(info.published));
-        let in_initial_state = self.initial.is_some();
-        if let Some(pending) = &mut self.initial {
-            // The server's own count also covers what vanishes while the initial state is on its way.
-            *pending = (*pending).saturating_sub(1).min(info.pending);
+    pub(super) fn new(
+        bucket: &str,
+        deliveries: BoxStream<'static, Result<Delivery, StoreError>>,
+        hides_deletions: bool,
+        read: impl Fn(Delivered) -> Result<Entry<T>, StoreError> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            bucket: bucket.to_owned(),
+            deliveries,
+            hides_deletions,
+            read: Box::new(read),
         }
-        let key = message
-            .subject
-            .strip_prefix(self.prefix.as_str())
-            .unwrap_or(&message.subject);
-        let operation = message.headers.as_ref().map_or(Operation::Put, operation);
-        let value = match operation {
-            Operation::Put => Some(
-                (self.codec.decode)(message.payload.clone())
-                    .map_err(|error| StoreError::decode(key, error))?,
-            ),
-            Operation::Delete | Operation::Purge if in_initial_state => return Ok(None),
-            Operation::Delete | Operation::Purge => None,
-        };
-        Ok(Some(Entry {
-            key: key.to_owned(),
-            value,
-            revision,
-            created,
-            operation,
-        }))
     }
 }
 
@@ -123,46 +70,131 @@ impl<T> Stream for Watch<T> {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
-            if self.initial == Some(0) {
-                self.initial = None;
-                return Poll::Ready(Some(Ok(WatchEvent::EndOfInitial)));
-            }
-            if self.ended {
-                return Poll::Ready(None);
-            }
-            let Some(message) = futures::ready!(self.messages.poll_next_unpin(cx)) else {
-                return Poll::Ready(None);
-            };
-            let message = match message {
-                Ok(message) => message,
-                // It goes on by itself, after the last message that it has received.
-                Err(error) if error.kind() == OrderedErrorKind::MissingHeartbeat => {
-                    tracing::debug!(prefix = self.prefix, "a watch begins again after a pause");
-                    continue;
+            let event = match ready!(self.deliveries.poll_next_unpin(cx)) {
+                None => return Poll::Ready(None),
+                Some(Err(error)) => Err(error),
+                Some(Ok(Delivery::CaughtUp)) => {
+                    self.hides_deletions = false;
+                    Ok(WatchEvent::EndOfInitial)
                 }
-                Err(error) => {
-                    self.ended = true;
-                    return Poll::Ready(Some(Err(StoreError::nats(
-                        "the watch is interrupted",
-                        error,
-                    ))));
-                }
+                Some(Ok(Delivery::Message(message))) => match (self.read)(message) {
+                    Ok(entry) if self.hides_deletions && entry.operation != Operation::Put => {
+                        continue;
+                    }
+                    read => read.map(WatchEvent::Entry),
+                },
             };
-            match self.entry(&message) {
-                Ok(Some(entry)) => return Poll::Ready(Some(Ok(WatchEvent::Entry(entry)))),
-                Ok(None) => {}
-                Err(error) => return Poll::Ready(Some(Err(error))),
-            }
+            return Poll::Ready(Some(event));
         }
     }
 }
 
-impl<T> Unpin for Watch<T> {}
-
 impl<T> fmt::Debug for Watch<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Watch")
-            .field("prefix", &self.prefix)
+            .field("bucket", &self.bucket)
             .finish_non_exhaustive()
+    }
+}
+
+/// What a watch yields before the changes.
+#[derive(Clone, Copy, Debug)]
+enum Initial {
+    Values,
+    ValuesAndDeletions,
+    From(u64),
+    Nothing,
+}
+
+/// A [`Watch`] about to begin: await it. Of the methods that say what comes before the changes, the last one counts.
+///
+/// ```no_run
+/// # use natsmicro::{KvStore, StoreError, Watch};
+/// # async fn example(profiles: KvStore<String>) -> Result<(), StoreError> {
+/// // All revisions of two kinds of keys, and then every change.
+/// let mut watch: Watch<String> = profiles.watch("user.*").and("team.*").with_history().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "a watch begins when it is awaited"]
+pub struct WatchBuilder<T> {
+    store: KvStore<T>,
+    patterns: Vec<String>,
+    initial: Initial,
+}
+
+impl<T: 'static> WatchBuilder<T> {
+    pub(super) fn new(store: KvStore<T>, pattern: &str) -> Self {
+        Self {
+            store,
+            patterns: vec![pattern.to_owned()],
+            initial: Initial::Values,
+        }
+    }
+
+    /// Follows the keys that match this pattern too. The server refuses patterns of which some keys match several.
+    pub fn and(mut self, pattern: impl AsRef<str>) -> Self {
+        self.patterns.push(pattern.as_ref().to_owned());
+        self
+    }
+
+    /// Also begins with the keys that were deleted, as far as the bucket remembers them.
+    pub fn with_deletes(mut self) -> Self {
+        self.initial = Initial::ValuesAndDeletions;
+        self
+    }
+
+    /// Begins with all revisions that are kept, deletions included.
+    pub fn with_history(self) -> Self {
+        self.from_revision(1)
+    }
+
+    /// Begins with all revisions from this one on that are kept, deletions included: goes on where another watch ended.
+    pub fn from_revision(mut self, revision: u64) -> Self {
+        self.initial = Initial::From(revision);
+        self
+    }
+
+    /// Begins with the changes: [`EndOfInitial`](WatchEvent::EndOfInitial) comes at once.
+    pub fn updates_only(mut self) -> Self {
+        self.initial = Initial::Nothing;
+        self
+    }
+
+    async fn begin(self) -> Result<Watch<T>, StoreError> {
+        let start = match self.initial {
+            Initial::Values | Initial::ValuesAndDeletions => Start::Newest,
+            Initial::From(revision) => Start::At(revision),
+            Initial::Nothing => Start::Next,
+        };
+        let store = self.store;
+        let (consumer, prefix) = store.consume(&self.patterns, start, false, true).await?;
+        let hides_deletions = matches!(self.initial, Initial::Values);
+        let codec = store.codec();
+        Ok(Watch::new(
+            store.bucket(),
+            consumer.into_stream(),
+            hides_deletions,
+            move |message| Entry::of_delivered(&codec, &prefix, message),
+        ))
+    }
+}
+
+impl<T: 'static> IntoFuture for WatchBuilder<T> {
+    type Output = Result<Watch<T>, StoreError>;
+    type IntoFuture = BoxFuture<'static, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        self.begin().boxed()
+    }
+}
+
+impl<T> fmt::Debug for WatchBuilder<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WatchBuilder")
+            .field("store", &self.store)
+            .field("patterns", &self.patterns)
+            .field("initial", &self.initial)
+            .finish()
     }
 }

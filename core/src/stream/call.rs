@@ -5,18 +5,18 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use async_nats::client::PublishErrorKind;
-use async_nats::{HeaderValue, Message, Subject};
+use async_nats::{HeaderMap, HeaderValue, Message, Subject};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::Streaming;
 use super::delivery::{Delivery, delivery};
-use super::flow::Outbound;
-use super::link::{Event, Link, malformed};
+use super::link::{Event, Link, Role, malformed};
 use super::output::{Out, Output, encoded};
-use crate::call::{Opening, Response, timed_out};
+use crate::call::{Opening, Response};
 use crate::codec::MessageCodec;
-use crate::{Status, nats, wire};
+use crate::exchange::{Outgoing, timed_out};
+use crate::{Code, Status, nats, wire};
 
 /// What the two sides send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,18 +26,19 @@ enum Kind {
     Bidirectional,
 }
 
+/// How long a service that no longer receives may take to say why.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
 /// Opens a stream of responses.
 pub(crate) async fn server_streaming<Resp: Send + 'static>(
     opening: Opening,
     codec: MessageCodec<Resp>,
     window: u32,
 ) -> Result<Response<Streaming<Resp>>, Status> {
-    let (delivery, incoming) = delivery(super::window(window), codec);
+    let (delivery, incoming) = delivery(super::window(window), codec, Code::Internal);
     let opened = start(Kind::ServerStreaming, opening, Some(delivery), None).await?;
-    Ok(Response::new(
-        Streaming::incoming(incoming),
-        opened.headers.unwrap_or_default(),
-    ))
+    let headers = of_handler(opened.headers);
+    Ok(Response::new(Streaming::incoming(incoming), headers))
 }
 
 /// Sends a stream of requests and waits for the response.
@@ -58,13 +59,24 @@ pub(crate) async fn bidirectional<Req: Send + 'static, Resp: Send + 'static>(
     responses: MessageCodec<Resp>,
     window: u32,
 ) -> Result<Response<Streaming<Resp>>, Status> {
-    let (delivery, incoming) = delivery(super::window(window), responses);
+    let (delivery, incoming) = delivery(super::window(window), responses, Code::Internal);
     let output = Output::new(encoded(requests, codec), true, panicked);
     let opened = start(Kind::Bidirectional, opening, Some(delivery), Some(output)).await?;
-    Ok(Response::new(
-        Streaming::incoming(incoming),
-        opened.headers.unwrap_or_default(),
-    ))
+    let headers = of_handler(opened.headers);
+    Ok(Response::new(Streaming::incoming(incoming), headers))
+}
+
+/// The headers that a handler has set, without those of the protocol.
+fn of_handler(headers: Option<HeaderMap>) -> HeaderMap {
+    let mut set = HeaderMap::new();
+    for (name, values) in headers.unwrap_or_default().iter() {
+        for value in values {
+            if !wire::is_reserved(name.as_ref()) {
+                set.append(name.clone(), value.clone());
+            }
+        }
+    }
+    set
 }
 
 /// Hands the stream to a task of its own, which outlives the call that opened it and tells the service if that is dropped. Gives
@@ -75,26 +87,41 @@ async fn start(
     delivery: Option<Delivery>,
     output: Option<Output<'static>>,
 ) -> Result<Message, Status> {
-    let link = Link::new(opening.nats.clone(), false, delivery).await?;
     let (caller, answer) = oneshot::channel();
-    let exchange = Exchange {
-        kind,
-        link,
-        output,
-        caller: Some(caller),
-        subject: opening.subject.clone(),
-        timeout: opening.timeout,
-        deadline: opening.deadline,
-        answer_by: None,
-    };
-    tokio::spawn(exchange.run(opening));
+    tokio::spawn(async move {
+        let open_by = nats::after(Instant::now(), opening.timeout);
+        let link = Link::new(opening.nats, Role::Caller, delivery);
+        let link = tokio::time::timeout_at(open_by, link)
+            .await
+            .unwrap_or_else(|_| Err(timed_out(&opening.outgoing.subject, opening.timeout)));
+        match link {
+            Ok(link) => {
+                let stream = CallerEnd {
+                    kind,
+                    link,
+                    output,
+                    caller: Some(caller),
+                    subject: opening.outgoing.subject.clone(),
+                    timeout: opening.timeout,
+                    open_by,
+                    deadline: opening.deadline,
+                    last: None,
+                };
+                stream.run(opening.outgoing).await;
+            }
+            Err(status) => {
+                // One that was dropped wants no answer.
+                let _ = caller.send(Err(status));
+            }
+        }
+    });
     answer
         .await
         .unwrap_or_else(|_| Err(Status::cancelled("the runtime is shutting down")))
 }
 
 /// A stream between a caller and a service, at the caller's end.
-struct Exchange {
+struct CallerEnd {
     kind: Kind,
     link: Link,
     output: Option<Output<'static>>,
@@ -102,9 +129,10 @@ struct Exchange {
     caller: Option<oneshot::Sender<Result<Message, Status>>>,
     subject: Subject,
     timeout: Duration,
+    open_by: Instant,
     deadline: Option<Instant>,
-    /// When the response must be there, once all is sent.
-    answer_by: Option<Instant>,
+    /// How long the stream goes on when there is nothing left to send, and what it ends with then.
+    last: Option<(Instant, Status)>,
 }
 
 enum Opened {
@@ -114,58 +142,61 @@ enum Opened {
     Response(Message),
 }
 
-impl Exchange {
-    async fn run(mut self, opening: Opening) {
-        let open_by = nats::after(Instant::now(), self.timeout);
-        let open_by = self.deadline.map_or(open_by, |end| end.min(open_by));
-        let opened = match tokio::time::timeout_at(open_by, self.open(opening)).await {
-            Ok(opened) => opened,
-            Err(_) => Err(self.late()),
-        };
-        let result = match opened {
+impl CallerEnd {
+    async fn run(mut self, request: Outgoing) {
+        let opened = tokio::time::timeout_at(self.open_by, self.open(request)).await;
+        let result = match opened.unwrap_or_else(|_| Err(self.not_answered())) {
             Ok(Opened::Stream(message)) => {
                 if self.kind != Kind::ClientStreaming {
                     self.answer(Ok(message));
                 }
-                self.exchange_in_time().await
+                self.transfer_in_time().await
             }
             Ok(Opened::Response(message)) => Ok(Some(message)),
             Err(status) => Err(status),
         };
-        if let Some(mut output) = self.output.take() {
-            output.close();
-            if !self.link.extension {
-                // All that such a service understands.
-                self.link.end(&mut output, Some(&abandoned())).await;
-            }
-        }
+        let failed = result.is_err();
         match result {
             Ok(None) => {}
             Ok(Some(response)) => self.answer(Ok(response)),
             Err(status) => {
-                if !self.link.inbound.ended() {
-                    self.link.cancel().await;
-                }
                 if let Some(delivery) = &self.link.delivery {
                     delivery.end(Some(status.clone()));
                 }
                 self.answer(Err(status));
             }
         }
+        if let Some(mut output) = self.output.take() {
+            // A panic of what the user has made is no concern of this task.
+            let _ = output.close();
+            if !self.link.extension {
+                // All that such a service understands.
+                self.link.end(&mut output, Some(&abandoned())).await;
+            }
+        }
+        if failed && !self.link.inbound.is_closed() {
+            self.link.cancel().await;
+        }
     }
 
     /// Sends the request, and waits until the service has taken it on.
-    async fn open(&mut self, opening: Opening) -> Result<Opened, Status> {
-        let mut headers = opening.headers;
+    async fn open(&mut self, request: Outgoing) -> Result<Opened, Status> {
+        let Outgoing {
+            subject,
+            payload,
+            mut headers,
+        } = request;
+        if headers.get(wire::REPLY_TO).is_some() {
+            return Err(Status::invalid_argument(format!(
+                "header `{}` is used by the protocol of streams; choose another name",
+                wire::REPLY_TO
+            )));
+        }
         headers.insert(wire::REPLY_TO, HeaderValue::from(self.link.own.as_str()));
-        self.link.announce(&mut headers);
+        self.link.offer(&mut headers);
         let own = self.link.own.clone();
-        let sent = opening.nats.publish_with_reply_and_headers(
-            opening.subject,
-            own,
-            headers,
-            opening.payload,
-        );
+        let nats = self.link.nats.clone();
+        let sent = nats.publish_with_reply_and_headers(subject, own, headers, payload);
         sent.await.map_err(|error| match error.kind() {
             PublishErrorKind::MaxPayloadExceeded => {
                 Status::resource_exhausted(format!("the request is too large: {error}"))
@@ -186,7 +217,7 @@ impl Exchange {
                 continue;
             };
             let opened = self.opening(event)?;
-            if is_abandoned && self.link.peer.is_some() {
+            if is_abandoned && (self.link.peer.is_some() || opened.is_some()) {
                 return Err(abandoned());
             }
             if let Some(opened) = opened {
@@ -200,21 +231,9 @@ impl Exchange {
         let is_single = self.kind == Kind::ClientStreaming;
         match event {
             Event::Control(control) => {
-                if let Some(inbox) = control.inbox {
-                    if !nats::is_inbox(&inbox, &self.link.own) {
-                        return Err(Status::internal(format!(
-                            "the service names `{}` as its inbox, which is none",
-                            inbox.escape_debug()
-                        )));
-                    }
-                    self.link.peer = Some(inbox);
-                    self.link.extension = control.confirmed;
-                    if control.confirmed {
-                        self.link.outbound = Outbound::new(control.credit.unwrap_or_default());
-                    }
-                }
                 let is_open = match self.kind {
                     Kind::ServerStreaming => control.said.opened,
+                    // To wait for more would be to wait for a handler that may wait for what is sent.
                     Kind::ClientStreaming | Kind::Bidirectional => self.link.peer.is_some(),
                 };
                 Ok(is_open.then_some(Opened::Stream(control.message)))
@@ -226,7 +245,7 @@ impl Exchange {
             Event::Response(message) => {
                 response(is_single, message).map(|it| Some(Opened::Response(it)))
             }
-            Event::NoResponders => Err(Status::unavailable(format!(
+            Event::Unheard => Err(Status::unavailable(format!(
                 "no instance of the service answers on `{}`; is it running?",
                 self.subject
             ))),
@@ -235,20 +254,22 @@ impl Exchange {
         }
     }
 
-    async fn exchange_in_time(&mut self) -> Result<Option<Message>, Status> {
-        let late = self.late();
-        let deadline = self.deadline;
-        match deadline {
-            Some(deadline) => tokio::time::timeout_at(deadline, self.exchange())
-                .await
-                .unwrap_or(Err(late)),
-            None => self.exchange().await,
-        }
+    async fn transfer_in_time(&mut self) -> Result<Option<Message>, Status> {
+        let Some(deadline) = self.deadline else {
+            return self.transfer().await;
+        };
+        tokio::time::timeout_at(deadline, self.transfer())
+            .await
+            .unwrap_or_else(|_| {
+                Err(Status::deadline_exceeded(
+                    "the stream was not over within its deadline",
+                ))
+            })
     }
 
     /// Sends and receives until the stream is over; gives the response to a stream of requests.
-    async fn exchange(&mut self) -> Result<Option<Message>, Status> {
-        while self.kind == Kind::ClientStreaming || !self.link.inbound.ended() {
+    async fn transfer(&mut self) -> Result<Option<Message>, Status> {
+        while self.kind == Kind::ClientStreaming || !self.link.inbound.is_closed() {
             let may_send = self.link.may_send();
             let item = tokio::select! {
                 signal = self.link.wait() => {
@@ -261,7 +282,7 @@ impl Exchange {
                 }
                 Some(item) = next(&mut self.output), if may_send => item,
                 () = dropped(&mut self.caller) => return Err(abandoned()),
-                () = elapsed(self.answer_by) => return Err(self.late()),
+                status = elapsed(self.last.as_ref()) => return Err(status),
             };
             self.send(item).await;
         }
@@ -287,7 +308,17 @@ impl Exchange {
                 self.link.peer = None;
                 Ok(ControlFlow::Break(Some(response(is_single, message)?)))
             }
-            Event::NoResponders => Err(Status::unavailable("the service of this stream is gone")),
+            Event::Unheard => {
+                let gone = Status::unavailable("the service of this stream is gone");
+                if self.link.extension {
+                    return Err(gone);
+                }
+                // Such a service stops receiving before it says how it ended.
+                self.all_sent();
+                self.link.peer = None;
+                self.last = Some((Instant::now() + LAST_WORDS, gone));
+                Ok(ControlFlow::Continue(()))
+            }
             Event::Fault(status) | Event::Gone(status) => Err(status),
         }
     }
@@ -313,7 +344,8 @@ impl Exchange {
     fn all_sent(&mut self) {
         self.output = None;
         if self.kind == Kind::ClientStreaming && self.deadline.is_none() {
-            self.answer_by = Some(nats::after(Instant::now(), self.timeout));
+            let by = nats::after(Instant::now(), self.timeout);
+            self.last = Some((by, self.not_answered()));
         }
     }
 
@@ -324,7 +356,7 @@ impl Exchange {
         }
     }
 
-    fn late(&self) -> Status {
+    fn not_answered(&self) -> Status {
         timed_out(&self.subject, self.timeout)
     }
 }
@@ -357,9 +389,12 @@ async fn dropped(caller: &mut Option<oneshot::Sender<Result<Message, Status>>>) 
     }
 }
 
-async fn elapsed(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at).await,
+async fn elapsed(last: Option<&(Instant, Status)>) -> Status {
+    match last {
+        Some((at, status)) => {
+            tokio::time::sleep_until(*at).await;
+            status.clone()
+        }
         None => std::future::pending().await,
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
@@ -10,8 +11,8 @@ use bytes::{Buf, Bytes};
 use tokio::sync::{Notify, mpsc};
 
 use super::flow::Credit;
-use crate::Status;
 use crate::codec::MessageCodec;
+use crate::{Code, Status};
 
 /// What arrived.
 enum Item {
@@ -39,6 +40,8 @@ pub(crate) struct Delivery {
 
 /// The reader's end.
 pub(crate) struct Incoming<T> {
+    /// What a message is that cannot be decoded: a mistake of the caller, or of the service.
+    undecodable: Code,
     items: mpsc::UnboundedReceiver<Item>,
     /// The messages of the last payload that were not yet read.
     batch: VecDeque<Bytes>,
@@ -53,10 +56,15 @@ pub(crate) struct Incoming<T> {
 }
 
 /// Both ends. Between them wait at most `window` messages and bytes, if the sender keeps to what it is granted.
-pub(crate) fn delivery<T>(window: Credit, codec: MessageCodec<T>) -> (Delivery, Incoming<T>) {
+pub(crate) fn delivery<T>(
+    window: Credit,
+    codec: MessageCodec<T>,
+    undecodable: Code,
+) -> (Delivery, Incoming<T>) {
     let (sender, receiver) = mpsc::unbounded_channel();
     let consumed = Arc::<Consumed>::default();
     let incoming = Incoming {
+        undecodable,
         items: receiver,
         batch: VecDeque::new(),
         decode: codec.decode,
@@ -118,9 +126,8 @@ impl<T> Incoming<T> {
                 self.take(message.len());
                 let number = self.taken.messages;
                 return Poll::Ready(Some((self.decode)(message).map_err(|error| {
-                    Status::invalid_argument(format!(
-                        "failed to decode message {number} of the stream: {error}"
-                    ))
+                    let text = format!("failed to decode message {number} of the stream: {error}");
+                    Status::new(self.undecodable.clone(), text)
                 })));
             }
             if self.ended {
@@ -169,39 +176,24 @@ impl<T> fmt::Debug for Incoming<T> {
 }
 
 /// The messages of a batch: each is preceded by its length as a protobuf varint. Stops at what is none.
-pub(crate) struct Split(Bytes);
-
-pub(crate) fn split(payload: Bytes) -> Split {
-    Split(payload)
+fn split(mut payload: Bytes) -> impl Iterator<Item = Bytes> {
+    std::iter::from_fn(move || {
+        let message = first_message(&payload)?;
+        payload.advance(message.start);
+        Some(payload.split_to(message.len()))
+    })
 }
 
-impl Split {
-    /// What was not split.
-    pub(crate) fn rest(&self) -> &[u8] {
-        &self.0
-    }
-
-    fn length(&self) -> Option<(usize, usize)> {
-        let mut length = 0_u64;
-        for (at, byte) in self.0.iter().take(9).enumerate() {
-            length |= u64::from(byte & 0x7f) << (7 * at);
-            if byte & 0x80 == 0 {
-                return Some((at + 1, usize::try_from(length).ok()?));
-            }
+/// Where the first message of a batch lies.
+pub(crate) fn first_message(payload: &[u8]) -> Option<Range<usize>> {
+    let mut length = 0_u64;
+    for (at, byte) in payload.iter().take(9).enumerate() {
+        length |= u64::from(byte & 0x7f) << (7 * at);
+        if byte & 0x80 == 0 {
+            let start = at + 1;
+            let end = start.checked_add(usize::try_from(length).ok()?)?;
+            return (end <= payload.len()).then_some(start..end);
         }
-        None
     }
-}
-
-impl Iterator for Split {
-    type Item = Bytes;
-
-    fn next(&mut self) -> Option<Bytes> {
-        let (prefix, length) = self.length()?;
-        if length > self.0.len() - prefix {
-            return None;
-        }
-        self.0.advance(prefix);
-        Some(self.0.split_to(length))
-    }
+    None
 }

@@ -45,7 +45,7 @@ impl FromStr for Credit {
 }
 
 /// The sending side of one direction.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Outbound {
     sent: Credit,
     granted: Credit,
@@ -112,13 +112,16 @@ pub(crate) enum Fault {
 #[derive(Debug, Default)]
 pub(crate) struct Inbound {
     received: Credit,
+    /// Nothing more counts.
+    closed: bool,
+    /// The end has arrived.
     ended: bool,
 }
 
 impl Inbound {
     /// Accepts messages, or says what is wrong with them. What comes after the end is nothing: `Ok(false)`.
     pub(crate) fn receive(&mut self, arrival: Arrival, granted: Credit) -> Result<bool, Fault> {
-        if self.ended {
+        if self.closed {
             return Ok(false);
         }
         let expected = self.received.messages + 1;
@@ -143,7 +146,8 @@ impl Inbound {
 
     /// Takes note of the end, with the number of messages that the sender says it sent. A second end is nothing: `Ok(false)`.
     pub(crate) fn end(&mut self, announced: Option<u64>) -> Result<bool, Fault> {
-        if std::mem::replace(&mut self.ended, true) {
+        self.ended = true;
+        if std::mem::replace(&mut self.closed, true) {
             return Ok(false);
         }
         match announced {
@@ -159,7 +163,7 @@ impl Inbound {
     pub(crate) fn check(&self, sent: Option<u64>, ended: bool) -> Result<(), Fault> {
         let received = self.received.messages;
         match sent {
-            _ if self.ended => Ok(()),
+            _ if self.closed => Ok(()),
             Some(announced) if announced > received => Err(Fault::Truncated {
                 announced,
                 received,
@@ -169,12 +173,16 @@ impl Inbound {
         }
     }
 
-    /// Nothing more counts.
+    /// From now on nothing counts.
     pub(crate) fn close(&mut self) {
-        self.ended = true;
+        self.closed = true;
     }
 
-    pub(crate) fn ended(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    pub(crate) fn is_ended(&self) -> bool {
         self.ended
     }
 }

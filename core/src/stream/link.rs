@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use async_nats::{HeaderMap, HeaderValue, Message, Subject, Subscriber};
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::PLAIN_WINDOW;
 use super::delivery::Delivery;
 use super::flow::{Arrival, Credit, Fault, Inbound, Outbound};
-use super::wire::{self, COUNT, CREDIT, Control, OUR_VERSION, Received, Said, VERSION};
-use crate::Status;
+use super::wire::{self, COUNT, CREDIT, Control, INBOX, OUR_VERSION, Received, Said, VERSION};
+use crate::{Status, nats};
 
 /// How often each end tells the other that it is there.
 const HEARTBEAT: Duration = Duration::from_secs(2);
@@ -20,6 +21,8 @@ const HEARTBEAT: Duration = Duration::from_secs(2);
 const DEAD: u32 = 3;
 /// The same if the NATS server says that nobody listens: time for a connection to come back.
 const DEAD_WITHOUT_LISTENER: u32 = 2;
+/// How often a peer without heartbeats is asked if it listens, by a reply subject on a message.
+const PROBE: Duration = Duration::from_secs(1);
 /// After how many of them a service gives up a caller that has none.
 const IDLE: u32 = 5 * 60;
 
@@ -37,7 +40,7 @@ pub(crate) enum Event {
     /// The reader is gone, and the other end was told.
     Unread,
     /// Nobody listens at the other end.
-    NoResponders,
+    Unheard,
     /// There is no other end any more, or no connection to it.
     Gone(Status),
 }
@@ -47,7 +50,18 @@ pub(crate) enum Signal {
     Message(Option<Message>),
     Consumed,
     Unread,
+    Told,
     Tick,
+}
+
+/// Whose end it is.
+#[derive(Clone, Debug)]
+pub(crate) enum Role {
+    Service {
+        /// What confirms the extension, as long as nothing shows that the caller has got it.
+        confirmation: Option<HeaderMap>,
+    },
+    Caller,
 }
 
 /// One end of a stream.
@@ -57,8 +71,7 @@ pub(crate) struct Link {
     pub(super) own: Subject,
     /// Where messages go; unknown until the service has told.
     pub(super) peer: Option<Subject>,
-    /// This is the end of the service.
-    pub(super) serves: bool,
+    role: Role,
     /// Both ends speak the extension.
     pub(super) extension: bool,
     pub(super) outbound: Outbound,
@@ -66,16 +79,21 @@ pub(crate) struct Link {
     /// Where messages are delivered, in a direction that has any.
     pub(super) delivery: Option<Delivery>,
     pub(super) said: Said,
+    /// What was said last, while the connection does not take it; and whether there is more to say by now.
+    telling: Option<BoxFuture<'static, ()>>,
+    tell_again: bool,
     tick: Interval,
     /// How many heartbeats ago something was heard.
     silence: u32,
+    /// When a peer without heartbeats was last asked if it listens.
+    probed: Instant,
 }
 
 impl Link {
     /// Subscribes to an inbox of its own.
     pub(crate) async fn new(
         nats: async_nats::Client,
-        serves: bool,
+        role: Role,
         delivery: Option<Delivery>,
     ) -> Result<Self, Status> {
         let own = Subject::from(nats.new_inbox());
@@ -89,14 +107,17 @@ impl Link {
             inbox,
             own,
             peer: None,
-            serves,
+            role,
             extension: false,
             outbound: Outbound::new(Credit::UNLIMITED),
             inbound: Inbound::default(),
             delivery,
             said: Said::default(),
+            telling: None,
+            tell_again: false,
             tick,
             silence: 0,
+            probed: Instant::now(),
         })
     }
 
@@ -106,7 +127,8 @@ impl Link {
         // In no fixed order: a flood of messages must not keep the heartbeats from going out.
         tokio::select! {
             message = self.inbox.next() => Signal::Message(message),
-            signal = told(reader) => signal,
+            signal = of_reader(reader) => signal,
+            Some(()) = of_telling(&mut self.telling) => Signal::Told,
             _ = self.tick.tick() => Signal::Tick,
         }
     }
@@ -117,11 +139,21 @@ impl Link {
             Signal::Message(Some(message)) => self.receive(message).await,
             Signal::Message(None) => Some(closed()),
             Signal::Consumed => {
-                self.tell_state().await;
+                self.tell_state();
+                None
+            }
+            Signal::Told => {
+                self.telling = None;
+                if std::mem::take(&mut self.tell_again) {
+                    self.tell_state();
+                }
                 None
             }
             Signal::Unread => {
-                self.cancel().await;
+                self.said.cancelled = true;
+                if !self.inbound.is_closed() {
+                    self.cancel().await;
+                }
                 Some(Event::Unread)
             }
             Signal::Tick => self.tick().await,
@@ -130,12 +162,15 @@ impl Link {
 
     async fn receive(&mut self, message: Message) -> Option<Event> {
         let received = wire::read(message);
-        if matches!(received, Received::NoResponders) {
+        if let Received::NoResponders = received {
             // A peer of ours may be reconnecting. Others are only asked when something was sent to them, which is lost then.
             let is_gone = !self.extension || self.silence >= DEAD_WITHOUT_LISTENER;
-            return is_gone.then_some(Event::NoResponders);
+            return is_gone.then_some(Event::Unheard);
         }
         self.silence = 0;
+        if let Role::Service { confirmation } = &mut self.role {
+            *confirmation = None;
+        }
         match received {
             Received::NoResponders => None,
             Received::Messages(arrival, message) => {
@@ -162,8 +197,8 @@ impl Link {
                 Err(fault) => Some(self.fault(fault.into()).await),
             },
             Received::Control(control) => {
-                if let Some(credit) = control.credit {
-                    self.outbound.grant(credit);
+                if let Err(status) = self.learn(&control) {
+                    return Some(Event::Gone(status));
                 }
                 match self.inbound.check(control.sent, control.said.ended) {
                     Err(fault) if self.delivery.is_some() => Some(self.fault(fault.into()).await),
@@ -171,9 +206,30 @@ impl Link {
                 }
             }
             Received::Response(message) => Some(Event::Response(message)),
-            Received::Malformed(_) if self.inbound.ended() => None,
+            Received::Malformed(_) if self.inbound.is_closed() => None,
             Received::Malformed(what) => Some(self.fault(malformed(what)).await),
         }
+    }
+
+    /// Where the service receives, whether it speaks the extension, and what it grants.
+    fn learn(&mut self, control: &Control) -> Result<(), Status> {
+        if let (Role::Caller, None, Some(inbox)) = (&self.role, &self.peer, &control.inbox) {
+            if !nats::is_receiver(inbox) {
+                return Err(Status::internal(format!(
+                    "the service names `{}` as its inbox, which cannot be one",
+                    inbox.escape_debug()
+                )));
+            }
+            self.peer = Some(inbox.clone());
+            self.extension = control.confirmed;
+            if self.extension {
+                self.outbound = Outbound::new(Credit::default());
+            }
+        }
+        if let Some(credit) = control.credit {
+            self.outbound.grant(credit);
+        }
+        Ok(())
     }
 
     fn accept(&mut self, arrival: Arrival, payload: Bytes) -> Result<(), Status> {
@@ -210,38 +266,53 @@ impl Link {
 
     async fn tick(&mut self) -> Option<Event> {
         // If this task was not run for long, what it has not yet seen counts.
-        let arrived = tokio::task::unconstrained(self.inbox.next()).now_or_never();
-        match arrived {
-            Some(Some(message)) => return self.receive(message).await,
-            Some(None) => return Some(closed()),
-            None => {}
-        }
-        self.silence = self.silence.saturating_add(1);
+        let event = match tokio::task::unconstrained(self.inbox.next()).now_or_never() {
+            Some(Some(message)) => self.receive(message).await,
+            Some(None) => Some(closed()),
+            None => self.miss(),
+        };
         if self.extension {
-            if self.silence >= DEAD {
-                return Some(Event::Gone(Status::unavailable(
-                    "the other side of the stream has fallen silent",
-                )));
-            }
-            self.tell_state().await;
-        } else if self.serves
+            self.tell_state();
+        }
+        event
+    }
+
+    /// A heartbeat without one from the other end.
+    fn miss(&mut self) -> Option<Event> {
+        self.silence = self.silence.saturating_add(1);
+        if self.extension && self.silence >= DEAD {
+            return Some(Event::Gone(Status::unavailable(
+                "the other side of the stream has fallen silent",
+            )));
+        }
+        let is_idle = matches!(self.role, Role::Service { .. })
             && self.delivery.is_some()
-            && !self.inbound.ended()
-            && self.silence >= IDLE
-        {
-            return Some(Event::Gone(Status::deadline_exceeded(format!(
+            && !self.inbound.is_ended()
+            && self.silence >= IDLE;
+        is_idle.then(|| {
+            Event::Gone(Status::deadline_exceeded(format!(
                 "the caller sent nothing for {:?}",
                 HEARTBEAT * IDLE
-            ))));
+            )))
+        })
+    }
+
+    /// Whether to send the next message with a reply subject, to hear if nobody receives it. Heartbeats do that otherwise.
+    pub(super) fn probe(&mut self) -> bool {
+        let is_due = !self.extension && self.probed.elapsed() >= PROBE;
+        if is_due {
+            self.probed = Instant::now();
+            // If it is not received, the NATS server says so.
+            self.silence = 0;
         }
-        None
+        is_due
     }
 
     /// Waits until the other end has sent all it had, or is gone.
     pub(crate) async fn until_end(&mut self) {
-        while !self.inbound.ended() {
+        while !self.inbound.is_ended() {
             let signal = self.wait().await;
-            if let Some(Event::Gone(_) | Event::NoResponders) = self.handle(signal).await {
+            if let Some(Event::Gone(_) | Event::Unheard) = self.handle(signal).await {
                 return;
             }
         }
@@ -252,36 +323,67 @@ impl Link {
         let answer = async {
             loop {
                 let signal = self.wait().await;
-                if let Some(Event::NoResponders) = self.handle(signal).await {
-                    return;
+                match self.handle(signal).await {
+                    Some(Event::Unheard) => return true,
+                    Some(Event::Gone(_)) => return false,
+                    _ => {}
                 }
             }
         };
-        tokio::time::timeout(within, answer).await.is_ok()
+        tokio::time::timeout(within, answer).await.unwrap_or(false)
     }
 
     /// Grants what the reader has made room for. The same message is the heartbeat, and repeats all that was said so far, since a
     /// message may have been lost with a connection. The reply subject is for the NATS server, to say if nobody receives it.
-    async fn tell_state(&self) {
+    ///
+    /// It is sent while the link goes on: with thousands of streams, the connection takes its time.
+    fn tell_state(&mut self) {
+        if self.telling.is_some() {
+            self.tell_again = true;
+            return;
+        }
         let mut headers = HeaderMap::new();
         self.write_credit(&mut headers);
         headers.insert(COUNT.clone(), HeaderValue::from(self.outbound.count()));
         self.said.write(&mut headers);
-        self.tell(headers).await;
+        if let Role::Service {
+            confirmation: Some(confirmation),
+        } = &self.role
+        {
+            wire::add(&mut headers, confirmation);
+        }
+        let mut telling = self.tell(headers).boxed();
+        if (&mut telling).now_or_never().is_none() {
+            self.telling = Some(telling);
+        }
     }
 
     fn write_credit(&self, headers: &mut HeaderMap) {
         let granted = match &self.delivery {
-            Some(delivery) if !self.inbound.ended() => delivery.granted(),
+            Some(delivery) if !self.inbound.is_closed() => delivery.granted(),
             _ => Credit::default(),
         };
         headers.insert(CREDIT.clone(), HeaderValue::from(granted.to_string()));
     }
 
-    /// The headers that offer or confirm the extension.
-    pub(crate) fn announce(&self, headers: &mut HeaderMap) {
+    /// The headers that offer the extension.
+    pub(crate) fn offer(&self, headers: &mut HeaderMap) {
         headers.insert(VERSION.clone(), HeaderValue::from(OUR_VERSION));
         self.write_credit(headers);
+    }
+
+    /// The headers that tell a caller where this end receives, and confirm the extension to one that has offered it.
+    pub(crate) fn confirm(&mut self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(INBOX.clone(), HeaderValue::from(self.own.as_str()));
+        if self.extension {
+            headers.insert(VERSION.clone(), HeaderValue::from(OUR_VERSION));
+            self.role = Role::Service {
+                confirmation: Some(headers.clone()),
+            };
+            self.write_credit(&mut headers);
+        }
+        headers
     }
 
     /// Tells the other end that what it sends is no longer read.
@@ -293,21 +395,23 @@ impl Link {
             ..Said::default()
         }
         .write(&mut headers);
-        self.tell(headers).await;
+        // If the connection takes nothing for so long, the other end finds out by itself.
+        let _ = tokio::time::timeout(HEARTBEAT, self.tell(headers)).await;
     }
 
-    /// Sends a message about the stream to a peer that understands it. It does not wait for long: if the connection takes nothing,
-    /// the next tick says the same again, or finds the other end dead.
-    async fn tell(&self, headers: HeaderMap) {
-        let Some(peer) = self.peer.clone().filter(|_| self.extension) else {
-            return;
-        };
-        let own = self.own.clone();
-        let told = self
-            .nats
-            .publish_with_reply_and_headers(peer, own, headers, Bytes::new());
-        if let Ok(Err(error)) = tokio::time::timeout(HEARTBEAT, told).await {
-            tracing::debug!(inbox = %self.own, %error, "cannot send to the other side of a stream");
+    /// Sends a message about the stream to a peer that understands it.
+    fn tell(&self, headers: HeaderMap) -> impl Future<Output = ()> + Send + use<> {
+        let peer = self.peer.clone().filter(|_| self.extension);
+        let (nats, own) = (self.nats.clone(), self.own.clone());
+        async move {
+            let Some(peer) = peer else {
+                return;
+            };
+            let inbox = own.clone();
+            let told = nats.publish_with_reply_and_headers(peer, own, headers, Bytes::new());
+            if let Err(error) = told.await {
+                tracing::debug!(%inbox, %error, "cannot send to the other side of a stream");
+            }
         }
     }
 }
@@ -316,8 +420,13 @@ fn closed() -> Event {
     Event::Gone(Status::unavailable("the connection to NATS is closed"))
 }
 
+async fn of_telling(telling: &mut Option<BoxFuture<'static, ()>>) -> Option<()> {
+    telling.as_mut()?.await;
+    Some(())
+}
+
 /// What the reader does.
-async fn told(reader: Option<&Delivery>) -> Signal {
+async fn of_reader(reader: Option<&Delivery>) -> Signal {
     let Some(reader) = reader else {
         return std::future::pending().await;
     };

@@ -9,18 +9,15 @@ use async_nats::{HeaderMap, HeaderValue};
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{FutureExt, Stream, StreamExt};
-use tokio::time::Instant;
 
 use super::Streaming;
 use super::link::Link;
-use super::wire::{Batch, COUNT, END};
+use super::wire::{self, Batch, COUNT, END};
+use crate::Status;
 use crate::codec::MessageCodec;
-use crate::{Status, wire};
 
 /// How long a message waits for a connection that takes nothing. The other end hears nothing for as long.
-const STUCK: Duration = Duration::from_secs(5);
-/// How often a peer without heartbeats is asked whether it listens, by a reply subject on a message.
-const PROBE: Duration = Duration::from_secs(1);
+pub(super) const STUCK: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 pub(crate) enum Out {
@@ -31,20 +28,17 @@ pub(crate) enum Out {
     Response(Bytes),
 }
 
-type Item = Option<Result<Out, Status>>;
+type Next = Option<Result<Out, Status>>;
 
 /// What one end has to send.
 pub(crate) struct Output<'a> {
     stream: BoxStream<'a, Result<Out, Status>>,
     /// What was taken out and did not fit.
-    put_back: Option<Item>,
+    put_back: Option<Next>,
     /// Whether what comes next must be granted first.
     pub(crate) needs_credit: bool,
     /// Headers for the first message.
     pub(crate) headers: HeaderMap,
-    /// The number of messages that are sent.
-    count: u64,
-    probed: Instant,
 }
 
 impl<'a> Output<'a> {
@@ -62,35 +56,25 @@ impl<'a> Output<'a> {
             put_back: None,
             needs_credit,
             headers: HeaderMap::new(),
-            count: 0,
-            probed: Instant::now(),
         }
     }
 
     /// Nothing is lost if this is dropped.
-    pub(crate) async fn next(&mut self) -> Item {
+    pub(crate) async fn next(&mut self) -> Next {
         match self.put_back.take() {
             Some(item) => item,
             None => self.stream.next().await,
         }
     }
 
-    /// Drops what was not sent, and whoever makes it.
-    pub(crate) fn close(&mut self) {
-        self.stream = futures::stream::empty().boxed();
-        self.put_back = None;
+    /// Drops what was not sent, and whoever makes it, which may panic.
+    pub(crate) fn close(&mut self) -> Result<(), Box<dyn Any + Send>> {
+        let stream = std::mem::replace(&mut self.stream, futures::stream::empty().boxed());
+        let put_back = self.put_back.take();
+        std::panic::catch_unwind(AssertUnwindSafe(|| drop((stream, put_back))))
     }
 
-    /// Whether to ask with the next message if anybody listens.
-    fn probe(&mut self, link: &Link) -> bool {
-        let is_due = link.serves && !link.extension && self.probed.elapsed() >= PROBE;
-        if is_due {
-            self.probed = Instant::now();
-        }
-        is_due
-    }
-
-    fn ready(&mut self) -> Option<Item> {
+    fn ready(&mut self) -> Option<Next> {
         self.put_back
             .take()
             .or_else(|| self.stream.next().now_or_never())
@@ -128,8 +112,10 @@ impl Link {
         output: &mut Output<'_>,
     ) -> Result<(), Status> {
         let size = first.len();
-        let mut batch = Batch::new(self.outbound.send(size), first, self.nats.max_payload());
-        while self.extension && batch.has_room() && self.outbound.may_send() {
+        let mut outbound = self.outbound;
+        let number = outbound.send(size);
+        let mut batch = Batch::new(number, first, self.nats.max_payload());
+        while self.extension && batch.has_room() && outbound.may_send() {
             match output.ready() {
                 None => break,
                 Some(Some(Ok(Out::Message(message)))) => {
@@ -138,7 +124,7 @@ impl Link {
                         output.put_back = Some(Some(Ok(Out::Message(message))));
                         break;
                     }
-                    self.outbound.send(size);
+                    outbound.send(size);
                 }
                 Some(other) => {
                     output.put_back = Some(other);
@@ -147,15 +133,16 @@ impl Link {
             }
         }
         let mut headers = std::mem::take(&mut output.headers);
-        let last = batch.last();
         let payload = batch.finish(&mut headers);
-        match self.publish(headers, payload, output.probe(self)).await {
+        let probe = self.probe();
+        match self.publish(headers, payload, probe).await {
             Ok(()) => {
-                output.count = last;
+                self.outbound = outbound;
                 Ok(())
             }
+            // One that is alone: a batch is never so large.
             Err(PublishErrorKind::MaxPayloadExceeded) => Err(Status::resource_exhausted(format!(
-                "message {last} of the stream has {size} bytes, and the NATS server takes messages of up to {} bytes",
+                "message {number} of the stream has {size} bytes, and the NATS server takes messages of up to {} bytes",
                 self.nats.max_payload()
             ))),
             Err(kind) => Err(Status::unavailable(format!("cannot send: {kind}"))),
@@ -186,20 +173,19 @@ impl Link {
             return;
         };
         self.said.ended = true;
-        let headers = std::mem::take(&mut output.headers);
+        let mut headers = std::mem::take(&mut output.headers);
         let mut end = end_headers();
         if self.extension {
-            end.insert(COUNT.clone(), HeaderValue::from(output.count));
+            end.insert(COUNT.clone(), HeaderValue::from(self.outbound.count()));
         }
         let sent = if let Some(status) = status {
-            wire::publish_status(&self.nats, &peer, headers, &end, status).await
+            let sent = crate::wire::publish_status(&self.nats, &peer, headers, &end, status, None);
+            tokio::time::timeout(STUCK, sent)
+                .await
+                .unwrap_or(Err(PublishErrorKind::Send))
         } else {
-            for (name, values) in headers.iter() {
-                for value in values {
-                    end.append(name.clone(), value.clone());
-                }
-            }
-            self.publish(end, Bytes::new(), false).await
+            wire::add(&mut headers, &end);
+            self.publish(headers, Bytes::new(), false).await
         };
         if let Err(error) = sent {
             tracing::debug!(inbox = %self.own, %error, "cannot send the end of a stream");
@@ -207,7 +193,7 @@ impl Link {
     }
 
     async fn publish(
-        &self,
+        &mut self,
         headers: HeaderMap,
         payload: Bytes,
         probe: bool,

@@ -3,29 +3,30 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::{HeaderMap, HeaderValue, Message};
+use async_nats::{HeaderMap, Message, Subject};
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryFutureExt, stream};
 use tokio::time::Instant;
 
 use super::delivery::{Delivery, delivery};
 use super::flow::Outbound;
-use super::link::{Event, Link};
-use super::output::{Out, Output, encoded};
-use super::wire::{self, INBOX};
-use super::{PLAIN_WINDOW, Streaming, window};
-use crate::Status;
+use super::link::{Event, Link, Role};
+use super::output::{Out, Output, STUCK, encoded};
+use super::wire;
+use super::{Streaming, window};
 use crate::context::Context;
-use crate::endpoint::{Caller, Endpoint, Request, within};
+use crate::endpoint::{Caller, Endpoint, Request, StreamCaller, within};
 use crate::service::Method;
+use crate::{Code, Status};
 
-/// How often a response is sent to a caller who does not listen yet, and how long it takes to know that.
-const LATE_TRIES: u32 = 10;
-const LATE_WAIT: Duration = Duration::from_millis(100);
+/// How long a caller may take until it listens for its response, and how often that is tried.
+const LATE: Duration = Duration::from_secs(2);
+const LATE_PAUSE: Duration = Duration::from_millis(50);
 
 /// A stream that was accepted.
 struct Call {
     endpoint: Arc<Endpoint>,
+    caller: StreamCaller,
     link: Link,
     cx: Arc<Context>,
     received: Instant,
@@ -122,14 +123,8 @@ async fn accept_stream<Req, Resp, E>(
     request: Request,
     single: bool,
 ) -> Option<(Call, Streaming<Req>)> {
-    let headers = request.message.headers.as_ref();
-    let knows_credit = headers.and_then(wire::offered).is_some();
-    let window = if knows_credit {
-        window(method.settings.window)
-    } else {
-        PLAIN_WINDOW
-    };
-    let (delivery, incoming) = delivery(window, method.request);
+    let window = window(method.settings.window);
+    let (delivery, incoming) = delivery(window, method.request, Code::InvalidArgument);
     let call = accept(request, Some(delivery), single).await?;
     Some((call, Streaming::incoming(incoming)))
 }
@@ -140,36 +135,49 @@ async fn accept(request: Request, delivery: Option<Delivery>, single: bool) -> O
         message,
         received,
         endpoint,
+        stream,
     } = request;
-    let caller = Caller::of_stream(&message, &endpoint.nats);
-    match open(&endpoint, &caller, &message, delivery).await {
-        Ok(link) => {
-            let deadline = endpoint.deadline(received, message.headers.as_ref());
-            let cx = Context::of_call(
-                Arc::clone(&endpoint.names),
-                message.subject,
-                message.headers,
-                deadline,
-            );
-            Some(Call {
-                endpoint,
-                link,
-                cx: Arc::new(cx),
-                received,
-                deadline,
-                single,
-            })
-        }
+    // The router makes handlers of streams for endpoints of streams.
+    let caller = stream?;
+    let opened = open(&endpoint, &caller, &message, delivery);
+    let opened = tokio::time::timeout(STUCK, opened).await;
+    let link = opened.unwrap_or_else(|_| {
+        Err(Status::unavailable(
+            "the connection of the service takes no messages",
+        ))
+    });
+    let link = match link {
+        Ok(link) => link,
         Err(status) => {
+            let caller = Caller {
+                reply: message.reply,
+                stream: Some(caller),
+            };
             endpoint.refuse(caller, status).await;
-            None
+            return None;
         }
-    }
+    };
+    let deadline = endpoint.deadline(received, message.headers.as_ref());
+    let cx = Context::of_call(
+        Arc::clone(&endpoint.names),
+        message.subject,
+        message.headers,
+        deadline,
+    );
+    Some(Call {
+        endpoint,
+        caller,
+        link,
+        cx: Arc::new(cx),
+        received,
+        deadline,
+        single,
+    })
 }
 
 async fn open(
     endpoint: &Endpoint,
-    caller: &Caller,
+    caller: &StreamCaller,
     request: &Message,
     delivery: Option<Delivery>,
 ) -> Result<Link, Status> {
@@ -179,17 +187,16 @@ async fn open(
         ));
     };
     let receives = delivery.is_some();
-    let mut link = Link::new(endpoint.nats.clone(), true, delivery).await?;
-    let mut headers = HeaderMap::new();
+    let role = Role::Service { confirmation: None };
+    let mut link = Link::new(endpoint.nats.clone(), role, delivery).await?;
     if let Some(credit) = request.headers.as_ref().and_then(wire::offered) {
         link.extension = true;
         link.outbound = Outbound::new(credit);
-        link.announce(&mut headers);
     }
     // A peer that streams nothing waits for no handshake.
     if receives || link.extension {
-        headers.insert(INBOX.clone(), HeaderValue::from(link.own.as_str()));
-        let to = caller.reply.clone().unwrap_or_else(|| inbox.clone());
+        let to = request.reply.clone().unwrap_or_else(|| inbox.clone());
+        let headers = link.confirm();
         let told = endpoint
             .nats
             .publish_with_headers(to, headers, Bytes::new())
@@ -206,43 +213,69 @@ impl Call {
         let endpoint = Arc::clone(&self.endpoint);
         let mut output = Output::new(output, false, |panic| endpoint.panicked(panic));
         let answer = answer(&mut self.link, &mut output, &self.cx);
-        let result = within(self.deadline, answer).await;
-        output.close();
+        let mut result = within(self.deadline, answer).await.flatten();
+        if let Err(panic) = output.close() {
+            result = Err(endpoint.panicked(panic.as_ref()));
+        }
         if output.headers.is_empty() {
             output.headers = self.cx.take_response_headers();
         }
         if self.single && !self.link.extension {
-            // Such a caller listens for the response when it has sent all it had.
-            self.link.until_end().await;
+            self.until_listening().await;
+        }
+        if !self.caller.answer_once() {
+            return;
         }
         if self.single {
             self.respond(result, output.headers).await;
         } else {
+            // A caller who has seen enough is no error.
             let status = result.err();
-            self.endpoint
-                .counters
-                .record(status.as_ref(), self.received.elapsed());
+            let error = status.as_ref().filter(|_| self.link.peer.is_some());
+            endpoint.counters.record(error, self.received.elapsed());
             self.link.end(&mut output, status.as_ref()).await;
+        }
+    }
+
+    /// A caller without the extension listens for the response when it has sent all it had.
+    async fn until_listening(&mut self) {
+        let end = self.link.until_end();
+        match self.deadline {
+            Some(deadline) => {
+                let _ = tokio::time::timeout_at(deadline + LATE, end).await;
+            }
+            None => end.await,
         }
     }
 
     async fn respond(mut self, result: Result<Bytes, Status>, headers: HeaderMap) {
         let took = self.received.elapsed();
-        let to = self.link.peer.take();
+        let Some(to) = self.link.peer.take() else {
+            self.endpoint.counters.record(None, took);
+            return;
+        };
+        let result = self.endpoint.count(true, result, took);
         if self.link.extension {
-            self.endpoint.finish(to, result, headers, took).await;
+            self.endpoint.reply(&to, result, headers, None).await;
             return;
         }
-        let result = self.endpoint.count(to.is_some(), result, took);
-        let Some(to) = to else { return };
-        for _ in 0..LATE_TRIES {
-            let own = Some(self.link.own.clone());
+        let own = self.link.own.clone();
+        self.endpoint
+            .reply(&to, result.clone(), headers.clone(), Some(own))
+            .await;
+        // The stream is over; only the caller may not know it yet.
+        tokio::spawn(self.repeat(to, result, headers));
+    }
+
+    /// Sends a response again as long as nobody listens: the caller's subscription may be on its way.
+    async fn repeat(mut self, to: Subject, result: Result<Bytes, Status>, headers: HeaderMap) {
+        let end = Instant::now() + LATE;
+        while self.link.is_unheard(LATE).await && Instant::now() < end {
+            tokio::time::sleep(LATE_PAUSE).await;
+            let own = self.link.own.clone();
             self.endpoint
-                .reply(&to, result.clone(), headers.clone(), own)
+                .reply(&to, result.clone(), headers.clone(), Some(own))
                 .await;
-            if !self.link.is_unheard(LATE_WAIT).await {
-                return;
-            }
         }
     }
 }
@@ -253,9 +286,8 @@ async fn answer(link: &mut Link, output: &mut Output<'_>, cx: &Context) -> Resul
         let may_send = !output.needs_credit || link.may_send();
         let item = tokio::select! {
             signal = link.wait() => {
-                if let Some(gone) = link.handle(signal).await.and_then(gone) {
-                    link.peer = None;
-                    return Err(gone);
+                if let Some(event) = link.handle(signal).await {
+                    gone(event, link)?;
                 }
                 continue;
             }
@@ -275,14 +307,18 @@ async fn answer(link: &mut Link, output: &mut Output<'_>, cx: &Context) -> Resul
 }
 
 /// Whether the call is over because nobody waits for it.
-fn gone(event: Event) -> Option<Status> {
+fn gone(event: Event, link: &mut Link) -> Result<(), Status> {
     match event {
         Event::Control(control) if control.said.cancelled => {
-            Some(Status::cancelled("the caller has dropped the stream"))
+            link.peer = None;
+            Err(Status::cancelled("the caller has dropped the stream"))
         }
-        Event::NoResponders => Some(Status::cancelled("the caller of the stream is gone")),
-        Event::Gone(status) => Some(status),
+        Event::Unheard => {
+            link.peer = None;
+            Err(Status::cancelled("the caller of the stream is gone"))
+        }
+        Event::Gone(status) => Err(status),
         // What is wrong with the requests, the handler reads from its stream.
-        _ => None,
+        _ => Ok(()),
     }
 }

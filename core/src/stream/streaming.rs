@@ -1,6 +1,8 @@
 use std::fmt;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
 
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
@@ -59,18 +61,25 @@ use crate::Status;
 ///   a subscription overflowed, the stream ends with `DATA_LOSS`; it never skips one in silence.
 /// * Dropping a stream tells the other side at once: what a service still does for the call is dropped with its future, and the
 ///   [`send`](StreamSender::send) of a caller fails.
-/// * If the other side dies or can no longer be reached, the stream ends with `UNAVAILABLE` within about five seconds.
+/// * If the other side dies or can no longer be reached, the stream ends with `UNAVAILABLE` within six seconds.
 /// * A failure on the way ends the stream with its own code, message and details. A message that cannot be decoded is an error in
 ///   its place, and the stream goes on.
 ///
 /// With a generated peer, which knows neither flow control nor heartbeats, the order is checked as well, and a receiver that is
-/// 65,536 messages or 64 MiB behind gets `RESOURCE_EXHAUSTED`. A service drops a stream that such a peer has left when it next sends
-/// a message and a second has passed since the last try, and one that is silent for ten minutes.
+/// 65,536 messages or 64 MiB behind gets `RESOURCE_EXHAUSTED`. That such a peer has gone is noticed when something is sent to it, by
+/// a service also when it hears nothing for ten minutes, and otherwise not: set a timeout for a call of one that may stay silent.
+///
+/// # What a call returns, and when
+///
+/// A call that is answered with a stream returns when the handler has returned it, with the handler's error if it has failed; from
+/// a generated peer, with its first message. One that streams both ways returns as soon as the service has taken it on, since the
+/// handler may wait for what is sent: the handler's error is then the first item. A stream that outlives its call, because a
+/// handler has kept its requests and returned, ends with `CANCELLED`; dropping the responses ends the requests as well.
 ///
 /// # Timeouts
 ///
-/// A stream lives for as long as both sides want. The timeout of the client bounds the time until it is open, and, once a caller
-/// has sent all it has, until the response. [`Call::with_timeout`](crate::Call::with_timeout), and `#[endpoint(timeout = ..)]` on
+/// A stream lives for as long as both sides want. [`Client::with_timeout`](crate::Client::with_timeout) (10 seconds) bounds the
+/// time until it is open, and, once a caller has sent all it has, until the response. [`Call::with_timeout`](crate::Call::with_timeout), and `#[endpoint(timeout = ..)]` on
 /// the method itself, bound the stream as a whole; a timeout of the whole service does not.
 #[doc = include_str!("protocol.md")]
 #[must_use = "a stream does nothing unless it is polled"]
@@ -79,7 +88,7 @@ pub struct Streaming<T>(Source<T>);
 enum Source<T> {
     /// Made here, to be sent.
     Stream(BoxStream<'static, Result<T, Status>>),
-    Channel(mpsc::Receiver<Result<T, Status>>),
+    Channel(mpsc::Receiver<Result<T, Status>>, Arc<AtomicBool>),
     /// Sent by the other side.
     Incoming(Incoming<T>),
 }
@@ -99,8 +108,9 @@ impl<T> Streaming<T> {
         Self::new(futures::stream::iter(items.into_iter().map(Ok)))
     }
 
-    /// Sends what is put into the sender, of which at most `capacity` messages wait (at least one). The stream ends when all clones of the sender are
-    /// dropped.
+    /// Sends what is put into the sender, of which at most `capacity` messages wait (at least one). The stream ends when all clones
+    /// of the sender are dropped, and with `INTERNAL` if one of them is dropped by a panic. A task that returns early ends it well:
+    /// [`fail`](StreamSender::fail) says that there is more that cannot be sent.
     ///
     /// ```
     /// # use natsmicro::{Status, Streaming};
@@ -118,14 +128,16 @@ impl<T> Streaming<T> {
     /// ```
     pub fn channel(capacity: usize) -> (StreamSender<T>, Self) {
         let (sender, receiver) = mpsc::channel(capacity.clamp(1, mpsc_max()));
-        (StreamSender(sender), Self(Source::Channel(receiver)))
+        let panicked = Arc::<AtomicBool>::default();
+        let stream = Self(Source::Channel(receiver, Arc::clone(&panicked)));
+        (StreamSender { sender, panicked }, stream)
     }
 
     pub(super) fn incoming(incoming: Incoming<T>) -> Self {
         Self(Source::Incoming(incoming))
     }
 
-    /// The next message; `None` at the end of the stream.
+    /// The next message; `None` at the end of the stream. No message is lost if the future is dropped.
     pub async fn message(&mut self) -> Result<Option<T>, Status> {
         self.next().await.transpose()
     }
@@ -142,7 +154,12 @@ impl<T> Stream for Streaming<T> {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         match &mut self.0 {
             Source::Stream(stream) => stream.as_mut().poll_next(cx),
-            Source::Channel(receiver) => receiver.poll_recv(cx),
+            Source::Channel(receiver, panicked) => match ready!(receiver.poll_recv(cx)) {
+                None if panicked.swap(false, Ordering::AcqRel) => Poll::Ready(Some(Err(
+                    Status::internal("what fills the stream has panicked"),
+                ))),
+                item => Poll::Ready(item),
+            },
             Source::Incoming(incoming) => incoming.poll_next(cx),
         }
     }
@@ -154,7 +171,7 @@ impl<T> fmt::Debug for Streaming<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let source = match &self.0 {
             Source::Stream(_) => "stream",
-            Source::Channel(_) => "channel",
+            Source::Channel(..) => "channel",
             Source::Incoming(_) => "incoming",
         };
         f.debug_tuple("Streaming").field(&source).finish()
@@ -162,13 +179,28 @@ impl<T> fmt::Debug for Streaming<T> {
 }
 
 /// Fills a [`Streaming`]; made by [`Streaming::channel`].
-pub struct StreamSender<T>(mpsc::Sender<Result<T, Status>>);
+pub struct StreamSender<T> {
+    sender: mpsc::Sender<Result<T, Status>>,
+    panicked: Arc<AtomicBool>,
+}
 
 impl<T> StreamSender<T> {
     /// Puts a message into the stream, and waits while it is full. Fails when the message can no longer be sent: the other side
     /// has dropped the stream or is gone, or the call is over.
     pub async fn send(&self, message: T) -> Result<(), SendError<T>> {
-        match self.0.reserve().await {
+        match self.sender.reserve().await {
+            Ok(permit) => {
+                permit.send(Ok(message));
+                Ok(())
+            }
+            Err(_) => Err(SendError(message)),
+        }
+    }
+
+    /// Puts a message into the stream if there is room for it at once. The error of a full stream gives the message back, too:
+    /// [`is_closed`](Self::is_closed) tells the two apart.
+    pub fn try_send(&self, message: T) -> Result<(), SendError<T>> {
+        match self.sender.try_reserve() {
             Ok(permit) => {
                 permit.send(Ok(message));
                 Ok(())
@@ -180,24 +212,35 @@ impl<T> StreamSender<T> {
     /// Ends the stream with an error, which the other side gets as its last item.
     pub async fn fail(self, status: Status) {
         // If nobody reads any more, there is nobody to be told.
-        let _ = self.0.send(Err(status)).await;
+        let _ = self.sender.send(Err(status)).await;
     }
 
     /// Whether messages can no longer be sent.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.0.is_closed()
+        self.sender.is_closed()
     }
 
     /// Waits until messages can no longer be sent.
     pub async fn closed(&self) {
-        self.0.closed().await;
+        self.sender.closed().await;
     }
 }
 
 impl<T> Clone for StreamSender<T> {
     fn clone(&self) -> Self {
-        Self(self.0.clone())
+        Self {
+            sender: self.sender.clone(),
+            panicked: Arc::clone(&self.panicked),
+        }
+    }
+}
+
+impl<T> Drop for StreamSender<T> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.panicked.store(true, Ordering::Release);
+        }
     }
 }
 
@@ -209,7 +252,7 @@ impl<T> fmt::Debug for StreamSender<T> {
     }
 }
 
-/// A message that could not be sent, because nobody reads the stream any more.
+/// A message that could not be sent, because nobody reads the stream any more (or, from `try_send`, because it is full).
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct SendError<T>(T);
 

@@ -3,7 +3,7 @@
 use async_nats::{HeaderMap, HeaderName, HeaderValue, Message, StatusCode, Subject};
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::delivery::split;
+use super::delivery::first_message;
 use super::flow::{Arrival, Credit};
 use crate::{Status, wire};
 
@@ -144,8 +144,8 @@ fn messages(mut message: Message) -> Received {
     match measured {
         Some((count, leading_bytes, last_bytes)) => {
             if count == 1 && has_lengths {
-                let alone = split(message.payload).next();
-                message.payload = alone.unwrap_or_default();
+                let alone = first_message(&message.payload).unwrap_or_default();
+                message.payload = message.payload.slice(alone);
             }
             let arrival = Arrival {
                 first,
@@ -156,6 +156,15 @@ fn messages(mut message: Message) -> Received {
             Received::Messages(arrival, message)
         }
         None => Received::Malformed("a batch whose lengths do not add up"),
+    }
+}
+
+/// Adds `more` to `headers`.
+pub(crate) fn add(headers: &mut HeaderMap, more: &HeaderMap) {
+    for (name, values) in more.iter() {
+        for value in values {
+            headers.append(name.clone(), value.clone());
+        }
     }
 }
 
@@ -175,16 +184,19 @@ fn number(headers: &HeaderMap, name: &HeaderName) -> Option<u64> {
 
 /// The number of messages in a batch, the bytes of all but the last one, and those of the last one. None if that is not what the
 /// header says.
-fn measure(payload: &Bytes, announced: u64) -> Option<(u64, u64, u64)> {
+fn measure(mut payload: &[u8], announced: u64) -> Option<(u64, u64, u64)> {
     let (mut count, mut leading, mut last) = (0, 0, 0);
-    let mut messages = split(payload.clone());
-    for message in &mut messages {
+    while !payload.is_empty() {
+        if count == announced {
+            return None;
+        }
+        let message = first_message(payload)?;
         count += 1;
         leading += last;
         last = message.len() as u64;
+        payload = payload.get(message.end..)?;
     }
-    let is_whole = messages.rest().is_empty() && count == announced && count > 0;
-    is_whole.then_some((count, leading, last))
+    (count == announced && count > 0).then_some((count, leading, last))
 }
 
 /// Messages that go out together.
@@ -209,11 +221,6 @@ impl Batch {
             // Room for the headers.
             limit: BATCH_BYTES.min(max_payload.saturating_sub(512)),
         }
-    }
-
-    /// The number of its last message.
-    pub(crate) fn last(&self) -> u64 {
-        self.first + self.count - 1
     }
 
     fn len(&self) -> usize {

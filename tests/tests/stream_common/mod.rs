@@ -69,6 +69,11 @@ pub trait Streams {
     async fn two(&self, range: Range) -> Result<Streaming<Number>, Status>;
     #[endpoint(timeout = "300ms")]
     async fn short(&self, range: Range) -> Result<Streaming<Number>, Status>;
+    /// One at a time.
+    #[endpoint(max_in_flight = 1, timeout = "1s")]
+    async fn alone(&self, numbers: Streaming<Number>) -> Result<Number, Status>;
+    /// Fails, and what it leaves behind panics when it is dropped.
+    async fn bomb(&self, range: Range) -> Result<Streaming<Number>, Status>;
     #[stream(window = 16)]
     async fn narrow(&self, numbers: Streaming<Number>) -> Result<Streaming<Number>, Status>;
     /// A number every 20 ms, until it is dropped.
@@ -169,6 +174,25 @@ impl Streams for Impl {
 
     async fn short(&self, _range: Range) -> Result<Streaming<Number>, Status> {
         Ok(self.endless(1))
+    }
+
+    async fn alone(&self, mut numbers: Streaming<Number>) -> Result<Number, Status> {
+        while numbers.message().await?.is_some() {}
+        Ok(0.into())
+    }
+
+    async fn bomb(&self, _range: Range) -> Result<Streaming<Number>, Status> {
+        struct Bomb;
+        impl Drop for Bomb {
+            fn drop(&mut self) {
+                panic!("dropped");
+            }
+        }
+        let bomb = Bomb;
+        let failed = futures::stream::iter([Err(Status::aborted("no"))]);
+        Ok(Streaming::new(failed.inspect(move |_| {
+            let _ = &bomb;
+        })))
     }
 
     async fn narrow(&self, numbers: Streaming<Number>) -> Result<Streaming<Number>, Status> {

@@ -1,0 +1,473 @@
+//! Reads a range of a bucket's stream in order, without gap and without repeat, for as long as it takes.
+//!
+//! This is an ordered consumer of our own. Those of async-nats push, and so overrun a slow reader; after a reconnect in the
+//! initial part they replay revisions that were superseded; and they never say that their stream is gone.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime};
+
+use async_nats::connection::State;
+use async_nats::jetstream::Message;
+use async_nats::jetstream::consumer::pull::{BatchConfig, Config};
+use async_nats::jetstream::consumer::{Consumer, DeliverPolicy};
+use async_nats::jetstream::context::ConsumerInfoErrorKind;
+use async_nats::{HeaderMap, StatusCode, Subject, Subscriber};
+use bytes::Bytes;
+use futures::future::{BoxFuture, FutureExt};
+use futures::stream::{self, BoxStream, StreamExt};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::consumer::{Failure, Range, Start, at};
+use super::contact::Contact;
+use super::{StoreError, StoreErrorKind};
+
+/// How often the server says that it is there while there is nothing to deliver.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+/// How long the server keeps a request for messages.
+const EXPIRES: Duration = Duration::from_secs(30);
+/// How often a quiet consumer looks at its connection.
+const TICK: Duration = Duration::from_millis(500);
+/// How long the initial part may stand still before the server is asked what is left of it.
+const STALLED: Duration = Duration::from_millis(200);
+/// How long one attempt to begin again may take.
+const ATTEMPT: Duration = Duration::from_secs(5);
+/// The pause between such attempts; it doubles up to [`MAX_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const MAX_PAUSE: Duration = Duration::from_secs(2);
+/// How many bytes are asked for at once, unless single messages are larger.
+const BATCH_BYTES: usize = 4 << 20;
+
+/// What is read.
+pub(super) enum Delivery {
+    Message(Delivered),
+    /// What was there at the beginning has been delivered. Comes once, also if that was nothing.
+    CaughtUp,
+}
+
+pub(super) struct Delivered {
+    pub(super) subject: Subject,
+    pub(super) headers: Option<HeaderMap>,
+    pub(super) payload: Bytes,
+    pub(super) sequence: u64,
+    pub(super) published: SystemTime,
+}
+
+pub(super) struct OrderedConsumer {
+    range: Range,
+    /// One subscription for all consumers of this range; each has a token of its own below it.
+    inbox: String,
+    messages: Subscriber,
+    consumer: Consumer<Config>,
+    subject: Subject,
+    /// The connection through which the consumer was made.
+    connects: u64,
+    /// When the stream was made, if it matters.
+    created: Option<SystemTime>,
+    /// Up to where the stream has been read.
+    position: u64,
+    /// How many messages the consumer has delivered.
+    delivered: u64,
+    /// How many messages it may still deliver before it is asked for more.
+    requested: usize,
+    batch_bytes: usize,
+    /// How many messages of the initial part are to come; `None` once its end was reported.
+    initial: Option<u64>,
+    contact: Arc<Contact>,
+    /// Kept to read the position of a message without a new context for each.
+    envelope: Option<Message>,
+}
+
+impl OrderedConsumer {
+    pub(super) fn start(range: Range) -> BoxFuture<'static, Result<Self, StoreError>> {
+        // Large, and not done often.
+        Self::start_now(range).boxed()
+    }
+
+    async fn start_now(range: Range) -> Result<Self, StoreError> {
+        let client = range.context.client();
+        let inbox = client.new_inbox();
+        let messages = client
+            .subscribe(format!("{inbox}.*"))
+            .await
+            .map_err(|error| StoreError::nats("cannot read the bucket", error))?;
+        let connects = client.statistics().connects.load(Ordering::Relaxed);
+        let consumer = async {
+            let policy = match range.start {
+                Start::Newest => DeliverPolicy::LastPerSubject,
+                Start::At(sequence) => at(sequence),
+                Start::Next => DeliverPolicy::New,
+            };
+            range.consume(policy).await.map_err(Failure::into_error)
+        };
+        let created = async {
+            if !range.endless {
+                return Ok(None);
+            }
+            let info = range.info().await.map_err(Failure::into_error)?;
+            Ok(Some(SystemTime::from(info.created)))
+        };
+        let (consumer, created) = tokio::try_join!(consumer, created)?;
+        let info = consumer.cached_info();
+        let initial = match range.start {
+            Start::Next => 0,
+            Start::Newest | Start::At(_) => info.num_pending,
+        };
+        let mut ordered = Self {
+            subject: address(&inbox, &info.name),
+            inbox,
+            messages,
+            connects,
+            created,
+            position: 0,
+            delivered: 0,
+            requested: 0,
+            // A message is never larger than this, unless the server's limit was lowered.
+            batch_bytes: BATCH_BYTES.max(client.max_payload().saturating_mul(2)),
+            initial: Some(initial),
+            contact: Arc::new(Contact::new()),
+            envelope: None,
+            consumer,
+            range,
+        };
+        ordered.begin_at(initial);
+        // Not only when it is first read: what is replaced before it was sent is never seen.
+        ordered.request().await?;
+        Ok(ordered)
+    }
+
+    pub(super) fn contact(&self) -> Arc<Contact> {
+        Arc::clone(&self.contact)
+    }
+
+    /// An error is the end.
+    pub(super) fn into_stream(self) -> BoxStream<'static, Result<Delivery, StoreError>> {
+        stream::unfold(Some(Box::new(self)), |ordered| async {
+            let mut ordered = ordered?;
+            match ordered.next().await {
+                Ok(delivery) => Some((Ok(delivery), Some(ordered))),
+                Err(error) => Some((Err(error), None)),
+            }
+        })
+        .fuse()
+        .boxed()
+    }
+
+    /// Waits for what comes next, through any number of reconnects.
+    pub(super) async fn next(&mut self) -> Result<Delivery, StoreError> {
+        loop {
+            if self.initial == Some(0) {
+                self.initial = None;
+                return Ok(Delivery::CaughtUp);
+            }
+            self.request().await?;
+            let patience = if self.initial.is_some() {
+                STALLED
+            } else {
+                TICK
+            };
+            match timeout(patience, self.messages.next()).await {
+                Ok(None) => return Err(closed()),
+                Ok(Some(message)) => {
+                    if let Some(delivered) = self.receive(message).await? {
+                        return Ok(Delivery::Message(delivered));
+                    }
+                }
+                Err(_) => self.look_after().await?,
+            }
+        }
+    }
+
+    /// Asks for as many messages as there is room for: this is what holds a fast server back.
+    async fn request(&mut self) -> Result<(), StoreError> {
+        let batch = self.range.window.div_ceil(2);
+        while self.requested + batch <= 2 * batch {
+            let request = BatchConfig {
+                batch,
+                expires: Some(EXPIRES),
+                idle_heartbeat: HEARTBEAT,
+                max_bytes: self.batch_bytes,
+                ..BatchConfig::default()
+            };
+            self.consumer
+                .request_batch(request, self.subject.clone())
+                .await
+                .map_err(|error| StoreError::nats("the connection is closed", error))?;
+            self.requested += batch;
+        }
+        Ok(())
+    }
+
+    async fn receive(
+        &mut self,
+        message: async_nats::Message,
+    ) -> Result<Option<Delivered>, StoreError> {
+        let Some(status) = message.status else {
+            return self.accept(message).await;
+        };
+        if message.subject != self.subject {
+            // From a consumer that was replaced.
+            return Ok(None);
+        }
+        self.contact.heard();
+        match status {
+            StatusCode::IDLE_HEARTBEAT => {
+                let last = header_number(&message, "Nats-Last-Consumer");
+                if last.is_some_and(|last| last != self.delivered) {
+                    self.begin_again("a message was lost").await?;
+                }
+                Ok(None)
+            }
+            StatusCode::TIMEOUT | StatusCode::REQUEST_TERMINATED => {
+                self.end_of_request(&message).await?;
+                Ok(None)
+            }
+            _ => {
+                self.begin_again("the consumer is gone").await?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// A request is over before it got all that it asked for: it has expired, or got as many bytes as it may.
+    async fn end_of_request(&mut self, message: &async_nats::Message) -> Result<(), StoreError> {
+        let Some(left) = header_number(message, "Nats-Pending-Messages") else {
+            return self.begin_again("the consumer was stopped").await;
+        };
+        let left = usize::try_from(left).unwrap_or(usize::MAX);
+        self.requested = self.requested.saturating_sub(left);
+        let too_large = message
+            .description
+            .as_deref()
+            .is_some_and(|text| text.starts_with("Message Size"));
+        if too_large && left >= self.range.window.div_ceil(2) {
+            self.batch_bytes = self.batch_bytes.saturating_mul(2);
+        }
+        Ok(())
+    }
+
+    async fn accept(
+        &mut self,
+        message: async_nats::Message,
+    ) -> Result<Option<Delivered>, StoreError> {
+        let envelope = match self.envelope.take() {
+            Some(mut envelope) => {
+                envelope.message = message;
+                envelope
+            }
+            None => Message {
+                message,
+                context: self.range.context.clone(),
+            },
+        };
+        let Ok(info) = envelope.info() else {
+            return Ok(None);
+        };
+        let is_current = info.consumer == self.consumer.cached_info().name;
+        let (sequence, pending) = (info.stream_sequence, info.pending);
+        let in_order = info.consumer_sequence == self.delivered + 1;
+        let published = SystemTime::from(info.published);
+        let envelope = self.envelope.insert(envelope);
+        if !is_current {
+            return Ok(None);
+        }
+        self.contact.heard();
+        if !in_order {
+            self.begin_again("a message was lost").await?;
+            return Ok(None);
+        }
+        let delivered = Delivered {
+            subject: envelope.message.subject.clone(),
+            headers: envelope.message.headers.take(),
+            payload: std::mem::take(&mut envelope.message.payload),
+            sequence,
+            published,
+        };
+        self.delivered += 1;
+        self.requested = self.requested.saturating_sub(1);
+        self.contact.set_behind(pending);
+        if let Some(initial) = &mut self.initial {
+            // The server's own count also covers what vanishes while the initial part is on its way.
+            *initial = initial.saturating_sub(1).min(pending);
+        }
+        if sequence <= self.position {
+            // The initial part was begun anew, and this one had come before.
+            return Ok(None);
+        }
+        self.position = sequence;
+        Ok(Some(delivered))
+    }
+
+    /// Nothing has come for a while.
+    async fn look_after(&mut self) -> Result<(), StoreError> {
+        let connects = self.connects_now();
+        if connects != self.connects {
+            return self.begin_again("the connection was interrupted").await;
+        }
+        if self.contact.age() > 2 * HEARTBEAT + TICK {
+            return self.begin_again("the server was not heard of").await;
+        }
+        if self.initial.is_none() {
+            return Ok(());
+        }
+        // The entries that it waits for may have expired.
+        let name = self.consumer.cached_info().name.clone();
+        let info = match self.range.stream().await {
+            Ok(stream) => timeout(ATTEMPT, stream.consumer_info(name)).await,
+            Err(_) => return Ok(()),
+        };
+        match info {
+            Ok(Ok(info)) => {
+                if info.num_pending == 0 && info.delivered.consumer_sequence == self.delivered {
+                    self.initial = Some(0);
+                    self.position = self.position.max(info.delivered.stream_sequence);
+                }
+                Ok(())
+            }
+            Ok(Err(error)) if is_gone(&error.kind()) => {
+                self.begin_again("the consumer is gone").await
+            }
+            // Asked again soon.
+            Ok(Err(_)) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Makes another consumer that continues where this one ended.
+    fn begin_again<'a>(&'a mut self, reason: &'a str) -> BoxFuture<'a, Result<(), StoreError>> {
+        // Rare, and large.
+        self.begin_again_now(reason).boxed()
+    }
+
+    async fn begin_again_now(&mut self, reason: &str) -> Result<(), StoreError> {
+        tracing::debug!(
+            bucket = self.range.bucket,
+            reason,
+            position = self.position,
+            "reading a bucket begins again"
+        );
+        let client = self.range.context.client();
+        let mut pause = FIRST_PAUSE;
+        loop {
+            if client.connection_state() == State::Connected {
+                match timeout(ATTEMPT, self.resume()).await {
+                    Ok(Ok(())) => return Ok(()),
+                    Ok(Err(Failure::Final(error))) => return Err(error),
+                    Ok(Err(Failure::Passing(error))) => {
+                        tracing::debug!(bucket = self.range.bucket, %error, "cannot read a bucket");
+                    }
+                    Err(_) => {}
+                }
+            }
+            self.wait(pause).await?;
+            pause = (pause * 2).min(MAX_PAUSE);
+        }
+    }
+
+    async fn resume(&mut self) -> Result<(), Failure> {
+        self.connects = self.connects_now();
+        self.delete_consumer().await;
+        if let Some(created) = self.created {
+            let info = self.range.info().await?;
+            if SystemTime::from(info.created) != created {
+                let text = format!(
+                    "bucket `{}` was deleted, and another was made under its name",
+                    self.range.bucket
+                );
+                return Err(Failure::Final(StoreError::new(
+                    StoreErrorKind::BucketNotFound,
+                    text,
+                )));
+            }
+            if info.state.last_sequence < self.position {
+                let text = format!(
+                    "bucket `{}` has lost revisions that were read",
+                    self.range.bucket
+                );
+                return Err(Failure::Final(StoreError::new(StoreErrorKind::Nats, text)));
+            }
+        }
+        let policy = match self.range.start {
+            // Those that were superseded in the meantime are not current values.
+            Start::Newest if self.initial.is_some() => DeliverPolicy::LastPerSubject,
+            Start::At(first) => at(first.max(self.position + 1)),
+            Start::Newest | Start::Next => at(self.position + 1),
+        };
+        self.consumer = self.range.consume(policy).await?;
+        let info = self.consumer.cached_info();
+        self.subject = address(&self.inbox, &info.name);
+        self.delivered = 0;
+        self.requested = 0;
+        self.contact.heard();
+        if self.initial.is_some() {
+            let pending = info.num_pending;
+            self.initial = Some(pending);
+            self.begin_at(pending);
+        }
+        Ok(())
+    }
+
+    /// Where a new consumer has nothing to deliver, that is as good as having read up to where it stands.
+    fn begin_at(&mut self, initial: u64) {
+        if initial == 0 {
+            let info = self.consumer.cached_info();
+            self.position = self.position.max(info.delivered.stream_sequence);
+        }
+        let pending = self.consumer.cached_info().num_pending;
+        self.contact.set_behind(pending);
+    }
+
+    /// Waits, and throws away what comes from the consumer that is given up.
+    async fn wait(&mut self, pause: Duration) -> Result<(), StoreError> {
+        let end = Instant::now() + pause;
+        while let Ok(message) = timeout_at(end, self.messages.next()).await {
+            if message.is_none() {
+                return Err(closed());
+            }
+        }
+        Ok(())
+    }
+
+    fn connects_now(&self) -> u64 {
+        let statistics = self.range.context.client().statistics();
+        statistics.connects.load(Ordering::Relaxed)
+    }
+
+    fn delete_consumer(&self) -> impl Future<Output = ()> + Send + use<> {
+        let context = self.range.context.clone();
+        let info = self.consumer.cached_info();
+        let subject = format!("CONSUMER.DELETE.{}.{}", info.stream_name, info.name);
+        async move {
+            // The server does it too, only later.
+            let _ = context
+                .send_request(subject, async_nats::Request::new())
+                .await;
+        }
+    }
+}
+
+impl Drop for OrderedConsumer {
+    fn drop(&mut self) {
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(self.delete_consumer());
+        }
+    }
+}
+
+fn address(inbox: &str, consumer: &str) -> Subject {
+    format!("{inbox}.{consumer}").into()
+}
+
+fn is_gone(kind: &ConsumerInfoErrorKind) -> bool {
+    matches!(
+        kind,
+        ConsumerInfoErrorKind::NotFound | ConsumerInfoErrorKind::StreamNotFound
+    )
+}
+
+fn header_number(message: &async_nats::Message, name: &str) -> Option<u64> {
+    message.headers.as_ref()?.get(name)?.as_str().parse().ok()
+}
+
+fn closed() -> StoreError {
+    StoreError::new(StoreErrorKind::Nats, "the connection is closed")
+}
