@@ -30,6 +30,10 @@ pub trait Stock {
         persist = "before_response"
     )]
     async fn double(&self, item: Item) -> Result<Item, Status>;
+
+    /// Takes an item out of the range, and its entry out of the bucket.
+    #[kv_delete(bucket = "stock", key = "item.<sku>", persist = "before_response")]
+    async fn discontinue(&self, item: Item) -> Result<(), Status>;
 }
 
 struct Warehouse;
@@ -44,6 +48,10 @@ impl Stock for Warehouse {
             .checked_mul(2)
             .ok_or_else(|| Status::out_of_range("that is too many"))?;
         Ok(Item { sku, count })
+    }
+
+    async fn discontinue(&self, _item: Item) -> Result<(), Status> {
+        Ok(())
     }
 }
 
@@ -81,6 +89,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let stored = client.get_double_from_kv(&key).await?;
     println!("  before_response: stored as soon as the reply is here: {stored:?}");
     assert_eq!(stored, Some(reply));
+
+    println!("what the service deletes");
+    client.discontinue(item("bolt", 0)).await?;
+    assert_eq!(stock.get(&key).await?, None);
+    println!("  before_response: gone as soon as the reply is here");
 
     println!("what cannot be a key");
     let refused = client.set(item("bolt.secret", 1)).await.unwrap_err();
@@ -129,10 +142,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let stats = server.stats();
     for endpoint in stats.iter().flat_map(|service| &service.endpoints) {
         if let Some(writes) = &endpoint.persistence {
-            println!(
-                "`{}` has stored {} responses",
-                endpoint.name, writes.persisted
-            );
+            println!("`{}`: {} writes", endpoint.name, writes.persisted);
         }
     }
     server.stop().await?;

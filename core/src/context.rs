@@ -1,4 +1,6 @@
 use std::fmt;
+#[cfg(feature = "kv")]
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -37,6 +39,8 @@ pub struct Context {
     headers: HeaderMap,
     deadline: Option<Instant>,
     response: Mutex<HeaderMap>,
+    #[cfg(feature = "kv")]
+    not_stored: AtomicBool,
 }
 
 /// What the contexts of one endpoint share.
@@ -65,6 +69,8 @@ impl Context {
             headers: headers.unwrap_or_default(),
             deadline,
             response: Mutex::default(),
+            #[cfg(feature = "kv")]
+            not_stored: AtomicBool::new(false),
         }
     }
 
@@ -144,6 +150,41 @@ impl Context {
     #[must_use]
     pub fn response_headers(&self) -> HeaderMap {
         self.lock_response().clone()
+    }
+
+    /// Leaves out the stores of this call: what the handler returns is sent, and neither `#[kv_store]` nor `#[object_store]`
+    /// writes it. The statistics count it as skipped. The reply then waits for no store, and placeholders for fields of the
+    /// response are not filled in.
+    ///
+    /// Meant for a response that is right for this caller and not worth keeping: a partial result, a cached one, one that did
+    /// not change anything. What `#[kv_delete]` names is deleted all the same: the success made it stale.
+    ///
+    /// ```
+    /// # use natsmicro::{Context, Status};
+    /// # struct Prices { lagging: bool, last: u64 }
+    /// # impl Prices {
+    /// // Called by the handler of a method with a `#[kv_store]`.
+    /// fn price(&self, cx: &Context) -> Result<u64, Status> {
+    ///     if self.lagging {
+    ///         cx.do_not_store();
+    ///     }
+    ///     Ok(self.last)
+    /// }
+    /// # }
+    /// let cx = Context::new();
+    /// assert_eq!(Prices { lagging: true, last: 7 }.price(&cx).unwrap(), 7);
+    /// assert!(!cx.stores_response());
+    /// ```
+    #[cfg(feature = "kv")]
+    pub fn do_not_store(&self) {
+        self.not_stored.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the response goes to the stores of the method, if it has any: until [`do_not_store`](Self::do_not_store).
+    #[cfg(feature = "kv")]
+    #[must_use]
+    pub fn stores_response(&self) -> bool {
+        !self.not_stored.load(Ordering::Relaxed)
     }
 
     pub(crate) fn take_response_headers(&self) -> HeaderMap {

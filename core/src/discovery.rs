@@ -90,17 +90,18 @@ pub struct EndpointStats {
     /// The mean time from receipt to answer.
     #[serde(serialize_with = "nanoseconds")]
     pub average_processing_time: Duration,
-    /// The writes to the method's stores; `None` for a method without one.
+    /// The method's writes and deletions; `None` for a method without a store to write to.
     #[serde(rename = "data", skip_serializing_if = "Option::is_none")]
     pub persistence: Option<PersistenceStats>,
 }
 
-/// What became of the responses that a method persists.
+/// What became of the responses that a method persists, and of its deletions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct PersistenceStats {
     /// Acknowledged by the store.
     pub persisted: u64,
-    /// Not written since the entry existed (`write = "create"`).
+    /// Not written since the entry existed (`write = "create"`), or since the handler called
+    /// [`Context::do_not_store`](crate::Context::do_not_store).
     pub skipped: u64,
     /// Given up.
     pub persist_failed: u64,

@@ -148,8 +148,8 @@ where
                             &endpoint,
                             writes,
                             &method.keys,
+                            cx.stores_response().then_some(&reply),
                             &response,
-                            &reply,
                         );
                         drop(response);
                         pending.acknowledged().await?;

@@ -64,7 +64,7 @@
 //! # Where to look
 //!
 //! * [`#[service]`](macro@service), [`#[endpoint]`](macro@endpoint), [`#[stream]`](macro@stream),
-//!   [`#[kv_store]`](macro@kv_store) and [`#[object_store]`](macro@object_store): all settings.
+//!   [`#[kv_store]`](macro@kv_store), [`#[object_store]`](macro@object_store) and [`#[kv_delete]`](macro@kv_delete): all settings.
 //! * [`Server`] and [`RunningServer`]: start, statistics, stop. [`ServiceServer`] is what `UserServiceServer` stands for.
 //! * [`Client`] and [`Call`]: timeouts, headers, what a client reports by itself.
 //! * [`Status`], [`Code`] and [`#[derive(ServiceError)]`](derive@ServiceError): errors that keep their meaning over the wire.
@@ -102,6 +102,8 @@
 //! that were not yet acknowledged are lost, though their callers have them. With `persist = "before_response"` the reply waits
 //! for the acknowledgement, and a write that fails fails the call.
 //!
+//! A deletion by [`#[kv_delete]`](macro@kv_delete) is one of these writes: what is said here holds for it too.
+//!
 //! The writes to one key are made in the order in which their handlers finished, one at a time; of two that finish at the same
 //! instant on different threads, either may be first. In a bucket that keeps one value per key (no `max_history`), of several
 //! responses that wait for their key only the newest is written; the others count as persisted with it. Writes to different
@@ -138,7 +140,7 @@
 //! | --- | --- | --- |
 //! | `protobuf` | yes | messages that derive [`prost::Message`](https://docs.rs/prost) |
 //! | `json` | yes | messages that derive serde's traits |
-//! | `kv` | yes | `#[kv_store]`, `KvStore` |
+//! | `kv` | yes | `#[kv_store]`, `#[kv_delete]`, `KvStore` |
 //! | `object-store` | yes | `#[object_store]`, `ObjectStore`; includes `kv` |
 //! | `testing` | no | `natsmicro::testing` |
 //!
@@ -207,4 +209,6 @@ pub use self::store::{
 #[cfg(feature = "object-store")]
 pub use self::store::{ObjectInfo, ObjectReader, ObjectStore, PutFrom};
 pub use self::stream::{Chunk, SendError, StreamSender, Streaming};
-pub use natsmicro_macros::{ServiceError, endpoint, kv_store, object_store, service, stream};
+pub use natsmicro_macros::{
+    ServiceError, endpoint, kv_delete, kv_store, object_store, service, stream,
+};

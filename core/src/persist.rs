@@ -1,11 +1,12 @@
-//! How responses get into the stores of a service.
+//! How responses get into the stores of a service, and how entries that a call has made stale get out of them.
 //!
-//! A call passes three points. Before its handler runs, the key is made and room in the queue is reserved ([`Stores::bind`],
-//! [`Stores::reserve`]). When it has finished, the write is queued without waiting ([`Stores::submit`]), so that the writes to
-//! one key are queued in the order in which the handlers finished. What must be acknowledged before the reply is waited for
-//! at the end ([`Pending::acknowledged`]).
+//! A call passes three points. Before its handler runs, the keys are made and room in the queues is reserved
+//! ([`Stores::bind`], [`Stores::reserve`]). When it has finished, the writes are queued without waiting ([`Stores::submit`]),
+//! so that the writes to one key are queued in the order in which the handlers finished. What must be acknowledged before the
+//! reply is waited for at the end ([`Pending::acknowledged`]). A deletion is one of these writes.
 
 mod bucket;
+mod delete;
 mod open;
 mod publish;
 mod write;
@@ -27,42 +28,66 @@ pub(crate) use self::writer::{AllLost, Lost, Slot, Writer};
 use crate::Status;
 use crate::discovery::PersistenceStats;
 use crate::endpoint::Endpoint;
-use crate::service::OBJECT;
-use crate::store::{PartialKey, Persist, StoreKey};
+use crate::service::{Keys, OBJECT, Place};
+use crate::store::{Key, Operation, PartialKey, Persist};
 
-/// A response that could not be stored: what [`Server::on_lost_write`](crate::Server::on_lost_write) is called with, and what
-/// a [`StopError`](crate::StopError) lists.
+/// A response that could not be stored, or an entry that could not be deleted: what
+/// [`Server::on_lost_write`](crate::Server::on_lost_write) is called with, and what a [`StopError`](crate::StopError) lists.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LostWrite {
     /// The name of the service.
     pub service: String,
-    /// The name of the endpoint whose response it was.
+    /// The name of the endpoint that was called.
     pub endpoint: String,
-    /// The bucket it belongs into.
+    /// The bucket.
     pub bucket: String,
-    /// Its key there; empty if the response did not make a valid key.
+    /// The key there; empty if the response did not make a valid key.
     pub key: String,
+    /// What should have been done to the key.
+    pub operation: Operation,
     /// Why it was given up.
     pub cause: String,
 }
 
 impl fmt::Display for LostWrite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "response of `{}.{}` to key `{}` of bucket `{}`: {}",
-            self.service, self.endpoint, self.key, self.bucket, self.cause
-        )
+        let Self {
+            service,
+            endpoint,
+            bucket,
+            key,
+            operation,
+            cause,
+        } = self;
+        match operation {
+            Operation::Put => write!(
+                f,
+                "response of `{service}.{endpoint}` to key `{key}` of bucket `{bucket}`: {cause}"
+            ),
+            Operation::Delete | Operation::Purge => write!(
+                f,
+                "deletion of key `{key}` of bucket `{bucket}` by `{service}.{endpoint}`: {cause}"
+            ),
+        }
     }
 }
 
-/// The stores of one endpoint: one place per kind, empty where the method has none, where only clients write, or where the
-/// server has no JetStream.
+/// What a success of one endpoint does to buckets. Nothing for stores that only clients write, or without JetStream.
 #[derive(Debug, Default)]
 pub(crate) struct Stores {
-    pub(crate) targets: [Option<Arc<Target>>; 2],
+    /// Those that go through one queue stand together, a store before deletions.
+    effects: Vec<Effect>,
     counters: Counters,
+}
+
+/// One write that a success brings about.
+#[derive(Debug)]
+struct Effect {
+    place: Place,
+    target: Arc<Target>,
+    /// How many follow through the same queue, itself included; 0 for all but the first of them.
+    in_queue: u32,
 }
 
 #[derive(Debug, Default)]
@@ -109,23 +134,47 @@ pub(crate) struct Pending {
     too_large: Option<Status>,
 }
 
-type PerStore<T> = [Option<T>; 2];
 /// Where a write will be heard of, and which store it goes to.
 type Acknowledgement = (Arc<Target>, oneshot::Receiver<Result<(), Failure>>);
 
 impl Stores {
+    /// The effects of an endpoint in the order in which calls take room in the queues, which is the same for all endpoints of
+    /// a server: calls that take room in one order cannot wait for each other.
+    pub(crate) fn new(ordered: impl IntoIterator<Item = (Place, Arc<Target>)>) -> Self {
+        let mut effects: Vec<Effect> = Vec::new();
+        let mut first = 0;
+        for (place, target) in ordered {
+            let same_queue = effects
+                .get_mut(first)
+                .filter(|first| Arc::ptr_eq(&first.target.writer, &target.writer));
+            let in_queue = if let Some(first) = same_queue {
+                first.in_queue += 1;
+                0
+            } else {
+                first = effects.len();
+                1
+            };
+            effects.push(Effect {
+                place,
+                target,
+                in_queue,
+            });
+        }
+        Self {
+            effects,
+            counters: Counters::default(),
+        }
+    }
+
     /// What became of the writes; `None` if there are none.
     pub(crate) fn stats(&self) -> Option<PersistenceStats> {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        self.targets
-            .iter()
-            .any(Option::is_some)
-            .then(|| PersistenceStats {
-                persisted: load(&self.counters.persisted),
-                skipped: load(&self.counters.skipped),
-                persist_failed: load(&self.counters.failed),
-                persist_pending: load(&self.counters.pending),
-            })
+        (!self.effects.is_empty()).then(|| PersistenceStats {
+            persisted: load(&self.counters.persisted),
+            skipped: load(&self.counters.skipped),
+            persist_failed: load(&self.counters.failed),
+            persist_pending: load(&self.counters.pending),
+        })
     }
 
     /// Back to zero, except for the writes that are still pending.
@@ -136,74 +185,81 @@ impl Stores {
         }
     }
 
-    /// Makes the keys from the request, and so refuses a request whose response could not be stored.
+    /// Makes the keys from the request, and so refuses a request whose success could not be written.
     pub(crate) fn bind<Req, Resp>(
         &self,
-        keys: &PerStore<StoreKey<Req, Resp>>,
+        keys: &Keys<Req, Resp>,
         request: &Req,
-    ) -> Result<PerStore<PartialKey>, Status> {
-        let mut bound = [None, None];
-        for ((bound, key), target) in bound.iter_mut().zip(keys).zip(&self.targets) {
-            if let (Some(key), Some(_)) = (key, target) {
-                *bound = Some(key.bind(request)?);
-            }
-        }
-        Ok(bound)
+    ) -> Result<Vec<PartialKey>, Status> {
+        let bind = |effect: &Effect| keys.at(effect.place).bind(request);
+        Ok(self.effects.iter().map(bind).collect::<Result<_, _>>()?)
     }
 
     /// Waits for room in the queues. A future of its own, so that the calls of a method without stores do not carry it.
-    pub(crate) async fn reserve(
-        &self,
-        keys: PerStore<PartialKey>,
-    ) -> Result<PerStore<Reserved>, Status> {
-        if keys.iter().all(Option::is_none) {
-            return Ok([None, None]);
+    pub(crate) async fn reserve(&self, keys: Vec<PartialKey>) -> Result<Vec<Reserved>, Status> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
         }
         Box::pin(self.reserve_some(keys)).await
     }
 
-    /// Takes room in the queue of the Key-Value bucket before that of the Object Store: calls that take them in one order
-    /// cannot wait for each other.
-    async fn reserve_some(&self, keys: PerStore<PartialKey>) -> Result<PerStore<Reserved>, Status> {
-        let mut reserved = [None, None];
-        for ((reserved, key), target) in reserved.iter_mut().zip(keys).zip(&self.targets) {
-            if let (Some(key), Some(target)) = (key, target) {
-                let slot = target.writer.reserve().await;
-                let seen = if target.compares() {
-                    Some(target.seen(&key).await?)
-                } else {
-                    None
-                };
-                *reserved = Some(Reserved { key, slot, seen });
+    async fn reserve_some(&self, keys: Vec<PartialKey>) -> Result<Vec<Reserved>, Status> {
+        let mut reserved = Vec::with_capacity(keys.len());
+        let mut room = Slot::default();
+        for (effect, key) in self.effects.iter().zip(keys) {
+            let target = &effect.target;
+            // All at once: calls that each have a part of what they need could wait for each other.
+            if effect.in_queue > 0 {
+                room = target.writer.reserve(effect.in_queue).await;
             }
+            let slot = room.split();
+            let seen = if target.compares() {
+                Some(target.seen(&key).await?)
+            } else {
+                None
+            };
+            reserved.push(Reserved { key, slot, seen });
         }
         Ok(reserved)
     }
 
-    /// Queues the response for its stores.
+    /// Queues the writes of a success. `reply` is what is stored: nothing if the handler does not want it.
     pub(crate) fn submit<Req, Resp>(
         &self,
         endpoint: &Arc<Endpoint>,
-        reserved: PerStore<Reserved>,
-        keys: &PerStore<StoreKey<Req, Resp>>,
+        reserved: Vec<Reserved>,
+        keys: &Keys<Req, Resp>,
+        reply: Option<&Bytes>,
         response: &Resp,
-        reply: &Bytes,
     ) -> Pending {
         let mut pending = Pending::default();
-        let oversized = reply.len() > endpoint.nats.max_payload();
-        for (at, ((reserved, key), target)) in reserved
-            .into_iter()
-            .zip(keys)
-            .zip(&self.targets)
-            .enumerate()
-        {
-            let (Some(reserved), Some(key), Some(target)) = (reserved, key, target) else {
-                continue;
-            };
-            let is_object = at == OBJECT;
-            if oversized && !is_object {
+        let max_payload = endpoint.nats.max_payload();
+        let oversized = reply.is_some_and(|reply| reply.len() > max_payload);
+        let mut stored: Option<Key> = None;
+        for (effect, Reserved { key, slot, seen }) in self.effects.iter().zip(reserved) {
+            if effect.in_queue > 0 {
+                stored = None;
+            }
+            let target = &effect.target;
+            let is_object = effect.place == Place::Store(OBJECT);
+            let payload = match reply {
+                _ if target.store.write.deletes() => Bytes::new(),
                 // The caller gets an error, and for an error nothing is stored.
-                continue;
+                Some(_) if oversized && !is_object => continue,
+                Some(reply) => reply.clone(),
+                None => {
+                    self.counters.skipped.fetch_add(1, Ordering::Relaxed);
+                    continue;
+                }
+            };
+            let key = keys.at(effect.place).complete(response, key);
+            if target.store.write.deletes() {
+                // What was just stored is not stale.
+                if stored.is_some() && stored.as_ref() == key.as_ref().ok() {
+                    continue;
+                }
+            } else if effect.in_queue > 1 {
+                stored = key.as_ref().ok().cloned();
             }
             let must_wait =
                 target.store.persist == Persist::BeforeResponse || (is_object && oversized);
@@ -214,7 +270,7 @@ impl Stores {
                     .push((Arc::clone(target), acknowledgement));
             }
             let done = must_wait.then_some(done);
-            let key = match key.complete(response, reserved.key) {
+            let key = match key {
                 Ok(key) => key,
                 Err(error) => {
                     let failure = Failure::Key(error);
@@ -228,10 +284,9 @@ impl Stores {
             };
             if is_object && oversized {
                 pending.too_large = Some(Status::resource_exhausted(format!(
-                    "the response has {} bytes, and the NATS server takes messages of up to {} bytes; it is stored as object \
-                     `{key}` in bucket `{}`",
-                    reply.len(),
-                    endpoint.nats.max_payload(),
+                    "the response has {} bytes, and the NATS server takes messages of up to {max_payload} bytes; it is stored \
+                     as object `{key}` in bucket `{}`",
+                    payload.len(),
                     target.store.bucket,
                 )));
             }
@@ -240,9 +295,9 @@ impl Stores {
                 endpoint: Arc::clone(endpoint),
                 target: Arc::clone(target),
                 key: key.into(),
-                payload: reply.clone(),
-                seen: reserved.seen,
-                slot: reserved.slot,
+                payload,
+                seen,
+                slot,
                 queued: Instant::now(),
                 done,
             });
@@ -257,10 +312,10 @@ impl Pending {
         for (target, acknowledgement) in self.acknowledgements {
             match acknowledgement.await {
                 Ok(Ok(())) => {}
-                Ok(Err(failure)) => return Err(failure.status(target.store.bucket)),
+                Ok(Err(failure)) => return Err(failure.status(&target.store)),
                 Err(_) => {
                     return Err(Status::unavailable(
-                        "the service stopped before the response was stored",
+                        "the service stopped before its writes were acknowledged",
                     ));
                 }
             }

@@ -40,7 +40,8 @@ pub enum StartErrorKind {
     JetStreamRequired,
     /// A bucket has other settings than the service declares.
     BucketMismatch,
-    /// A bucket is missing, and the policy is not to create it.
+    /// A bucket is missing, and the policy is not to create it; or a method deletes from it, and none of this server stores
+    /// into it.
     BucketNotFound,
     /// The NATS server is too old for a setting.
     Unsupported,
@@ -113,15 +114,15 @@ impl Server {
         self
     }
 
-    /// How long a response is tried to be stored before it is given up; 30 seconds by default.
+    /// How long a response is tried to be stored, or an entry to be deleted, before it is given up; 30 seconds by default.
     #[cfg(feature = "kv")]
     pub fn with_persist_timeout(mut self, timeout: Duration) -> Self {
         self.persistence.timeout = timeout;
         self
     }
 
-    /// Calls this for every response that is given up, from the task that does the writes or handles the call: it must not
-    /// block.
+    /// Calls this for every response and every deletion that is given up, from the task that does the writes or handles the
+    /// call: it must not block.
     #[cfg(feature = "kv")]
     pub fn on_lost_write(mut self, callback: impl Fn(&LostWrite) + Send + Sync + 'static) -> Self {
         self.persistence.on_lost = Some(Arc::new(callback));

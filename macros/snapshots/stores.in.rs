@@ -39,6 +39,11 @@ pub trait OrderService {
     )]
     async fn place_order(&self, order: Order) -> Result<Receipt, OrderError>;
 
+    #[kv_store(bucket = "orders", key = "last.<customer>", client_only)]
+    #[kv_delete(bucket = "orders", key = "last.<customer>")]
+    #[kv_delete(bucket = "lists", key = "<response.list>", persist = "before_response", purge)]
+    async fn cancel_order(&self, request: CancelOrder) -> Result<Order, Status>;
+
     #[kv_store(bucket = "prices", key = "today", client_only)]
     async fn prices(&self, request: PricesRequest) -> Result<Prices, Status>;
 }

@@ -6,6 +6,12 @@ pub trait OrderService: ::core::marker::Send + ::core::marker::Sync + 'static {
     ) -> impl ::core::future::Future<
         Output = Result<Receipt, OrderError>,
     > + ::core::marker::Send;
+    fn cancel_order(
+        &self,
+        request: CancelOrder,
+    ) -> impl ::core::future::Future<
+        Output = Result<Order, Status>,
+    > + ::core::marker::Send;
     fn prices(
         &self,
         request: PricesRequest,
@@ -69,8 +75,41 @@ impl OrderServiceDescriptor {
                 |response, key| key.complete(&[&((*response).number)]),
             ),
         );
-    const PRICES: ::natsmicro::__private::Method<PricesRequest, Prices, Status> = ::natsmicro::__private::Method::new(
+    const CANCEL_ORDER: ::natsmicro::__private::Method<CancelOrder, Order, Status> = ::natsmicro::__private::Method::new(
             1,
+            "cancel_order",
+            <CancelOrder as ::natsmicro::__private::JsonMessage>::CODEC,
+            <Order as ::natsmicro::__private::JsonMessage>::CODEC,
+            <Status as ::natsmicro::ServiceError>::CODEC,
+        )
+        .kv_store(
+            ::natsmicro::__private::StoreDescriptor::kv("orders").client_only(),
+            ::natsmicro::__private::StoreKey::new(
+                "last.<customer>",
+                |request, key| key.bind(&[&((*request).customer)]),
+            ),
+        )
+        .kv_deletes(
+            &[
+                ::natsmicro::__private::StoreDescriptor::kv_delete("orders"),
+                ::natsmicro::__private::StoreDescriptor::kv_delete("lists")
+                    .persist(::natsmicro::__private::Persist::BeforeResponse)
+                    .purge(),
+            ],
+            &[
+                ::natsmicro::__private::StoreKey::new(
+                    "last.<customer>",
+                    |request, key| key.bind(&[&((*request).customer)]),
+                ),
+                ::natsmicro::__private::StoreKey::with_response(
+                    "<response.list>",
+                    |_, key| key.bind(&[]),
+                    |response, key| key.complete(&[&((*response).list)]),
+                ),
+            ],
+        );
+    const PRICES: ::natsmicro::__private::Method<PricesRequest, Prices, Status> = ::natsmicro::__private::Method::new(
+            2,
             "prices",
             <PricesRequest as ::natsmicro::__private::JsonMessage>::CODEC,
             <Prices as ::natsmicro::__private::JsonMessage>::CODEC,
@@ -85,7 +124,7 @@ impl ::natsmicro::__private::Describe for OrderServiceDescriptor {
     const SERVICE: ::natsmicro::__private::ServiceDescriptor = ::natsmicro::__private::ServiceDescriptor::new(
             "Orders",
             "order_service",
-            2,
+            3,
         )
         .queue_group(::core::option::Option::None);
 }
@@ -96,6 +135,13 @@ impl<S: OrderService> ::natsmicro::__private::Dispatch<S> for OrderServiceDescri
                 &Self::PLACE_ORDER,
                 |service, _cx, request| async move {
                     <S as OrderService>::place_order(&service, request).await
+                },
+            );
+        router
+            .unary(
+                &Self::CANCEL_ORDER,
+                |service, _cx, request| async move {
+                    <S as OrderService>::cancel_order(&service, request).await
                 },
             );
         router
@@ -214,6 +260,48 @@ impl OrderServiceClient {
     ) -> ::core::result::Result<::core::primitive::u64, ::natsmicro::StoreError> {
         ::natsmicro::ObjectStore::put(&self.place_order_object_store(), key, value).await
     }
+    /// Calls `cancel_order`.
+    pub fn cancel_order(
+        &self,
+        request: CancelOrder,
+    ) -> ::natsmicro::Call<Order, Status> {
+        ::natsmicro::__private::ServiceClient::call(
+            &self.inner,
+            &OrderServiceDescriptor::CANCEL_ORDER,
+            &request,
+        )
+    }
+    /// The key under which `cancel_order` stores its response: `last.<customer>`.
+    pub fn cancel_order_key(
+        customer: impl ::natsmicro::KeyToken,
+    ) -> ::core::result::Result<::natsmicro::Key, ::natsmicro::InvalidKey> {
+        ::natsmicro::__private::Method::kv_key(
+            &OrderServiceDescriptor::CANCEL_ORDER,
+            &[&customer],
+        )
+    }
+    /// A handle on the `orders` bucket, where `cancel_order` stores its responses.
+    pub fn cancel_order_kv(&self) -> ::natsmicro::KvStore<Order> {
+        ::natsmicro::__private::ServiceClient::kv_store(
+            &self.inner,
+            &OrderServiceDescriptor::CANCEL_ORDER,
+        )
+    }
+    /// The entry that `cancel_order` stored under `key` in the `orders` bucket, if there is one.
+    pub async fn get_cancel_order_from_kv(
+        &self,
+        key: impl ::core::convert::AsRef<::core::primitive::str>,
+    ) -> ::core::result::Result<::core::option::Option<Order>, ::natsmicro::StoreError> {
+        ::natsmicro::KvStore::get(&self.cancel_order_kv(), key).await
+    }
+    /// Stores `value` under `key` in the `orders` bucket, as `cancel_order` does; gives the revision.
+    pub async fn put_cancel_order_to_kv(
+        &self,
+        key: impl ::core::convert::AsRef<::core::primitive::str>,
+        value: &Order,
+    ) -> ::core::result::Result<::core::primitive::u64, ::natsmicro::StoreError> {
+        ::natsmicro::KvStore::put(&self.cancel_order_kv(), key, value).await
+    }
     /// Calls `prices`.
     pub fn prices(&self, request: PricesRequest) -> ::natsmicro::Call<Prices, Status> {
         ::natsmicro::__private::ServiceClient::call(
@@ -258,6 +346,9 @@ impl OrderServiceClient {
 impl OrderService for OrderServiceClient {
     async fn place_order(&self, order: Order) -> Result<Receipt, OrderError> {
         OrderServiceClient::place_order(self, order).await
+    }
+    async fn cancel_order(&self, request: CancelOrder) -> Result<Order, Status> {
+        OrderServiceClient::cancel_order(self, request).await
     }
     async fn prices(&self, request: PricesRequest) -> Result<Prices, Status> {
         OrderServiceClient::prices(self, request).await

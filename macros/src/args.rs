@@ -1,4 +1,4 @@
-//! The settings of `#[service]`, `#[endpoint]`, `#[stream]`, `#[kv_store]` and `#[object_store]`.
+//! The settings of `#[service]`, `#[endpoint]`, `#[stream]`, `#[kv_store]`, `#[object_store]` and `#[kv_delete]`.
 //!
 //! Assumes the tokens between the parentheses. Guarantees: an unknown, repeated or unnamed setting is an error at that setting, a
 //! value outside its grammar is an error at the value, and none of them hides another. What is left holds only checked values;
@@ -226,6 +226,16 @@ settings! {
 }
 
 settings! {
+    /// `#[kv_delete(..)]`
+    KvDeleteArgs {
+        bucket: Text<Bucket>,
+        key: Key,
+        persist: OneOf<Persist>,
+        purge: Flag,
+    }
+}
+
+settings! {
     /// `#[service_error(..)]`
     ServiceErrorArgs {
         krate ("crate"): KratePath,
@@ -283,7 +293,7 @@ pub(crate) fn read<T: Settings>(
 /// `#[kv_store("b", "k")]`: one error at the first literal, and the settings these literals were probably meant for.
 fn unnamed(attr: &str, first: &NestedMeta, items: &[NestedMeta]) -> syn::Error {
     let names: &[&str] = match attr {
-        "kv_store" | "object_store" => &["bucket", "key"],
+        "kv_store" | "object_store" | "kv_delete" => &["bucket", "key"],
         "stream" => &["window"],
         _ => &["name"],
     };

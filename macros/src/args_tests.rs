@@ -28,6 +28,7 @@ fn darling_knows_every_name() {
     check::<EndpointArgs>();
     check::<KvStoreArgs>();
     check::<ObjectStoreArgs>();
+    check::<KvDeleteArgs>();
     check::<ServiceErrorArgs>();
 }
 
@@ -66,6 +67,25 @@ fn unknown_settings() {
             "unknown setting `prefix`\nhelp: did you mean `subject_prefix`?"
         ]
     );
+}
+
+#[test]
+fn settings_of_deletions() {
+    assert_eq!(
+        messages::<KvDeleteArgs>(
+            "kv_delete",
+            quote!(bucket = "b", key = "k", max_history = 3)
+        ),
+        ["`max_history` is a setting of a key-value store\nhelp: write it in `#[kv_store(..)]`"]
+    );
+    assert_eq!(
+        messages::<KvStoreArgs>("kv_store", quote!(purge)),
+        ["`purge` is a setting of a deletion\nhelp: write it in `#[kv_delete(..)]`"]
+    );
+    let [of_objects] = &messages::<ObjectStoreArgs>("object_store", quote!(purge))[..] else {
+        panic!("one mistake is one error");
+    };
+    assert!(of_objects.starts_with("unknown setting `purge`\nhelp: the settings are "));
 }
 
 #[test]

@@ -245,7 +245,7 @@ impl Parser<'_> {
         if self.text.is_empty() {
             self.help(
                 "a key cannot be empty".to_owned(),
-                "`key = \"user.<id>\"` stores the response under the request's `id`",
+                "`key = \"user.<id>\"` names the entry of the request's `id`",
             );
             return;
         }

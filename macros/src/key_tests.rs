@@ -112,7 +112,7 @@ fn one_sentence_per_mistake() {
         ),
         (
             "",
-            "a key cannot be empty\nhelp: `key = \"user.<id>\"` stores the response under the request's `id`",
+            "a key cannot be empty\nhelp: `key = \"user.<id>\"` names the entry of the request's `id`",
         ),
     ] {
         assert_eq!(parse(text).1, [message], "{text}");

@@ -112,8 +112,8 @@ use diag::Diagnostics;
 /// | `skip` | off | declare the trait and generate nothing else |
 /// | `crate = ::natsmicro` | `::natsmicro` | where the runtime is |
 ///
-/// The methods take [`#[endpoint]`](macro@endpoint), [`#[stream]`](macro@stream), [`#[kv_store]`](macro@kv_store) and
-/// [`#[object_store]`](macro@object_store), which need not be imported.
+/// The methods take [`#[endpoint]`](macro@endpoint), [`#[stream]`](macro@stream), [`#[kv_store]`](macro@kv_store),
+/// [`#[object_store]`](macro@object_store) and [`#[kv_delete]`](macro@kv_delete), which need not be imported.
 ///
 /// What compiles but can hardly be meant, such as a store in which every response overwrites the last, is a warning. Stable macros
 /// can only warn of something `deprecated`; `#[allow(deprecated)]` on the method says that it is meant.
@@ -245,6 +245,46 @@ pub fn kv_store(_args: TokenStream, item: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn object_store(_args: TokenStream, item: TokenStream) -> TokenStream {
     placement::helper_elsewhere("object_store", &item.into()).into()
+}
+
+/// Deletes entries of a NATS key-value store that a success of a method of a [`#[service]`](macro@service) trait makes stale.
+///
+/// ```
+/// # use natsmicro::Status;
+/// # #[derive(Clone, PartialEq, prost::Message)] pub struct SaveProfileRequest { #[prost(string, tag = "1")] pub id: String }
+/// # #[derive(Clone, PartialEq, prost::Message)] pub struct DeleteProfileRequest { #[prost(string, tag = "1")] pub id: String }
+/// # #[derive(Clone, PartialEq, prost::Message)] pub struct Profile {
+/// #     #[prost(string, tag = "1")] pub id: String, #[prost(string, tag = "2")] pub team: String,
+/// # }
+/// # #[natsmicro::service] pub trait Service {
+/// #[kv_store(bucket = "user_profiles", key = "user.<id>")]
+/// async fn save_profile(&self, request: SaveProfileRequest) -> Result<Profile, Status>;
+///
+/// #[kv_delete(bucket = "user_profiles", key = "user.<id>")]
+/// #[kv_delete(bucket = "teams", key = "members.<response.team>")]
+/// async fn delete_profile(&self, request: DeleteProfileRequest) -> Result<Profile, Status>;
+/// # }
+/// ```
+///
+/// A method may have several, also next to a store. As with the responses of a store, nothing happens for an error; the
+/// deletions and the writes of one server to one key are made in the order in which the handlers finished; what has no
+/// acknowledgement is tried again, and reported if it is given up. Where a call deletes the very entry that it stores, as can
+/// be when two fields have the same value, the entry is stored and not deleted.
+///
+/// The bucket is one that a method of the same server stores into, or one of another service. The latter must be there when
+/// the server starts, which neither makes nor checks it.
+///
+/// In a key, `<id>` or `{id}` stands for a field of the request, `<response.id>` for one of the response.
+///
+/// | setting | default | meaning |
+/// | --- | --- | --- |
+/// | `bucket = ".."` | required | the bucket that holds the entry |
+/// | `key = ".."` | required | the key of the entry |
+/// | `persist = "before_response"` | `"after_response"` | whether the reply waits for the deletion |
+/// | `purge` | off | delete the older values of the key too, which otherwise stay in its history |
+#[proc_macro_attribute]
+pub fn kv_delete(_args: TokenStream, item: TokenStream) -> TokenStream {
+    placement::helper_elsewhere("kv_delete", &item.into()).into()
 }
 
 /// Makes an enum the error of service methods: each variant travels under its code, with its fields in the body of the error reply.

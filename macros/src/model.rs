@@ -15,7 +15,9 @@ use syn::{
 };
 
 use crate::args::composite::Key;
-use crate::args::{EndpointArgs, KvStoreArgs, ObjectStoreArgs, ServiceArgs, Setting, StreamArgs};
+use crate::args::{
+    EndpointArgs, KvDeleteArgs, KvStoreArgs, ObjectStoreArgs, ServiceArgs, Setting, StreamArgs,
+};
 use crate::key::Template;
 use crate::krate::Krate;
 use crate::names::snake_case;
@@ -61,6 +63,7 @@ pub(crate) struct Method {
     pub(crate) stream: Option<Helper<StreamArgs>>,
     pub(crate) kv: Option<Helper<KvStoreArgs>>,
     pub(crate) object: Option<Helper<ObjectStoreArgs>>,
+    pub(crate) deletions: Vec<Helper<KvDeleteArgs>>,
     /// The name of the `&Context` parameter.
     pub(crate) context: Option<Ident>,
     pub(crate) request: Option<Request>,
@@ -108,7 +111,7 @@ pub(crate) struct Output {
     pub(crate) nameable: bool,
 }
 
-/// An attribute that says something only of some methods: `#[stream]`, `#[kv_store]` or `#[object_store]`.
+/// An attribute that says something only of some methods: `#[stream]`, `#[kv_store]`, `#[object_store]` or `#[kv_delete]`.
 #[derive(Debug)]
 pub(crate) struct Helper<A> {
     pub(crate) attr: Attribute,

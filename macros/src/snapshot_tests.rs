@@ -73,6 +73,7 @@ fn service(name: &str) {
 struct Size {
     methods: usize,
     stores: usize,
+    deletions: usize,
     /// What is written in the attributes goes over line by line.
     settings: usize,
 }
@@ -82,6 +83,7 @@ impl Size {
         let mut size = Self {
             methods: item.items.len(),
             stores: 0,
+            deletions: 0,
             settings: count_settings(settings),
         };
         for item in &item.items {
@@ -92,20 +94,25 @@ impl Size {
                 let store =
                     attr.path().is_ident("kv_store") || attr.path().is_ident("object_store");
                 size.stores += usize::from(store);
-                if let (true, Meta::List(list)) =
-                    (store || attr.path().is_ident("endpoint"), &attr.meta)
-                {
-                    // Bucket and key are part of what every store has.
-                    size.settings += count_settings(&list.tokens) - 2 * usize::from(store);
+                let deletion = attr.path().is_ident("kv_delete");
+                size.deletions += usize::from(deletion);
+                if let (true, Meta::List(list)) = (
+                    store || deletion || attr.path().is_ident("endpoint"),
+                    &attr.meta,
+                ) {
+                    // Bucket and key are part of what every store and deletion has.
+                    size.settings +=
+                        count_settings(&list.tokens) - 2 * usize::from(store || deletion);
                 }
             }
         }
         size
     }
 
-    /// A store has five lines in the descriptor and four functions of nineteen lines together.
+    /// A store has five lines in the descriptor and four functions of nineteen lines together; a deletion has
+    /// eleven lines in the descriptor.
     fn lines(&self) -> usize {
-        50 + 25 * self.methods + 24 * self.stores + self.settings
+        50 + 25 * self.methods + 24 * self.stores + 11 * self.deletions + self.settings
     }
 }
 

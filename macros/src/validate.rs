@@ -5,6 +5,7 @@
 
 mod buckets;
 mod clashes;
+mod deletions;
 
 use quote::ToTokens;
 
@@ -33,6 +34,10 @@ pub(crate) fn service(service: &mut Service, diags: &mut Diagnostics) {
             object_store(&store.args, diags);
             key(method, &store.args.key, diags);
         }
+        for deletion in &method.deletions {
+            key(method, &deletion.args.key, diags);
+        }
+        deletions::once(method, diags);
     }
     shared_streams(service, diags);
     clashes::endpoints(service, diags);
@@ -90,6 +95,13 @@ fn endpoint(method: &Method, diags: &mut Diagnostics) {
                 "remove it, or remove `#[endpoint(skip)]`",
             );
         }
+        for deletion in &method.deletions {
+            diags.help(
+                &deletion.attr,
+                "nothing is deleted for a skipped method",
+                "remove it, or remove `#[endpoint(skip)]`",
+            );
+        }
         return;
     }
     if args.name.is_set() && args.proto_name.is_set() {
@@ -140,6 +152,13 @@ fn stream(method: &Method, diags: &mut Diagnostics) {
     };
     for attr in method.store_attrs() {
         diags.help(attr, message, help);
+    }
+    for deletion in &method.deletions {
+        diags.help(
+            &deletion.attr,
+            "a method that streams cannot delete entries",
+            "delete them from the handler, or take and return one message",
+        );
     }
 }
 

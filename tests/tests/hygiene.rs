@@ -58,6 +58,7 @@ mod without_prelude {
             ttl = "1h",
             persist = "before_response"
         )]
+        #[kv_delete(bucket = "bare", key = "old.<response.id>.<n>", purge)]
         async fn put(&self, cx: &::natsmicro::Context, request: Put) -> Result<Put, BareError>;
     }
 
@@ -144,6 +145,8 @@ mod shadowed {
         fn as_ref(&self) {}
         fn call(&self) {}
         fn unary(&self) {}
+        fn kv_deletes(&self) {}
+        fn purge(&self) {}
         fn put(&self) {}
         fn get(&self) {}
         fn fill(&self) {}
@@ -158,6 +161,7 @@ mod shadowed {
     #[::natsmicro::service]
     pub(crate) trait Shadowed {
         #[kv_store(bucket = "shadowed", key = "<text>", max_history = 3)]
+        #[kv_delete(bucket = "shadowed", key = "old.<text>", persist = "after_response")]
         async fn answer(&self, cx: &::natsmicro::Context, request: Text) -> AnswerResult;
         async fn nothing(&self) -> ::natsmicro::Result<()>;
     }
@@ -191,6 +195,7 @@ mod raw {
     #[natsmicro::service]
     pub(crate) trait r#Dyn {
         #[kv_store(bucket = "raw", key = "<type>.{type}.<response.type>")]
+        #[kv_delete(bucket = "raw", key = "{type}.<response.type>")]
         async fn r#yield(&self, r#in: Message) -> Result<Message, Status>;
         #[endpoint(metadata(r#type = "t"))]
         async fn r#match(&self) -> Result<(), Status>;
@@ -239,6 +244,7 @@ mod absent {
         #[cfg(any())]
         #[kv_store(bucket = "nowhere", key = "<missing>")]
         #[object_store(bucket = "nowhere", key = "<response.missing>")]
+        #[kv_delete(bucket = "nowhere", key = "old.<response.missing>")]
         async fn gone(&self, cx: &Context, request: Missing) -> Result<Missing, Missing>;
         #[cfg(not(any(windows, unix)))]
         async fn elsewhere(&self, request: Missing) -> Result<Text, Status>;

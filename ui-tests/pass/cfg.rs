@@ -8,6 +8,7 @@ use natsmicro_ui_tests::{SaveUser, User};
 pub trait Users {
     #[cfg(any())]
     #[kv_store(bucket = "gone", key = "user.<no_such_field>")]
+    #[kv_delete(bucket = "gone", key = "old.<no_such_field>")]
     async fn gone(&self, request: NoSuchType) -> Result<NoSuchType, NoSuchType>;
 
     #[cfg_attr(all(), cfg(any()))]

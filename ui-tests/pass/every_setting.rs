@@ -67,6 +67,25 @@ pub trait Users {
     #[kv_store(bucket = "markers", key = "marker")]
     async fn mark(&self, request: SaveUser) -> Result<(), Status>;
 
+    #[kv_delete(bucket = "users", key = "user.<id>.{name}")]
+    #[natsmicro::kv_delete(
+        bucket = "lists",
+        key = "all",
+        persist = "before_response",
+        purge = true
+    )]
+    #[kv_delete(
+        bucket = "lists",
+        key = "of.<response.name>",
+        persist = "after_response",
+        purge
+    )]
+    async fn delete(&self, request: SaveUser) -> Result<User, Status>;
+
+    #[kv_store(bucket = "users", key = "user.<id>.<name>", client_only)]
+    #[kv_delete(bucket = "users", key = "user.<id>.<name>")]
+    async fn refresh(&self, request: SaveUser) -> Result<(), Status>;
+
     #[kv_store(bucket = "users", key = "static", client_only)]
     async fn read(&self, request: SaveUser) -> Result<User, Status>;
 
@@ -90,6 +109,14 @@ impl Users for InMemory {
 
     async fn touch(&self, request: SaveUser) -> Result<User, Status> {
         Err(Status::not_found(request.id))
+    }
+
+    async fn delete(&self, request: SaveUser) -> Result<User, Status> {
+        Err(Status::not_found(request.id))
+    }
+
+    async fn refresh(&self, _request: SaveUser) -> Result<(), Status> {
+        Ok(())
     }
 
     async fn read(&self, request: SaveUser) -> Result<User, Status> {

@@ -8,10 +8,11 @@ use super::bucket::{BucketPolicy, provision};
 use super::writer::{AllLost, OnLostWrite, Writer};
 use super::{Bucket, Publisher, Stores, Target};
 use crate::server::{StartError, StartErrorKind};
-use crate::service::{MethodSettings, Route};
+use crate::service::{MethodSettings, Place, Route};
 use crate::service_server::ServiceSettings;
 use crate::store::descriptor::{Persist, StoreDescriptor, StoreKind, Write};
 use crate::store::jetstream::JetStream;
+use crate::store::{StoreError, StoreErrorKind};
 
 /// How a server persists responses.
 pub(crate) struct Persistence {
@@ -33,15 +34,19 @@ struct OpenBucket {
     bucket: Bucket,
     publisher: Option<Publisher>,
     writer: Arc<Writer>,
+    /// The place of the writer among those of the server.
+    queue: usize,
     /// A method compares revisions before it writes.
     is_compared: bool,
+    /// How long the markers of purges stay, if a method that stores into the bucket says so.
+    purge_ttl: Option<Duration>,
 }
 
 /// The time that opening one bucket may take.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl OpenStores {
-    /// Creates or checks every bucket that one of the methods writes to.
+    /// Creates or checks every bucket that one of the methods stores into, and opens those that it deletes from.
     pub(crate) async fn open(
         services: &[(ServiceSettings, Vec<Route>)],
         persistence: Persistence,
@@ -54,14 +59,15 @@ impl OpenStores {
         let written = || {
             services.iter().flat_map(|(service, routes)| {
                 routes.iter().flat_map(move |route| {
-                    written_by(&route.settings).map(move |store| (service, route, store))
+                    let written = written_by(&route.settings);
+                    written.map(move |(_, store)| (service, route, store))
                 })
             })
         };
         if written().next().is_none() {
             return Ok(open);
         }
-        let Some(context) = persistence.jetstream else {
+        let Some(context) = persistence.jetstream.clone() else {
             let names = |wanted: fn(&StoreDescriptor) -> bool| {
                 let mut names: Vec<String> = written()
                     .filter(|(_, _, store)| wanted(store))
@@ -78,21 +84,23 @@ impl OpenStores {
                 return Err(StartError::new(
                     StartErrorKind::JetStreamRequired,
                     format!(
-                        "{required} must store responses before they are sent, and the server has no JetStream: call \
+                        "{required} must write to a bucket before the response is sent, and the server has no JetStream: call \
                          `Server::with_jetstream`"
                     ),
                 ));
             }
             tracing::warn!(
                 methods = names(|_| true),
-                "responses are not persisted: the server has no JetStream; call `Server::with_jetstream`"
+                "nothing is stored or deleted: the server has no JetStream; call `Server::with_jetstream`"
             );
             return Ok(open);
         };
 
         let jetstream = JetStream::new(context, OPEN_TIMEOUT);
+        let (deletions, stores): (Vec<_>, Vec<_>) =
+            written().partition(|(_, _, store)| store.write.deletes());
         let mut declared: Vec<StoreDescriptor> = Vec::new();
-        for (_, _, store) in written() {
+        for (_, _, store) in stores {
             let same = |other: &&mut StoreDescriptor| {
                 (other.kind, other.bucket) == (store.kind, store.bucket)
             };
@@ -103,82 +111,125 @@ impl OpenStores {
         }
         for store in &declared {
             provision(&jetstream.context, store, persistence.policy).await?;
-            let opened = open_bucket(&jetstream, store).await.map_err(|error| {
-                StartError::new(
-                    StartErrorKind::Nats,
-                    format!("bucket `{}` cannot be opened", store.bucket),
-                )
-                .with_source(error)
-            })?;
+            let opened = open_bucket(&jetstream, store)
+                .await
+                .map_err(|error| cannot_open(store, error))?;
             check_reach(&opened, store)?;
-            let writer = Arc::new(Writer::start(
-                persistence.timeout,
-                persistence.on_lost.clone(),
-                Arc::clone(&open.lost),
-            ));
-            open.writers.push(Arc::clone(&writer));
-            let publisher = match &opened {
-                // async-nats does not tell the prefix of a JetStream domain.
-                Bucket::Kv(kv) if !kv.store().use_jetstream_prefix => {
-                    let store = kv.store();
-                    let prefix = store.put_prefix.as_ref().unwrap_or(&store.prefix);
-                    Some(Publisher::new(jetstream.context.client(), prefix))
-                }
-                Bucket::Kv(_) => None,
-                #[cfg(feature = "object-store")]
-                Bucket::Object(_) => None,
-            };
-            let bucket = OpenBucket {
-                bucket: opened,
-                publisher,
-                writer,
-                is_compared: store.write == Write::Update,
-            };
-            open.buckets.insert((store.kind, store.bucket), bucket);
+            open.add(store, opened, &persistence, &jetstream);
+        }
+        for (service, route, deletion) in deletions {
+            if open.buckets.contains_key(&(deletion.kind, deletion.bucket)) {
+                continue;
+            }
+            let opened = open_bucket(&jetstream, deletion)
+                .await
+                .map_err(|error| match error.kind() {
+                    StoreErrorKind::BucketNotFound => StartError::new(
+                        StartErrorKind::BucketNotFound,
+                        format!(
+                            "there is no {} `{}`, from which `{}.{}` deletes, and no method of this server stores into it; \
+                             start the service that makes the bucket first",
+                            deletion.kind.noun(),
+                            deletion.bucket,
+                            service.name,
+                            route.settings.name,
+                        ),
+                    ),
+                    _ => cannot_open(deletion, error),
+                })?;
+            open.add(deletion, opened, &persistence, &jetstream);
         }
         Ok(open)
     }
 
-    /// The stores of one method.
+    fn add(
+        &mut self,
+        store: &StoreDescriptor,
+        bucket: Bucket,
+        persistence: &Persistence,
+        jetstream: &JetStream,
+    ) {
+        let writer = Arc::new(Writer::start(
+            persistence.timeout,
+            persistence.on_lost.clone(),
+            Arc::clone(&self.lost),
+        ));
+        let publisher = match &bucket {
+            // async-nats does not tell the prefix of a JetStream domain.
+            Bucket::Kv(kv) if !kv.store().use_jetstream_prefix && !store.write.deletes() => {
+                let store = kv.store();
+                let prefix = store.put_prefix.as_ref().unwrap_or(&store.prefix);
+                Some(Publisher::new(jetstream.context.client(), prefix))
+            }
+            Bucket::Kv(_) => None,
+            #[cfg(feature = "object-store")]
+            Bucket::Object(_) => None,
+        };
+        let bucket = OpenBucket {
+            bucket,
+            publisher,
+            writer: Arc::clone(&writer),
+            queue: self.writers.len(),
+            is_compared: store.write == Write::Update,
+            purge_ttl: store.purge_ttl,
+        };
+        self.writers.push(writer);
+        self.buckets.insert((store.kind, store.bucket), bucket);
+    }
+
+    /// What a success of one method does to these buckets.
     pub(crate) fn of(&self, method: &MethodSettings) -> Stores {
-        let mut stores = Stores::default();
-        for (target, store) in stores.targets.iter_mut().zip(&method.stores) {
-            let Some(store) = store.as_ref().filter(|store| !store.client_only) else {
-                continue;
+        let open = |(place, store): (Place, &StoreDescriptor)| {
+            let open = self.buckets.get(&(store.kind, store.bucket))?;
+            let target = Target {
+                store: StoreDescriptor {
+                    purge_ttl: store.purge_ttl.or(open.purge_ttl),
+                    ..*store
+                },
+                bucket: open.bucket.clone(),
+                publisher: open.publisher.clone(),
+                writer: Arc::clone(&open.writer),
+                is_compared: open.is_compared,
             };
-            *target = self.buckets.get(&(store.kind, store.bucket)).map(|open| {
-                Arc::new(Target {
-                    store: *store,
-                    bucket: open.bucket.clone(),
-                    publisher: open.publisher.clone(),
-                    writer: Arc::clone(&open.writer),
-                    is_compared: open.is_compared,
-                })
-            });
-        }
-        stores
+            Some((open.queue, place, Arc::new(target)))
+        };
+        let mut effects: Vec<_> = written_by(method).filter_map(open).collect();
+        effects.sort_by_key(|(queue, ..)| *queue);
+        Stores::new(
+            effects
+                .into_iter()
+                .map(|(_, place, target)| (place, target)),
+        )
     }
 }
 
-fn written_by(method: &MethodSettings) -> impl Iterator<Item = &StoreDescriptor> {
-    method
-        .stores
-        .iter()
-        .flatten()
-        .filter(|store| !store.client_only)
+/// What a success of the method writes, the stores first.
+fn written_by(method: &MethodSettings) -> impl Iterator<Item = (Place, &StoreDescriptor)> {
+    let stores = method.stores.iter().enumerate();
+    let stores = stores.filter_map(|(at, store)| Some((Place::Store(at), store.as_ref()?)));
+    let deletions = method.deletions.iter().enumerate();
+    let deletions = deletions.map(|(at, deletion)| (Place::Deletion(at), deletion));
+    stores
+        .filter(|(_, store)| !store.client_only)
+        .chain(deletions)
 }
 
-async fn open_bucket(
-    jetstream: &JetStream,
-    store: &StoreDescriptor,
-) -> Result<Bucket, crate::store::StoreError> {
+fn cannot_open(store: &StoreDescriptor, error: StoreError) -> StartError {
+    StartError::new(
+        StartErrorKind::Nats,
+        format!("bucket `{}` cannot be opened", store.bucket),
+    )
+    .with_source(error)
+}
+
+async fn open_bucket(jetstream: &JetStream, store: &StoreDescriptor) -> Result<Bucket, StoreError> {
     match store.kind {
         StoreKind::Kv => jetstream.kv(store.bucket).await.map(Bucket::Kv),
         #[cfg(feature = "object-store")]
         StoreKind::Object => jetstream.objects(store.bucket).await.map(Bucket::Object),
         // The macro has refused such a method.
         #[cfg(not(feature = "object-store"))]
-        StoreKind::Object => Err(crate::store::StoreError::not_configured()),
+        StoreKind::Object => Err(StoreError::not_configured()),
     }
 }
 

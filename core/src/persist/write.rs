@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use super::delete::delete;
 use super::{Publisher, Writer};
 use crate::Status;
 use crate::store::descriptor::Write;
@@ -54,13 +55,17 @@ pub(crate) enum Failure {
 
 impl Failure {
     /// What a caller is told whose reply waited for the write. The cause is for the log.
-    pub(crate) fn status(&self, bucket: &str) -> Status {
+    pub(crate) fn status(&self, store: &StoreDescriptor) -> Status {
+        let bucket = store.bucket;
         match self {
             Self::Exists => Status::already_exists(format!(
                 "bucket `{bucket}` has an entry under this key already"
             )),
             Self::Changed => Status::aborted(format!(
                 "the entry in bucket `{bucket}` has changed during the call; read it again and retry"
+            )),
+            _ if store.write.deletes() => Status::unavailable(format!(
+                "the entry that the call made stale could not be deleted from bucket `{bucket}`"
             )),
             Self::Key(_) | Self::Refused(_) | Self::Store(_) => Status::unavailable(format!(
                 "the response could not be stored in bucket `{bucket}`"
@@ -131,9 +136,11 @@ impl Target {
         let mut pause = FIRST_PAUSE;
         let mut last_cause = "no answer from the store".to_owned();
         let begun = SystemTime::now();
-        // The same for all tries, so that a later one finds out that an earlier one was stored. A plain put carries none.
+        // The same for all tries, so that a later one finds out that an earlier one was stored. The others carry none.
         let id = match &self.bucket {
-            Bucket::Kv(bucket) if self.store.write != Write::Put => bucket.new_id(),
+            Bucket::Kv(bucket) if matches!(self.store.write, Write::Create | Write::Update) => {
+                bucket.new_id()
+            }
             Bucket::Kv(_) => String::new(),
             #[cfg(feature = "object-store")]
             Bucket::Object(_) => String::new(),
@@ -171,6 +178,9 @@ impl Target {
                                 Write::Update => {
                                     Box::pin(bucket.update(key, payload, seen, ttl, &id)).await
                                 }
+                                Write::Delete | Write::Purge => {
+                                    Box::pin(delete(bucket, key, &self.store, retry)).await
+                                }
                             }
                         }
                         #[cfg(feature = "object-store")]
@@ -184,7 +194,7 @@ impl Target {
                             Write::Create => return Err(Failure::Exists),
                             Write::Update => return Err(Failure::Changed),
                             // Somebody wrote between our look at the key and our write: look again.
-                            Write::Put => {}
+                            Write::Put | Write::Delete | Write::Purge => {}
                         },
                         Err(WriteError::Uncertain(source)) => {
                             last_cause = chain(source.as_ref());

@@ -54,9 +54,19 @@ pub(crate) struct Lost {
 /// Those of all buckets of a server, in the order in which they were given up.
 pub(crate) type AllLost = Arc<Mutex<Lost>>;
 
-/// Room for one write.
+/// Room for writes.
+#[derive(Default)]
 pub(crate) struct Slot {
-    _permit: Option<OwnedSemaphorePermit>,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Slot {
+    /// Takes the room for one write out of it.
+    pub(crate) fn split(&mut self) -> Self {
+        Self {
+            permit: self.permit.as_mut().and_then(|permit| permit.split(1)),
+        }
+    }
 }
 
 impl Writer {
@@ -82,8 +92,8 @@ impl Writer {
         }
     }
 
-    /// Waits until one more write may be queued.
-    pub(crate) async fn reserve(&self) -> Slot {
+    /// Waits until this many more writes may be queued.
+    pub(crate) async fn reserve(&self, writes: u32) -> Slot {
         loop {
             let settled = self.shared.settled.notified();
             if self.shared.bytes.load(Ordering::Acquire) < MAX_BYTES {
@@ -92,8 +102,9 @@ impl Writer {
             settled.await;
         }
         // The semaphore is never closed.
+        let room = Arc::clone(&self.room);
         Slot {
-            _permit: Arc::clone(&self.room).acquire_owned().await.ok(),
+            permit: room.acquire_many_owned(writes).await.ok(),
         }
     }
 
@@ -208,13 +219,15 @@ impl Shared {
             endpoint: endpoint.names.endpoint.clone(),
             bucket: target.store.bucket.to_owned(),
             key: key.to_owned(),
+            operation: target.store.write.operation(),
             cause: failure.to_string(),
         };
         tracing::error!(
             bucket = lost.bucket,
             key = lost.key,
+            operation = ?lost.operation,
             cause = lost.cause,
-            "a response was not stored"
+            "a write was given up"
         );
         if let Some(on_lost) = &self.on_lost {
             let call = std::panic::AssertUnwindSafe(|| on_lost(&lost));

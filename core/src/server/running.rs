@@ -82,7 +82,7 @@ impl RunningServer {
     /// Leaves the queue groups, answers what was accepted, stores what is queued, and ends.
     ///
     /// `Ok` means that nothing was lost: every request that reached this server was answered, and every response that was to
-    /// be stored since the start is stored. It takes as long as the calls that run, up to the drain timeout; then they are
+    /// be stored since the start is stored, and every entry deleted that was to be. It takes as long as the calls that run, up to the drain timeout; then they are
     /// dropped, their callers get `UNAVAILABLE`, and the error lists them. The connection stays open.
     pub async fn stop(mut self) -> Result<(), StopError> {
         let deadline = nats::after(Instant::now(), self.drain_timeout);
@@ -208,14 +208,15 @@ impl StopError {
         &self.unfinished
     }
 
-    /// The responses that were not stored, since the start of the server: up to 1,000 of them.
+    /// The responses that were not stored and the entries that were not deleted, since the start of the server: up to 1,000
+    /// of them.
     #[cfg(feature = "kv")]
     #[must_use]
     pub fn lost_writes(&self) -> &[LostWrite] {
         &self.lost.listed
     }
 
-    /// How many responses were not stored.
+    /// How many responses were not stored, and entries not deleted.
     #[cfg(feature = "kv")]
     #[must_use]
     pub fn lost_write_count(&self) -> usize {
@@ -236,7 +237,7 @@ impl fmt::Display for StopError {
         }
         #[cfg(feature = "kv")]
         if self.lost.count > 0 {
-            write!(f, " {} responses were not stored", self.lost.count)?;
+            write!(f, " {} writes were given up", self.lost.count)?;
             if let Some(first) = self.lost.listed.first() {
                 write!(f, ", the first being the {first}")?;
             }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::Operation;
+
 /// When a response is stored, relative to the reply.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Persist {
@@ -12,7 +14,7 @@ pub enum Persist {
     BeforeResponse,
 }
 
-/// How a response is written over what the key holds.
+/// What a success does to what the key holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Write {
     /// The newest response wins.
@@ -22,6 +24,24 @@ pub enum Write {
     Create,
     /// Only if the entry has not changed since the call began.
     Update,
+    /// The value is deleted; older revisions stay as far as the history goes.
+    Delete,
+    /// The entry is deleted with all its revisions.
+    Purge,
+}
+
+impl Write {
+    pub(crate) fn operation(self) -> Operation {
+        match self {
+            Self::Put | Self::Create | Self::Update => Operation::Put,
+            Self::Delete => Operation::Delete,
+            Self::Purge => Operation::Purge,
+        }
+    }
+
+    pub(crate) fn deletes(self) -> bool {
+        self.operation() != Operation::Put
+    }
 }
 
 /// Where nats-server keeps a bucket.
@@ -57,7 +77,7 @@ impl StoreKind {
     }
 }
 
-/// One `#[kv_store]` or `#[object_store]`: the bucket and what the user set. What is `None` was not set.
+/// One `#[kv_store]`, `#[object_store]` or `#[kv_delete]`: the bucket and what the user set. What is `None` was not set.
 #[derive(Clone, Copy, Debug)]
 pub struct StoreDescriptor {
     pub(crate) kind: StoreKind,
@@ -101,6 +121,18 @@ impl StoreDescriptor {
     #[must_use]
     pub const fn object(bucket: &'static str) -> Self {
         Self::new(StoreKind::Object, bucket)
+    }
+
+    /// A `#[kv_delete]` on this bucket.
+    #[must_use]
+    pub const fn kv_delete(bucket: &'static str) -> Self {
+        Self::new(StoreKind::Kv, bucket).write(Write::Delete)
+    }
+
+    /// Deletes the older revisions too.
+    #[must_use]
+    pub const fn purge(self) -> Self {
+        self.write(Write::Purge)
     }
 
     const fn new(kind: StoreKind, bucket: &'static str) -> Self {

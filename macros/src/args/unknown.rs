@@ -3,14 +3,17 @@
 use syn::Path;
 
 use super::value::{Choice as _, Persist, Storage, Write};
-use super::{EndpointArgs, KvStoreArgs, ObjectStoreArgs, ServiceArgs, Settings as _, StreamArgs};
+use super::{
+    EndpointArgs, KvDeleteArgs, KvStoreArgs, ObjectStoreArgs, ServiceArgs, Settings as _,
+    StreamArgs,
+};
 use crate::diag::error_with_help;
 use crate::parse::HELPERS;
 
 /// The error for the setting `name` in an attribute that takes `names`.
 pub(super) fn error(path: &Path, name: &str, names: &[&str]) -> syn::Error {
     let message = format!("unknown setting `{name}`");
-    let is_object_store = names.contains(&"bucket") && !names.contains(&"max_history");
+    let is_object_store = names == ObjectStoreArgs::NAMES;
     if is_object_store && matches!(name, "max_history" | "history") {
         return error_with_help(
             path,
@@ -31,7 +34,10 @@ pub(super) fn error(path: &Path, name: &str, names: &[&str]) -> syn::Error {
     if let Some(meant) = other_name(name, names) {
         return error_with_help(path, message, format!("did you mean `{meant}`?"));
     }
-    if let Some((home, what)) = elsewhere(name, names) {
+    // Objects are not deleted by any attribute.
+    let elsewhere =
+        elsewhere(name, names).filter(|(home, _)| !is_object_store || *home != "kv_delete");
+    if let Some((home, what)) = elsewhere {
         let help = if is_object_store && home == "kv_store" {
             "remove it, or use `#[kv_store]`".to_owned()
         } else {
@@ -85,6 +91,7 @@ fn other_name<'a>(name: &str, names: &[&'a str]) -> Option<&'a str> {
         "expiration" | "expires" | "expiry" | "lifetime" | "max_age" => &["ttl"],
         "history" | "max_entries" | "max_revisions" | "revisions" => &["max_history"],
         "mode" | "overwrite" => &["write"],
+        "all" | "all_revisions" | "rollup" => &["purge"],
         _ => &[],
     };
     let find = |wanted: &str| names.iter().copied().find(|name| *name == wanted);
@@ -99,6 +106,7 @@ fn elsewhere(name: &str, names: &[&str]) -> Option<(&'static str, &'static str)>
         ("stream", "a stream", StreamArgs::NAMES),
         ("kv_store", "a key-value store", KvStoreArgs::NAMES),
         ("object_store", "an object store", ObjectStoreArgs::NAMES),
+        ("kv_delete", "a deletion", KvDeleteArgs::NAMES),
     ];
     let is_ours = homes.iter().any(|(_, _, others)| *others == names);
     let (home, what, _) = homes

@@ -5,7 +5,7 @@ use quote::{ToTokens, quote, quote_spanned};
 use syn::Type;
 use syn::spanned::Spanned;
 
-use super::store::{duration, kv_store, lit, metadata, object_store, setting};
+use super::store::{duration, kv_deletes, kv_store, lit, metadata, object_store, setting};
 use super::{Expander, doc};
 use crate::args::Setting;
 use crate::args::composite::{Codec, QueueGroup};
@@ -104,10 +104,11 @@ fn constant(expander: &Expander<'_>, method: &Method) -> TokenStream {
         .object
         .as_ref()
         .map(|store| object_store(expander, &store.args));
+    let deletions = kv_deletes(expander, &method.deletions);
     quote! {
         #(#cfgs)*
         const #name: #p::Method<#request, #response, #error> =
-            #p::Method::new(#index, #endpoint, #request_codec, #response_codec, #error_codec) #(#settings)* #stream #kv #object;
+            #p::Method::new(#index, #endpoint, #request_codec, #response_codec, #error_codec) #(#settings)* #stream #kv #object #deletions;
     }
 }
 

@@ -7,9 +7,9 @@ use super::Expander;
 use crate::args::composite::{Key, Metadata};
 use crate::args::quantity::Period;
 use crate::args::value::{Bucket, Text};
-use crate::args::{KvStoreArgs, ObjectStoreArgs, Setting};
+use crate::args::{KvDeleteArgs, KvStoreArgs, ObjectStoreArgs, Setting};
 use crate::key::{Source, Template, field_ident};
-use crate::model::call_site_at;
+use crate::model::{Helper, call_site_at};
 
 /// `::core::time::Duration::from_secs(3600)`
 pub(super) fn duration(period: Period) -> TokenStream {
@@ -116,6 +116,36 @@ pub(super) fn object_store(expander: &Expander<'_>, args: &ObjectStoreArgs) -> T
     quote!(.object_store(#head #(#settings)*, #key))
 }
 
+/// ```text
+/// .kv_deletes(
+///     &[#p::StoreDescriptor::kv_delete("user_profiles").purge()],
+///     &[#p::StoreKey::new("user.<id>", |request, key| key.bind(&[&((*request).id)]))],
+/// )
+/// ```
+pub(super) fn kv_deletes(
+    expander: &Expander<'_>,
+    deletions: &[Helper<KvDeleteArgs>],
+) -> TokenStream {
+    let p = expander.krate.private();
+    let new = quote!(#p::StoreDescriptor::kv_delete);
+    let (deletions, keys): (Vec<_>, Vec<_>) = deletions
+        .iter()
+        .filter_map(|Helper { args, .. }| {
+            let (head, key) = head(expander, &args.bucket, &args.key, &new)?;
+            let persist = setting(&args.persist, "persist", |choice| {
+                variant(&p, "Persist", choice.variant)
+            });
+            let purges = args.purge.get().is_some_and(|flag| flag.0);
+            let purge = purges.then(|| quote!(.purge()));
+            Some((quote!(#head #persist #purge), key))
+        })
+        .unzip();
+    if deletions.is_empty() {
+        return TokenStream::new();
+    }
+    quote!(.kv_deletes(&[#(#deletions),*], &[#(#keys),*]))
+}
+
 pub(super) fn lit<G>(text: &Text<G>) -> TokenStream {
     let lit = &text.lit;
     quote!(#lit)
@@ -144,7 +174,7 @@ fn max_bytes(number: u64) -> TokenStream {
     Literal::i64_unsuffixed(number).to_token_stream()
 }
 
-/// What both stores begin with: the bucket with its key, and how the key is made.
+/// What all of them begin with: the bucket with its key, and how the key is made.
 fn head(
     expander: &Expander<'_>,
     bucket: &Setting<Text<Bucket>>,

@@ -9,13 +9,19 @@ use syn::punctuated::Punctuated;
 use syn::{Attribute, Meta, Token, parse_quote};
 
 use crate::args::{
-    self, EndpointArgs, KvStoreArgs, ObjectStoreArgs, Setting, Settings, StreamArgs,
+    self, EndpointArgs, KvDeleteArgs, KvStoreArgs, ObjectStoreArgs, Setting, Settings, StreamArgs,
 };
 use crate::diag::{Diagnostics, error, error_with_help};
 use crate::model::{Helper, MethodAttrs};
 
 /// The attributes that `#[service]` understands on a method.
-pub(crate) const HELPERS: [&str; 4] = ["endpoint", "stream", "kv_store", "object_store"];
+pub(crate) const HELPERS: [&str; 5] = [
+    "endpoint",
+    "stream",
+    "kv_store",
+    "object_store",
+    "kv_delete",
+];
 
 /// Which of [`HELPERS`] an attribute is. The last segment decides: the runtime can be imported under any name.
 pub(super) fn is_helper(attr: &Attribute) -> Option<&'static str> {
@@ -49,6 +55,7 @@ pub(crate) fn on_the_trait(attr: impl ToTokens, name: &str) -> syn::Error {
             "the settings of all methods go into `#[service(..)]`; those of one method above it"
         }
         "stream" => "every stream has its own window; move it above the method that streams",
+        "kv_delete" => "move it above the method whose success makes the entry stale",
         _ => "every method has its own key; move it above the method whose response is stored",
     };
     error_with_help(attr, format!("`#[{name}]` goes on a method"), help)
@@ -61,6 +68,7 @@ pub(super) struct Helpers {
     pub(super) stream: Option<Helper<StreamArgs>>,
     pub(super) kv: Option<Helper<KvStoreArgs>>,
     pub(super) object: Option<Helper<ObjectStoreArgs>>,
+    pub(super) deletions: Vec<Helper<KvDeleteArgs>>,
 }
 
 /// Sorts the attributes of the method `method`.
@@ -77,6 +85,11 @@ pub(super) fn sort(
             keep(attr, &mut sorted, diags);
             continue;
         };
+        // A call may make several entries stale.
+        if name == "kv_delete" {
+            helpers.deletions.extend(kv_delete(attr, diags));
+            continue;
+        }
         if let Some((_, first)) = seen.iter().find(|(earlier, _)| *earlier == name) {
             diags.pair(
                 error(
@@ -205,6 +218,23 @@ fn object_store(attr: Attribute, diags: &mut Diagnostics) -> Option<Helper<Objec
     Some(Helper { attr, args })
 }
 
+fn kv_delete(attr: Attribute, diags: &mut Diagnostics) -> Option<Helper<KvDeleteArgs>> {
+    available(
+        "kv_delete",
+        "kv",
+        cfg!(any(test, feature = "kv")),
+        &attr,
+        diags,
+    )?;
+    let read = settings::<KvDeleteArgs>("kv_delete", &attr, diags);
+    let complete = read.as_ref().is_none_or(|read| read.has_unknown);
+    let args = read.map(|read| read.args).unwrap_or_default();
+    if !complete {
+        missing("kv_delete", &attr, &args.bucket, &args.key, diags);
+    }
+    Some(Helper { attr, args })
+}
+
 fn available(
     name: &str,
     feature: &str,
@@ -222,7 +252,7 @@ fn available(
     on.then_some(())
 }
 
-/// A store cannot do without a bucket and a key.
+/// A store and a deletion cannot do without a bucket and a key.
 fn missing<B, K>(
     name: &str,
     attr: &Attribute,
@@ -231,8 +261,12 @@ fn missing<B, K>(
     diags: &mut Diagnostics,
 ) {
     let example = match name {
-        "kv_store" => ("user_profiles", "user.<id>"),
-        _ => ("reports", "report.<id>"),
+        "object_store" => ("reports", "report.<id>"),
+        _ => ("user_profiles", "user.<id>"),
+    };
+    let (holds, happens) = match name {
+        "kv_delete" => ("the entry", "deletes the entry of"),
+        _ => ("the responses", "stores the response under"),
     };
     match (bucket.is_set(), key.is_set()) {
         (true, true) => {}
@@ -248,17 +282,14 @@ fn missing<B, K>(
             attr.path(),
             "missing `bucket`",
             format!(
-                "`bucket = \"{}\"` names the bucket that holds the responses",
+                "`bucket = \"{}\"` names the bucket that holds {holds}",
                 example.0
             ),
         ),
         (true, false) => diags.help(
             attr.path(),
             "missing `key`",
-            format!(
-                "`key = \"{}\"` stores the response under the request's `id`",
-                example.1
-            ),
+            format!("`key = \"{}\"` {happens} the request's `id`", example.1),
         ),
     }
 }

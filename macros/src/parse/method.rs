@@ -54,6 +54,7 @@ pub(super) fn parse(index: usize, function: TraitItemFn, diags: &mut Diagnostics
         stream: helpers.stream,
         kv: helpers.kv,
         object: helpers.object,
+        deletions: helpers.deletions,
         context,
         request,
         output,

@@ -1,0 +1,47 @@
+//! One try to delete an entry that a call has made stale.
+
+use async_nats::jetstream::message::StreamMessage;
+
+use crate::store::error::WriteError;
+use crate::store::kv_bucket::{KvBucket, is_marker};
+use crate::store::{Operation, StoreDescriptor, Write};
+
+/// Puts a marker over the value of a key, or in place of all its revisions. Gives the revision that it looked at, 0 for none.
+///
+/// A marker whose acknowledgement did not come has most likely been stored. A `retry` therefore looks, and is only made over
+/// what it saw, so that a try that arrives late cannot take away a newer value.
+pub(super) async fn delete(
+    bucket: &KvBucket,
+    key: &str,
+    deletion: &StoreDescriptor,
+    retry: bool,
+) -> Result<u64, WriteError> {
+    let mut seen = None;
+    if retry {
+        match bucket.newest(key).await? {
+            None => return Ok(0),
+            Some(newest) if is_done(&newest, deletion.write) => return Ok(newest.sequence),
+            Some(newest) => seen = Some(newest.sequence),
+        }
+    }
+    let store = bucket.store();
+    let deleted = match (deletion.write.operation(), seen, deletion.purge_ttl) {
+        (Operation::Put | Operation::Delete, seen, _) => {
+            store.delete_expect_revision(key, seen).await
+        }
+        (Operation::Purge, seen, None) => store.purge_expect_revision(key, seen).await,
+        (Operation::Purge, None, Some(ttl)) => store.purge_with_ttl(key, ttl).await,
+        (Operation::Purge, Some(seen), Some(ttl)) => {
+            store.purge_expect_revision_with_ttl(key, seen, ttl).await
+        }
+    };
+    deleted.map_err(WriteError::new)?;
+    Ok(seen.unwrap_or(0))
+}
+
+/// Whether nothing is left to do. Under the marker of a mere deletion there may be older revisions, which a purge is to take away.
+fn is_done(newest: &StreamMessage, write: Write) -> bool {
+    let operation = newest.headers.get("KV-Operation");
+    let is_deletion = operation.is_some_and(|operation| operation.as_str() == "DEL");
+    is_marker(newest) && !(is_deletion && write == Write::Purge)
+}

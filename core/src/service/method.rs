@@ -1,0 +1,232 @@
+//! One method of a service as the macro writes it down.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::Pairs;
+use crate::codec::MessageCodec;
+use crate::service_error::ErrorCodec;
+#[cfg(feature = "kv")]
+use crate::store::{InvalidKey, Key, KeyToken, StoreDescriptor, StoreKey};
+use crate::stream;
+
+/// What is known of a method without its types.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MethodSettings {
+    pub(crate) index: usize,
+    pub(crate) name: &'static str,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) metadata: Pairs,
+    pub(crate) queue_group: QueueGroup,
+    pub(crate) max_in_flight: Option<usize>,
+    pub(crate) streaming: bool,
+    pub(crate) window: u32,
+    #[cfg(feature = "kv")]
+    pub(crate) stores: [Option<StoreDescriptor>; 2],
+    #[cfg(feature = "kv")]
+    pub(crate) deletions: &'static [StoreDescriptor],
+}
+
+/// Where the queue group of a method is set.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum QueueGroup {
+    OfService,
+    Own(Option<&'static str>),
+}
+
+impl MethodSettings {
+    /// How many calls of the endpoint run at once, or how many of its streams are open.
+    pub(crate) fn max_in_flight(&self) -> usize {
+        let default = if self.streaming { 10_000 } else { 1024 };
+        self.max_in_flight.unwrap_or(default)
+    }
+}
+
+/// Where a method's stores stand in its arrays.
+#[cfg(feature = "kv")]
+pub(crate) const KV: usize = 0;
+#[cfg(feature = "kv")]
+pub(crate) const OBJECT: usize = 1;
+
+/// Where the key of something that a method's success does is found.
+#[cfg(feature = "kv")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// [`KV`] or [`OBJECT`].
+    Store(usize),
+    /// One of the `#[kv_delete]`s, in the order of the source.
+    Deletion(usize),
+}
+
+/// How the keys of a method are made.
+#[cfg(feature = "kv")]
+pub(crate) struct Keys<Req: 'static, Resp: 'static> {
+    stores: [Option<StoreKey<Req, Resp>>; 2],
+    deletions: &'static [StoreKey<Req, Resp>],
+}
+
+#[cfg(feature = "kv")]
+impl<Req, Resp> Keys<Req, Resp> {
+    /// The key of a store or a deletion that the method has.
+    pub(crate) fn at(&self, place: Place) -> &StoreKey<Req, Resp> {
+        let key = match place {
+            Place::Store(at) => self.stores.get(at).and_then(Option::as_ref),
+            Place::Deletion(at) => self.deletions.get(at),
+        };
+        match key {
+            Some(key) => key,
+            None => unreachable!("the macro makes keys of what is declared"),
+        }
+    }
+}
+
+/// One method of a service: its settings, its messages and its stores. Server and client are both made from it.
+pub struct Method<Req: 'static, Resp: 'static, E> {
+    pub(crate) settings: MethodSettings,
+    pub(crate) request: MessageCodec<Req>,
+    pub(crate) response: MessageCodec<Resp>,
+    pub(crate) error: ErrorCodec<E>,
+    #[cfg(feature = "kv")]
+    pub(crate) keys: Keys<Req, Resp>,
+}
+
+impl<Req, Resp, E> Method<Req, Resp, E> {
+    /// The method declared at `index`, answering on the endpoint `name`.
+    #[must_use]
+    pub const fn new(
+        index: usize,
+        name: &'static str,
+        request: MessageCodec<Req>,
+        response: MessageCodec<Resp>,
+        error: ErrorCodec<E>,
+    ) -> Self {
+        Self {
+            settings: MethodSettings {
+                index,
+                name,
+                timeout: None,
+                metadata: &[],
+                queue_group: QueueGroup::OfService,
+                max_in_flight: None,
+                streaming: false,
+                window: stream::DEFAULT_WINDOW,
+                #[cfg(feature = "kv")]
+                stores: [None, None],
+                #[cfg(feature = "kv")]
+                deletions: &[],
+            },
+            request,
+            response,
+            error,
+            #[cfg(feature = "kv")]
+            keys: Keys {
+                stores: [None, None],
+                deletions: &[],
+            },
+        }
+    }
+
+    /// Sets `timeout`.
+    #[must_use]
+    pub const fn timeout(mut self, timeout: Duration) -> Self {
+        self.settings.timeout = Some(timeout);
+        self
+    }
+
+    /// Sets `metadata`.
+    #[must_use]
+    pub const fn metadata(mut self, metadata: Pairs) -> Self {
+        self.settings.metadata = metadata;
+        self
+    }
+
+    /// Sets the `queue_group`; `None` for none at all.
+    #[must_use]
+    pub const fn queue_group(mut self, queue_group: Option<&'static str>) -> Self {
+        self.settings.queue_group = QueueGroup::Own(queue_group);
+        self
+    }
+
+    /// Sets `max_in_flight`.
+    #[must_use]
+    pub const fn max_in_flight(mut self, max_in_flight: usize) -> Self {
+        self.settings.max_in_flight = Some(max_in_flight);
+        self
+    }
+
+    /// Sets the `window` of `#[stream]`.
+    #[must_use]
+    pub const fn window(mut self, messages: u32) -> Self {
+        self.settings.window = messages;
+        self
+    }
+
+    /// Adds a `#[kv_store]`.
+    #[cfg(feature = "kv")]
+    #[must_use]
+    pub const fn kv_store(mut self, store: StoreDescriptor, key: StoreKey<Req, Resp>) -> Self {
+        self.settings.stores[KV] = Some(store);
+        self.keys.stores[KV] = Some(key);
+        self
+    }
+
+    /// Adds an `#[object_store]`.
+    #[cfg(feature = "object-store")]
+    #[must_use]
+    pub const fn object_store(mut self, store: StoreDescriptor, key: StoreKey<Req, Resp>) -> Self {
+        self.settings.stores[OBJECT] = Some(store);
+        self.keys.stores[OBJECT] = Some(key);
+        self
+    }
+
+    /// Adds the `#[kv_delete]`s, each with its key.
+    #[cfg(feature = "kv")]
+    #[must_use]
+    pub const fn kv_deletes(
+        mut self,
+        deletions: &'static [StoreDescriptor],
+        keys: &'static [StoreKey<Req, Resp>],
+    ) -> Self {
+        self.settings.deletions = deletions;
+        self.keys.deletions = keys;
+        self
+    }
+
+    /// The key of the `#[kv_store]` with these values in its placeholders, in the order in which they stand.
+    #[cfg(feature = "kv")]
+    pub fn kv_key(&self, values: &[&dyn KeyToken]) -> Result<Key, InvalidKey> {
+        self.keys.at(Place::Store(KV)).template().fill(values)
+    }
+
+    /// The key of the `#[object_store]`, like [`kv_key`](Self::kv_key).
+    #[cfg(feature = "object-store")]
+    pub fn object_key(&self, values: &[&dyn KeyToken]) -> Result<Key, InvalidKey> {
+        self.keys.at(Place::Store(OBJECT)).template().fill(values)
+    }
+}
+
+#[cfg(feature = "kv")]
+impl<Req, Resp> Clone for Keys<Req, Resp> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+#[cfg(feature = "kv")]
+impl<Req, Resp> Copy for Keys<Req, Resp> {}
+
+impl<Req, Resp, E> Clone for Method<Req, Resp, E> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<Req, Resp, E> Copy for Method<Req, Resp, E> {}
+
+impl<Req, Resp, E> fmt::Debug for Method<Req, Resp, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Method")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}

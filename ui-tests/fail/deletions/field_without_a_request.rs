@@ -1,0 +1,28 @@
+// A field of the request, but there is none.
+
+use natsmicro::Status;
+use natsmicro_ui_tests::User;
+
+#[natsmicro::service]
+pub trait Users {
+    #[kv_delete(bucket = "users", key = "user.<id>")]
+    async fn save(&self) -> Result<User, Status>;
+}
+
+struct InMemory;
+
+impl Users for InMemory {
+    async fn save(&self) -> Result<User, Status> {
+        Ok(User::default())
+    }
+}
+
+async fn use_it(nats: async_nats::Client) -> Result<(), Status> {
+    let server = natsmicro::Server::new(nats.clone()).add_service(UsersServer::new(InMemory));
+    let client = UsersClient::new(nats);
+    let user: User = client.save().await?;
+    drop((server, client, user));
+    Ok(())
+}
+
+fn main() {}

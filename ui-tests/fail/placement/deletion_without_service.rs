@@ -1,0 +1,44 @@
+// `#[kv_delete]` in a trait without `#[natsmicro::service]`.
+
+use natsmicro::Status;
+use natsmicro_ui_tests::{SaveUser, User};
+
+#[natsmicro::service]
+pub trait Users {
+    async fn save(&self, request: SaveUser) -> Result<User, Status>;
+}
+
+struct InMemory;
+
+impl Users for InMemory {
+    async fn save(&self, request: SaveUser) -> Result<User, Status> {
+        Ok(User {
+            id: request.id,
+            ..User::default()
+        })
+    }
+}
+
+async fn use_it(nats: async_nats::Client) -> Result<(), Status> {
+    let server = natsmicro::Server::new(nats.clone()).add_service(UsersServer::new(InMemory));
+    let client = UsersClient::new(nats);
+    let user: User = client.save(SaveUser::default()).await?;
+    drop((server, client, user));
+    Ok(())
+}
+
+trait Forgotten {
+    #[natsmicro::kv_delete(bucket = "users", key = "user.<id>")]
+    fn save(&self, request: SaveUser) -> User;
+}
+
+impl Forgotten for InMemory {
+    fn save(&self, request: SaveUser) -> User {
+        User {
+            id: request.id,
+            ..User::default()
+        }
+    }
+}
+
+fn main() {}
