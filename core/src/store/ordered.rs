@@ -3,11 +3,12 @@
 //! This is an ordered consumer of our own. Those of async-nats push, and so overrun a slow reader; after a reconnect in the
 //! initial part they replay revisions that were superseded; and they never say that their stream is gone.
 
+mod resume;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
-use async_nats::connection::State;
 use async_nats::jetstream::Message;
 use async_nats::jetstream::consumer::pull::{BatchConfig, Config};
 use async_nats::jetstream::consumer::{Consumer, DeliverPolicy};
@@ -16,7 +17,7 @@ use async_nats::{HeaderMap, StatusCode, Subject, Subscriber};
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{self, BoxStream, StreamExt};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::timeout;
 
 use super::consumer::{Failure, Range, Start, at};
 use super::contact::Contact;
@@ -32,9 +33,6 @@ const TICK: Duration = Duration::from_millis(500);
 const STALLED: Duration = Duration::from_millis(200);
 /// How long one attempt to begin again may take.
 const ATTEMPT: Duration = Duration::from_secs(5);
-/// The pause between such attempts; it doubles up to [`MAX_PAUSE`].
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const MAX_PAUSE: Duration = Duration::from_secs(2);
 /// How many bytes are asked for at once, unless single messages are larger.
 const BATCH_BYTES: usize = 4 << 20;
 
@@ -332,80 +330,6 @@ impl OrderedConsumer {
         }
     }
 
-    /// Makes another consumer that continues where this one ended.
-    fn begin_again<'a>(&'a mut self, reason: &'a str) -> BoxFuture<'a, Result<(), StoreError>> {
-        // Rare, and large.
-        self.begin_again_now(reason).boxed()
-    }
-
-    async fn begin_again_now(&mut self, reason: &str) -> Result<(), StoreError> {
-        tracing::debug!(
-            bucket = self.range.bucket,
-            reason,
-            position = self.position,
-            "reading a bucket begins again"
-        );
-        let client = self.range.context.client();
-        let mut pause = FIRST_PAUSE;
-        loop {
-            if client.connection_state() == State::Connected {
-                match timeout(ATTEMPT, self.resume()).await {
-                    Ok(Ok(())) => return Ok(()),
-                    Ok(Err(Failure::Final(error))) => return Err(error),
-                    Ok(Err(Failure::Passing(error))) => {
-                        tracing::debug!(bucket = self.range.bucket, %error, "cannot read a bucket");
-                    }
-                    Err(_) => {}
-                }
-            }
-            self.wait(pause).await?;
-            pause = (pause * 2).min(MAX_PAUSE);
-        }
-    }
-
-    async fn resume(&mut self) -> Result<(), Failure> {
-        self.connects = self.connects_now();
-        self.delete_consumer().await;
-        if let Some(created) = self.created {
-            let info = self.range.info().await?;
-            if SystemTime::from(info.created) != created {
-                let text = format!(
-                    "bucket `{}` was deleted, and another was made under its name",
-                    self.range.bucket
-                );
-                return Err(Failure::Final(StoreError::new(
-                    StoreErrorKind::BucketNotFound,
-                    text,
-                )));
-            }
-            if info.state.last_sequence < self.position {
-                let text = format!(
-                    "bucket `{}` has lost revisions that were read",
-                    self.range.bucket
-                );
-                return Err(Failure::Final(StoreError::new(StoreErrorKind::Nats, text)));
-            }
-        }
-        let policy = match self.range.start {
-            // Those that were superseded in the meantime are not current values.
-            Start::Newest if self.initial.is_some() => DeliverPolicy::LastPerSubject,
-            Start::At(first) => at(first.max(self.position + 1)),
-            Start::Newest | Start::Next => at(self.position + 1),
-        };
-        self.consumer = self.range.consume(policy).await?;
-        let info = self.consumer.cached_info();
-        self.subject = address(&self.inbox, &info.name);
-        self.delivered = 0;
-        self.requested = 0;
-        self.contact.heard();
-        if self.initial.is_some() {
-            let pending = info.num_pending;
-            self.initial = Some(pending);
-            self.begin_at(pending);
-        }
-        Ok(())
-    }
-
     /// Where a new consumer has nothing to deliver, that is as good as having read up to where it stands.
     fn begin_at(&mut self, initial: u64) {
         if initial == 0 {
@@ -414,17 +338,6 @@ impl OrderedConsumer {
         }
         let pending = self.consumer.cached_info().num_pending;
         self.contact.set_behind(pending);
-    }
-
-    /// Waits, and throws away what comes from the consumer that is given up.
-    async fn wait(&mut self, pause: Duration) -> Result<(), StoreError> {
-        let end = Instant::now() + pause;
-        while let Ok(message) = timeout_at(end, self.messages.next()).await {
-            if message.is_none() {
-                return Err(closed());
-            }
-        }
-        Ok(())
     }
 
     fn connects_now(&self) -> u64 {
