@@ -140,10 +140,10 @@ pub fn service(args: TokenStream, item: TokenStream) -> TokenStream {
 /// | --- | --- | --- |
 /// | `name = "save"` | the method's name | the last token of the subject |
 /// | `proto_name = "SaveProfile"` | none | the name as a `.proto` file has it; the endpoint gets it in snake case |
-/// | `timeout = "60s"` | the service's | how long the handler may take |
+/// | `timeout = "60s"` | the service's; none for a stream | how long the handler may take; a stream is over with it |
 /// | `metadata(operation = "write")` | none | what discovery shows besides |
 /// | `queue_group = "workers"` | the service's | which group shares the requests; `false`: every instance gets each |
-/// | `max_in_flight = 64` | 1024 | how many requests are handled, or streams open, at once; `1`: in order |
+/// | `max_in_flight = 64` | 1024, or 10,000 streams | how many requests are handled, or streams open, at once; `1`: in order |
 /// | `skip` | off | keep the method off NATS; through the client it answers `UNIMPLEMENTED` |
 #[proc_macro_attribute]
 pub fn endpoint(_args: TokenStream, item: TokenStream) -> TokenStream {
