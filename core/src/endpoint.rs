@@ -126,9 +126,7 @@ where
         let result = {
             let answer = pin!(
                 AssertUnwindSafe(async {
-                    let request = (method.request.decode)(payload).map_err(|error| {
-                        Status::invalid_argument(format!("failed to decode request: {error}"))
-                    })?;
+                    let request = method.decode_request(payload)?;
                     #[cfg(feature = "kv")]
                     let keys = endpoint.stores.bind(&method.keys, &request)?;
                     // Before the handler runs, so that a full queue holds calls back and the write itself never waits.
@@ -139,9 +137,7 @@ where
                         .await
                         .map_err(method.error.into_status)?;
 
-                    let reply = (method.response.encode)(&response).map_err(|error| {
-                        Status::internal(format!("failed to encode the response: {error}"))
-                    })?;
+                    let reply = method.encode_response(&response)?;
                     #[cfg(feature = "kv")]
                     {
                         let pending = endpoint.stores.submit(

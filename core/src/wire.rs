@@ -48,11 +48,7 @@ pub(crate) async fn publish_status(
 ) -> Result<(), PublishErrorKind> {
     let mut details = status.details().clone();
     for shorter in [None, Some(256), Some(0)] {
-        for (name, values) in required.iter() {
-            for value in values {
-                headers.insert(name.clone(), value.clone());
-            }
-        }
+        add(&mut headers, required);
         match shorter {
             None => write_status(&mut headers, status),
             Some(chars) => write_status(&mut headers, &shortened(status, chars)),
@@ -75,6 +71,15 @@ pub(crate) async fn publish_status(
         details = Bytes::new();
     }
     Err(PublishErrorKind::MaxPayloadExceeded)
+}
+
+/// Adds `more` to `headers`.
+pub(crate) fn add(headers: &mut HeaderMap, more: &HeaderMap) {
+    for (name, values) in more.iter() {
+        for value in values {
+            headers.append(name.clone(), value.clone());
+        }
+    }
 }
 
 /// As much of `status` as fits into a small message.

@@ -3,7 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::Pairs;
+use crate::Status;
 use crate::codec::MessageCodec;
 use crate::service_error::ErrorCodec;
 #[cfg(feature = "kv")]
@@ -190,6 +193,18 @@ impl<Req, Resp, E> Method<Req, Resp, E> {
         self.settings.deletions = deletions;
         self.keys.deletions = keys;
         self
+    }
+
+    /// Reads a request of a caller.
+    pub(crate) fn decode_request(&self, payload: Bytes) -> Result<Req, Status> {
+        (self.request.decode)(payload)
+            .map_err(|error| Status::invalid_argument(format!("failed to decode request: {error}")))
+    }
+
+    /// The payload of a response.
+    pub(crate) fn encode_response(&self, response: &Resp) -> Result<Bytes, Status> {
+        (self.response.encode)(response)
+            .map_err(|error| Status::internal(format!("failed to encode the response: {error}")))
     }
 
     /// The key of the `#[kv_store]` with these values in its placeholders, in the order in which they stand.

@@ -6,7 +6,7 @@ use futures::FutureExt;
 
 use super::flow::Credit;
 use super::link::{HEARTBEAT, Link, Role};
-use super::wire::{self, COUNT, CREDIT, INBOX, OUR_VERSION, Said, VERSION};
+use super::wire::{COUNT, CREDIT, INBOX, OUR_VERSION, Said, VERSION};
 
 impl Link {
     /// Grants what the reader has made room for. The same message is the heartbeat, and repeats all that was said so far, since a
@@ -26,7 +26,7 @@ impl Link {
             confirmation: Some(confirmation),
         } = &self.role
         {
-            wire::add(&mut headers, confirmation);
+            crate::wire::add(&mut headers, confirmation);
         }
         let mut telling = self.tell(headers).boxed();
         if (&mut telling).now_or_never().is_none() {

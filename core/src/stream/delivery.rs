@@ -176,7 +176,7 @@ impl<T> fmt::Debug for Incoming<T> {
 }
 
 /// The messages of a batch: each is preceded by its length as a protobuf varint. Stops at what is none.
-fn split(mut payload: Bytes) -> impl Iterator<Item = Bytes> {
+pub(crate) fn split(mut payload: Bytes) -> impl Iterator<Item = Bytes> {
     std::iter::from_fn(move || {
         let message = first_message(&payload)?;
         payload.advance(message.start);

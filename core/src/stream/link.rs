@@ -21,10 +21,10 @@ pub(super) const HEARTBEAT: Duration = Duration::from_secs(2);
 const DEAD: u32 = 3;
 /// The same if the NATS server says that nobody listens: time for a connection to come back.
 const DEAD_WITHOUT_LISTENER: u32 = 2;
+/// After how many of its own heartbeats a service gives up a silent caller that has none.
+const IDLE: u32 = 5 * 60;
 /// How often a peer without heartbeats is asked if it listens, by a reply subject on a message.
 const PROBE: Duration = Duration::from_secs(1);
-/// After how many of them a service gives up a caller that has none.
-const IDLE: u32 = 5 * 60;
 
 /// Something that a link leaves to whoever runs it.
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use futures::{FutureExt, Stream, StreamExt};
 
 use super::Streaming;
 use super::link::Link;
-use super::wire::{self, Batch, COUNT, END};
+use super::wire::{Batch, COUNT, END};
 use crate::Status;
 use crate::codec::MessageCodec;
 
@@ -184,7 +184,7 @@ impl Link {
                 .await
                 .unwrap_or(Err(PublishErrorKind::Send))
         } else {
-            wire::add(&mut headers, &end);
+            crate::wire::add(&mut headers, &end);
             self.publish(headers, Bytes::new(), false).await
         };
         if let Err(error) = sent {

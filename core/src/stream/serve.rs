@@ -53,9 +53,7 @@ pub(crate) async fn server_streaming<Req, Resp, E, H, Fut>(
     };
     let cx = Arc::clone(&call.cx);
     let stream = async move {
-        let request = (method.request.decode)(payload).map_err(|error| {
-            Status::invalid_argument(format!("failed to decode request: {error}"))
-        })?;
+        let request = method.decode_request(payload)?;
         handler(cx, request).await.map_err(method.error.into_status)
     };
     call.run(responses(method, stream)).await;
@@ -79,9 +77,7 @@ pub(crate) async fn client_streaming<Req, Resp, E, H, Fut>(
     let response = handler(Arc::clone(&call.cx), requests);
     let response = async move {
         let response = response.await.map_err(method.error.into_status)?;
-        (method.response.encode)(&response)
-            .map(Out::Response)
-            .map_err(|error| Status::internal(format!("failed to encode the response: {error}")))
+        method.encode_response(&response).map(Out::Response)
     };
     call.run(stream::once(response)).await;
 }

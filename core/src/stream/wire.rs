@@ -159,15 +159,6 @@ fn messages(mut message: Message) -> Received {
     }
 }
 
-/// Adds `more` to `headers`.
-pub(crate) fn add(headers: &mut HeaderMap, more: &HeaderMap) {
-    for (name, values) in more.iter() {
-        for value in values {
-            headers.append(name.clone(), value.clone());
-        }
-    }
-}
-
 /// What the caller who opens a stream grants, if it speaks the extension.
 pub(crate) fn offered(headers: &HeaderMap) -> Option<Credit> {
     let version = headers.get(VERSION.clone())?;

@@ -1,16 +1,7 @@
 use proptest::prelude::*;
 
+use super::super::delivery::split;
 use super::*;
-
-fn split(mut payload: Bytes) -> Vec<Bytes> {
-    std::iter::from_fn(|| {
-        let message = first_message(&payload)?;
-        let bytes = payload.slice(message.clone());
-        payload = payload.slice(message.end..);
-        Some(bytes)
-    })
-    .collect()
-}
 
 fn received(headers: &[(&str, &str)], payload: impl Into<Bytes>) -> Received {
     let mut map = HeaderMap::new();
@@ -155,7 +146,7 @@ proptest! {
         if sent.len() == 1 {
             prop_assert_eq!(payload, sent[0].clone());
         } else {
-            prop_assert_eq!(split(payload), sent);
+            prop_assert_eq!(split(payload).collect::<Vec<_>>(), sent);
         }
     }
 
