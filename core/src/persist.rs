@@ -5,10 +5,12 @@
 //! so that the writes to one key are queued in the order in which the handlers finished. What must be acknowledged before the
 //! reply is waited for at the end ([`Pending::acknowledged`]). A deletion is one of these writes.
 
+mod batches;
 mod bucket;
 mod delete;
 mod open;
 mod publish;
+mod work;
 mod write;
 mod writer;
 
@@ -110,7 +112,7 @@ pub(crate) struct Reserved {
 pub(crate) struct QueuedWrite {
     pub(crate) endpoint: Arc<Endpoint>,
     pub(crate) target: Arc<Target>,
-    pub(crate) key: String,
+    pub(crate) key: Arc<str>,
     pub(crate) payload: Bytes,
     pub(crate) seen: Option<u64>,
     pub(crate) slot: Slot,
@@ -294,7 +296,7 @@ impl Stores {
             target.writer.submit(QueuedWrite {
                 endpoint: Arc::clone(endpoint),
                 target: Arc::clone(target),
-                key: key.into(),
+                key: key.as_ref().into(),
                 payload,
                 seen,
                 slot,

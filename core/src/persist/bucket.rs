@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use async_nats::jetstream::context::{CreateStreamErrorKind, GetStreamErrorKind};
+use async_nats::jetstream::context::{AccountError, CreateStreamErrorKind, GetStreamErrorKind};
 use async_nats::jetstream::stream::{Compression, Config, DiscardPolicy, StorageType};
 use async_nats::jetstream::{Context, ErrorCode};
 
@@ -29,6 +29,8 @@ pub enum BucketPolicy {
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 /// The API level from which a server knows TTLs per message (nats-server 2.11).
 const LEVEL_OF_TTLS: usize = 1;
+/// The one from which it takes writes in batches (nats-server 2.14).
+const LEVEL_OF_BATCHES: usize = 4;
 
 /// Makes the bucket what `store` says, as far as the policy allows.
 pub(crate) async fn provision(
@@ -54,7 +56,9 @@ pub(crate) async fn provision(
                 ),
             ));
         }
-        match context.create_stream(config_of(store)).await {
+        let mut config = config_of(store);
+        config.allow_batch_publish = takes_batches(context, store).await;
+        match context.create_stream(config).await {
             Ok(_) => return Ok(()),
             Err(error) => match error.kind() {
                 CreateStreamErrorKind::JetStream(refused)
@@ -112,10 +116,12 @@ async fn reconcile(
             ),
         ));
     }
-    if differences.is_empty() && is_described(store, &found) {
+    let gets_batches = !found.allow_batch_publish && takes_batches(context, store).await;
+    if differences.is_empty() && is_described(store, &found) && !gets_batches {
         return Ok(());
     }
     apply(store, &mut found);
+    found.allow_batch_publish |= gets_batches;
     context
         .update_stream(&found)
         .await
@@ -313,14 +319,12 @@ fn apply(store: &StoreDescriptor, config: &mut Config) {
     }
 }
 
-/// An older server ignores TTLs in silence, so the level is asked for. It is the level of JetStream, which in a cluster may
-/// be another than that of the server at the other end of the connection.
+/// An older server ignores TTLs in silence, so the level is asked for.
 async fn check_api_level(context: &Context, store: &StoreDescriptor) -> Result<(), StartError> {
-    let account = context
-        .query_account()
+    let level = api_level(context)
         .await
         .map_err(|error| failed(store, "read", error))?;
-    if account.requests.level >= LEVEL_OF_TTLS {
+    if level >= LEVEL_OF_TTLS {
         return Ok(());
     }
     Err(StartError::new(
@@ -330,6 +334,19 @@ async fn check_api_level(context: &Context, store: &StoreDescriptor) -> Result<(
             store.bucket
         ),
     ))
+}
+
+/// Whether the bucket can take writes in batches. Nothing depends on it but the speed, so an account that may not ask goes without.
+async fn takes_batches(context: &Context, store: &StoreDescriptor) -> bool {
+    store.kind == StoreKind::Kv
+        && api_level(context)
+            .await
+            .is_ok_and(|level| level >= LEVEL_OF_BATCHES)
+}
+
+/// The level of JetStream, which in a cluster may be another than that of the server at the other end of the connection.
+async fn api_level(context: &Context) -> Result<usize, AccountError> {
+    Ok(context.query_account().await?.requests.level)
 }
 
 fn failed(

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::batches::Batches;
 use super::bucket::{BucketPolicy, provision};
 use super::writer::{AllLost, OnLostWrite, Writer};
 use super::{Bucket, Publisher, Stores, Target};
@@ -115,7 +116,7 @@ impl OpenStores {
                 .await
                 .map_err(|error| cannot_open(store, error))?;
             check_reach(&opened, store)?;
-            open.add(store, opened, &persistence, &jetstream);
+            open.add(store, opened, &persistence, &jetstream).await;
         }
         for (service, route, deletion) in deletions {
             if open.buckets.contains_key(&(deletion.kind, deletion.bucket)) {
@@ -137,34 +138,43 @@ impl OpenStores {
                     ),
                     _ => cannot_open(deletion, error),
                 })?;
-            open.add(deletion, opened, &persistence, &jetstream);
+            open.add(deletion, opened, &persistence, &jetstream).await;
         }
         Ok(open)
     }
 
-    fn add(
+    async fn add(
         &mut self,
         store: &StoreDescriptor,
         bucket: Bucket,
         persistence: &Persistence,
         jetstream: &JetStream,
     ) {
+        let nats = jetstream.context.client();
+        let (publisher, batches) = match &bucket {
+            // async-nats does not tell the prefix of a JetStream domain.
+            Bucket::Kv(kv) if !kv.store().use_jetstream_prefix && !store.write.deletes() => {
+                let kv = kv.store();
+                let prefix = kv.put_prefix.as_ref().unwrap_or(&kv.prefix);
+                let takes_batches =
+                    kv.put_prefix.is_none() && kv.stream.cached_info().config.allow_batch_publish;
+                let batches = match takes_batches {
+                    // Without its subscription there is a way that needs none.
+                    true => Batches::open(nats.clone(), prefix).await.ok(),
+                    false => None,
+                };
+                (Some(Publisher::new(nats, prefix)), batches)
+            }
+            Bucket::Kv(_) => (None, None),
+            #[cfg(feature = "object-store")]
+            Bucket::Object(_) => (None, None),
+        };
         let writer = Arc::new(Writer::start(
             persistence.timeout,
             persistence.on_lost.clone(),
             Arc::clone(&self.lost),
+            batches,
         ));
-        let publisher = match &bucket {
-            // async-nats does not tell the prefix of a JetStream domain.
-            Bucket::Kv(kv) if !kv.store().use_jetstream_prefix && !store.write.deletes() => {
-                let store = kv.store();
-                let prefix = store.put_prefix.as_ref().unwrap_or(&store.prefix);
-                Some(Publisher::new(jetstream.context.client(), prefix))
-            }
-            Bucket::Kv(_) => None,
-            #[cfg(feature = "object-store")]
-            Bucket::Object(_) => None,
-        };
         let bucket = OpenBucket {
             bucket,
             publisher,

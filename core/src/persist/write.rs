@@ -101,6 +101,11 @@ impl Target {
             && self.store.max_history.is_none_or(|history| history == 1)
     }
 
+    /// Whether a write is a put of a value and nothing else.
+    pub(crate) fn puts_plainly(&self) -> bool {
+        self.publisher.is_some() && self.store.write == Write::Put && self.store.key_ttl.is_none()
+    }
+
     /// Whether a write compares the revision of its key with the one that the call began with.
     pub(crate) fn compares(&self) -> bool {
         self.store.write == Write::Update
@@ -125,17 +130,18 @@ impl Target {
         Ok(newest.map_or(0, |message| message.sequence))
     }
 
-    /// Writes until it is done, is refused, or the deadline passes.
+    /// Writes until it is done, is refused, or the deadline passes. With `since`, it may have been done from that time on.
     pub(crate) async fn write(
         &self,
         key: &str,
         payload: &Bytes,
         seen: Option<u64>,
+        since: Option<SystemTime>,
         deadline: Instant,
     ) -> Result<(), Failure> {
         let mut pause = FIRST_PAUSE;
         let mut last_cause = "no answer from the store".to_owned();
-        let begun = SystemTime::now();
+        let begun = since.unwrap_or_else(SystemTime::now);
         // The same for all tries, so that a later one finds out that an earlier one was stored. The others carry none.
         let id = match &self.bucket {
             Bucket::Kv(bucket) if matches!(self.store.write, Write::Create | Write::Update) => {
@@ -145,7 +151,7 @@ impl Target {
             #[cfg(feature = "object-store")]
             Bucket::Object(_) => String::new(),
         };
-        let mut retry = false;
+        let mut retry = since.is_some();
         let end = match &self.bucket {
             Bucket::Kv(_) => deadline,
             // It sees the deadline itself, and then removes what it has written.

@@ -1,24 +1,22 @@
-//! The queue of writes to one bucket, and the task that works it off.
+//! The queue of writes to one bucket.
 
-use std::collections::VecDeque;
 use std::collections::hash_map::{Entry, HashMap};
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::Instant;
 
+use super::batches::Batches;
+use super::work::Work;
 use super::{Failure, LostWrite, QueuedWrite, Target};
 use crate::endpoint::Endpoint;
 
 /// How many writes, and of how many bytes in all, are held before calls have to wait.
 const MAX_WRITES: usize = 16_384;
 const MAX_BYTES: usize = 64 * 1024 * 1024;
-/// How many writes are on their way at once, to different keys.
-const WINDOW: usize = 512;
 /// How many lost writes are listed when the server stops; all are counted.
 const MAX_LISTED: usize = 1_000;
 
@@ -32,15 +30,16 @@ pub(crate) struct Writer {
     shared: Arc<Shared>,
 }
 
-struct Shared {
-    timeout: Duration,
+pub(super) struct Shared {
+    /// How long a write is tried.
+    pub(super) timeout: Duration,
     on_lost: Option<OnLostWrite>,
     pending: AtomicUsize,
     bytes: AtomicUsize,
     /// A write has been settled.
     settled: Notify,
     /// How many writes are queued per key, for the buckets in which a method compares revisions.
-    queued: Mutex<HashMap<String, usize>>,
+    queued: Mutex<HashMap<Arc<str>, usize>>,
     lost: AllLost,
 }
 
@@ -71,7 +70,12 @@ impl Slot {
 
 impl Writer {
     /// Starts the task. It ends when the writer is dropped and everything queued is settled.
-    pub(crate) fn start(timeout: Duration, on_lost: Option<OnLostWrite>, lost: AllLost) -> Self {
+    pub(crate) fn start(
+        timeout: Duration,
+        on_lost: Option<OnLostWrite>,
+        lost: AllLost,
+        batches: Option<Batches>,
+    ) -> Self {
         let (queue, writes) = mpsc::unbounded_channel();
         let (give_up, stops) = watch::channel(false);
         let shared = Arc::new(Shared {
@@ -83,7 +87,8 @@ impl Writer {
             queued: Mutex::default(),
             lost,
         });
-        tokio::spawn(run(writes, stops, Arc::clone(&shared)));
+        let work = Work::new(batches, Arc::clone(&shared));
+        tokio::spawn(work.run(writes, stops));
         Self {
             queue,
             room: Arc::new(Semaphore::new(MAX_WRITES)),
@@ -174,11 +179,11 @@ impl Shared {
         }
     }
 
-    fn queued(&self) -> MutexGuard<'_, HashMap<String, usize>> {
+    fn queued(&self) -> MutexGuard<'_, HashMap<Arc<str>, usize>> {
         self.queued.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn settle(&self, write: QueuedWrite, result: Result<(), Failure>) {
+    pub(super) fn settle(&self, write: QueuedWrite, result: Result<(), Failure>) {
         if write.target.is_compared
             && let Entry::Occupied(mut queued) = self.queued().entry(write.key.clone())
         {
@@ -241,114 +246,6 @@ impl Shared {
             all.listed.push(lost);
         }
     }
-}
-
-/// The writes to one key: one on its way, and those that wait for it.
-struct Line {
-    current: QueuedWrite,
-    /// Older ones, in whose place `current` is written.
-    replaced: Vec<QueuedWrite>,
-    behind: VecDeque<QueuedWrite>,
-}
-
-impl Line {
-    /// Takes up the next write, and gives the one that was on its way, with those that it stands for.
-    fn advance(&mut self) -> Option<(QueuedWrite, Vec<QueuedWrite>)> {
-        let mut next = self.behind.pop_front()?;
-        let replaced = std::mem::take(&mut self.replaced);
-        while self
-            .behind
-            .front()
-            .is_some_and(|newer| next.gives_way_to(newer))
-            && let Some(newer) = self.behind.pop_front()
-        {
-            self.replaced.push(std::mem::replace(&mut next, newer));
-        }
-        Some((std::mem::replace(&mut self.current, next), replaced))
-    }
-}
-
-/// Keeps up to [`WINDOW`] writes on their way, and at most one per key.
-async fn run(
-    mut queue: mpsc::UnboundedReceiver<QueuedWrite>,
-    mut stops: watch::Receiver<bool>,
-    shared: Arc<Shared>,
-) {
-    let mut on_their_way = FuturesUnordered::new();
-    let mut lines: HashMap<String, Line> = HashMap::new();
-    let mut open = true;
-    while open || !on_their_way.is_empty() {
-        tokio::select! {
-            // A dropped server never says this: its writes are still done.
-            Ok(()) = stops.changed() => break,
-            Some((key, result)) = on_their_way.next(), if !on_their_way.is_empty() => {
-                let Some(line) = lines.get_mut(&key) else { continue };
-                if let Err(Failure::Refused(_)) = result {
-                    // Nothing of it was stored, so what it stood for is written after all.
-                    for older in line.replaced.drain(..).rev() {
-                        line.behind.push_front(older);
-                    }
-                }
-                let (settled, replaced) = if let Some(done) = line.advance() {
-                    on_their_way.push(attempt(key, &line.current, shared.timeout));
-                    done
-                } else {
-                    let Some(line) = lines.remove(&key) else { continue };
-                    (line.current, line.replaced)
-                };
-                for write in replaced {
-                    shared.settle(write, result.clone());
-                }
-                shared.settle(settled, result);
-            }
-            write = queue.recv(), if open && on_their_way.len() < WINDOW => match write {
-                Some(write) => match lines.entry(write.key.clone()) {
-                    Entry::Occupied(mut line) => line.get_mut().behind.push_back(write),
-                    Entry::Vacant(place) => {
-                        on_their_way.push(attempt(place.key().clone(), &write, shared.timeout));
-                        place.insert(Line {
-                            current: write,
-                            replaced: Vec::new(),
-                            behind: VecDeque::new(),
-                        });
-                    }
-                },
-                None => open = false,
-            },
-        }
-    }
-    queue.close();
-    for line in lines.into_values() {
-        let ahead = line.replaced.into_iter().chain([line.current]);
-        for write in ahead.chain(line.behind) {
-            shared.settle(write, Err(stopped()));
-        }
-    }
-    while let Some(write) = queue.recv().await {
-        shared.settle(write, Err(stopped()));
-    }
-}
-
-/// One write up to its end: done, refused, or out of time.
-fn attempt(
-    key: String,
-    write: &QueuedWrite,
-    timeout: Duration,
-) -> impl Future<Output = (String, Result<(), Failure>)> + use<> {
-    let target = Arc::clone(&write.target);
-    let (payload, seen, deadline) = (
-        write.payload.clone(),
-        write.seen,
-        crate::nats::after(write.queued, timeout),
-    );
-    async move {
-        let result = target.write(&key, &payload, seen, deadline).await;
-        (key, result)
-    }
-}
-
-fn stopped() -> Failure {
-    Failure::Store("the server stopped before the store acknowledged the write".to_owned())
 }
 
 impl fmt::Debug for Writer {
