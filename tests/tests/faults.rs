@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use natsmicro::{Code, RunningServer, Status};
-use persist_common::{Nats, Save, Saved, TestResult, eventually, persistence};
+use persist_common::{Nats, Proxy, Save, Saved, TestResult, eventually, persistence};
 
 #[natsmicro::service]
 pub trait Orders {
@@ -36,8 +36,11 @@ impl Orders for Echo {
 }
 
 async fn start(nats: &Nats) -> RunningServer {
-    nats.service()
-        .await
+    start_on(nats.service().await).await
+}
+
+async fn start_on(server: natsmicro::Server) -> RunningServer {
+    server
         .add_service(OrdersServer::new(Echo))
         .start()
         .await
@@ -171,6 +174,36 @@ async fn paused_under_load(mode: Mode) -> TestResult {
     server.stop().await?;
     check_all_stored(&nats, mode, &answered).await;
     Ok(())
+}
+
+/// The connection of the service is cut again and again, and both servers live on.
+async fn cut_under_load(mode: Mode) -> TestResult {
+    let nats = Nats::start().await;
+    let proxy = Proxy::start(&nats.server).await;
+    let server = start_on(proxy.service().await).await;
+    let load = Load::start(&nats, mode).await;
+    for _ in 0..15 {
+        load.more(300).await;
+        proxy.cut();
+    }
+    load.more(300).await;
+    let answered = load.end().await;
+    if let Mode::Before = mode {
+        check_all_stored(&nats, mode, &answered).await;
+    }
+    server.stop().await?;
+    check_all_stored(&nats, mode, &answered).await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn cut_before_the_response() -> TestResult {
+    cut_under_load(Mode::Before).await
+}
+
+#[tokio::test]
+async fn cut_after_the_response() -> TestResult {
+    cut_under_load(Mode::After).await
 }
 
 #[tokio::test]

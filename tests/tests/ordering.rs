@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use natsmicro::Status;
-use persist_common::{Nats, Save, Saved, TestResult, persistence};
+use persist_common::{Nats, Proxy, Save, Saved, TestResult, persistence};
 use prost::Message;
 
 #[natsmicro::service(timeout = "30s")]
@@ -124,11 +124,19 @@ async fn before_the_response() -> TestResult {
     two_hundred_writers(Mode::Before).await
 }
 
-/// The server is restarted while writes are on their way. A write may be repeated then, but never after a later one.
-async fn across_a_restart(mode: Mode) -> TestResult {
+enum Disturbance {
+    /// The nats-server is killed and comes back.
+    Restart,
+    /// The connection of the service is cut, three times.
+    Cuts,
+}
+
+/// Two hundred writers on ten keys. A write may be repeated after the disturbance, but never after a later one.
+async fn disturbed(mode: Mode, disturbance: Disturbance) -> TestResult {
     let nats = Nats::start().await;
+    let proxy = Proxy::start(&nats.server).await;
     let numbering = Arc::new(Numbering::default());
-    let server = nats
+    let server = proxy
         .service()
         .await
         .add_service(JournalServer::new(Service(numbering.clone())))
@@ -138,7 +146,7 @@ async fn across_a_restart(mode: Mode) -> TestResult {
     let load = |writer: u64| {
         let client = client.clone();
         async move {
-            for round in 0..20 {
+            for round in 0..4 {
                 let request = Save::number(format!("key-{}", writer % 10), round + writer);
                 // A call that is cut off may fail; what its handler answered is stored all the same.
                 let call = match mode {
@@ -149,16 +157,27 @@ async fn across_a_restart(mode: Mode) -> TestResult {
             }
         }
     };
-    let writers: Vec<_> = (0..30).map(|writer| tokio::spawn(load(writer))).collect();
+    let writers: Vec<_> = (0..200).map(|writer| tokio::spawn(load(writer))).collect();
     let endpoint = match mode {
         Mode::After => "after",
         Mode::Before => "before",
     };
-    persist_common::eventually("the load is under way", || async {
-        (persistence(&server, endpoint).persisted > 50).then_some(())
-    })
-    .await;
-    nats.server.restart().await?;
+    let are_stored = |count| {
+        let server = &server;
+        persist_common::eventually("the load is under way", move || async move {
+            (persistence(server, endpoint).persisted > count).then_some(())
+        })
+    };
+    are_stored(50).await;
+    match disturbance {
+        Disturbance::Restart => nats.server.restart().await?,
+        Disturbance::Cuts => {
+            for cut in 1..=3 {
+                proxy.cut();
+                are_stored(50 + cut * 50).await;
+            }
+        }
+    }
     for writer in writers {
         writer.await?;
     }
@@ -180,10 +199,20 @@ async fn across_a_restart(mode: Mode) -> TestResult {
 
 #[tokio::test]
 async fn after_the_response_across_a_restart() -> TestResult {
-    across_a_restart(Mode::After).await
+    disturbed(Mode::After, Disturbance::Restart).await
 }
 
 #[tokio::test]
 async fn before_the_response_across_a_restart() -> TestResult {
-    across_a_restart(Mode::Before).await
+    disturbed(Mode::Before, Disturbance::Restart).await
+}
+
+#[tokio::test]
+async fn after_the_response_across_cuts() -> TestResult {
+    disturbed(Mode::After, Disturbance::Cuts).await
+}
+
+#[tokio::test]
+async fn before_the_response_across_cuts() -> TestResult {
+    disturbed(Mode::Before, Disturbance::Cuts).await
 }

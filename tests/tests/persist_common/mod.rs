@@ -3,6 +3,8 @@
 // Each test binary uses a part of it.
 #![allow(dead_code)]
 
+mod proxy;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -14,6 +16,8 @@ use natsmicro::testing::NatsServer;
 use natsmicro::{PersistenceStats, RunningServer, Status};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
+
+pub use proxy::Proxy;
 
 pub type TestResult = Result<(), Box<dyn std::error::Error>>;
 
