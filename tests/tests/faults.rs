@@ -182,7 +182,7 @@ async fn cut_under_load(mode: Mode) -> TestResult {
     let proxy = Proxy::start(&nats.server).await;
     let server = start_on(proxy.service().await).await;
     let load = Load::start(&nats, mode).await;
-    for _ in 0..15 {
+    for _ in 0..6 {
         load.more(300).await;
         proxy.cut();
     }

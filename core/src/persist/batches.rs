@@ -19,8 +19,10 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
-/// How many batches are on their way at once. What arrives meanwhile makes the next one, so that batches grow with the load.
-const MAX_OPEN: usize = 2;
+/// How many batches are on their way at once, and how many writes are worth a batch while there is one. What arrives meanwhile
+/// makes the next one, so that batches grow with the load: one of few writes costs the server more than they do alone.
+const MAX_OPEN: usize = 4;
+const ENOUGH: usize = 128;
 /// How many writes make a batch, and about how many bytes.
 const MAX_WRITES: usize = 256;
 const MAX_BYTES: usize = 1024 * 1024;
@@ -127,9 +129,12 @@ impl Batches {
         !self.is_disabled && value.len() <= self.nats.max_payload().min(MAX_BYTES)
     }
 
-    /// Whether another batch may be sent now.
-    pub(super) fn have_room(&self) -> bool {
-        self.open.len() < MAX_OPEN
+    /// Whether a batch may be sent now, if so many writes wait for it.
+    pub(super) fn have_room(&self, waiting: usize) -> bool {
+        match self.open.len() {
+            0 => waiting > 0,
+            open => waiting >= ENOUGH && open < MAX_OPEN,
+        }
     }
 
     /// Takes the writes for one batch off the front of the list, and sends them.

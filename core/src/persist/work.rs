@@ -15,7 +15,7 @@ use super::writer::Shared;
 use super::{Failure, QueuedWrite};
 
 /// How many writes are on their way at once, to different keys.
-const WINDOW: usize = 512;
+const WINDOW: usize = 1024;
 
 /// Keeps up to [`WINDOW`] writes on their way, and at most one per key.
 pub(super) struct Work {
@@ -199,7 +199,7 @@ impl OnTheirWay {
     /// Sends batches as long as they have room.
     async fn send(&mut self) {
         if let Some(batches) = &mut self.batches {
-            while !self.next.is_empty() && batches.have_room() {
+            while batches.have_room(self.next.len()) {
                 batches.send(&mut self.next).await;
             }
         }
