@@ -88,6 +88,13 @@ enum Step {
     End = 3,
 }
 
+/// How many writes of a batch are stored?
+struct Question {
+    subject: Subject,
+    reply: Subject,
+    headers: HeaderMap,
+}
+
 /// What matters here of what the server sends.
 #[derive(Deserialize)]
 struct Reply {
@@ -271,15 +278,14 @@ impl Batches {
         for at in 0..self.open.len() {
             let batch = &self.open[at];
             if batch.ask <= now || batch.connects != connects {
-                let place = batch.keys.len() + 1;
-                let reply = self.reply_subject(batch.number, place, Step::End);
-                let subject = self.subject(batch.keys.first().map_or("-", |key| key));
-                let mut headers = HeaderMap::new();
-                // For a server that knows no batches, after a downgrade: this must never be stored as a value.
-                headers.insert(NATS_EXPECTED_STREAM, "-");
-                let asked =
-                    self.nats
-                        .publish_with_reply_and_headers(subject, reply, headers, Bytes::new());
+                let first = batch.keys.first().map_or("-", |key| key);
+                let question = self.question(batch.number, first, batch.keys.len());
+                let asked = self.nats.publish_with_reply_and_headers(
+                    question.subject,
+                    question.reply,
+                    question.headers,
+                    Bytes::new(),
+                );
                 // What cannot be queued at once is asked again.
                 if let Some(Ok(())) = asked.now_or_never() {
                     let batch = &mut self.open[at];
@@ -289,6 +295,18 @@ impl Batches {
             }
         }
         None
+    }
+
+    /// The message behind the last one of a batch: it ends the batch, wherever the server is, and is not stored.
+    fn question(&self, batch: u64, key: &str, count: usize) -> Question {
+        let mut headers = HeaderMap::new();
+        // For a server that knows no batches, after a downgrade: there it would be a value.
+        headers.insert(NATS_EXPECTED_STREAM, "-");
+        Question {
+            subject: self.subject(key),
+            reply: self.reply_subject(batch, count + 1, Step::End),
+            headers,
+        }
     }
 
     fn connects(&self) -> u64 {
@@ -312,3 +330,7 @@ impl fmt::Debug for Batches {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, feature = "testing"))]
+#[path = "batches_tests.rs"]
+mod tests;

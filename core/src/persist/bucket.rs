@@ -12,6 +12,11 @@ use crate::server::{StartError, StartErrorKind};
 use crate::store::descriptor::{Storage, StoreDescriptor, StoreKind};
 
 /// What a starting server does about the buckets of its services.
+///
+/// A bucket that it creates or updates on nats-server 2.14 or newer allows batches (`allow_batched`), by which the responses of
+/// concurrent calls are written together. Without them each is acknowledged on its own, which takes nats-server more time and
+/// changes nothing else: a bucket that exists is used as it is, and one that loses the setting while the service runs, since
+/// another client updates it, is written to one by one from then on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum BucketPolicy {
     /// Creates what is missing. A bucket with other settings is an error that names each difference.

@@ -158,10 +158,11 @@ impl OpenStores {
                 let prefix = kv.put_prefix.as_ref().unwrap_or(&kv.prefix);
                 let takes_batches =
                     kv.put_prefix.is_none() && kv.stream.cached_info().config.allow_batch_publish;
-                let batches = match takes_batches {
-                    // Without its subscription there is a way that needs none.
-                    true => Batches::open(nats.clone(), prefix).await.ok(),
-                    false => None,
+                let batches = if takes_batches {
+                    // Without its subscription there is the way of one by one.
+                    Batches::open(nats.clone(), prefix).await.ok()
+                } else {
+                    None
                 };
                 (Some(Publisher::new(nats, prefix)), batches)
             }

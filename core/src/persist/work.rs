@@ -25,9 +25,12 @@ pub(super) struct Work {
     shared: Arc<Shared>,
 }
 
+/// The key of a write, and what became of it.
+type Done = (Arc<str>, Result<(), Failure>);
+
 struct OnTheirWay {
     /// All that is not a plain put, repetitions, and everything if the bucket takes no batches.
-    alone: FuturesUnordered<BoxFuture<'static, (Arc<str>, Result<(), Failure>)>>,
+    alone: FuturesUnordered<BoxFuture<'static, Done>>,
     /// Those of the next batch.
     next: VecDeque<Put>,
     batches: Option<Batches>,

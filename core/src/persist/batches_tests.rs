@@ -1,0 +1,196 @@
+//! Batches that lose messages on their way, against a real server. What services do with them is tested in `tests/`.
+
+use async_nats::jetstream::{self, stream::Config};
+
+use super::*;
+use crate::testing::NatsServer;
+
+type TestResult = Result<(), Box<dyn std::error::Error>>;
+
+async fn bucket(
+    server: &NatsServer,
+    allow_batch_publish: bool,
+) -> Result<(jetstream::stream::Stream, Batches), Box<dyn std::error::Error>> {
+    let nats = server.connect().await?;
+    let config = Config {
+        name: "KV_b".to_owned(),
+        subjects: vec!["$KV.b.>".to_owned()],
+        max_message_size: 64,
+        allow_batch_publish,
+        ..Config::default()
+    };
+    let stream = jetstream::new(nats.clone()).create_stream(config).await?;
+    Ok((stream, Batches::open(nats, "$KV.b.").await?))
+}
+
+fn puts(count: usize) -> Vec<Put> {
+    let put = |n| Put {
+        key: format!("key-{n}").into(),
+        value: Bytes::from_static(b"value"),
+        deadline: Instant::now() + Duration::from_secs(30),
+    };
+    (0..count).map(put).collect()
+}
+
+impl Batches {
+    /// A batch of which nothing is sent.
+    fn open_unsent(&mut self, count: usize) -> u64 {
+        let now = Instant::now();
+        let number = self.made;
+        self.made += 1;
+        self.open.push(Batch {
+            number,
+            keys: puts(count).into_iter().map(|put| put.key).collect(),
+            begun: SystemTime::now(),
+            connects: self.connects(),
+            ask: now,
+            give_up: now + GIVE_UP,
+        });
+        number
+    }
+
+    async fn send_one(&self, batch: u64, place: usize, step: Step) -> Result<(), PublishError> {
+        let reply = self.reply_subject(batch, place, step);
+        let subject = self.subject(&format!("key-{}", place - 1));
+        self.nats
+            .publish_with_reply(subject, reply, "value".into())
+            .await
+    }
+}
+
+async fn messages(
+    stream: &mut jetstream::stream::Stream,
+) -> Result<u64, jetstream::stream::InfoError> {
+    Ok(stream.info().await?.state.messages)
+}
+
+#[tokio::test]
+async fn a_batch_without_its_end_is_counted_and_takes_nothing_more() -> TestResult {
+    let server = NatsServer::start().await?;
+    let (mut stream, mut batches) = bucket(&server, true).await?;
+    let batch = batches.open_unsent(5);
+    batches.send_one(batch, 1, Step::Begin).await?;
+    batches.send_one(batch, 2, Step::Add).await?;
+    batches.send_one(batch, 3, Step::Add).await?;
+    let ended = batches.ended().await;
+    assert_eq!((ended.stored, ended.keys.len()), (Some(3), 5));
+    // What comes late is refused, and nobody waits for that answer.
+    batches.send_one(batch, 4, Step::Add).await?;
+    batches.send_one(batch, 5, Step::AddLast).await?;
+    batches.send(&mut puts(2).into()).await;
+    assert_eq!(batches.ended().await.stored, Some(2));
+    assert_eq!(messages(&mut stream).await?, 5);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_batch_with_a_gap_ends_there() -> TestResult {
+    let server = NatsServer::start().await?;
+    let (mut stream, mut batches) = bucket(&server, true).await?;
+    let batch = batches.open_unsent(4);
+    batches.send_one(batch, 1, Step::Begin).await?;
+    batches.send_one(batch, 2, Step::Add).await?;
+    batches.send_one(batch, 4, Step::AddLast).await?;
+    assert_eq!(batches.ended().await.stored, Some(2));
+    assert_eq!(messages(&mut stream).await?, 2);
+    Ok(())
+}
+
+/// It may have been stored and forgotten, or never have arrived.
+#[tokio::test]
+async fn a_batch_that_the_server_does_not_know_is_uncertain() -> TestResult {
+    let server = NatsServer::start().await?;
+    let (mut stream, mut batches) = bucket(&server, true).await?;
+    batches.open_unsent(3);
+    assert_eq!(batches.ended().await.stored, None);
+    let batch = batches.open_unsent(3);
+    batches.send_one(batch, 2, Step::Add).await?;
+    assert_eq!(batches.ended().await.stored, None);
+    assert_eq!(messages(&mut stream).await?, 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_refused_value_leaves_those_ahead_of_it() -> TestResult {
+    let server = NatsServer::start().await?;
+    let (mut stream, mut batches) = bucket(&server, true).await?;
+    for refused in [0, 2, 4] {
+        let mut puts = puts(5);
+        puts[refused].value = Bytes::from(vec![0; 100]);
+        batches.send(&mut puts.into()).await;
+        assert_eq!(batches.ended().await.stored, Some(refused));
+    }
+    assert_eq!(messages(&mut stream).await?, 6);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_bucket_that_takes_no_batches_says_so_once() -> TestResult {
+    let server = NatsServer::start().await?;
+    let (mut stream, mut batches) = bucket(&server, false).await?;
+    assert!(batches.take(&Bytes::new()));
+    batches.send(&mut puts(3).into()).await;
+    assert_eq!(batches.ended().await.stored, Some(0));
+    assert!(!batches.take(&Bytes::new()));
+    assert_eq!(messages(&mut stream).await?, 0);
+    Ok(())
+}
+
+/// As after a downgrade: there every message is a put of its own, and the question must not be one.
+#[tokio::test]
+async fn a_server_without_batches_stores_no_question() -> TestResult {
+    let server = NatsServer::start().await?;
+    let (mut stream, mut batches) = bucket(&server, true).await?;
+    let batch = batches.open_unsent(1);
+    let question = batches.question(batch, "key-0", 1);
+    let (subject, headers) = (question.subject, question.headers);
+    let refused = batches
+        .nats
+        .request_with_headers(subject, headers, "".into());
+    let refused = refused.await?;
+    assert!(refused.payload.starts_with(b"{\"error\""), "{refused:?}");
+    assert_eq!(messages(&mut stream).await?, 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn large_values_make_small_batches() -> TestResult {
+    let server = NatsServer::start().await?;
+    let (_, mut batches) = bucket(&server, true).await?;
+    assert!(!batches.take(&vec![0; MAX_BYTES + 1].into()));
+    let mut waiting: VecDeque<Put> = puts(5).into();
+    for put in &mut waiting {
+        put.value = vec![0; MAX_BYTES / 2].into();
+    }
+    batches.send(&mut waiting).await;
+    assert_eq!((batches.open[0].keys.len(), waiting.len()), (2, 3));
+    Ok(())
+}
+
+#[tokio::test]
+async fn few_writes_wait_for_the_batch_before() -> TestResult {
+    let server = NatsServer::start().await?;
+    let (_, mut batches) = bucket(&server, true).await?;
+    assert!(batches.have_room(1) && !batches.have_room(0));
+    for _ in 0..MAX_OPEN {
+        assert!(batches.have_room(ENOUGH));
+        batches.open_unsent(1);
+        assert!(!batches.have_room(ENOUGH - 1));
+    }
+    assert!(!batches.have_room(ENOUGH));
+    Ok(())
+}
+
+#[test]
+fn places() {
+    assert_eq!(place_of("7.1000.fail.12.1.$FI"), Some((7, 12)));
+    for odd in [
+        "",
+        "7",
+        "7.1000.fail",
+        "x.1000.fail.1.1.$FI",
+        "7.1000.fail.0.1.$FI",
+    ] {
+        assert_eq!(place_of(odd), None, "{odd}");
+    }
+}
