@@ -128,10 +128,10 @@ where
                 AssertUnwindSafe(async {
                     let request = method.decode_request(payload)?;
                     #[cfg(feature = "kv")]
-                    let keys = endpoint.stores.bind(&method.keys, &request)?;
+                    let mut writes = endpoint.stores.bind(&method.keys, &request)?;
                     // Before the handler runs, so that a full queue holds calls back and the write itself never waits.
                     #[cfg(feature = "kv")]
-                    let writes = endpoint.stores.reserve(keys).await?;
+                    endpoint.stores.reserve(&mut writes).await?;
 
                     let response = handler(Arc::clone(&cx), request)
                         .await

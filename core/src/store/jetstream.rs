@@ -16,13 +16,12 @@ use super::kv_bucket::KvBucket;
 use super::object_bucket::ObjectBucket;
 use super::{StoreError, StoreErrorKind};
 
-/// Cheap to clone. Opening a bucket costs a request, so each is opened once.
-#[derive(Clone)]
+/// Opening a bucket costs a request, so each is opened once.
 pub(crate) struct JetStream {
     pub(crate) context: Context,
     /// How long one operation on a store may take.
     pub(crate) timeout: Duration,
-    opened: Arc<Opened>,
+    opened: Opened,
 }
 
 type Cache<T> = Mutex<HashMap<String, Arc<T>>>;
@@ -39,7 +38,7 @@ impl JetStream {
         Self {
             context,
             timeout,
-            opened: Arc::default(),
+            opened: Opened::default(),
         }
     }
 
