@@ -323,8 +323,15 @@ impl Stores {
 }
 
 impl Pending {
-    /// Waits for the acknowledgements. A write that fails fails the call.
+    /// Waits for the acknowledgements. A write that fails fails the call. A future of its own, as with [`Stores::reserve`].
     pub(crate) async fn acknowledged(self) -> Result<(), Status> {
+        if self.acknowledgements.is_empty() {
+            return Ok(());
+        }
+        Box::pin(self.all_acknowledged()).await
+    }
+
+    async fn all_acknowledged(self) -> Result<(), Status> {
         for (target, acknowledgement) in self.acknowledgements {
             match acknowledgement.await {
                 Ok(Ok(())) => {}

@@ -291,7 +291,9 @@ impl<Req, Resp> Copy for StoreKey<Req, Resp> {}
 
 impl<Req, Resp> fmt::Debug for StoreKey<Req, Resp> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("StoreKey").field(&self.template.parts).finish()
+        f.debug_tuple("StoreKey")
+            .field(&self.template.parts)
+            .finish()
     }
 }
 
@@ -370,7 +372,8 @@ mod tests {
 
     #[test]
     fn a_key_of_usual_fields_is_made_in_the_room_that_was_taken_for_it() {
-        let template = KeyTemplate::new(&[Text("order."), Request("region"), Text("."), Request("id")]);
+        let template =
+            KeyTemplate::new(&[Text("order."), Request("region"), Text("."), Request("id")]);
         let uuid = "1b4e28ba-2fa1-11d2-883f-0016d3cca427";
         let key = template.bind(&[&uuid, &u64::MAX]).unwrap().text;
         assert_eq!(key, format!("order.{uuid}.{}", u64::MAX));
