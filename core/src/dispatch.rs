@@ -30,8 +30,10 @@ const TAKEN: usize = 4_096;
 /// A handler that keeps the endpoint's task this long is one that computes: the next ones run on tasks of their own, so that
 /// the other cores work too.
 const COMPUTES: Duration = Duration::from_micros(100);
-/// How many calls go to tasks after such a one, before another is tried in place.
-const SPAWNED_AFTER_COMPUTE: u32 = 256;
+/// How many calls go to tasks after such a one, before another is tried in place; twice as many each time that one computes
+/// too. At first few: most often it was only the thread that was interrupted.
+const SPAWNED_AT_FIRST: u32 = 4;
+const SPAWNED_AT_MOST: u32 = 256;
 
 /// How long an endpoint whose server was dropped looks for requests that were sent to it before.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -70,6 +72,8 @@ struct Calls {
     waiting: VecDeque<Waiting>,
     waiting_bytes: usize,
     spawn_next: u32,
+    /// How many there were to be spawned the last time.
+    spawned: u32,
 }
 
 /// A request, and when it was received.
@@ -79,6 +83,16 @@ impl Calls {
     /// Forgets what has finished.
     fn join(&mut self) {
         while self.running.try_join_next().is_some() {}
+    }
+
+    /// Decides about the next ones.
+    fn ran_in_place(&mut self, took: Duration) {
+        self.spawned = if took < COMPUTES {
+            0
+        } else {
+            (self.spawned * 2).clamp(SPAWNED_AT_FIRST, SPAWNED_AT_MOST)
+        };
+        self.spawn_next = self.spawned;
     }
 
     fn open(&mut self) -> usize {
@@ -218,9 +232,7 @@ impl Dispatcher {
         } else {
             polled = call.poll_unpin(&mut Context::from_waker(Waker::noop()));
             let begun = std::mem::replace(now, Instant::now());
-            if *now - begun >= COMPUTES {
-                calls.spawn_next = SPAWNED_AFTER_COMPUTE;
-            }
+            calls.ran_in_place(*now - begun);
             if let Poll::Ready(Ok(())) = polled {
                 return;
             }

@@ -148,6 +148,17 @@ impl Connection {
         Ok(Sent::Waits(ticket))
     }
 
+    /// Sends a request, and waits for the reply without end.
+    pub(crate) async fn request(
+        self: &Arc<Self>,
+        mut request: Outgoing,
+    ) -> Result<Message, RequestError> {
+        match self.send(&mut request).await? {
+            Sent::Waits(ticket) => ticket.await,
+            Sent::Answered(message) => Ok(message),
+        }
+    }
+
     /// Puts a call on the list. One that is held leaves its payload there.
     fn enter(self: &Arc<Self>, request: &mut Outgoing) -> Entrance {
         // Nobody who has seen reply subjects of this client can make up another one.

@@ -43,6 +43,8 @@ pub(crate) const BY_HAND: &str = "by_hand";
 /// The subjects of the hand-written services.
 pub(crate) const SPAWNED: &str = "hand.spawned";
 pub(crate) const IN_PLACE: &str = "hand.in_place";
+/// The prefix of a service that has nothing but `echo`.
+pub(crate) const SENT_BACK: &str = "sent_back";
 pub(crate) const MODULE: &str = "hand.module";
 pub(crate) const WAITING: &str = "hand.waiting";
 pub(crate) const PUT_AWAITED: &str = "hand.put_awaited";

@@ -14,7 +14,8 @@ use prost::Message as _;
 use tokio::sync::mpsc;
 
 use crate::api::{
-    BY_HAND, IN_PLACE, Item, MODULE, PUT_AWAITED, PUT_SPAWNED, SPAWNED, WAITING, WINDOW_BEHIND,
+    BY_HAND, IN_PLACE, Item, MODULE, PUT_AWAITED, PUT_SPAWNED, SENT_BACK, SPAWNED, WAITING,
+    WINDOW_BEHIND,
 };
 
 /// How many publishes wait for their acknowledgement at once.
@@ -29,6 +30,8 @@ pub(crate) async fn serve(nats: &Client, context: &jetstream::Context, behind: &
     let bucket = context.create_key_value(config).await.unwrap();
     tokio::spawn(spawned(subscribe(nats, SPAWNED).await, nats.clone()));
     tokio::spawn(in_place(subscribe(nats, IN_PLACE).await, nats.clone()));
+    let echo = nats.queue_subscribe(format!("{SENT_BACK}.echo"), "q".to_owned());
+    tokio::spawn(sent_back(echo.await.unwrap(), nats.clone()));
     tokio::spawn(waiting(subscribe(nats, WAITING).await, nats.clone()));
     module(nats).await;
     let put_awaited = subscribe(nats, PUT_AWAITED).await;
@@ -74,6 +77,13 @@ async fn spawned(mut requests: Subscriber, nats: Client) {
 async fn in_place(mut requests: Subscriber, nats: Client) {
     while let Some(message) = requests.next().await {
         reply(&nats, message).await;
+    }
+}
+
+async fn sent_back(mut requests: Subscriber, nats: Client) {
+    while let Some(message) = requests.next().await {
+        let sent = nats.publish(message.reply.unwrap(), message.payload);
+        sent.await.unwrap();
     }
 }
 
