@@ -52,7 +52,8 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client on this connection.
+    /// A client on this connection. It should have the `subscription_capacity` that async-nats gives it: with a smaller one,
+    /// [replies can be lost](crate#connections).
     #[must_use]
     pub fn new(nats: async_nats::Client) -> Self {
         Self {

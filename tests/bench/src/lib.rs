@@ -6,6 +6,8 @@
 //! cargo bench -p natsmicro-bench --bench calls -- --rounds 9 --seconds 1
 //! cargo bench -p natsmicro-bench --bench streams              # streams of each kind
 //! cargo bench -p natsmicro-bench --bench overhead             # what a call costs beside NATS
+//! cargo bench -p natsmicro-bench --bench expansion            # what the macro costs a build
+//! cargo bench -p natsmicro-bench --bench memory               # whether memory grows with the number of calls
 //! ```
 //!
 //! A benchmark is a program that calls [`main`] with a [`Bench`]: its [`Case`]s, in groups, and a service. The program starts
@@ -37,6 +39,7 @@ use tokio::runtime::Builder;
 
 pub use self::load::{Sample, closed_loop, timed};
 use self::options::{Options, Role};
+pub use self::process::memory;
 
 /// A program of cases that are measured in turns.
 #[derive(Debug)]

@@ -22,7 +22,7 @@ pub(crate) const BEFORE: &str = "natsmicro, before_response";
 const BEFORE_HOT: &str = "natsmicro, before_response, one key";
 pub(crate) const AWAITED: &str = "by hand: put awaited per request";
 
-const READ: &str = "get from a bucket, 128 B, 64 in flight";
+pub(crate) const READ: &str = "get from a bucket, 128 B, 64 in flight";
 pub(crate) const PUT_LARGE: &str = "put an object of 64 MiB";
 pub(crate) const THEIRS: &str = "async-nats";
 
