@@ -259,16 +259,17 @@ impl Dispatcher {
                     () = ended => None,
                 },
             };
-            match done {
-                Some(Ok(())) => {}
-                Some(Err(panic)) => {
-                    let status = endpoint.panicked(panic.as_ref());
-                    endpoint.refuse(caller, status).await;
-                }
-                None => endpoint.refuse(caller, stopping()).await,
+            let refused = match done {
+                Some(Ok(())) => None,
+                Some(Err(panic)) => Some(endpoint.panicked(panic.as_ref())),
+                None => Some(stopping()),
+            };
+            // What few calls need has a place of its own: the task is copied several times until it runs.
+            if let Some(status) = refused {
+                Box::pin(endpoint.refuse(caller, status)).await;
             }
             if phase.has_changed().is_err() {
-                endpoint.flush().await;
+                Box::pin(endpoint.flush()).await;
             }
         });
     }

@@ -166,7 +166,7 @@ pub fn main(bench: &Bench) {
             Role::Client { url, case } => {
                 let nats = async_nats::connect(url).await.expect("a connection");
                 let case = bench.cases.get(*case).expect("a case of this number");
-                let before = process::memory();
+                let before = memory();
                 let allocations = || bench.allocations.map_or(0, |count| count());
                 let allocated = allocations();
                 let mut sample = (case.client)(Calling {

@@ -128,7 +128,7 @@ impl<'a> Report<'a> {
                     budget.group,
                     budget.case,
                     budget.against,
-                    verdict(median <= at_most)
+                    verdict((median * 10.0).round() / 10.0 <= at_most)
                 );
             }
         }
