@@ -48,11 +48,12 @@ pub struct Client {
     connection: Arc<Connection>,
     timeout: Option<Duration>,
     #[cfg(feature = "kv")]
-    jetstream: Option<JetStream>,
+    jetstream: Option<Arc<JetStream>>,
 }
 
 impl Client {
-    /// A client on this connection.
+    /// A client on this connection. It should have the `subscription_capacity` that async-nats gives it: with a smaller one,
+    /// [replies can be lost](crate#connections).
     #[must_use]
     pub fn new(nats: async_nats::Client) -> Self {
         Self {
@@ -67,10 +68,8 @@ impl Client {
     #[cfg(feature = "kv")]
     #[must_use]
     pub fn with_jetstream(mut self, jetstream: async_nats::jetstream::Context) -> Self {
-        self.jetstream = Some(JetStream::of_client(
-            jetstream,
-            self.timeout.unwrap_or(DEFAULT_TIMEOUT),
-        ));
+        let timeout = self.timeout.unwrap_or(DEFAULT_TIMEOUT);
+        self.jetstream = Some(Arc::new(JetStream::of_client(jetstream, timeout)));
         self
     }
 
@@ -81,7 +80,8 @@ impl Client {
         self.timeout = Some(timeout);
         #[cfg(feature = "kv")]
         if let Some(jetstream) = self.jetstream.take() {
-            self.jetstream = Some(JetStream::of_client(jetstream.context, timeout));
+            let context = jetstream.context.clone();
+            self.jetstream = Some(Arc::new(JetStream::of_client(context, timeout)));
         }
         self
     }

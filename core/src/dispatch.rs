@@ -30,8 +30,10 @@ const TAKEN: usize = 4_096;
 /// A handler that keeps the endpoint's task this long is one that computes: the next ones run on tasks of their own, so that
 /// the other cores work too.
 const COMPUTES: Duration = Duration::from_micros(100);
-/// How many calls go to tasks after such a one, before another is tried in place.
-const SPAWNED_AFTER_COMPUTE: u32 = 256;
+/// How many calls go to tasks after such a one, before another is tried in place; twice as many each time that one computes
+/// too. At first few: most often it was only the thread that was interrupted.
+const SPAWNED_AT_FIRST: u32 = 4;
+const SPAWNED_AT_MOST: u32 = 256;
 
 /// How long an endpoint whose server was dropped looks for requests that were sent to it before.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -67,15 +69,30 @@ pub(crate) struct Dispatcher {
 #[derive(Default)]
 struct Calls {
     running: JoinSet<()>,
-    waiting: VecDeque<Request>,
+    waiting: VecDeque<Waiting>,
     waiting_bytes: usize,
     spawn_next: u32,
+    /// How many there were to be spawned the last time.
+    spawned: u32,
 }
+
+/// A request, and when it was received.
+struct Waiting(Message, Instant);
 
 impl Calls {
     /// Forgets what has finished.
     fn join(&mut self) {
         while self.running.try_join_next().is_some() {}
+    }
+
+    /// Decides about the next ones.
+    fn ran_in_place(&mut self, took: Duration) {
+        self.spawned = if took < COMPUTES {
+            0
+        } else {
+            (self.spawned * 2).clamp(SPAWNED_AT_FIRST, SPAWNED_AT_MOST)
+        };
+        self.spawn_next = self.spawned;
     }
 
     fn open(&mut self) -> usize {
@@ -118,7 +135,7 @@ impl Dispatcher {
                 () = tokio::task::yield_now(), if self.can_start(&calls) => {}
                 message = self.requests.next(), if open => {
                     if let Some(message) = message {
-                        self.accept(message, &mut calls).await;
+                        self.accept(message, Instant::now(), &mut calls).await;
                     } else {
                         tracing::warn!(endpoint = self.endpoint.subject, "the connection is closed: no more requests");
                         open = false;
@@ -140,30 +157,41 @@ impl Dispatcher {
     /// Takes over what has arrived. async-nats holds a number of messages that this crate does not choose, and then drops them
     /// in silence; here they are counted, and refused if there are too many.
     async fn take_arrived(&mut self, calls: &mut Calls, most: usize) {
+        let now = Instant::now();
         for _ in 0..most {
             let Some(message) = self.arrived() else {
                 break;
             };
-            self.accept(message, calls).await;
+            self.accept(message, now, calls).await;
         }
     }
 
     /// Lets a request wait for its turn, or refuses it.
-    async fn accept(&self, message: Message, calls: &mut Calls) {
+    async fn accept(&self, message: Message, received: Instant, calls: &mut Calls) {
+        match self.overload(&message, calls) {
+            None => {
+                calls.waiting_bytes += message.length;
+                calls.waiting.push_back(Waiting(message, received));
+            }
+            Some(status) => self.refuse(&message, status).await,
+        }
+    }
+
+    /// Why a request cannot wait for its turn.
+    fn overload(&self, message: &Message, calls: &mut Calls) -> Option<Status> {
         let settings = &self.endpoint.settings;
         if settings.streaming && calls.open() >= settings.max_in_flight() {
             // Streams may live for ever: one that had to wait for another would never be answered.
-            let status = Status::resource_exhausted("too many streams are open on this endpoint");
-            self.refuse(&message, status).await;
-        } else if calls.waiting.len() < MAX_WAITING
-            && calls.waiting_bytes + message.length <= MAX_WAITING_BYTES
-        {
-            calls.waiting_bytes += message.length;
-            calls.waiting.push_back(self.request(message));
-        } else {
-            let status = Status::resource_exhausted("too many calls are waiting for this endpoint");
-            self.refuse(&message, status).await;
+            let text = "too many streams are open on this endpoint";
+            return Some(Status::resource_exhausted(text));
         }
+        if calls.waiting.len() >= MAX_WAITING
+            || calls.waiting_bytes + message.length > MAX_WAITING_BYTES
+        {
+            let text = "too many calls are waiting for this endpoint";
+            return Some(Status::resource_exhausted(text));
+        }
+        None
     }
 
     fn can_start(&self, calls: &Calls) -> bool {
@@ -173,34 +201,38 @@ impl Dispatcher {
     /// Starts some of what waits, as far as `max_in_flight` allows.
     fn run_share(&self, calls: &mut Calls) {
         calls.join();
+        let mut now = Instant::now();
         for _ in 0..SHARE {
             if !self.can_start(calls) {
                 break;
             }
-            let Some(request) = calls.waiting.pop_front() else {
+            let Some(Waiting(message, received)) = calls.waiting.pop_front() else {
                 break;
             };
-            calls.waiting_bytes -= request.message.length;
-            self.start(request, calls);
+            calls.waiting_bytes -= message.length;
+            self.start(message, received, &mut now, calls);
         }
     }
 
     /// Polls a handler once in place, since most complete at once and a task costs more than they do. One that waits moves to
-    /// a task.
-    fn start(&self, mut request: Request, calls: &mut Calls) {
-        let caller = self.endpoint.caller(&request.message);
-        request.stream.clone_from(&caller.stream);
+    /// a task. `now` is when the call before it ended.
+    fn start(&self, message: Message, received: Instant, now: &mut Instant, calls: &mut Calls) {
+        let caller = self.endpoint.caller(&message);
+        let request = Request {
+            message,
+            received,
+            endpoint: Arc::clone(&self.endpoint),
+            stream: caller.stream.clone(),
+        };
         // The handler's own panics are caught where it is run; what it leaves behind may panic when it is dropped.
         let mut call = AssertUnwindSafe((self.handler)(request)).catch_unwind();
         let mut polled = Poll::Pending;
         if calls.spawn_next > 0 {
             calls.spawn_next -= 1;
         } else {
-            let begin = Instant::now();
             polled = call.poll_unpin(&mut Context::from_waker(Waker::noop()));
-            if begin.elapsed() >= COMPUTES {
-                calls.spawn_next = SPAWNED_AFTER_COMPUTE;
-            }
+            let begun = std::mem::replace(now, Instant::now());
+            calls.ran_in_place(*now - begun);
             if let Poll::Ready(Ok(())) = polled {
                 return;
             }
@@ -227,27 +259,19 @@ impl Dispatcher {
                     () = ended => None,
                 },
             };
-            match done {
-                Some(Ok(())) => {}
-                Some(Err(panic)) => {
-                    let status = endpoint.panicked(panic.as_ref());
-                    endpoint.refuse(caller, status).await;
-                }
-                None => endpoint.refuse(caller, stopping()).await,
+            let refused = match done {
+                Some(Ok(())) => None,
+                Some(Err(panic)) => Some(endpoint.panicked(panic.as_ref())),
+                None => Some(stopping()),
+            };
+            // What few calls need has a place of its own: the task is copied several times until it runs.
+            if let Some(status) = refused {
+                Box::pin(endpoint.refuse(caller, status)).await;
             }
             if phase.has_changed().is_err() {
-                endpoint.flush().await;
+                Box::pin(endpoint.flush()).await;
             }
         });
-    }
-
-    fn request(&self, message: Message) -> Request {
-        Request {
-            message,
-            received: Instant::now(),
-            endpoint: Arc::clone(&self.endpoint),
-            stream: None,
-        }
     }
 
     /// Leaves the queue group, and keeps receiving what the server has sent already.
@@ -299,8 +323,8 @@ impl Dispatcher {
     }
 
     async fn refuse_waiting(&self, calls: Calls) {
-        for request in calls.waiting {
-            self.refuse(&request.message, stopping()).await;
+        for Waiting(message, _) in calls.waiting {
+            self.refuse(&message, stopping()).await;
         }
     }
 

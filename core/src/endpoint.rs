@@ -11,6 +11,7 @@ use async_nats::client::PublishErrorKind;
 use async_nats::{HeaderMap, Message, Subject};
 use bytes::Bytes;
 use futures::FutureExt;
+use futures::future::BoxFuture;
 use tokio::time::Instant;
 
 use crate::context::{Context, Names};
@@ -128,10 +129,10 @@ where
                 AssertUnwindSafe(async {
                     let request = method.decode_request(payload)?;
                     #[cfg(feature = "kv")]
-                    let keys = endpoint.stores.bind(&method.keys, &request)?;
+                    let mut writes = endpoint.stores.bind(&method.keys, &request)?;
                     // Before the handler runs, so that a full queue holds calls back and the write itself never waits.
                     #[cfg(feature = "kv")]
-                    let writes = endpoint.stores.reserve(keys).await?;
+                    endpoint.stores.reserve(&mut writes).await?;
 
                     let response = handler(Arc::clone(&cx), request)
                         .await
@@ -161,14 +162,11 @@ where
             }
         };
 
-        endpoint
-            .finish(
-                reply,
-                result,
-                cx.take_response_headers(),
-                received.elapsed(),
-            )
-            .await;
+        let headers = cx.take_response_headers();
+        let rest = endpoint.finish(reply, result, headers, received.elapsed());
+        if let Some(rest) = rest {
+            rest.await;
+        }
     }
 }
 
@@ -208,17 +206,30 @@ impl Endpoint {
     }
 
     /// Counts the call, and sends the reply if the caller wants one: whoever has the reply finds the call in the statistics.
-    pub(crate) async fn finish(
-        &self,
+    ///
+    /// Most replies are queued at once. What there is to do for another is left to a future, which so is no part of every call.
+    pub(crate) fn finish(
+        self: &Arc<Self>,
         to: Option<Subject>,
         result: Result<Bytes, Status>,
         headers: HeaderMap,
         took: Duration,
-    ) {
+    ) -> Option<BoxFuture<'static, ()>> {
         let result = self.count(to.is_some(), result, took);
-        if let Some(to) = to {
-            self.reply(&to, result, headers, None).await;
+        let to = to?;
+        if let Ok(payload) = &result
+            && headers.is_empty()
+            && nats::is_reply_subject(&to)
+        {
+            let sent = self.nats.publish(to.clone(), payload.clone());
+            if let Some(Ok(())) = sent.now_or_never() {
+                return None;
+            }
         }
+        let endpoint = Arc::clone(self);
+        Some(Box::pin(async move {
+            endpoint.reply(&to, result, headers, None).await;
+        }))
     }
 
     /// Counts the call, with an error if its response cannot be sent.
@@ -287,7 +298,6 @@ impl Endpoint {
         }
     }
 
-    /// Most messages are queued within one poll: only one that is not costs the call a future.
     async fn publish(
         &self,
         to: &Subject,
@@ -298,17 +308,15 @@ impl Endpoint {
         let nats = &self.nats;
         let to = to.clone();
         let sent = match from {
-            None if headers.is_empty() => {
-                let sent = nats.publish(to.clone(), payload.clone());
-                match sent.now_or_never() {
-                    Some(sent) => sent,
-                    None => Box::pin(nats.publish(to, payload)).await,
-                }
+            None if headers.is_empty() => nats.publish(to, payload).boxed().await,
+            None => {
+                nats.publish_with_headers(to, headers, payload)
+                    .boxed()
+                    .await
             }
-            None => Box::pin(nats.publish_with_headers(to, headers, payload)).await,
             Some(from) => {
                 let sent = nats.publish_with_reply_and_headers(to, from, headers, payload);
-                Box::pin(sent).await
+                sent.boxed().await
             }
         };
         sent.map_err(|error| error.kind())
@@ -324,11 +332,12 @@ impl Endpoint {
     }
 
     /// Answers a request with an error without running its handler, or in place of it.
-    pub(crate) async fn refuse(&self, caller: Caller, status: Status) {
+    pub(crate) async fn refuse(self: &Arc<Self>, caller: Caller, status: Status) {
         let Caller { reply, stream } = caller;
         let Some(stream) = stream else {
-            self.finish(reply, Err(status), HeaderMap::new(), Duration::ZERO)
-                .await;
+            if let Some(rest) = self.finish(reply, Err(status), HeaderMap::new(), Duration::ZERO) {
+                rest.await;
+            }
             return;
         };
         if !stream.answer_once() {

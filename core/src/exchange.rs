@@ -57,13 +57,14 @@ impl Exchange {
     fn poll_reply(&mut self, cx: &mut task::Context<'_>) -> Poll<Result<Message, RequestError>> {
         if let State::New = self.state {
             // Most requests are sent within one poll, and that needs no future to be kept.
-            if let Some(sent) = self.connection.send(&self.outgoing).now_or_never() {
+            if let Some(sent) = self.connection.send(&mut self.outgoing).now_or_never() {
                 if let Some(reply) = self.sent(sent) {
                     return Poll::Ready(reply);
                 }
             } else {
-                let (connection, outgoing) = (Arc::clone(&self.connection), self.outgoing.clone());
-                let sending = async move { connection.send(&outgoing).await };
+                let connection = Arc::clone(&self.connection);
+                let mut outgoing = self.outgoing.clone();
+                let sending = async move { connection.send(&mut outgoing).await };
                 self.state = State::Sending(Box::pin(sending));
             }
         }

@@ -127,12 +127,16 @@
 //! # Speed
 //!
 //! In a clone of the repository, `cargo bench -p natsmicro-bench --bench calls` measures calls, stored responses and reads side
-//! by side with the same work written by hand on async-nats, and prints the ratios.
+//! by side with the same work written by hand on async-nats, and prints the ratios. What was found, and what limits it, stands in
+//! [`tests/bench/README.md`](https://github.com/natsmicro/natsmicro/blob/main/tests/bench/README.md).
 //!
-//! # Speed
+//! # Connections
 //!
-//! In a clone of the repository, `cargo bench -p natsmicro-bench --bench calls` measures calls, stored responses and reads side
-//! by side with the same work written by hand on async-nats, and prints the ratios.
+//! Leave the [`subscription_capacity`](async_nats::ConnectOptions::subscription_capacity) of a connection as it is. It says how
+//! many messages async-nats holds for a subscription whose reader is behind, 65,536 by default, and what comes on top is dropped
+//! without a word. All replies to a [`Client`] arrive on one subscription, and no more than half of that many calls wait for
+//! theirs at a time. With a smaller capacity, replies that arrive at once are lost, and their calls end with
+//! `DEADLINE_EXCEEDED`; so are requests, of which the server then has no chance to refuse any.
 //!
 //! # Features
 //!

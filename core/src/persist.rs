@@ -100,8 +100,15 @@ struct Counters {
     pending: AtomicU64,
 }
 
-/// Room in the queue for one write, and its key as far as the request tells.
-pub(crate) struct Reserved {
+/// The writes of one call, in the order of the effects.
+pub(crate) struct Writes {
+    /// Most methods with a store have one.
+    first: Option<Reserved>,
+    others: Vec<Reserved>,
+}
+
+/// One of them before there is something to write: its key as far as the request tells, and room in the queue.
+struct Reserved {
     key: PartialKey,
     slot: Slot,
     /// The revision that the key had when the call began, for `write = "update"`.
@@ -192,44 +199,50 @@ impl Stores {
         &self,
         keys: &Keys<Req, Resp>,
         request: &Req,
-    ) -> Result<Vec<PartialKey>, Status> {
-        let bind = |effect: &Effect| keys.at(effect.place).bind(request);
-        Ok(self.effects.iter().map(bind).collect::<Result<_, _>>()?)
+    ) -> Result<Writes, Status> {
+        let mut writes = self.effects.iter().map(|effect| {
+            keys.at(effect.place).bind(request).map(|key| Reserved {
+                key,
+                slot: Slot::default(),
+                seen: None,
+            })
+        });
+        Ok(Writes {
+            first: writes.next().transpose()?,
+            others: writes.collect::<Result<_, _>>()?,
+        })
     }
 
     /// Waits for room in the queues. A future of its own, so that the calls of a method without stores do not carry it.
-    pub(crate) async fn reserve(&self, keys: Vec<PartialKey>) -> Result<Vec<Reserved>, Status> {
-        if keys.is_empty() {
-            return Ok(Vec::new());
+    pub(crate) async fn reserve(&self, writes: &mut Writes) -> Result<(), Status> {
+        if writes.first.is_none() {
+            return Ok(());
         }
-        Box::pin(self.reserve_some(keys)).await
+        Box::pin(self.reserve_some(writes)).await
     }
 
-    async fn reserve_some(&self, keys: Vec<PartialKey>) -> Result<Vec<Reserved>, Status> {
-        let mut reserved = Vec::with_capacity(keys.len());
+    async fn reserve_some(&self, writes: &mut Writes) -> Result<(), Status> {
         let mut room = Slot::default();
-        for (effect, key) in self.effects.iter().zip(keys) {
+        let writes = writes.first.iter_mut().chain(&mut writes.others);
+        for (effect, write) in self.effects.iter().zip(writes) {
             let target = &effect.target;
             // All at once: calls that each have a part of what they need could wait for each other.
             if effect.in_queue > 0 {
                 room = target.writer.reserve(effect.in_queue).await;
             }
-            let slot = room.split();
-            let seen = if target.compares() {
-                Some(target.seen(&key).await?)
-            } else {
-                None
-            };
-            reserved.push(Reserved { key, slot, seen });
+            write.slot = room.split();
+            if target.compares() {
+                write.seen = Some(target.seen(&write.key).await?);
+            }
         }
-        Ok(reserved)
+        Ok(())
     }
 
     /// Queues the writes of a success. `reply` is what is stored: nothing if the handler does not want it.
     pub(crate) fn submit<Req, Resp>(
         &self,
         endpoint: &Arc<Endpoint>,
-        reserved: Vec<Reserved>,
+        writes: Writes,
         keys: &Keys<Req, Resp>,
         reply: Option<&Bytes>,
         response: &Resp,
@@ -238,7 +251,8 @@ impl Stores {
         let max_payload = endpoint.nats.max_payload();
         let oversized = reply.is_some_and(|reply| reply.len() > max_payload);
         let mut stored: Option<Key> = None;
-        for (effect, Reserved { key, slot, seen }) in self.effects.iter().zip(reserved) {
+        let writes = writes.first.into_iter().chain(writes.others);
+        for (effect, Reserved { key, slot, seen }) in self.effects.iter().zip(writes) {
             if effect.in_queue > 0 {
                 stored = None;
             }
@@ -309,8 +323,15 @@ impl Stores {
 }
 
 impl Pending {
-    /// Waits for the acknowledgements. A write that fails fails the call.
+    /// Waits for the acknowledgements. A write that fails fails the call. A future of its own, as with [`Stores::reserve`].
     pub(crate) async fn acknowledged(self) -> Result<(), Status> {
+        if self.acknowledgements.is_empty() {
+            return Ok(());
+        }
+        Box::pin(self.all_acknowledged()).await
+    }
+
+    async fn all_acknowledged(self) -> Result<(), Status> {
         for (target, acknowledgement) in self.acknowledgements {
             match acknowledgement.await {
                 Ok(Ok(())) => {}

@@ -14,5 +14,5 @@ pub use crate::service_error::{
 };
 #[cfg(feature = "kv")]
 pub use crate::store::{
-    KeyTemplate, PartialKey, Persist, Storage, StoreDescriptor, StoreKey, Write,
+    KeyPart, KeyTemplate, PartialKey, Persist, Storage, StoreDescriptor, StoreKey, Write,
 };

@@ -111,46 +111,36 @@ impl Connection {
     }
 
     /// Sends a request. May be given up and done again as long as it is pending: then nothing was sent.
-    pub(crate) async fn send(self: &Arc<Self>, request: &Outgoing) -> Result<Sent, RequestError> {
-        let Outgoing {
-            subject,
-            headers,
-            payload,
-        } = request;
-        // Nobody who has seen reply subjects of this client can make up another one.
-        let token = self
-            .secret
-            .hash_one(self.made.fetch_add(1, Ordering::Relaxed));
-        let inbox = self.reply_subject(token);
-        let may_be_held =
-            headers.is_empty() && payload.len() <= MAX_HELD_BYTES.min(self.nats.max_payload());
-        let ticket = loop {
-            match self.enter(token, || {
-                may_be_held.then(|| Held {
-                    token,
-                    subject: subject.clone(),
-                    inbox: inbox.clone(),
-                    payload: payload.clone(),
-                })
-            }) {
+    pub(crate) async fn send(
+        self: &Arc<Self>,
+        request: &mut Outgoing,
+    ) -> Result<Sent, RequestError> {
+        let (ticket, inbox) = loop {
+            match self.enter(request) {
                 Entrance::Held(ticket) => return Ok(Sent::Waits(ticket)),
-                Entrance::Open(ticket) => break ticket,
+                Entrance::Open(ticket, inbox) => break (ticket, inbox),
                 Entrance::Closed => self.subscribe().await?,
                 Entrance::Full => {
+                    let Outgoing {
+                        subject,
+                        headers,
+                        payload,
+                    } = request.clone();
                     let request = Request::new()
-                        .headers(headers.clone())
-                        .payload(payload.clone())
+                        .headers(headers)
+                        .payload(payload)
                         .timeout(None);
-                    let request = self.nats.send_request(subject.clone(), request);
+                    let request = self.nats.send_request(subject, request);
                     return request.await.map(Sent::Answered);
                 }
             }
         };
-        let (nats, subject, payload) = (&self.nats, subject.clone(), payload.clone());
-        let sent = if headers.is_empty() {
+        let (nats, subject, payload) =
+            (&self.nats, request.subject.clone(), request.payload.clone());
+        let sent = if request.headers.is_empty() {
             nats.publish_with_reply(subject, inbox, payload).await
         } else {
-            let headers = headers.clone();
+            let headers = request.headers.clone();
             nats.publish_with_reply_and_headers(subject, inbox, headers, payload)
                 .await
         };
@@ -158,8 +148,27 @@ impl Connection {
         Ok(Sent::Waits(ticket))
     }
 
-    fn enter(self: &Arc<Self>, token: u64, make_held: impl FnOnce() -> Option<Held>) -> Entrance {
+    /// Sends a request, and waits for the reply without end.
+    pub(crate) async fn request(
+        self: &Arc<Self>,
+        mut request: Outgoing,
+    ) -> Result<Message, RequestError> {
+        match self.send(&mut request).await? {
+            Sent::Waits(ticket) => ticket.await,
+            Sent::Answered(message) => Ok(message),
+        }
+    }
+
+    /// Puts a call on the list. One that is held leaves its payload there.
+    fn enter(self: &Arc<Self>, request: &mut Outgoing) -> Entrance {
+        // Nobody who has seen reply subjects of this client can make up another one.
+        let token = self
+            .secret
+            .hash_one(self.made.fetch_add(1, Ordering::Relaxed));
+        let inbox = self.reply_subject(token);
         let (sender, reply) = oneshot::channel();
+        let may_be_held = request.headers.is_empty()
+            && request.payload.len() <= MAX_HELD_BYTES.min(self.nats.max_payload());
         let mut calls = self.shared.calls();
         if calls.tasks.is_none() {
             return Entrance::Closed;
@@ -167,28 +176,29 @@ impl Connection {
         if calls.waiting.len() >= MAX_WAITING {
             return Entrance::Full;
         }
-        let held = (calls.waiting.len() >= FEW && calls.held.len() < MAX_HELD)
-            .then(make_held)
-            .flatten();
+        let is_held = may_be_held && calls.waiting.len() >= FEW && calls.held.len() < MAX_HELD;
         calls.waiting.insert(token, sender);
-        let is_held = held.is_some();
-        calls.held.extend(held);
-        let is_first = is_held && calls.held.len() == 1;
-        drop(calls);
-        if is_first {
-            self.shared.held.notify_one();
-        }
         let ticket = Ticket {
             connection: Arc::clone(self),
             token,
             reply,
             is_answered: false,
         };
-        if is_held {
-            Entrance::Held(ticket)
-        } else {
-            Entrance::Open(ticket)
+        if !is_held {
+            return Entrance::Open(ticket, inbox);
         }
+        calls.held.push(Held {
+            token,
+            subject: request.subject.clone(),
+            inbox,
+            payload: std::mem::take(&mut request.payload),
+        });
+        let is_first = calls.held.len() == 1;
+        drop(calls);
+        if is_first {
+            self.shared.held.notify_one();
+        }
+        Entrance::Held(ticket)
     }
 
     /// Makes the subscription, if there is none.
@@ -243,7 +253,8 @@ fn not_sent(error: &PublishError) -> RequestError {
 }
 
 enum Entrance {
-    Open(Ticket),
+    /// The request is to be sent with this reply subject.
+    Open(Ticket, Subject),
     /// The request is sent with others.
     Held(Ticket),
     /// There is no subscription.

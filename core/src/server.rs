@@ -82,7 +82,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server without services on this connection.
+    /// A server without services on this connection. It should have the `subscription_capacity` that async-nats gives it: with
+    /// a smaller one, [requests can be lost](crate#connections).
     pub fn new(nats: async_nats::Client) -> Self {
         Self {
             nats,

@@ -44,5 +44,5 @@ pub use self::object_read::ObjectReader;
 pub use self::object_write::PutFrom;
 pub use self::range::{Entries, Keys};
 pub use self::status::BucketStatus;
-pub use self::template::{KeyTemplate, KeyToken, PartialKey, StoreKey};
+pub use self::template::{KeyPart, KeyTemplate, KeyToken, PartialKey, StoreKey};
 pub use self::watch::{Watch, WatchBuilder, WatchEvent};

@@ -65,7 +65,7 @@ impl MatchDescriptor {
         .kv_store(
             ::other::__private::StoreDescriptor::kv("matches"),
             ::other::__private::StoreKey::new(
-                "<type>",
+                &[::other::__private::KeyPart::Request("type")],
                 |request, key| key.bind(&[&((*request).r#type)]),
             ),
         );
@@ -79,7 +79,10 @@ impl MatchDescriptor {
         .object_store(
             ::other::__private::StoreDescriptor::object("archive"),
             ::other::__private::StoreKey::new(
-                "a.{id}",
+                &[
+                    ::other::__private::KeyPart::Text("a."),
+                    ::other::__private::KeyPart::Request("id"),
+                ],
                 |request, key| key.bind(&[&((*request).id)]),
             ),
         );

@@ -37,7 +37,10 @@ impl UserServiceDescriptor {
                 .max_history(5)
                 .ttl(::core::time::Duration::from_secs(3600)),
             ::natsmicro::__private::StoreKey::new(
-                "user.<id>",
+                &[
+                    ::natsmicro::__private::KeyPart::Text("user."),
+                    ::natsmicro::__private::KeyPart::Request("id"),
+                ],
                 |request, key| key.bind(&[&((*request).id)]),
             ),
         );
@@ -57,7 +60,10 @@ impl UserServiceDescriptor {
         .object_store(
             ::natsmicro::__private::StoreDescriptor::object("reports"),
             ::natsmicro::__private::StoreKey::new(
-                "report.<id>",
+                &[
+                    ::natsmicro::__private::KeyPart::Text("report."),
+                    ::natsmicro::__private::KeyPart::Request("id"),
+                ],
                 |request, key| key.bind(&[&((*request).id)]),
             ),
         );

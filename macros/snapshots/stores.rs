@@ -53,7 +53,13 @@ impl OrderServiceDescriptor {
                 .max_value_size(65536)
                 .metadata(&[("team", "shop"), ("cost-centre", "42")]),
             ::natsmicro::__private::StoreKey::with_response(
-                "<customer>.<response.number>.<customer>",
+                &[
+                    ::natsmicro::__private::KeyPart::Request("customer"),
+                    ::natsmicro::__private::KeyPart::Text("."),
+                    ::natsmicro::__private::KeyPart::Response("number"),
+                    ::natsmicro::__private::KeyPart::Text("."),
+                    ::natsmicro::__private::KeyPart::Request("customer"),
+                ],
                 |request, key| {
                     key.bind(&[&((*request).customer), &((*request).customer)])
                 },
@@ -70,7 +76,10 @@ impl OrderServiceDescriptor {
                 .replicas(3)
                 .max_bytes(1073741824),
             ::natsmicro::__private::StoreKey::with_response(
-                "receipt.<response.number>",
+                &[
+                    ::natsmicro::__private::KeyPart::Text("receipt."),
+                    ::natsmicro::__private::KeyPart::Response("number"),
+                ],
                 |_, key| key.bind(&[]),
                 |response, key| key.complete(&[&((*response).number)]),
             ),
@@ -85,7 +94,10 @@ impl OrderServiceDescriptor {
         .kv_store(
             ::natsmicro::__private::StoreDescriptor::kv("orders").client_only(),
             ::natsmicro::__private::StoreKey::new(
-                "last.<customer>",
+                &[
+                    ::natsmicro::__private::KeyPart::Text("last."),
+                    ::natsmicro::__private::KeyPart::Request("customer"),
+                ],
                 |request, key| key.bind(&[&((*request).customer)]),
             ),
         )
@@ -98,11 +110,14 @@ impl OrderServiceDescriptor {
             ],
             &[
                 ::natsmicro::__private::StoreKey::new(
-                    "last.<customer>",
+                    &[
+                        ::natsmicro::__private::KeyPart::Text("last."),
+                        ::natsmicro::__private::KeyPart::Request("customer"),
+                    ],
                     |request, key| key.bind(&[&((*request).customer)]),
                 ),
                 ::natsmicro::__private::StoreKey::with_response(
-                    "<response.list>",
+                    &[::natsmicro::__private::KeyPart::Response("list")],
                     |_, key| key.bind(&[]),
                     |response, key| key.complete(&[&((*response).list)]),
                 ),
@@ -117,7 +132,10 @@ impl OrderServiceDescriptor {
         )
         .kv_store(
             ::natsmicro::__private::StoreDescriptor::kv("prices").client_only(),
-            ::natsmicro::__private::StoreKey::new("today", |_, key| key.bind(&[])),
+            ::natsmicro::__private::StoreKey::new(
+                &[::natsmicro::__private::KeyPart::Text("today")],
+                |_, key| key.bind(&[]),
+            ),
         );
 }
 impl ::natsmicro::__private::Describe for OrderServiceDescriptor {

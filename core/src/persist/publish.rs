@@ -35,13 +35,13 @@ impl Publisher {
 
     /// Writes a value over whatever the key has.
     pub(crate) async fn put(&self, key: &str, value: Bytes) -> Result<u64, WriteError> {
-        let outgoing = Outgoing {
+        let mut outgoing = Outgoing {
             subject: Subject::from([&*self.prefix, key].concat()),
             headers: HeaderMap::new(),
             payload: value,
         };
         let acknowledged = pin!(async {
-            match self.connection.send(&outgoing).await? {
+            match self.connection.send(&mut outgoing).await? {
                 Sent::Waits(ticket) => ticket.await,
                 Sent::Answered(message) => Ok(message),
             }

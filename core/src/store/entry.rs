@@ -1,9 +1,8 @@
 use std::time::SystemTime;
 
-use async_nats::HeaderMap;
-use async_nats::HeaderValue;
 use async_nats::header::NATS_MARKER_REASON;
 use async_nats::jetstream::message::StreamMessage;
+use async_nats::{HeaderMap, HeaderName, HeaderValue};
 use bytes::Bytes;
 
 use super::StoreError;
@@ -27,6 +26,8 @@ pub struct Entry<T> {
     pub operation: Operation,
 }
 
+static OPERATION: HeaderName = HeaderName::from_static("KV-Operation");
+
 /// What was done to a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Operation {
@@ -41,7 +42,7 @@ pub enum Operation {
 impl Operation {
     /// What a message of a bucket did to its key. The server writes markers too, for what expires, and says why.
     pub(super) fn of(headers: &HeaderMap) -> Self {
-        let operation = headers.get("KV-Operation").map(HeaderValue::as_str);
+        let operation = headers.get(OPERATION.clone()).map(HeaderValue::as_str);
         let reason = headers.get(NATS_MARKER_REASON).map(HeaderValue::as_str);
         match (operation, reason) {
             (Some("DEL"), _) | (None, Some("Remove")) => Self::Delete,

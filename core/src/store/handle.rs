@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::jetstream::JetStream;
@@ -6,14 +8,14 @@ use crate::codec::MessageCodec;
 
 /// What the typed handles of both kinds of stores hold: where, which bucket, and what is in it.
 pub(super) struct Handle<T> {
-    jetstream: Option<JetStream>,
+    jetstream: Option<Arc<JetStream>>,
     pub(super) store: StoreDescriptor,
     pub(super) codec: MessageCodec<T>,
 }
 
 impl<T> Handle<T> {
     pub(super) fn new(
-        jetstream: Option<JetStream>,
+        jetstream: Option<Arc<JetStream>>,
         store: StoreDescriptor,
         codec: MessageCodec<T>,
     ) -> Self {
@@ -24,7 +26,7 @@ impl<T> Handle<T> {
         }
     }
 
-    pub(super) fn jetstream(&self) -> Result<&JetStream, StoreError> {
+    pub(super) fn jetstream(&self) -> Result<&Arc<JetStream>, StoreError> {
         self.jetstream
             .as_ref()
             .ok_or_else(StoreError::not_configured)

@@ -15,14 +15,16 @@ use super::kv_bucket::KvBucket;
 #[cfg(feature = "object-store")]
 use super::object_bucket::ObjectBucket;
 use super::{StoreError, StoreErrorKind};
+use crate::replies::Connection;
 
-/// Cheap to clone. Opening a bucket costs a request, so each is opened once.
-#[derive(Clone)]
+/// Opening a bucket costs a request, so each is opened once.
 pub(crate) struct JetStream {
     pub(crate) context: Context,
     /// How long one operation on a store may take.
     pub(crate) timeout: Duration,
-    opened: Arc<Opened>,
+    /// For what async-nats asks at a higher price.
+    connection: Arc<Connection>,
+    opened: Opened,
 }
 
 type Cache<T> = Mutex<HashMap<String, Arc<T>>>;
@@ -37,15 +39,16 @@ struct Opened {
 impl JetStream {
     pub(crate) fn new(context: Context, timeout: Duration) -> Self {
         Self {
+            connection: Connection::new(context.client()),
             context,
             timeout,
-            opened: Arc::default(),
+            opened: Opened::default(),
         }
     }
 
     pub(crate) async fn kv(&self, bucket: &str) -> Result<Arc<KvBucket>, StoreError> {
         cached(&self.opened.kv, bucket, || {
-            KvBucket::open(&self.context, bucket)
+            KvBucket::open(&self.context, &self.connection, bucket)
         })
         .await
     }

@@ -47,7 +47,7 @@ pub struct KvStore<T> {
 
 impl<T> KvStore<T> {
     pub(crate) fn new(
-        jetstream: Option<JetStream>,
+        jetstream: Option<Arc<JetStream>>,
         store: StoreDescriptor,
         codec: MessageCodec<T>,
     ) -> Self {

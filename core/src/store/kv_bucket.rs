@@ -1,8 +1,8 @@
 //! One Key-Value bucket, in bytes: what the typed handle and the persistence of a service both write through.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::HeaderValue;
 use async_nats::header::NATS_MESSAGE_ID;
 use async_nats::jetstream::context::Context;
 use async_nats::jetstream::kv;
@@ -10,27 +10,50 @@ use async_nats::jetstream::message::{PublishMessage, StreamMessage};
 use async_nats::jetstream::stream::{
     DirectGetError, DirectGetErrorKind, LastRawMessageError, LastRawMessageErrorKind,
 };
+use async_nats::{HeaderMap, HeaderValue, StatusCode, Subject};
 use bytes::Bytes;
 
 use super::error::WriteError;
 use super::jetstream::cannot_open;
 use super::{Operation, StoreError};
+use crate::exchange::Outgoing;
+use crate::replies::Connection;
 
 #[derive(Debug)]
 pub(crate) struct KvBucket {
     context: Context,
     store: kv::Store,
+    /// For reads that any replica may answer; none where async-nats alone knows the subject.
+    reads: Option<Reads>,
+}
+
+/// Asks for the newest message of a key. async-nats does that too, with an inbox, a copy of its context and a timer each time.
+#[derive(Debug)]
+struct Reads {
+    connection: Arc<Connection>,
+    /// What the subjects of the requests begin with, up to the key.
+    prefix: String,
 }
 
 impl KvBucket {
-    pub(crate) async fn open(context: &Context, bucket: &str) -> Result<Self, StoreError> {
+    pub(crate) async fn open(
+        context: &Context,
+        connection: &Arc<Connection>,
+        bucket: &str,
+    ) -> Result<Self, StoreError> {
         let store = context
             .get_key_value(bucket)
             .await
             .map_err(|error| cannot_open(bucket, error))?;
+        let is_plain = !store.use_jetstream_prefix && store.put_prefix.is_none();
+        let reads = is_plain.then(|| Reads {
+            connection: Arc::clone(connection),
+            prefix: format!("$JS.API.DIRECT.GET.{}.{}", store.stream_name, store.prefix),
+        });
         Ok(Self {
             context: context.clone(),
             store,
+            reads,
         })
     }
 
@@ -106,12 +129,15 @@ impl KvBucket {
         source: Source,
     ) -> Result<Option<StreamMessage>, StoreError> {
         let stream = &self.store.stream;
-        let subject = self.subject(key);
         let source = if stream.cached_info().config.allow_direct {
             source
         } else {
             Source::Leader
         };
+        if let (Source::Any, None, Some(reads)) = (source, revision, &self.reads) {
+            return reads.newest(key).await;
+        }
+        let subject = self.subject(key);
         let read = match (source, revision) {
             (Source::Any, None) => {
                 found(stream.direct_get_last_for_subject(subject.as_str()).await)
@@ -193,6 +219,30 @@ impl KvBucket {
             done => return done,
         };
         its_own(self.newest(key).await?, Some(id)).ok_or(conflict)
+    }
+}
+
+impl Reads {
+    async fn newest(&self, key: &str) -> Result<Option<StreamMessage>, StoreError> {
+        let request = Outgoing {
+            subject: Subject::from([&self.prefix, key].concat()),
+            payload: Bytes::new(),
+            headers: HeaderMap::new(),
+        };
+        let failed = "cannot read the entry";
+        let reply = self.connection.request(request).await;
+        let reply = reply.map_err(|error| StoreError::nats(failed, error))?;
+        match reply.status {
+            None => StreamMessage::try_from(reply)
+                .map(Some)
+                .map_err(|error| StoreError::nats(failed, error)),
+            Some(StatusCode::NOT_FOUND) => Ok(None),
+            Some(status) => {
+                let description = reply.description.unwrap_or_default();
+                let kind = DirectGetErrorKind::ErrorResponse(status, description);
+                Err(StoreError::nats(failed, DirectGetError::new(kind)))
+            }
+        }
     }
 }
 

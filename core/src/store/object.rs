@@ -1,4 +1,5 @@
 use std::fmt;
+use std::sync::Arc;
 
 use tokio::io::AsyncRead;
 use tokio::time::Instant;
@@ -41,7 +42,7 @@ pub struct ObjectStore<T> {
 
 impl<T> ObjectStore<T> {
     pub(crate) fn new(
-        jetstream: Option<JetStream>,
+        jetstream: Option<Arc<JetStream>>,
         store: StoreDescriptor,
         codec: MessageCodec<T>,
     ) -> Self {

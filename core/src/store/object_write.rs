@@ -154,7 +154,7 @@ fn too_late() -> WriteError {
 /// object.
 #[must_use = "nothing is stored unless it is awaited"]
 pub struct PutFrom<'a> {
-    jetstream: Result<JetStream, StoreError>,
+    jetstream: Result<Arc<JetStream>, StoreError>,
     bucket: &'static str,
     name: String,
     reader: Pin<Box<dyn AsyncRead + Send + 'a>>,
@@ -165,7 +165,7 @@ pub struct PutFrom<'a> {
 
 impl<'a> PutFrom<'a> {
     pub(super) fn new(
-        jetstream: Result<JetStream, StoreError>,
+        jetstream: Result<Arc<JetStream>, StoreError>,
         bucket: &'static str,
         name: &str,
         reader: impl AsyncRead + Send + 'a,

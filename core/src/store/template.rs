@@ -63,90 +63,96 @@ macro_rules! string_tokens {
 
 string_tokens!(str String std::borrow::Cow<'_, str> Box<str> std::sync::Arc<str> std::rc::Rc<str>);
 
-/// A key with placeholders, `user.<id>`, as the macro has checked it.
-#[derive(Clone, Copy, Debug)]
-pub struct KeyTemplate(&'static str);
-
-/// One piece of a key template.
+/// One piece of a key template such as `user.<id>`, as the macro has read it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum KeyPart {
-    /// Text that stands as it is.
-    Literal(&'static str),
+pub enum KeyPart {
+    /// Stands in every key.
+    Text(&'static str),
     /// A field of the request.
     Request(&'static str),
     /// A field of the response.
     Response(&'static str),
 }
 
+/// A key with placeholders.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyTemplate {
+    parts: &'static [KeyPart],
+    /// What most of the keys need.
+    capacity: usize,
+}
+
+/// How much room a field gets at first: that of a UUID.
+const FIELD: usize = 36;
+
+/// Where a field of the response will stand; no key has it.
+const HOLE: char = '<';
+
 impl KeyTemplate {
+    const fn new(parts: &'static [KeyPart]) -> Self {
+        let mut capacity = 0;
+        let mut rest = parts;
+        while let [part, after @ ..] = rest {
+            capacity += match part {
+                KeyPart::Text(text) => text.len(),
+                KeyPart::Request(_) => FIELD,
+                KeyPart::Response(_) => HOLE.len_utf8(),
+            };
+            rest = after;
+        }
+        Self { parts, capacity }
+    }
+
     /// Fills in all placeholders, in the order in which they stand.
     pub(crate) fn fill(self, values: &[&dyn KeyToken]) -> Result<Key, InvalidKey> {
         let mut values = values.iter();
-        let mut key = PartialKey::default();
-        for part in self.parts() {
+        let mut key = String::with_capacity(self.capacity);
+        for part in self.parts {
             match part {
-                KeyPart::Literal(text) => key.text.push_str(text),
+                KeyPart::Text(text) => key.push_str(text),
                 KeyPart::Request(field) | KeyPart::Response(field) => {
-                    key.push(field, values.next())?;
+                    push(&mut key, field, values.next())?;
                 }
             }
         }
-        key.finish()
+        finish(key)
     }
 
     /// Fills in the placeholders of the request, in the order in which they stand.
     pub fn bind(self, values: &[&dyn KeyToken]) -> Result<PartialKey, InvalidKey> {
         let mut values = values.iter();
-        let mut key = PartialKey::default();
-        for part in self.parts() {
+        let mut text = String::with_capacity(self.capacity);
+        let mut known = None;
+        for part in self.parts {
             match part {
-                KeyPart::Literal(text) => key.text.push_str(text),
-                KeyPart::Request(field) => key.push(field, values.next())?,
-                KeyPart::Response(field) => key.holes.push((key.text.len(), field)),
+                KeyPart::Text(part) => text.push_str(part),
+                KeyPart::Request(field) => push(&mut text, field, values.next())?,
+                KeyPart::Response(_) => {
+                    known.get_or_insert(text.len());
+                    text.push(HOLE);
+                }
             }
         }
-        let start = key.holes.first().map_or(key.text.len(), |(at, _)| *at);
-        check(&key.text, start)?;
-        Ok(key)
+        check(&text, known.unwrap_or(text.len()))?;
+        Ok(PartialKey {
+            template: self,
+            text,
+        })
     }
 
-    fn parts(self) -> impl Iterator<Item = KeyPart> {
-        let mut rest = self.0;
-        std::iter::from_fn(move || {
-            let (part, after) = if let Some(placeholder) = rest.strip_prefix(['<', '{']) {
-                let (field, after) = placeholder.split_once(['>', '}'])?;
-                let part = match field.strip_prefix("response.") {
-                    Some(field) => KeyPart::Response(unraw(field)),
-                    None => KeyPart::Request(unraw(field)),
-                };
-                (part, after)
-            } else {
-                let end = rest.find(['<', '{']).unwrap_or(rest.len());
-                let (text, after) = rest.split_at(end);
-                (KeyPart::Literal(text), after)
-            };
-            let is_part = !rest.is_empty();
-            rest = after;
-            is_part.then_some(part)
+    fn response_fields(self) -> impl Iterator<Item = &'static str> {
+        self.parts.iter().filter_map(|part| match part {
+            KeyPart::Response(field) => Some(*field),
+            KeyPart::Text(_) | KeyPart::Request(_) => None,
         })
     }
 }
 
-fn unraw(field: &str) -> &str {
-    field.strip_prefix("r#").unwrap_or(field)
-}
-
-impl fmt::Display for KeyTemplate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0)
-    }
-}
-
 /// A key whose request fields are filled in, and whose response fields may still be open.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct PartialKey {
+    template: KeyTemplate,
     text: String,
-    holes: Vec<(usize, &'static str)>,
 }
 
 impl PartialKey {
@@ -157,50 +163,44 @@ impl PartialKey {
 
     /// Fills in the placeholders of the response, in the order in which they stand.
     pub fn complete(self, values: &[&dyn KeyToken]) -> Result<Key, InvalidKey> {
+        let mut key = String::with_capacity(self.text.len() + FIELD * values.len());
         let mut values = values.iter();
-        let mut key = Self::default();
-        let mut copied = 0;
-        for (at, field) in self.holes {
-            key.text
-                .push_str(self.text.get(copied..at).unwrap_or_default());
-            key.push(field, values.next())?;
-            copied = at;
+        let mut known = self.text.split(HOLE);
+        key.push_str(known.next().unwrap_or_default());
+        for (field, known) in self.template.response_fields().zip(known) {
+            push(&mut key, field, values.next())?;
+            key.push_str(known);
         }
-        key.text
-            .push_str(self.text.get(copied..).unwrap_or_default());
-        key.finish()
+        finish(key)
     }
+}
 
-    fn finish(self) -> Result<Key, InvalidKey> {
-        check(&self.text, self.text.len())?;
-        Ok(Key(self.text))
+fn finish(key: String) -> Result<Key, InvalidKey> {
+    check(&key, key.len())?;
+    Ok(Key(key))
+}
+
+/// Appends one token, and looks at what was written rather than at the type that wrote it.
+fn push(
+    key: &mut String,
+    field: &'static str,
+    value: Option<&&dyn KeyToken>,
+) -> Result<(), InvalidKey> {
+    let start = key.len();
+    let mut token = Token { key, refused: None };
+    let written = value.map_or(Err(fmt::Error), |value| value.write_token(&mut token));
+    if let Some(kind) = token.refused {
+        return Err(InvalidKey::of(field, kind));
     }
-
-    /// Appends one token, and looks at what was written rather than at the type that wrote it.
-    fn push(
-        &mut self,
-        field: &'static str,
-        value: Option<&&dyn KeyToken>,
-    ) -> Result<(), InvalidKey> {
-        let mut token = Token {
-            key: &mut self.text,
-            refused: None,
-        };
-        let start = token.key.len();
-        let written = value.map_or(Err(fmt::Error), |value| value.write_token(&mut token));
-        if let Some(kind) = token.refused {
-            return Err(InvalidKey::of(field, kind));
+    if written.is_err() {
+        return Err(InvalidKey::of(field, InvalidKeyKind::Format));
+    }
+    match key.get(start..) {
+        None | Some("") => Err(InvalidKey::of(field, InvalidKeyKind::Empty)),
+        Some(token) if start == 0 && is_reserved(token) => {
+            Err(InvalidKey::of(field, InvalidKeyKind::Reserved))
         }
-        if written.is_err() {
-            return Err(InvalidKey::of(field, InvalidKeyKind::Format));
-        }
-        match self.text.get(start..) {
-            None | Some("") => Err(InvalidKey::of(field, InvalidKeyKind::Empty)),
-            Some(token) if start == 0 && is_reserved(token) => {
-                Err(InvalidKey::of(field, InvalidKeyKind::Reserved))
-            }
-            Some(_) => Ok(()),
-        }
+        Some(_) => Ok(()),
     }
 }
 
@@ -249,18 +249,18 @@ type Complete<Resp> = fn(&Resp, PartialKey) -> Result<Key, InvalidKey>;
 
 impl<Req, Resp> StoreKey<Req, Resp> {
     /// A key from the request alone.
-    pub const fn new(template: &'static str, bind: Bind<Req>) -> Self {
-        Self::with_response(template, bind, |_, key| key.finish())
+    pub const fn new(template: &'static [KeyPart], bind: Bind<Req>) -> Self {
+        Self::with_response(template, bind, |_, key| Ok(Key(key.text)))
     }
 
     /// A key that also needs fields of the response.
     pub const fn with_response(
-        template: &'static str,
+        template: &'static [KeyPart],
         bind: Bind<Req>,
         complete: Complete<Resp>,
     ) -> Self {
         Self {
-            template: KeyTemplate(template),
+            template: KeyTemplate::new(template),
             bind,
             complete,
         }
@@ -291,41 +291,24 @@ impl<Req, Resp> Copy for StoreKey<Req, Resp> {}
 
 impl<Req, Resp> fmt::Debug for StoreKey<Req, Resp> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("StoreKey").field(&self.template.0).finish()
+        f.debug_tuple("StoreKey")
+            .field(&self.template.parts)
+            .finish()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::KeyPart::{Request, Response, Text};
     use super::*;
 
-    const PROFILE: KeyTemplate = KeyTemplate("<region>.user.{response.id}.<region>");
-
-    #[test]
-    fn parts_of_templates() {
-        for (text, parts) in [
-            ("", &[][..]),
-            ("today", &[KeyPart::Literal("today")]),
-            ("<a>{b}", &[KeyPart::Request("a"), KeyPart::Request("b")]),
-            (
-                "a.<r#type>.{response.r#if}.b",
-                &[
-                    KeyPart::Literal("a."),
-                    KeyPart::Request("type"),
-                    KeyPart::Literal("."),
-                    KeyPart::Response("if"),
-                    KeyPart::Literal(".b"),
-                ],
-            ),
-            ("<response>", &[KeyPart::Request("response")]),
-        ] {
-            assert_eq!(
-                KeyTemplate(text).parts().collect::<Vec<_>>(),
-                parts,
-                "{text}"
-            );
-        }
-    }
+    const PROFILE: KeyTemplate = KeyTemplate::new(&[
+        Request("region"),
+        Text(".user."),
+        Response("id"),
+        Text("."),
+        Request("region"),
+    ]);
 
     #[test]
     fn binds_the_request_before_the_response() {
@@ -369,18 +352,32 @@ mod tests {
 
     #[test]
     fn refuses_what_nats_keeps_for_itself() {
-        let reserved = |template, values: &[&dyn KeyToken]| {
-            let error = KeyTemplate(template).bind(values).unwrap_err();
-            assert_eq!(error.kind(), &InvalidKeyKind::Reserved, "{template}");
+        let reserved = |parts, values: &[&dyn KeyToken]| {
+            let error = KeyTemplate::new(parts).bind(values).unwrap_err();
+            assert_eq!(error.kind(), &InvalidKeyKind::Reserved, "{parts:?}");
             error.field().map(ToOwned::to_owned)
         };
-        assert_eq!(reserved("<id>.a", &[&"_kv"]), Some("id".to_owned()));
-        assert_eq!(reserved("<id>", &[&"_kvx"]), Some("id".to_owned()));
-        assert_eq!(reserved("_<id>", &[&"kv"]), None);
-        assert_eq!(reserved("_<id>.<response.id>", &[&"kv"]), None);
-        let partial = KeyTemplate("_<response.id>v").bind(&[]).unwrap();
+        let id = Some("id".to_owned());
+        assert_eq!(reserved(&[Request("id"), Text(".a")], &[&"_kv"]), id);
+        assert_eq!(reserved(&[Request("id")], &[&"_kvx"]), id);
+        assert_eq!(reserved(&[Text("_"), Request("id")], &[&"kv"]), None);
+        let open = &[Text("_"), Request("id"), Text("."), Response("id")];
+        assert_eq!(reserved(open, &[&"kv"]), None);
+        let template = KeyTemplate::new(&[Text("_"), Response("id"), Text("v")]);
+        let partial = template.bind(&[]).unwrap();
         assert!(partial.complete(&[&"k"]).is_err());
-        assert!(KeyTemplate("a.<id>").bind(&[&"_kv"]).is_ok());
+        let second = KeyTemplate::new(&[Text("a."), Request("id")]);
+        assert!(second.bind(&[&"_kv"]).is_ok());
+    }
+
+    #[test]
+    fn a_key_of_usual_fields_is_made_in_the_room_that_was_taken_for_it() {
+        let template =
+            KeyTemplate::new(&[Text("order."), Request("region"), Text("."), Request("id")]);
+        let uuid = "1b4e28ba-2fa1-11d2-883f-0016d3cca427";
+        let key = template.bind(&[&uuid, &u64::MAX]).unwrap().text;
+        assert_eq!(key, format!("order.{uuid}.{}", u64::MAX));
+        assert_eq!(key.capacity(), template.capacity);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::args::composite::{Key, Metadata};
 use crate::args::quantity::Period;
 use crate::args::value::{Bucket, Text};
 use crate::args::{KvDeleteArgs, KvStoreArgs, ObjectStoreArgs, Setting};
-use crate::key::{Source, Template, field_ident};
+use crate::key::{Part, Source, Template, field_ident};
 use crate::model::{Helper, call_site_at};
 
 /// `::core::time::Duration::from_secs(3600)`
@@ -45,7 +45,7 @@ pub(super) fn setting<T>(
 /// ```text
 /// .kv_store(
 ///     #p::StoreDescriptor::kv("user_profiles").max_history(5).ttl(..),
-///     #p::StoreKey::new("user.<id>", |request, key| key.bind(&[&((*request).id)])),
+///     #p::StoreKey::new(&[#p::KeyPart::Text("user."), #p::KeyPart::Request("id")], |request, key| key.bind(&[&((*request).id)])),
 /// )
 /// ```
 pub(super) fn kv_store(expander: &Expander<'_>, args: &KvStoreArgs) -> TokenStream {
@@ -119,7 +119,7 @@ pub(super) fn object_store(expander: &Expander<'_>, args: &ObjectStoreArgs) -> T
 /// ```text
 /// .kv_deletes(
 ///     &[#p::StoreDescriptor::kv_delete("user_profiles").purge()],
-///     &[#p::StoreKey::new("user.<id>", |request, key| key.bind(&[&((*request).id)]))],
+///     &[#p::StoreKey::new(&[#p::KeyPart::Text("user."), #p::KeyPart::Request("id")], |request, key| key.bind(&[&((*request).id)]))],
 /// )
 /// ```
 pub(super) fn kv_deletes(
@@ -188,14 +188,19 @@ fn head(
 /// How a key is made from the messages.
 /// ```text
 /// #p::StoreKey::with_response(
-///     "user.<id>.<response.number>",
-///     |request, key| key.bind(&[&((*request).id)]),
+///     &[#p::KeyPart::Text("user."), #p::KeyPart::Response("number")],
+///     |_, key| key.bind(&[]),
 ///     |response, key| key.complete(&[&((*response).number)]),
 /// )
 /// ```
 fn store_key(expander: &Expander<'_>, template: &Template) -> TokenStream {
     let p = expander.krate.private();
-    let lit = &template.lit;
+    let parts = template.parts.iter().map(|part| match part {
+        Part::Literal(text) => quote!(#p::KeyPart::Text(#text)),
+        Part::Field(Source::Request, name) => quote!(#p::KeyPart::Request(#name)),
+        Part::Field(Source::Response, name) => quote!(#p::KeyPart::Response(#name)),
+    });
+    let parts = quote!(&[#(#parts),*]);
     let request = fields(template, Source::Request);
     let request = if template.fields(Source::Request).next().is_some() {
         quote!(|request, key| key.bind(#request))
@@ -203,10 +208,10 @@ fn store_key(expander: &Expander<'_>, template: &Template) -> TokenStream {
         quote!(|_, key| key.bind(#request))
     };
     if template.fields(Source::Response).next().is_none() {
-        return quote!(#p::StoreKey::new(#lit, #request));
+        return quote!(#p::StoreKey::new(#parts, #request));
     }
     let response = fields(template, Source::Response);
-    quote!(#p::StoreKey::with_response(#lit, #request, |response, key| key.complete(#response)))
+    quote!(#p::StoreKey::with_response(#parts, #request, |response, key| key.complete(#response)))
 }
 
 /// `&[&((*request).id)]`. What is inside the outer parentheses is generated for rustc although it stands at the literal, so that it

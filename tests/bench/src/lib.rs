@@ -5,7 +5,9 @@
 //! cargo bench -p natsmicro-bench --bench calls -- "256 in"    # the groups and cases whose name has this in it
 //! cargo bench -p natsmicro-bench --bench calls -- --rounds 9 --seconds 1
 //! cargo bench -p natsmicro-bench --bench streams              # streams of each kind
-//! cargo bench -p natsmicro-bench --bench allocations          # allocations per call
+//! cargo bench -p natsmicro-bench --bench overhead             # what a call costs beside NATS
+//! cargo bench -p natsmicro-bench --bench expansion            # what the macro costs a build
+//! cargo bench -p natsmicro-bench --bench memory               # whether memory grows with the number of calls
 //! ```
 //!
 //! A benchmark is a program that calls [`main`] with a [`Bench`]: its [`Case`]s, in groups, and a service. The program starts
@@ -33,9 +35,11 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 use futures::future::BoxFuture;
+use tokio::runtime::Builder;
 
 pub use self::load::{Sample, closed_loop, timed};
 use self::options::{Options, Role};
+pub use self::process::memory;
 
 /// A program of cases that are measured in turns.
 #[derive(Debug)]
@@ -44,8 +48,12 @@ pub struct Bench {
     pub cases: Vec<Case>,
     /// What the ratios should be.
     pub targets: Vec<Target>,
+    /// What some of them may cost.
+    pub budgets: Vec<Budget>,
     /// Serves all cases on a connection, for ever once it is ready.
     pub service: fn(Serving) -> BoxFuture<'static, ()>,
+    /// Whether the service has one thread, rather than one per core.
+    pub single_threaded: bool,
     /// How often this process has allocated memory, in a program that counts it.
     pub allocations: Option<fn() -> usize>,
 }
@@ -122,13 +130,29 @@ pub struct Target {
     pub at_least: f64,
 }
 
+/// What one case may cost the service more than another of the same group, per operation.
+#[derive(Clone, Copy, Debug)]
+pub struct Budget {
+    /// The group of both.
+    pub group: &'static str,
+    /// The case that costs more.
+    pub case: &'static str,
+    /// What it is compared with.
+    pub against: &'static str,
+    /// Microseconds of CPU time.
+    pub cpu_us: f64,
+    /// Allocations.
+    pub allocations: f64,
+}
+
 /// Runs the program in the role that it was started in: benchmark, service or client.
 pub fn main(bench: &Bench) {
     let options = Options::from_args();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime");
+    let mut runtime = match options.role {
+        Role::Service { .. } if bench.single_threaded => Builder::new_current_thread(),
+        _ => Builder::new_multi_thread(),
+    };
+    let runtime = runtime.enable_all().build().expect("a runtime");
     runtime.block_on(async {
         match &options.role {
             Role::Bench => rounds::run(bench, &options).await,
@@ -142,7 +166,7 @@ pub fn main(bench: &Bench) {
             Role::Client { url, case } => {
                 let nats = async_nats::connect(url).await.expect("a connection");
                 let case = bench.cases.get(*case).expect("a case of this number");
-                let before = process::memory();
+                let before = memory();
                 let allocations = || bench.allocations.map_or(0, |count| count());
                 let allocated = allocations();
                 let mut sample = (case.client)(Calling {

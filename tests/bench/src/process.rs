@@ -70,7 +70,8 @@ pub(crate) fn cpu_seconds(id: Option<u32>) -> f64 {
 }
 
 /// The memory of this process in MiB; 0 where the system does not tell.
-pub(crate) fn memory() -> f64 {
+#[must_use]
+pub fn memory() -> f64 {
     status("VmRSS:")
 }
 

@@ -15,6 +15,14 @@ impl Measured {
     fn rate(&self) -> f64 {
         self.sample.operations as f64 / self.sample.seconds
     }
+
+    fn service_cpu_us(&self) -> f64 {
+        self.service_cpu * 1e6 / self.sample.all as f64
+    }
+
+    fn service_allocations(&self) -> f64 {
+        self.service_allocations as f64 / self.sample.all as f64
+    }
 }
 
 /// All turns of all cases.
@@ -76,14 +84,59 @@ impl<'a> Report<'a> {
             self.print_row(case, turns, base);
         }
         println!();
-        for target in &self.bench.targets {
-            let turns = |name| {
-                self.rows.iter().find_map(|(at, turns)| {
-                    let case = &self.bench.cases[*at];
-                    (case.group == target.group && case.name == name).then_some(turns)
-                })
+        self.print_targets();
+        self.print_budgets();
+    }
+
+    /// The turns of two cases of a group, if both were measured.
+    fn pair(&self, group: &str, names: [&str; 2]) -> Option<[&[Measured]; 2]> {
+        let turns = |name| {
+            self.rows.iter().find_map(|(at, turns)| {
+                let case = &self.bench.cases[*at];
+                (case.group == group && case.name == name).then_some(turns.as_slice())
+            })
+        };
+        let [one, other] = names;
+        Some([turns(one)?, turns(other)?])
+    }
+
+    fn print_budgets(&self) {
+        for budget in &self.bench.budgets {
+            let Some([one, other]) = self.pair(budget.group, [budget.case, budget.against]) else {
+                continue;
             };
-            let (Some(one), Some(other)) = (turns(target.case), turns(target.against)) else {
+            for (what, of, at_most) in [
+                (
+                    "us CPU",
+                    Measured::service_cpu_us as fn(&Measured) -> f64,
+                    budget.cpu_us,
+                ),
+                (
+                    "allocations",
+                    Measured::service_allocations,
+                    budget.allocations,
+                ),
+            ] {
+                let pairs = one.iter().zip(other);
+                let Some(Spread([median, min, max])) =
+                    Spread::of(pairs.map(|(one, other)| of(one) - of(other)))
+                else {
+                    continue;
+                };
+                println!(
+                    "{}: {} costs the service {median:.2} ({min:.2}..{max:.2}) {what} per operation more than {}; aim {at_most}: {}",
+                    budget.group,
+                    budget.case,
+                    budget.against,
+                    verdict((median * 10.0).round() / 10.0 <= at_most)
+                );
+            }
+        }
+    }
+
+    fn print_targets(&self) {
+        for target in &self.bench.targets {
+            let Some([one, other]) = self.pair(target.group, [target.case, target.against]) else {
                 continue;
             };
             let Some(Spread([median, min, max])) = ratios(one, other) else {
@@ -95,11 +148,7 @@ impl<'a> Report<'a> {
                 target.case,
                 target.against,
                 target.at_least,
-                if median >= target.at_least {
-                    "met"
-                } else {
-                    "MISSED"
-                }
+                verdict(median >= target.at_least)
             );
         }
     }
@@ -126,7 +175,7 @@ impl<'a> Report<'a> {
             format!(
                 "{:.1}/{:.1}/{:.1}",
                 median(|turn| turn.sample.client_cpu * 1e6 / turn.sample.operations as f64),
-                median(|turn| turn.service_cpu * 1e6 / turn.sample.all as f64),
+                median(Measured::service_cpu_us),
                 median(|turn| turn.server_cpu * 1e6 / turn.sample.all as f64),
             ),
             median(|turn| turn.sample.peak_mib),
@@ -135,7 +184,7 @@ impl<'a> Report<'a> {
                 format!(
                     "{:.1}/{:.1}",
                     median(|turn| turn.sample.allocations as f64 / turn.sample.all as f64),
-                    median(|turn| turn.service_allocations as f64 / turn.sample.all as f64),
+                    median(Measured::service_allocations),
                 )
             )),
             if failures > 0 {
@@ -145,6 +194,10 @@ impl<'a> Report<'a> {
             }
         );
     }
+}
+
+fn verdict(is_met: bool) -> &'static str {
+    if is_met { "met" } else { "MISSED" }
 }
 
 fn ratios(turns: &[Measured], base: &[Measured]) -> Option<Spread> {

@@ -14,7 +14,8 @@ use prost::Message as _;
 use tokio::sync::mpsc;
 
 use crate::api::{
-    BY_HAND, IN_PLACE, Item, MODULE, PUT_AWAITED, PUT_SPAWNED, SPAWNED, WAITING, WINDOW_BEHIND,
+    BY_HAND, COMPUTING, COMPUTING_IN_PLACE, IN_PLACE, Item, MODULE, PUT_AWAITED, PUT_SPAWNED,
+    SENT_BACK, SPAWNED, WAITING, WINDOW_BEHIND, compute,
 };
 
 /// How many publishes wait for their acknowledgement at once.
@@ -29,7 +30,13 @@ pub(crate) async fn serve(nats: &Client, context: &jetstream::Context, behind: &
     let bucket = context.create_key_value(config).await.unwrap();
     tokio::spawn(spawned(subscribe(nats, SPAWNED).await, nats.clone()));
     tokio::spawn(in_place(subscribe(nats, IN_PLACE).await, nats.clone()));
+    let echo = nats.queue_subscribe(format!("{SENT_BACK}.echo"), "q".to_owned());
+    tokio::spawn(sent_back(echo.await.unwrap(), nats.clone()));
     tokio::spawn(waiting(subscribe(nats, WAITING).await, nats.clone()));
+    let requests = subscribe(nats, COMPUTING).await;
+    tokio::spawn(computing(requests, nats.clone()));
+    let requests = subscribe(nats, COMPUTING_IN_PLACE).await;
+    tokio::spawn(computing_in_place(requests, nats.clone()));
     module(nats).await;
     let put_awaited = subscribe(nats, PUT_AWAITED).await;
     tokio::spawn(awaited(put_awaited, nats.clone(), bucket.clone()));
@@ -77,6 +84,13 @@ async fn in_place(mut requests: Subscriber, nats: Client) {
     }
 }
 
+async fn sent_back(mut requests: Subscriber, nats: Client) {
+    while let Some(message) = requests.next().await {
+        let sent = nats.publish(message.reply.unwrap(), message.payload);
+        sent.await.unwrap();
+    }
+}
+
 async fn waiting(mut requests: Subscriber, nats: Client) {
     while let Some(message) = requests.next().await {
         let nats = nats.clone();
@@ -84,6 +98,23 @@ async fn waiting(mut requests: Subscriber, nats: Client) {
             tokio::time::sleep(Duration::from_millis(1)).await;
             reply(&nats, message).await
         });
+    }
+}
+
+async fn computing(mut requests: Subscriber, nats: Client) {
+    while let Some(message) = requests.next().await {
+        let nats = nats.clone();
+        tokio::spawn(async move {
+            compute();
+            reply(&nats, message).await
+        });
+    }
+}
+
+async fn computing_in_place(mut requests: Subscriber, nats: Client) {
+    while let Some(message) = requests.next().await {
+        compute();
+        reply(&nats, message).await;
     }
 }
 

@@ -4,7 +4,9 @@ use async_nats::Client;
 use natsmicro_bench::{Calling, Case, Sample, closed_loop};
 use prost::Message as _;
 
-use crate::api::{IN_PLACE, Item, MODULE, OursClient, SPAWNED, WAITING};
+use crate::api::{
+    COMPUTING, COMPUTING_IN_PLACE, IN_PLACE, Item, MODULE, OursClient, SPAWNED, WAITING,
+};
 
 pub(crate) const SPAWNS: &str = "by hand: request(), a task per request";
 pub(crate) const IS_IN_PLACE: &str = "by hand: request(), handled in place";
@@ -20,6 +22,7 @@ pub(crate) const SHAPES: [(&str, usize, usize); 6] = [
     ("16 KiB, 16 in flight", 16, 16_384),
     ("16 KiB, 256 in flight", 256, 16_384),
 ];
+pub(crate) const COMPUTE: &str = "1 ms of computing, 128 B, 16 in flight";
 pub(crate) const WAIT: &str = "1 ms handler, 128 B, 256 in flight";
 
 pub(crate) fn cases() -> Vec<Case> {
@@ -47,6 +50,19 @@ pub(crate) fn cases() -> Vec<Case> {
         closed_loop(256, calling.seconds, move |number, turn| {
             let ours = ours.clone();
             async move { ours.wait(item(number, turn, 128)).await.is_ok() }
+        })
+        .await
+    }));
+    for (name, subject) in [(SPAWNS, COMPUTING), (IS_IN_PLACE, COMPUTING_IN_PLACE)] {
+        cases.push(Case::new(COMPUTE, name, move |calling| {
+            request(calling, subject, 16, 128)
+        }));
+    }
+    cases.push(Case::new(COMPUTE, OURS, |calling| async move {
+        let ours = OursClient::new(calling.nats);
+        closed_loop(16, calling.seconds, move |number, turn| {
+            let ours = ours.clone();
+            async move { ours.compute(item(number, turn, 128)).await.is_ok() }
         })
         .await
     }));

@@ -25,7 +25,9 @@ fn main() {
     natsmicro_bench::main(&Bench {
         cases,
         targets: targets::all(),
+        budgets: Vec::new(),
         service: |serving| Box::pin(service::run(serving)),
+        single_threaded: false,
         allocations: None,
     });
 }

@@ -8,7 +8,7 @@ use futures::StreamExt;
 use natsmicro::{RunningServer, Server, Status};
 use natsmicro_bench::Serving;
 
-use crate::api::{Item, Ours, OursServer, PENDING};
+use crate::api::{Item, Ours, OursServer, PENDING, compute};
 use crate::by_hand;
 
 struct Service;
@@ -19,6 +19,10 @@ impl Ours for Service {
     }
     async fn wait(&self, request: Item) -> Result<Item, Status> {
         tokio::time::sleep(Duration::from_millis(1)).await;
+        Ok(request)
+    }
+    async fn compute(&self, request: Item) -> Result<Item, Status> {
+        compute();
         Ok(request)
     }
     async fn after(&self, request: Item) -> Result<Item, Status> {

@@ -1,5 +1,6 @@
 //! Calls whose responses are stored, reads of a bucket, and objects.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_nats::Client;
@@ -21,7 +22,7 @@ pub(crate) const BEFORE: &str = "natsmicro, before_response";
 const BEFORE_HOT: &str = "natsmicro, before_response, one key";
 pub(crate) const AWAITED: &str = "by hand: put awaited per request";
 
-const READ: &str = "get from a bucket, 128 B, 64 in flight";
+pub(crate) const READ: &str = "get from a bucket, 128 B, 64 in flight";
 pub(crate) const PUT_LARGE: &str = "put an object of 64 MiB";
 pub(crate) const THEIRS: &str = "async-nats";
 
@@ -50,14 +51,14 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new(STORED, "512 acknowledged publishes, no calls", publishes),
         Case::new(READ, THEIRS, |calling| async move {
             let context = jetstream::new(calling.nats);
-            let bucket = context.get_key_value(BY_HAND).await.unwrap();
+            let bucket = Arc::new(context.get_key_value(BY_HAND).await.unwrap());
             for number in 0..64 {
                 let value = item(number, 0, 128).encode_to_vec();
                 let key = format!("r.{number}");
                 bucket.put(key, value.into()).await.unwrap();
             }
             closed_loop(64, calling.seconds, move |number, _| {
-                let bucket = bucket.clone();
+                let bucket = Arc::clone(&bucket);
                 async move {
                     let value = bucket.get(format!("r.{number}")).await;
                     value.is_ok_and(|value| value.is_some_and(|value| Item::decode(value).is_ok()))

@@ -2,8 +2,8 @@
 
 use natsmicro_bench::Target;
 
-use crate::calls::{IS_IN_PLACE, OURS, SHAPES, SPAWNS, WAIT};
-use crate::stores::{AFTER, AWAITED, BEFORE, NOT_STORED, PUT_LARGE, STORED, THEIRS};
+use crate::calls::{COMPUTE, IS_IN_PLACE, OURS, SHAPES, SPAWNS, WAIT};
+use crate::stores::{AFTER, AWAITED, BEFORE, NOT_STORED, PUT_LARGE, READ, STORED, THEIRS};
 
 pub(crate) fn all() -> Vec<Target> {
     let target = |group, case, against, at_least| Target {
@@ -18,9 +18,11 @@ pub(crate) fn all() -> Vec<Target> {
         target(many, OURS, SPAWNS, 1.5),
         target(many, OURS, IS_IN_PLACE, 1.0),
         target(WAIT, OURS, SPAWNS, 1.0),
+        target(COMPUTE, OURS, SPAWNS, 0.95),
         target(STORED, AFTER, NOT_STORED, 0.55),
         target(STORED, BEFORE, NOT_STORED, 0.40),
         target(STORED, AFTER, AWAITED, 8.0),
+        target(READ, OURS, THEIRS, 1.0),
         target(PUT_LARGE, OURS, THEIRS, 2.0),
     ]
 }

@@ -116,6 +116,8 @@ fn main() {
                 serving.ready().await;
             })
         },
+        budgets: Vec::new(),
+        single_threaded: false,
         allocations: None,
     });
 }

@@ -1,0 +1,174 @@
+//! Memory does not grow with the number of calls, answered or not: what is allocated after many of them is what was allocated
+//! after half of them. Alone in its file, since all of the process is counted.
+
+mod common;
+
+use std::alloc::System;
+use std::time::Duration;
+
+use common::{Nats, Text, soon, text};
+use futures::{StreamExt, stream};
+use natsmicro::{Code, RunningServer, Status};
+use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// What a call may leave behind on the average. A buffer may still grow late, but no call leaves less than a pointer.
+const BYTES_PER_CALL: usize = 4;
+
+const PANIC: &str = "as ordered";
+
+#[natsmicro::service(subject_prefix = "memory")]
+trait Memory {
+    async fn echo(&self, request: Text) -> Result<Text, Status>;
+    #[endpoint(timeout = "1ms")]
+    async fn late(&self, request: Text) -> Result<Text, Status>;
+    #[kv_store(bucket = "memory", key = "k.<text>")]
+    async fn stored(&self, request: Text) -> Result<Text, Status>;
+}
+
+struct Service;
+
+impl Memory for Service {
+    async fn echo(&self, request: Text) -> Result<Text, Status> {
+        match request.text.as_str() {
+            "refuse" => Err(Status::not_found("there is none")),
+            "panic" => std::panic::panic_any(PANIC),
+            "wait" => {
+                tokio::task::yield_now().await;
+                Ok(request)
+            }
+            _ => Ok(request),
+        }
+    }
+
+    async fn late(&self, _request: Text) -> Result<Text, Status> {
+        std::future::pending().await
+    }
+
+    async fn stored(&self, request: Text) -> Result<Text, Status> {
+        Ok(request)
+    }
+}
+
+/// A service, its client, and somebody who takes requests and never answers.
+struct Bench {
+    nats: Nats,
+    server: RunningServer,
+    client: MemoryClient,
+}
+
+impl Bench {
+    async fn start() -> Self {
+        let nats = Nats::start().await;
+        let server = nats.persisting().add_service(MemoryServer::new(Service));
+        let server = server.start().await.unwrap();
+        let mut silence = nats.peer("silent.echo").await;
+        tokio::spawn(async move { while silence.next().await.is_some() {} });
+        let client = MemoryClient::new(nats.caller.clone());
+        Self {
+            nats,
+            server,
+            client,
+        }
+    }
+
+    /// Makes the calls twice, after a few that fill pools and buffers, and compares what is allocated in between and at the end.
+    async fn is_flat<F>(&self, what: &str, calls: usize, call: impl Fn(usize) -> F)
+    where
+        F: Future<Output = ()>,
+    {
+        let run = async |numbers: std::ops::Range<usize>| {
+            let at_once = 512;
+            let calls = stream::iter(numbers).map(&call).buffer_unordered(at_once);
+            calls.collect::<()>().await;
+            self.settled().await
+        };
+        run(0..calls / 4).await;
+        let half = run(calls / 4..calls / 2).await;
+        let all = run(calls / 2..calls).await;
+        let grown = all.saturating_sub(half);
+        println!("{what}: {half} bytes after half of {calls}, {grown} more at the end");
+        assert!(
+            grown < calls / 2 * BYTES_PER_CALL,
+            "{what}: {half} bytes are allocated after half of {calls} calls, and {grown} more at the end"
+        );
+    }
+
+    /// How many bytes are allocated when nothing is on its way any more.
+    async fn settled(&self) -> usize {
+        soon(async {
+            while self.pending() > 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        })
+        .await;
+        for connection in [&self.nats.service, &self.nats.caller] {
+            soon(async {
+                let inbox = connection.new_inbox();
+                let mut echo = connection.subscribe(inbox.clone()).await.unwrap();
+                connection.publish(inbox, "".into()).await.unwrap();
+                echo.next().await.unwrap();
+            })
+            .await;
+        }
+        let stats = ALLOCATOR.stats();
+        stats.bytes_allocated - stats.bytes_deallocated
+    }
+
+    fn pending(&self) -> u64 {
+        let stats = self.server.stats();
+        let endpoints = stats.iter().flat_map(|service| &service.endpoints);
+        let stores = endpoints.filter_map(|endpoint| endpoint.persistence);
+        stores.map(|stores| stores.persist_pending).sum()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn memory_is_flat() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if panic.payload().downcast_ref::<&str>() != Some(&PANIC) {
+            report(panic);
+        }
+    }));
+    let bench = Bench::start().await;
+
+    let client = &bench.client;
+    bench
+        .is_flat("calls", 100_000, async |n| {
+            let kind = ["echo", "wait", "refuse", "panic"][if n % 8 > 3 { 0 } else { n % 4 }];
+            let code = client.echo(text(kind)).await.err();
+            let code = code.map(|status| status.code().clone());
+            let expected = match kind {
+                "refuse" => Some(Code::NotFound),
+                "panic" => Some(Code::Internal),
+                _ => None,
+            };
+            assert_eq!(code, expected);
+        })
+        .await;
+
+    let silent = client.clone().with_subject_prefix("silent");
+    bench
+        .is_flat("calls without an answer", 100_000, async |_| {
+            let call = silent.echo(text("x"));
+            let error = call.with_timeout(Duration::from_millis(1)).await;
+            assert_eq!(error.unwrap_err().code(), &Code::DeadlineExceeded);
+        })
+        .await;
+
+    bench
+        .is_flat("calls that the service gives up", 50_000, async |_| {
+            let error = client.late(text("x")).await;
+            assert_eq!(error.unwrap_err().code(), &Code::DeadlineExceeded);
+        })
+        .await;
+
+    bench
+        .is_flat("stored responses", 40_000, async |n| {
+            client.stored(text(n.to_string())).await.unwrap();
+        })
+        .await;
+}
