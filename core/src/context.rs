@@ -191,6 +191,12 @@ impl Context {
         std::mem::take(&mut *self.lock_response())
     }
 
+    /// How many bytes of the reply the response headers take.
+    #[cfg(feature = "kv")]
+    pub(crate) fn response_headers_len(&self) -> usize {
+        wire::headers_len(&self.lock_response())
+    }
+
     /// The trace headers of the request, which a call made on its behalf passes on.
     pub(crate) fn trace_headers(&self) -> impl Iterator<Item = (&'static str, &HeaderValue)> {
         wire::TRACE

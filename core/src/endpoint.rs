@@ -13,6 +13,8 @@ use bytes::Bytes;
 use futures::FutureExt;
 use tokio::time::Instant;
 
+#[cfg(feature = "kv")]
+use crate::claim::Claim;
 use crate::context::{Context, Names};
 use crate::discovery::{Counters, EndpointInfo, endpoint_metadata};
 #[cfg(feature = "kv")]
@@ -42,6 +44,14 @@ pub(crate) struct Request {
     pub(crate) endpoint: Arc<Endpoint>,
     /// The caller, if it is a stream that is asked for.
     pub(crate) stream: Option<StreamCaller>,
+}
+
+/// What a success is answered with.
+enum Answer {
+    Message(Bytes),
+    /// Stands in for a response that is too large for a message.
+    #[cfg(feature = "kv")]
+    Object(Box<Claim>),
 }
 
 /// Whom an answer goes to.
@@ -144,13 +154,16 @@ where
                             &endpoint,
                             writes,
                             &method.keys,
-                            cx.stores_response().then_some(&reply),
+                            &cx,
+                            &reply,
                             &response,
                         );
                         drop(response);
-                        pending.acknowledged().await?;
+                        if let Some(claim) = pending.acknowledged().await? {
+                            return Ok(Answer::Object(claim));
+                        }
                     }
-                    Ok(reply)
+                    Ok(Answer::Message(reply))
                 })
                 .catch_unwind()
             );
@@ -208,14 +221,24 @@ impl Endpoint {
     }
 
     /// Counts the call, and sends the reply if the caller wants one: whoever has the reply finds the call in the statistics.
-    pub(crate) async fn finish(
+    async fn finish(
         &self,
         to: Option<Subject>,
-        result: Result<Bytes, Status>,
-        headers: HeaderMap,
+        result: Result<Answer, Status>,
+        #[cfg_attr(not(feature = "kv"), expect(unused_mut))] mut headers: HeaderMap,
         took: Duration,
     ) {
-        let result = self.count(to.is_some(), result, took);
+        let result = match result {
+            Ok(Answer::Message(payload)) => self.count(to.is_some(), Ok(payload), took),
+            // The call is a success: our client gets the response.
+            #[cfg(feature = "kv")]
+            Ok(Answer::Object(claim)) => {
+                self.counters.record(None, took);
+                claim.write(&mut headers);
+                Err(claim.status(self.nats.max_payload()))
+            }
+            Err(status) => self.count(to.is_some(), Err(status), took),
+        };
         if let Some(to) = to {
             self.reply(&to, result, headers, None).await;
         }

@@ -150,6 +150,8 @@
 #[path = "private.rs"]
 pub mod __private;
 mod call;
+#[cfg(feature = "kv")]
+mod claim;
 mod client;
 mod codec;
 mod context;

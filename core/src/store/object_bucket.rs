@@ -37,6 +37,25 @@ const READ_WINDOW: usize = 32;
 /// How many objects a list may have on their way.
 const LIST_WINDOW: usize = 256;
 
+/// What is read of an object that others may replace.
+pub(crate) struct Version<'a> {
+    pub(crate) size: usize,
+    pub(crate) digest: &'a str,
+}
+
+impl Version<'_> {
+    fn is(&self, meta: &Meta) -> bool {
+        meta.size == self.size && meta.digest.as_deref() == Some(self.digest)
+    }
+}
+
+/// An object that was stored.
+pub(crate) struct Put {
+    /// The revision of its metadata.
+    pub(crate) revision: u64,
+    pub(crate) digest: String,
+}
+
 #[derive(Clone)]
 pub(crate) struct ObjectBucket {
     context: Context,
@@ -61,14 +80,18 @@ impl ObjectBucket {
         crate::nats::unique_id(&self.context.client())
     }
 
-    /// Reads a whole object; `None` if there is none. The caller bounds the time.
+    /// Reads a whole object; `None` if there is none, or not the `version` that is wanted. The caller bounds the time.
     pub(crate) async fn get(
         &self,
         name: &str,
+        version: Option<&Version<'_>>,
         timeout: Duration,
     ) -> Result<Option<(u64, Bytes)>, StoreError> {
         loop {
-            let Some(stored) = self.stored(name).await? else {
+            let stored = self.stored(name).await?;
+            let is_wanted =
+                |stored: &Stored| version.is_none_or(|version| version.is(&stored.meta));
+            let Some(stored) = stored.filter(is_wanted) else {
                 return Ok(None);
             };
             let (revision, nuid) = (stored.revision, stored.meta.nuid.clone());
@@ -102,14 +125,14 @@ impl ObjectBucket {
         Ok(stored.filter(|stored| !stored.meta.deleted))
     }
 
-    /// Stores an object under a name, in place of the one that was there, and returns the revision of its metadata. What is not
-    /// stored by the deadline is removed, for which a little more time is taken.
+    /// Stores an object under a name, in place of the one that was there. What is not stored by the deadline is removed, for
+    /// which a little more time is taken.
     pub(crate) async fn put(
         &self,
         name: &str,
         data: Bytes,
         deadline: Instant,
-    ) -> Result<u64, WriteError> {
+    ) -> Result<Put, WriteError> {
         let chunks = (0..data.len())
             .step_by(CHUNK)
             .map(|start| Ok(data.slice(start..data.len().min(start + CHUNK))));
@@ -132,10 +155,10 @@ impl ObjectBucket {
         writer.finish(written).await
     }
 
-    /// Removes the chunks of a put that has failed; gives the revision if it has not failed after all.
-    pub(super) async fn clean_up(&self, name: &str, nuid: &str) -> Option<u64> {
+    /// Removes the chunks of a put that has failed; gives what is stored if it has not failed after all.
+    pub(super) async fn clean_up(&self, name: &str, nuid: &str) -> Option<Stored> {
         match self.newest(name).await {
-            Ok(Some(stored)) if stored.meta.nuid == nuid => return Some(stored.revision),
+            Ok(Some(stored)) if stored.meta.nuid == nuid => return Some(stored),
             Ok(_) => {}
             // The object may be there, and then needs its chunks.
             Err(_) => return None,
@@ -176,7 +199,8 @@ impl ObjectBucket {
         name: &str,
         written: Written,
         description: Description,
-    ) -> Result<u64, WriteError> {
+    ) -> Result<Put, WriteError> {
+        let digest = written.digest.clone();
         let meta = Meta {
             name: name.to_owned(),
             description: description.description,
@@ -203,7 +227,7 @@ impl ObjectBucket {
                     if let Some(old) = replaced.filter(|stored| !stored.meta.deleted) {
                         self.purge(&old.meta.nuid).await;
                     }
-                    return Ok(revision);
+                    return Ok(Put { revision, digest });
                 }
             }
         }
