@@ -11,13 +11,8 @@ use crate::exchange::Exchange;
 use crate::store::descriptor::StoreKind;
 use crate::store::jetstream::JetStream;
 use crate::store::object_bucket::Version;
-use crate::store::{MAX_KEY_LEN, StoreError, StoreErrorKind};
+use crate::store::{MAX_KEY_LEN, StoreErrorKind};
 use crate::{Code, Status, nats, wire};
-
-/// How often an object is read that seems to be incomplete, and the pause before the second time, which then doubles: a replica
-/// may be behind the one that acknowledged the write.
-const ATTEMPTS: u32 = 5;
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
 /// How a client gets at the responses of a method that are too large for a reply.
 pub(crate) struct Fetch {
@@ -76,51 +71,37 @@ impl Fetch {
     }
 
     async fn fetch(&self, jetstream: &JetStream, claim: &Claim) -> Result<Bytes, Status> {
-        let Claim { bucket, name, .. } = claim;
-        let what = || format!("the response, object `{name}` in bucket `{bucket}`,");
-        let mut pause = FIRST_PAUSE;
-        let mut attempts = 1;
-        loop {
-            match self.read(jetstream, claim).await {
-                Ok(Some(response)) => return Ok(response),
-                Ok(None) => {
-                    return Err(Status::aborted(format!(
-                        "{} was replaced or deleted before this client had fetched it",
-                        what()
-                    )));
-                }
-                Err(error) if *error.kind() == StoreErrorKind::Incomplete => {
-                    if attempts == ATTEMPTS {
-                        return Err(Status::data_loss(format!("{} is incomplete", what())));
-                    }
-                    tokio::time::sleep(pause).await;
-                    pause *= 2;
-                    attempts += 1;
-                }
-                Err(error) => {
-                    let error = jetstream.explain(StoreKind::Object, bucket, error).await;
-                    return Err(Status::unavailable(format!(
-                        "{} could not be fetched: {error}",
-                        what()
-                    )));
-                }
-            }
-        }
-    }
-
-    async fn read(
-        &self,
-        jetstream: &JetStream,
-        claim: &Claim,
-    ) -> Result<Option<Bytes>, StoreError> {
+        let Claim {
+            bucket,
+            name,
+            size,
+            digest,
+        } = claim;
         let version = Version {
-            size: claim.size,
-            digest: &claim.digest,
+            size: *size,
+            digest,
         };
-        let bucket = jetstream.objects(&claim.bucket).await?;
-        let timeout = jetstream.timeout;
-        let found = bucket.get(&claim.name, Some(&version), timeout).await?;
-        Ok(found.map(|(_, response)| response))
+        let found = async {
+            let objects = jetstream.objects(bucket).await?;
+            objects.get(name, Some(&version), jetstream.timeout).await
+        };
+        let what = || format!("the response, object `{name}` in bucket `{bucket}`,");
+        let error = match found.await {
+            Ok(Some((_, response))) => return Ok(response),
+            Ok(None) => {
+                return Err(Status::aborted(format!(
+                    "{} was replaced or deleted before it was fetched",
+                    what()
+                )));
+            }
+            Err(error) => jetstream.explain(StoreKind::Object, bucket, error).await,
+        };
+        Err(match error.kind() {
+            StoreErrorKind::Incomplete => {
+                Status::data_loss(format!("{} is incomplete or damaged", what()))
+            }
+            _ => Status::unavailable(format!("{} could not be fetched: {error}", what())),
+        })
     }
 
     /// Reads a reference, and refuses one that no service of ours makes for this method.

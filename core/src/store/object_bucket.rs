@@ -34,6 +34,10 @@ pub(crate) const CLEAN_UP: Duration = Duration::from_secs(1);
 const ATTEMPTS: usize = 16;
 /// How many chunks may be on their way to a reader, or wait for it.
 const READ_WINDOW: usize = 32;
+/// What is read may come from a replica that is behind the one that acknowledged the write. So an object that seems incomplete is
+/// read again, after pauses that double.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LAST_PAUSE: Duration = Duration::from_millis(200);
 /// How many objects a list may have on their way.
 const LIST_WINDOW: usize = 256;
 
@@ -87,6 +91,7 @@ impl ObjectBucket {
         version: Option<&Version<'_>>,
         timeout: Duration,
     ) -> Result<Option<(u64, Bytes)>, StoreError> {
+        let mut pause = FIRST_PAUSE;
         loop {
             let stored = self.stored(name).await?;
             let is_wanted =
@@ -99,10 +104,14 @@ impl ObjectBucket {
                 Ok(data) => return Ok(Some((revision, data))),
                 Err(error) if *error.kind() == StoreErrorKind::Incomplete => {
                     let now = self.stored(name).await?;
+                    // Otherwise it was replaced or deleted meanwhile.
                     if now.is_some_and(|now| now.meta.nuid == nuid) {
-                        return Err(error);
+                        if pause > LAST_PAUSE {
+                            return Err(error);
+                        }
+                        tokio::time::sleep(pause).await;
+                        pause *= 2;
                     }
-                    // It was replaced or deleted meanwhile.
                 }
                 Err(error) => return Err(error),
             }
