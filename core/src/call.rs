@@ -43,6 +43,9 @@ use crate::{Status, nats, wire};
 /// What the client itself finds wrong arrives as the method's error, made from a [`Status`]: `UNAVAILABLE` if no instance of
 /// the service is there, `DEADLINE_EXCEEDED` if none answers in time, `RESOURCE_EXHAUSTED` if the request is too large,
 /// `INVALID_ARGUMENT` for a header that cannot travel, `INTERNAL` for an answer that cannot be decoded.
+///
+/// A response that is too large for a message is fetched from the object store of the method, if it has one:
+/// [`#[object_store]`](macro@crate::object_store#large-responses) says how, and how that can fail.
 #[must_use = "a call is sent when it is awaited"]
 pub struct Call<T, E = Status> {
     connection: Arc<Connection>,
