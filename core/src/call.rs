@@ -9,6 +9,8 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use tokio::time::Instant;
 
+#[cfg(feature = "object-store")]
+use crate::claim::Fetch;
 use crate::codec::MessageCodec;
 use crate::context::Context;
 use crate::exchange::{Exchange, Outgoing, timed_out};
@@ -41,6 +43,9 @@ use crate::{Status, nats, wire};
 /// What the client itself finds wrong arrives as the method's error, made from a [`Status`]: `UNAVAILABLE` if no instance of
 /// the service is there, `DEADLINE_EXCEEDED` if none answers in time, `RESOURCE_EXHAUSTED` if the request is too large,
 /// `INVALID_ARGUMENT` for a header that cannot travel, `INTERNAL` for an answer that cannot be decoded.
+///
+/// A response that is too large for a message is fetched from the object store of the method, if it has one:
+/// [`#[object_store]`](macro@crate::object_store#large-responses) says how, and how that can fail.
 #[must_use = "a call is sent when it is awaited"]
 pub struct Call<T, E = Status> {
     connection: Arc<Connection>,
@@ -59,6 +64,9 @@ pub struct Call<T, E = Status> {
 pub(crate) enum Answer<T> {
     /// One message for one message.
     Message(MessageCodec<T>),
+    /// The same, or an object in its place.
+    #[cfg(feature = "object-store")]
+    MessageOrObject(MessageCodec<T>, Box<Fetch>),
     Stream(OpenStream<T>),
 }
 
@@ -163,10 +171,11 @@ impl<T, E> Call<T, E> {
         if timeout.is_zero() {
             return Sending::Failed(timed_out(&outgoing.subject, timeout));
         }
-        // A call with one answer takes no longer than that.
-        let announced = match self.answer {
-            Answer::Message(_) => limit.map(|_| timeout),
-            Answer::Stream(_) => limit,
+        let announced = if let Answer::Stream(_) = self.answer {
+            limit
+        } else {
+            // A call with one answer takes no longer than that.
+            limit.map(|_| timeout)
         };
         if let Some(announced) = announced {
             // Rounded up: zero would be no time at all.
@@ -179,6 +188,11 @@ impl<T, E> Call<T, E> {
         match self.answer {
             Answer::Message(codec) => {
                 Sending::Message(Exchange::new(self.connection, outgoing, timeout), codec)
+            }
+            #[cfg(feature = "object-store")]
+            Answer::MessageOrObject(codec, fetch) => {
+                let exchange = Exchange::new(self.connection, outgoing, timeout);
+                Sending::MessageOrObject(Box::pin(fetch.reply(exchange, timeout)), codec)
             }
             Answer::Stream(open) => Sending::Stream(open(Opening {
                 nats: self.connection.nats.clone(),
@@ -195,6 +209,8 @@ enum Sending<T> {
     /// There is nothing that can be sent.
     Failed(Status),
     Message(Exchange, MessageCodec<T>),
+    #[cfg(feature = "object-store")]
+    MessageOrObject(BoxFuture<'static, Result<Message, Status>>, MessageCodec<T>),
     Stream(StreamFuture<T>),
 }
 
@@ -206,6 +222,11 @@ impl<T> Future for Sending<T> {
             Self::Failed(status) => Poll::Ready(Err(status.clone())),
             Self::Message(exchange, codec) => {
                 let reply = ready!(Pin::new(exchange).poll(cx));
+                Poll::Ready(reply.and_then(|reply| Response::decode(reply, *codec)))
+            }
+            #[cfg(feature = "object-store")]
+            Self::MessageOrObject(fetching, codec) => {
+                let reply = ready!(fetching.as_mut().poll(cx));
                 Poll::Ready(reply.and_then(|reply| Response::decode(reply, *codec)))
             }
             Self::Stream(opening) => opening.as_mut().poll(cx),

@@ -9,13 +9,15 @@ use bytes::Bytes;
 
 use crate::Status;
 use crate::call::{Answer, Call, Response};
+#[cfg(feature = "object-store")]
+use crate::claim::Fetch;
 use crate::replies::Connection;
 use crate::server::check_subject_prefix;
 #[cfg(feature = "kv")]
 use crate::service::KV;
-#[cfg(feature = "object-store")]
-use crate::service::OBJECT;
 use crate::service::{Describe, Method, ServiceDescriptor};
+#[cfg(feature = "object-store")]
+use crate::service::{MethodSettings, OBJECT};
 #[cfg(feature = "kv")]
 use crate::store::KvStore;
 #[cfg(feature = "object-store")]
@@ -26,6 +28,10 @@ use crate::stream::{self, Streaming};
 
 /// How long a call waits for its answer, unless something else is said.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How many bytes of a response are fetched from an object store, unless something else is said.
+#[cfg(feature = "object-store")]
+const DEFAULT_MAX_RESPONSE_SIZE: usize = 256 << 20;
 
 /// A connection for generated clients: what `UserServiceClient::new` takes. Cheap to clone.
 ///
@@ -49,6 +55,8 @@ pub struct Client {
     timeout: Option<Duration>,
     #[cfg(feature = "kv")]
     jetstream: Option<Arc<JetStream>>,
+    #[cfg(feature = "object-store")]
+    max_response_size: usize,
 }
 
 impl Client {
@@ -61,10 +69,12 @@ impl Client {
             timeout: None,
             #[cfg(feature = "kv")]
             jetstream: None,
+            #[cfg(feature = "object-store")]
+            max_response_size: DEFAULT_MAX_RESPONSE_SIZE,
         }
     }
 
-    /// Lets the clients read and write stores.
+    /// Lets the clients read and write stores, and fetch the responses that are stored because they are too large for a reply.
     #[cfg(feature = "kv")]
     #[must_use]
     pub fn with_jetstream(mut self, jetstream: async_nats::jetstream::Context) -> Self {
@@ -83,6 +93,30 @@ impl Client {
             let context = jetstream.context.clone();
             self.jetstream = Some(Arc::new(JetStream::of_client(context, timeout)));
         }
+        self
+    }
+
+    /// The largest response, in bytes, that a call fetches from an object store: 256 MiB unless this says something else. A
+    /// larger one fails the call with `RESOURCE_EXHAUSTED`, and can be read piece by piece with
+    /// [`ObjectStore::reader`](crate::ObjectStore::reader).
+    ///
+    /// This is for the responses that do not fit into a message; see
+    /// [`#[object_store]`](macro@crate::object_store#large-responses). The others are as large as the NATS server allows.
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), async_nats::ConnectError> {
+    /// let nats = async_nats::connect("localhost").await?;
+    /// let jetstream = async_nats::jetstream::new(nats.clone());
+    /// let client = natsmicro::Client::new(nats)
+    ///     .with_jetstream(jetstream)
+    ///     .with_max_response_size(1 << 30);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "object-store")]
+    #[must_use]
+    pub fn with_max_response_size(mut self, bytes: usize) -> Self {
+        self.max_response_size = bytes;
         self
     }
 }
@@ -148,7 +182,23 @@ impl ServiceClient {
         request: &Req,
     ) -> Call<Resp, E> {
         let answer = Answer::Message(method.response);
+        #[cfg(feature = "object-store")]
+        let answer = match self.fetch(&method.settings) {
+            Some(fetch) => Answer::MessageOrObject(method.response, Box::new(fetch)),
+            None => answer,
+        };
         self.new_call(method, encode_request(method, request), answer)
+    }
+
+    /// How responses are fetched, if the service stores them as objects.
+    #[cfg(feature = "object-store")]
+    fn fetch(&self, method: &MethodSettings) -> Option<Fetch> {
+        let store = method.stores[OBJECT].filter(|store| !store.client_only)?;
+        Some(Fetch {
+            jetstream: self.client.jetstream.clone(),
+            bucket: store.bucket,
+            max_size: self.client.max_response_size,
+        })
     }
 
     /// A call that is answered with a stream.
@@ -209,9 +259,10 @@ impl ServiceClient {
     ) -> Call<T, E> {
         let settings = &method.settings;
         // The timeout of a method that streams bounds the stream, and not the time until it is open.
-        let of_method = match answer {
-            Answer::Message(_) => settings.timeout.or(self.service.timeout),
-            Answer::Stream(_) => None,
+        let of_method = if let Answer::Stream(_) = answer {
+            None
+        } else {
+            settings.timeout.or(self.service.timeout)
         };
         let timeout = self.client.timeout.or(of_method).unwrap_or(DEFAULT_TIMEOUT);
         Call::new(

@@ -154,7 +154,7 @@ impl Context {
 
     /// Leaves out the stores of this call: what the handler returns is sent, and neither `#[kv_store]` nor `#[object_store]`
     /// writes it. The statistics count it as skipped. The reply then waits for no store, and placeholders for fields of the
-    /// response are not filled in.
+    /// response are not filled in. A response that is too large for a message fails, since there is no object to fetch.
     ///
     /// Meant for a response that is right for this caller and not worth keeping: a partial result, a cached one, one that did
     /// not change anything. What `#[kv_delete]` names is deleted all the same: the success made it stale.
@@ -189,6 +189,12 @@ impl Context {
 
     pub(crate) fn take_response_headers(&self) -> HeaderMap {
         std::mem::take(&mut *self.lock_response())
+    }
+
+    /// How many bytes of the reply the response headers take.
+    #[cfg(feature = "kv")]
+    pub(crate) fn response_headers_len(&self) -> usize {
+        wire::headers_len(&self.lock_response())
     }
 
     /// The trace headers of the request, which a call made on its behalf passes on.

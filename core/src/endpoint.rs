@@ -14,6 +14,8 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::time::Instant;
 
+#[cfg(feature = "kv")]
+use crate::claim::Claim;
 use crate::context::{Context, Names};
 use crate::discovery::{Counters, EndpointInfo, endpoint_metadata};
 #[cfg(feature = "kv")]
@@ -43,6 +45,14 @@ pub(crate) struct Request {
     pub(crate) endpoint: Arc<Endpoint>,
     /// The caller, if it is a stream that is asked for.
     pub(crate) stream: Option<StreamCaller>,
+}
+
+/// What a success is answered with.
+enum Answer {
+    Message(Bytes),
+    /// Stands in for a response that is too large for a message.
+    #[cfg(feature = "kv")]
+    Object(Box<Claim>),
 }
 
 /// Whom an answer goes to.
@@ -145,13 +155,16 @@ where
                             &endpoint,
                             writes,
                             &method.keys,
-                            cx.stores_response().then_some(&reply),
+                            &cx,
+                            &reply,
                             &response,
                         );
                         drop(response);
-                        pending.acknowledged().await?;
+                        if let Some(claim) = pending.acknowledged().await? {
+                            return Ok(Answer::Object(claim));
+                        }
                     }
-                    Ok(reply)
+                    Ok(Answer::Message(reply))
                 })
                 .catch_unwind()
             );
@@ -208,14 +221,24 @@ impl Endpoint {
     /// Counts the call, and sends the reply if the caller wants one: whoever has the reply finds the call in the statistics.
     ///
     /// Most replies are queued at once. What there is to do for another is left to a future, which so is no part of every call.
-    pub(crate) fn finish(
+    fn finish(
         self: &Arc<Self>,
         to: Option<Subject>,
-        result: Result<Bytes, Status>,
-        headers: HeaderMap,
+        result: Result<Answer, Status>,
+        #[cfg_attr(not(feature = "kv"), expect(unused_mut))] mut headers: HeaderMap,
         took: Duration,
     ) -> Option<BoxFuture<'static, ()>> {
-        let result = self.count(to.is_some(), result, took);
+        let result = match result {
+            Ok(Answer::Message(payload)) => self.count(to.is_some(), Ok(payload), took),
+            // The call is a success: our client gets the response.
+            #[cfg(feature = "kv")]
+            Ok(Answer::Object(claim)) => {
+                self.counters.record(None, took);
+                claim.write(&mut headers);
+                Err(claim.status(self.nats.max_payload()))
+            }
+            Err(status) => self.count(to.is_some(), Err(status), took),
+        };
         let to = to?;
         if let Ok(payload) = &result
             && headers.is_empty()

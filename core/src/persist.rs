@@ -25,9 +25,11 @@ use tokio::time::Instant;
 pub use self::bucket::BucketPolicy;
 pub(crate) use self::open::{OpenStores, Persistence};
 pub(crate) use self::publish::Publisher;
-pub(crate) use self::write::{Bucket, Failure, Target};
+pub(crate) use self::write::{Bucket, Failure, Outcome, Target};
 pub(crate) use self::writer::{AllLost, Lost, Slot, Writer};
 use crate::Status;
+use crate::claim::Claim;
+use crate::context::Context;
 use crate::discovery::PersistenceStats;
 use crate::endpoint::Endpoint;
 use crate::service::{Keys, OBJECT, Place};
@@ -124,7 +126,7 @@ pub(crate) struct QueuedWrite {
     pub(crate) seen: Option<u64>,
     pub(crate) slot: Slot,
     pub(crate) queued: Instant,
-    pub(crate) done: Option<oneshot::Sender<Result<(), Failure>>>,
+    pub(crate) done: Option<oneshot::Sender<Outcome>>,
 }
 
 impl QueuedWrite {
@@ -139,12 +141,12 @@ impl QueuedWrite {
 #[derive(Default)]
 pub(crate) struct Pending {
     acknowledgements: Vec<Acknowledgement>,
-    /// What the caller gets in place of a response that is too large for a message.
-    too_large: Option<Status>,
+    /// The object that stands in for a response that is too large for a reply; its digest comes with the acknowledgement.
+    claim: Option<Box<Claim>>,
 }
 
 /// Where a write will be heard of, and which store it goes to.
-type Acknowledgement = (Arc<Target>, oneshot::Receiver<Result<(), Failure>>);
+type Acknowledgement = (Arc<Target>, oneshot::Receiver<Outcome>);
 
 impl Stores {
     /// The effects of an endpoint in the order in which calls take room in the queues, which is the same for all endpoints of
@@ -238,18 +240,25 @@ impl Stores {
         Ok(())
     }
 
-    /// Queues the writes of a success. `reply` is what is stored: nothing if the handler does not want it.
+    /// Queues the writes of a success. `reply` is what is stored, unless the handler does not want it.
     pub(crate) fn submit<Req, Resp>(
         &self,
         endpoint: &Arc<Endpoint>,
         writes: Writes,
         keys: &Keys<Req, Resp>,
-        reply: Option<&Bytes>,
+        cx: &Context,
+        reply: &Bytes,
         response: &Resp,
     ) -> Pending {
         let mut pending = Pending::default();
-        let max_payload = endpoint.nats.max_payload();
-        let oversized = reply.is_some_and(|reply| reply.len() > max_payload);
+        if self.effects.is_empty() {
+            return pending;
+        }
+        let is_object = |effect: &Effect| effect.place == Place::Store(OBJECT);
+        let oversized = reply.len() + cx.response_headers_len() > endpoint.nats.max_payload();
+        // In place of a success that cannot be sent, the caller gets an error, and for an error nothing is stored.
+        let is_success = !oversized || self.effects.iter().any(is_object);
+        let is_stored = cx.stores_response();
         let mut stored: Option<Key> = None;
         let writes = writes.first.into_iter().chain(writes.others);
         for (effect, Reserved { key, slot, seen }) in self.effects.iter().zip(writes) {
@@ -257,16 +266,16 @@ impl Stores {
                 stored = None;
             }
             let target = &effect.target;
-            let is_object = effect.place == Place::Store(OBJECT);
-            let payload = match reply {
-                _ if target.store.write.deletes() => Bytes::new(),
-                // The caller gets an error, and for an error nothing is stored.
-                Some(_) if oversized && !is_object => continue,
-                Some(reply) => reply.clone(),
-                None => {
-                    self.counters.skipped.fetch_add(1, Ordering::Relaxed);
-                    continue;
-                }
+            let stands_in = oversized && is_object(effect);
+            let payload = if target.store.write.deletes() {
+                Bytes::new()
+            } else if !is_stored {
+                self.counters.skipped.fetch_add(1, Ordering::Relaxed);
+                continue;
+            } else if is_success {
+                reply.clone()
+            } else {
+                continue;
             };
             let key = keys.at(effect.place).complete(response, key);
             if target.store.write.deletes() {
@@ -277,8 +286,7 @@ impl Stores {
             } else if effect.in_queue > 1 {
                 stored = key.as_ref().ok().cloned();
             }
-            let must_wait =
-                target.store.persist == Persist::BeforeResponse || (is_object && oversized);
+            let must_wait = target.store.persist == Persist::BeforeResponse || stands_in;
             let (done, acknowledgement) = oneshot::channel();
             if must_wait {
                 pending
@@ -298,13 +306,13 @@ impl Stores {
                     continue;
                 }
             };
-            if is_object && oversized {
-                pending.too_large = Some(Status::resource_exhausted(format!(
-                    "the response has {} bytes, and the NATS server takes messages of up to {max_payload} bytes; it is stored \
-                     as object `{key}` in bucket `{}`",
-                    payload.len(),
-                    target.store.bucket,
-                )));
+            if stands_in {
+                pending.claim = Some(Box::new(Claim {
+                    bucket: target.store.bucket.to_owned(),
+                    name: key.to_string(),
+                    size: payload.len(),
+                    digest: String::new(),
+                }));
             }
             self.counters.pending.fetch_add(1, Ordering::Relaxed);
             target.writer.submit(QueuedWrite {
@@ -323,18 +331,23 @@ impl Stores {
 }
 
 impl Pending {
-    /// Waits for the acknowledgements. A write that fails fails the call. A future of its own, as with [`Stores::reserve`].
-    pub(crate) async fn acknowledged(self) -> Result<(), Status> {
+    /// Waits for the acknowledgements. A write that fails fails the call. Gives the object that stands in for the response, if
+    /// one does. A future of its own, as with [`Stores::reserve`].
+    pub(crate) async fn acknowledged(self) -> Result<Option<Box<Claim>>, Status> {
         if self.acknowledgements.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         Box::pin(self.all_acknowledged()).await
     }
 
-    async fn all_acknowledged(self) -> Result<(), Status> {
+    async fn all_acknowledged(mut self) -> Result<Option<Box<Claim>>, Status> {
         for (target, acknowledgement) in self.acknowledgements {
             match acknowledgement.await {
-                Ok(Ok(())) => {}
+                Ok(Ok(digest)) => {
+                    if let (Some(claim), Some(digest)) = (&mut self.claim, digest) {
+                        claim.digest = digest;
+                    }
+                }
                 Ok(Err(failure)) => return Err(failure.status(&target.store)),
                 Err(_) => {
                     return Err(Status::unavailable(
@@ -343,6 +356,6 @@ impl Pending {
                 }
             }
         }
-        self.too_large.map_or(Ok(()), Err)
+        Ok(self.claim)
     }
 }

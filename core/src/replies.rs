@@ -149,6 +149,7 @@ impl Connection {
     }
 
     /// Sends a request, and waits for the reply without end.
+    #[cfg(feature = "kv")]
     pub(crate) async fn request(
         self: &Arc<Self>,
         mut request: Outgoing,

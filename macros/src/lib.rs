@@ -242,6 +242,26 @@ pub fn kv_store(_args: TokenStream, item: TokenStream) -> TokenStream {
 /// | `storage = "memory"` | `"file"` | where the bucket is kept |
 /// | `replicas = 3` | 1 | how many servers keep it, up to 5 |
 /// | `max_bytes = "1GiB"` | no bound | how large the bucket may become |
+///
+/// # Large responses
+///
+/// A response that is too large for one message (1 MiB with its headers, unless `max_payload` of the NATS server says something
+/// else) is stored before the reply is sent, whatever `persist` says, and the reply refers to the object. A client that was given
+/// JetStream by `Client::with_jetstream` fetches it: the call gives the response as if it had come in the reply, with its headers. The
+/// statistics count a success.
+///
+/// * The timeout of the call is for all of it, the store and the fetch included. The default of 10 seconds is enough for some hundred
+///   megabytes on a fast network; where responses are that large or networks slow, give the method a `timeout`.
+/// * The client holds the response in memory, and takes up to 256 MiB; `Client::with_max_response_size` changes that. Where it need
+///   not be in one piece, return a stream, or put the object from a reader and return its name.
+/// * The response is told from others by its digest: a call never gives the response of another one. If a later call has replaced the
+///   object by another response before it was fetched, or somebody has deleted it, the call fails with `ABORTED`. Where large calls with
+///   the same key overlap and their responses differ, give each its own key, by a `<response.id>` for example.
+/// * Whoever does not know of this (a generated client, a client without JetStream) gets `RESOURCE_EXHAUSTED` with the bucket and the
+///   name of the object in the message. So does, without an object, every client where the response is not stored: by
+///   `Context::do_not_store`, in a service without JetStream, or with `client_only`.
+/// * A `#[kv_store]` of the same method cannot hold such a response, so that write fails like any that its bucket refuses: it is
+///   counted and reported as lost, or with `persist = "before_response"` fails the call.
 #[proc_macro_attribute]
 pub fn object_store(_args: TokenStream, item: TokenStream) -> TokenStream {
     placement::helper_elsewhere("object_store", &item.into()).into()

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use natsmicro::{Code, RunningServer, Status};
-use persist_common::{Nats, Proxy, Save, Saved, TestResult, eventually, persistence};
+use persist_common::proxy::Proxy;
+use persist_common::{Nats, Save, Saved, TestResult, eventually, persistence};
 
 #[natsmicro::service]
 pub trait Orders {

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use natsmicro::Status;
-use persist_common::{Nats, Proxy, Save, Saved, TestResult, persistence};
+use persist_common::proxy::Proxy;
+use persist_common::{Nats, Save, Saved, TestResult, persistence};
 use prost::Message;
 
 #[natsmicro::service(timeout = "30s")]

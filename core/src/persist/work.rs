@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::batches::{Batches, Ended, Put};
 use super::writer::Shared;
-use super::{Failure, QueuedWrite};
+use super::{Failure, Outcome, QueuedWrite};
 
 /// How many writes are on their way at once, to different keys.
 const WINDOW: usize = 1024;
@@ -26,7 +26,7 @@ pub(super) struct Work {
 }
 
 /// The key of a write, and what became of it.
-type Done = (Arc<str>, Result<(), Failure>);
+type Done = (Arc<str>, Outcome);
 
 struct OnTheirWay {
     /// All that is not a plain put, repetitions, and everything if the bucket takes no batches.
@@ -136,7 +136,7 @@ impl Work {
     fn batch_ended(&mut self, batch: &Ended) {
         for (at, key) in batch.keys.iter().enumerate() {
             if batch.stored.is_some_and(|stored| at < stored) {
-                self.ended(key, &Ok(()));
+                self.ended(key, &Ok(None));
             } else if let Some(line) = self.lines.get(key) {
                 let since = batch.stored.is_none().then_some(batch.begun);
                 self.on_their_way.start_alone(&line.current, since);
@@ -145,7 +145,7 @@ impl Work {
     }
 
     /// Settles a write, with those that it stands for, and begins the next one of its key.
-    fn ended(&mut self, key: &str, result: &Result<(), Failure>) {
+    fn ended(&mut self, key: &str, result: &Outcome) {
         let Some(line) = self.lines.get_mut(key) else {
             return;
         };

@@ -38,6 +38,9 @@ pub(crate) enum Bucket {
     Object(Arc<ObjectBucket>),
 }
 
+/// What became of a write: the digest of what is stored, if that is an object.
+pub(crate) type Outcome = Result<Option<String>, Failure>;
+
 /// Why a write was given up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
@@ -138,7 +141,7 @@ impl Target {
         seen: Option<u64>,
         since: Option<SystemTime>,
         deadline: Instant,
-    ) -> Result<(), Failure> {
+    ) -> Outcome {
         let mut pause = FIRST_PAUSE;
         let mut last_cause = "no answer from the store".to_owned();
         let begun = since.unwrap_or_else(SystemTime::now);
@@ -165,7 +168,7 @@ impl Target {
                     let result = match &self.bucket {
                         Bucket::Kv(bucket) => {
                             let (payload, ttl) = (payload.clone(), self.store.key_ttl);
-                            match self.store.write {
+                            let written = match self.store.write {
                                 Write::Put if retry => {
                                     let again = put_again(bucket, key, payload, ttl, begun);
                                     Box::pin(again).await
@@ -187,15 +190,17 @@ impl Target {
                                 Write::Delete | Write::Purge => {
                                     Box::pin(delete(bucket, key, &self.store, retry)).await
                                 }
-                            }
+                            };
+                            written.map(|_| None)
                         }
                         #[cfg(feature = "object-store")]
                         Bucket::Object(bucket) => {
-                            Box::pin(bucket.put(key, payload.clone(), deadline)).await
+                            let put = Box::pin(bucket.put(key, payload.clone(), deadline)).await;
+                            put.map(|put| Some(put.digest))
                         }
                     };
                     match result {
-                        Ok(_) => return Ok(()),
+                        Ok(digest) => return Ok(digest),
                         Err(WriteError::Conflict(_)) => match self.store.write {
                             Write::Create => return Err(Failure::Exists),
                             Write::Update => return Err(Failure::Changed),

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::batches::Batches;
 use super::work::Work;
-use super::{Failure, LostWrite, QueuedWrite, Target};
+use super::{Failure, LostWrite, Outcome, QueuedWrite, Target};
 use crate::endpoint::Endpoint;
 
 /// How many writes, and of how many bytes in all, are held before calls have to wait.
@@ -183,7 +183,7 @@ impl Shared {
         self.queued.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn settle(&self, write: QueuedWrite, result: Result<(), Failure>) {
+    pub(super) fn settle(&self, write: QueuedWrite, result: Outcome) {
         if write.target.is_compared
             && let Entry::Occupied(mut queued) = self.queued().entry(write.key.clone())
         {
@@ -195,7 +195,7 @@ impl Shared {
         let counters = &write.endpoint.stores.counters;
         counters.pending.fetch_sub(1, Ordering::Relaxed);
         match &result {
-            Ok(()) => {
+            Ok(_) => {
                 counters.persisted.fetch_add(1, Ordering::Relaxed);
             }
             Err(Failure::Exists) => {

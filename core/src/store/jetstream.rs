@@ -90,7 +90,7 @@ impl JetStream {
     }
 
     /// Once a bucket is gone, operations on it fail as if JetStream were down. This looks which of the two it is.
-    pub(super) async fn explain(
+    pub(crate) async fn explain(
         &self,
         kind: StoreKind,
         bucket: &str,

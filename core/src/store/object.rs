@@ -65,7 +65,7 @@ impl<T> ObjectStore<T> {
             .handle
             .within(async |jetstream| {
                 let bucket = jetstream.objects(self.bucket()).await?;
-                bucket.get(name, jetstream.timeout).await
+                bucket.get(name, None, jetstream.timeout).await
             })
             .await?;
         found
@@ -82,7 +82,7 @@ impl<T> ObjectStore<T> {
         let bucket = jetstream.within(jetstream.objects(self.bucket())).await?;
         let deadline = nats::after(Instant::now(), jetstream.timeout);
         match bucket.put(name, data, deadline).await {
-            Ok(revision) => Ok(revision),
+            Ok(put) => Ok(put.revision),
             Err(_) if Instant::now() >= deadline => Err(StoreError::timed_out()),
             Err(error) => Err(jetstream
                 .explain(StoreKind::Object, self.bucket(), error.into())

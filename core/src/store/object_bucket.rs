@@ -34,8 +34,31 @@ pub(crate) const CLEAN_UP: Duration = Duration::from_secs(1);
 const ATTEMPTS: usize = 16;
 /// How many chunks may be on their way to a reader, or wait for it.
 const READ_WINDOW: usize = 32;
+/// What is read may come from a replica that is behind the one that acknowledged the write. So an object that seems incomplete is
+/// read again, after pauses that double.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LAST_PAUSE: Duration = Duration::from_millis(200);
 /// How many objects a list may have on their way.
 const LIST_WINDOW: usize = 256;
+
+/// What is read of an object that others may replace.
+pub(crate) struct Version<'a> {
+    pub(crate) size: usize,
+    pub(crate) digest: &'a str,
+}
+
+impl Version<'_> {
+    fn is(&self, meta: &Meta) -> bool {
+        meta.size == self.size && meta.digest.as_deref() == Some(self.digest)
+    }
+}
+
+/// An object that was stored.
+pub(crate) struct Put {
+    /// The revision of its metadata.
+    pub(crate) revision: u64,
+    pub(crate) digest: String,
+}
 
 #[derive(Clone)]
 pub(crate) struct ObjectBucket {
@@ -61,14 +84,19 @@ impl ObjectBucket {
         crate::nats::unique_id(&self.context.client())
     }
 
-    /// Reads a whole object; `None` if there is none. The caller bounds the time.
+    /// Reads a whole object; `None` if there is none, or not the `version` that is wanted. The caller bounds the time.
     pub(crate) async fn get(
         &self,
         name: &str,
+        version: Option<&Version<'_>>,
         timeout: Duration,
     ) -> Result<Option<(u64, Bytes)>, StoreError> {
+        let mut pause = FIRST_PAUSE;
         loop {
-            let Some(stored) = self.stored(name).await? else {
+            let stored = self.stored(name).await?;
+            let is_wanted =
+                |stored: &Stored| version.is_none_or(|version| version.is(&stored.meta));
+            let Some(stored) = stored.filter(is_wanted) else {
                 return Ok(None);
             };
             let (revision, nuid) = (stored.revision, stored.meta.nuid.clone());
@@ -76,10 +104,14 @@ impl ObjectBucket {
                 Ok(data) => return Ok(Some((revision, data))),
                 Err(error) if *error.kind() == StoreErrorKind::Incomplete => {
                     let now = self.stored(name).await?;
+                    // Otherwise it was replaced or deleted meanwhile.
                     if now.is_some_and(|now| now.meta.nuid == nuid) {
-                        return Err(error);
+                        if pause > LAST_PAUSE {
+                            return Err(error);
+                        }
+                        tokio::time::sleep(pause).await;
+                        pause *= 2;
                     }
-                    // It was replaced or deleted meanwhile.
                 }
                 Err(error) => return Err(error),
             }
@@ -102,14 +134,14 @@ impl ObjectBucket {
         Ok(stored.filter(|stored| !stored.meta.deleted))
     }
 
-    /// Stores an object under a name, in place of the one that was there, and returns the revision of its metadata. What is not
-    /// stored by the deadline is removed, for which a little more time is taken.
+    /// Stores an object under a name, in place of the one that was there. What is not stored by the deadline is removed, for
+    /// which a little more time is taken.
     pub(crate) async fn put(
         &self,
         name: &str,
         data: Bytes,
         deadline: Instant,
-    ) -> Result<u64, WriteError> {
+    ) -> Result<Put, WriteError> {
         let chunks = (0..data.len())
             .step_by(CHUNK)
             .map(|start| Ok(data.slice(start..data.len().min(start + CHUNK))));
@@ -132,10 +164,10 @@ impl ObjectBucket {
         writer.finish(written).await
     }
 
-    /// Removes the chunks of a put that has failed; gives the revision if it has not failed after all.
-    pub(super) async fn clean_up(&self, name: &str, nuid: &str) -> Option<u64> {
+    /// Removes the chunks of a put that has failed; gives what is stored if it has not failed after all.
+    pub(super) async fn clean_up(&self, name: &str, nuid: &str) -> Option<Stored> {
         match self.newest(name).await {
-            Ok(Some(stored)) if stored.meta.nuid == nuid => return Some(stored.revision),
+            Ok(Some(stored)) if stored.meta.nuid == nuid => return Some(stored),
             Ok(_) => {}
             // The object may be there, and then needs its chunks.
             Err(_) => return None,
@@ -176,7 +208,8 @@ impl ObjectBucket {
         name: &str,
         written: Written,
         description: Description,
-    ) -> Result<u64, WriteError> {
+    ) -> Result<Put, WriteError> {
+        let digest = written.digest.clone();
         let meta = Meta {
             name: name.to_owned(),
             description: description.description,
@@ -203,7 +236,7 @@ impl ObjectBucket {
                     if let Some(old) = replaced.filter(|stored| !stored.meta.deleted) {
                         self.purge(&old.meta.nuid).await;
                     }
-                    return Ok(revision);
+                    return Ok(Put { revision, digest });
                 }
             }
         }

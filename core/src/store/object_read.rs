@@ -65,6 +65,10 @@ impl Chunks {
             Delivery::Message(chunk) => {
                 self.missing -= 1;
                 self.size += chunk.payload.len();
+                // No more than the metadata says is ever held.
+                if self.size > self.stored.meta.size {
+                    return Err(incomplete(&self.stored.meta.name));
+                }
                 self.digest.update(&chunk.payload);
                 if self.missing == 0 {
                     self.check()?;

@@ -18,7 +18,7 @@ use super::descriptor::StoreKind;
 use super::error::WriteError;
 use super::jetstream::JetStream;
 use super::object::checked;
-use super::object_bucket::{CHUNK, CLEAN_UP, ObjectBucket, digest_text};
+use super::object_bucket::{CHUNK, CLEAN_UP, ObjectBucket, Put, digest_text};
 use super::{StoreError, StoreErrorKind};
 
 /// How many bytes are on their way at once, unless a single chunk is larger.
@@ -67,7 +67,7 @@ impl ObjectWriter {
         description: Description,
         timeout: Duration,
         progress: &mut (dyn FnMut(u64) + Send),
-    ) -> Result<u64, WriteError> {
+    ) -> Result<Put, WriteError> {
         let subject = self.bucket.chunks_of(&self.nuid);
         let window = (WINDOW / chunk_size.max(1)).max(1);
         let mut acks = VecDeque::<(PublishAckFuture, usize)>::with_capacity(window);
@@ -111,15 +111,15 @@ impl ObjectWriter {
             .await
     }
 
-    /// Ends a put: removes its chunks if it has failed. Gives the revision if it has not, after all.
+    /// Ends a put: removes its chunks if it has failed. It may not have, after all.
     pub(super) async fn finish(
         mut self,
-        written: Result<u64, WriteError>,
-    ) -> Result<u64, WriteError> {
+        written: Result<Put, WriteError>,
+    ) -> Result<Put, WriteError> {
         let error = match written {
-            Ok(revision) => {
+            Ok(put) => {
                 self.is_done = true;
-                return Ok(revision);
+                return Ok(put);
             }
             Err(error) => error,
         };
@@ -127,7 +127,10 @@ impl ObjectWriter {
         let cleaned_up = tokio::time::timeout(CLEAN_UP, clean_up).await;
         self.is_done = cleaned_up.is_ok();
         match cleaned_up {
-            Ok(Some(revision)) => Ok(revision),
+            Ok(Some(stored)) => Ok(Put {
+                revision: stored.revision,
+                digest: stored.meta.digest.unwrap_or_default(),
+            }),
             Ok(None) | Err(_) => Err(error),
         }
     }
@@ -221,7 +224,7 @@ impl<'a> PutFrom<'a> {
             )
             .await;
         match writer.finish(written).await {
-            Ok(revision) => Ok(revision),
+            Ok(put) => Ok(put.revision),
             Err(error) => Err(jetstream
                 .explain(StoreKind::Object, self.bucket, error.into())
                 .await),

@@ -3,7 +3,7 @@
 // Each test binary uses a part of it.
 #![allow(dead_code)]
 
-mod proxy;
+pub mod proxy;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -16,8 +16,6 @@ use natsmicro::testing::NatsServer;
 use natsmicro::{PersistenceStats, RunningServer, Status};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
-
-pub use proxy::Proxy;
 
 pub type TestResult = Result<(), Box<dyn std::error::Error>>;
 
