@@ -3,19 +3,22 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use async_nats::{Message, Subscriber};
+use futures::future::CatchUnwind;
+use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::endpoint::{Endpoint, Request};
-use crate::service::Handler;
+use crate::endpoint::{Caller, Endpoint, Request};
+use crate::service::{Handler, Rest};
 use crate::{Status, nats};
 
 /// How many requests, and of how many bytes in all, wait per endpoint while `max_in_flight` calls run. What comes on top is
@@ -69,6 +72,8 @@ pub(crate) struct Dispatcher {
 #[derive(Default)]
 struct Calls {
     running: JoinSet<()>,
+    /// Those whose handlers are done, and that only wait for acknowledgements.
+    ending: FuturesUnordered<Ending>,
     waiting: VecDeque<Waiting>,
     waiting_bytes: usize,
     spawn_next: u32,
@@ -79,10 +84,34 @@ struct Calls {
 /// A request, and when it was received.
 struct Waiting(Message, Instant);
 
+/// A call whose handler is done.
+struct Ending {
+    caller: Caller,
+    rest: CatchUnwind<AssertUnwindSafe<Rest>>,
+    endpoint: Arc<Endpoint>,
+}
+
+impl Future for Ending {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if let Err(panic) = ready!(self.rest.poll_unpin(cx)) {
+            // Only a subscriber of `tracing` can bring this about. What it was told is all that there is.
+            self.endpoint.panicked(panic.as_ref());
+        }
+        Poll::Ready(())
+    }
+}
+
 impl Calls {
     /// Forgets what has finished.
     fn join(&mut self) {
         while self.running.try_join_next().is_some() {}
+        while let Some(Some(())) = self.ending.next().now_or_never() {}
+    }
+
+    fn in_flight(&self) -> usize {
+        self.running.len() + self.ending.len()
     }
 
     /// Decides about the next ones.
@@ -97,7 +126,7 @@ impl Calls {
 
     fn open(&mut self) -> usize {
         self.join();
-        self.running.len() + self.waiting.len()
+        self.in_flight() + self.waiting.len()
     }
 }
 
@@ -131,8 +160,10 @@ impl Dispatcher {
                     }
                 }
                 Some(_) = calls.running.join_next(), if !calls.running.is_empty() => {}
+                Some(()) = calls.ending.next(), if !calls.ending.is_empty() => {}
                 // Between two shares of what waits, the connection and everything else get their turn.
                 () = tokio::task::yield_now(), if self.can_start(&calls) => {}
+                () = self.endpoint.room(), if self.waits_for_room(&calls) => {}
                 message = self.requests.next(), if open => {
                     if let Some(message) = message {
                         self.accept(message, Instant::now(), &mut calls).await;
@@ -147,8 +178,8 @@ impl Dispatcher {
             }
             self.run_share(&mut calls);
             self.unfinished
-                .store(calls.running.len() + calls.waiting.len(), Ordering::Relaxed);
-            if !open && calls.running.is_empty() && calls.waiting.is_empty() {
+                .store(calls.in_flight() + calls.waiting.len(), Ordering::Relaxed);
+            if !open && calls.in_flight() == 0 && calls.waiting.is_empty() {
                 return;
             }
         }
@@ -195,10 +226,18 @@ impl Dispatcher {
     }
 
     fn can_start(&self, calls: &Calls) -> bool {
-        !calls.waiting.is_empty() && calls.running.len() < self.endpoint.settings.max_in_flight()
+        self.may_start(calls) && self.endpoint.has_room()
     }
 
-    /// Starts some of what waits, as far as `max_in_flight` allows.
+    fn waits_for_room(&self, calls: &Calls) -> bool {
+        self.may_start(calls) && !self.endpoint.has_room()
+    }
+
+    fn may_start(&self, calls: &Calls) -> bool {
+        !calls.waiting.is_empty() && calls.in_flight() < self.endpoint.settings.max_in_flight()
+    }
+
+    /// Starts some of what waits, as far as `max_in_flight` and the queues of writes allow.
     fn run_share(&self, calls: &mut Calls) {
         calls.join();
         let mut now = Instant::now();
@@ -233,9 +272,18 @@ impl Dispatcher {
             polled = call.poll_unpin(&mut Context::from_waker(Waker::noop()));
             let begun = std::mem::replace(now, Instant::now());
             calls.ran_in_place(*now - begun);
-            if let Poll::Ready(Ok(())) = polled {
-                return;
-            }
+            polled = match polled {
+                Poll::Ready(Ok(None)) => return,
+                Poll::Ready(Ok(Some(rest))) => {
+                    calls.ending.push(Ending {
+                        caller,
+                        rest: AssertUnwindSafe(rest).catch_unwind(),
+                        endpoint: Arc::clone(&self.endpoint),
+                    });
+                    return;
+                }
+                waits_or_panicked => waits_or_panicked,
+            };
         }
         let endpoint = Arc::clone(&self.endpoint);
         let phase = self.phase.clone();
@@ -251,13 +299,16 @@ impl Dispatcher {
                     tokio::time::sleep(drain_timeout).await;
                 }
             };
-            let done = match polled {
-                Poll::Ready(done) => Some(done),
-                Poll::Pending => tokio::select! {
-                    biased;
-                    done = call => Some(done),
-                    () = ended => None,
-                },
+            let call = async {
+                match polled {
+                    Poll::Ready(done) => done,
+                    Poll::Pending => call.await,
+                }
+            };
+            let done = tokio::select! {
+                biased;
+                done = whole(call) => Some(done),
+                () = ended => None,
             };
             let refused = match done {
                 Some(Ok(())) => None,
@@ -297,6 +348,14 @@ impl Dispatcher {
     /// server sent before it knew.
     async fn abandon(mut self, mut calls: Calls) {
         calls.running.detach_all();
+        let (ending, endpoint) = (
+            std::mem::take(&mut calls.ending),
+            Arc::clone(&self.endpoint),
+        );
+        tokio::spawn(async move {
+            ending.collect::<()>().await;
+            endpoint.flush().await;
+        });
         self.leave().await;
         self.refuse_waiting(calls).await;
         let nats = self.endpoint.nats.clone();
@@ -317,6 +376,9 @@ impl Dispatcher {
     async fn end(mut self, mut calls: Calls) {
         // The tasks see the same phase, and tell their callers.
         while calls.running.join_next().await.is_some() {}
+        for call in std::mem::take(&mut calls.ending) {
+            self.endpoint.refuse(call.caller, stopping()).await;
+        }
         self.refuse_waiting(calls).await;
         let arrived = self.refuse_arrived().await;
         self.unfinished.fetch_add(arrived, Ordering::Relaxed);
@@ -341,6 +403,16 @@ impl Dispatcher {
             refused += 1;
         }
         refused
+    }
+}
+
+/// A call with its handler and what is left after that.
+async fn whole(
+    call: impl Future<Output = std::thread::Result<Option<Rest>>>,
+) -> std::thread::Result<()> {
+    match call.await? {
+        Some(rest) => AssertUnwindSafe(rest).catch_unwind().await,
+        None => Ok(()),
     }
 }
 

@@ -11,7 +11,6 @@ use async_nats::client::PublishErrorKind;
 use async_nats::{HeaderMap, Message, Subject};
 use bytes::Bytes;
 use futures::FutureExt;
-use futures::future::BoxFuture;
 use tokio::time::Instant;
 
 #[cfg(feature = "kv")]
@@ -19,8 +18,8 @@ use crate::claim::Claim;
 use crate::context::{Context, Names};
 use crate::discovery::{Counters, EndpointInfo, endpoint_metadata};
 #[cfg(feature = "kv")]
-use crate::persist::Stores;
-use crate::service::{Method, MethodSettings};
+use crate::persist::{Pending, Stores};
+use crate::service::{Method, MethodSettings, Rest};
 use crate::{Status, nats, stream, wire};
 
 /// What the calls of one endpoint share.
@@ -45,6 +44,13 @@ pub(crate) struct Request {
     pub(crate) endpoint: Arc<Endpoint>,
     /// The caller, if it is a stream that is asked for.
     pub(crate) stream: Option<StreamCaller>,
+}
+
+/// What a handler's success comes to.
+struct Success {
+    reply: Bytes,
+    #[cfg(feature = "kv")]
+    pending: Pending,
 }
 
 /// What a success is answered with.
@@ -107,7 +113,7 @@ pub(crate) fn unary<Req, Resp, E, H, Fut>(
     method: &'static Method<Req, Resp, E>,
     request: Request,
     handler: H,
-) -> impl Future<Output = ()>
+) -> impl Future<Output = Option<Rest>>
 where
     H: FnOnce(Arc<Context>, Req) -> Fut,
     Fut: Future<Output = Result<Resp, E>>,
@@ -150,21 +156,19 @@ where
 
                     let reply = method.encode_response(&response)?;
                     #[cfg(feature = "kv")]
-                    {
-                        let pending = endpoint.stores.submit(
-                            &endpoint,
-                            writes,
-                            &method.keys,
-                            &cx,
-                            &reply,
-                            &response,
-                        );
-                        drop(response);
-                        if let Some(claim) = pending.acknowledged().await? {
-                            return Ok(Answer::Object(claim));
-                        }
-                    }
-                    Ok(Answer::Message(reply))
+                    let pending = endpoint.stores.submit(
+                        &endpoint,
+                        writes,
+                        &method.keys,
+                        &cx,
+                        &reply,
+                        &response,
+                    );
+                    Ok(Success {
+                        reply,
+                        #[cfg(feature = "kv")]
+                        pending,
+                    })
                 })
                 .catch_unwind()
             );
@@ -175,11 +179,29 @@ where
             }
         };
 
-        let headers = cx.take_response_headers();
-        let rest = endpoint.finish(reply, result, headers, received.elapsed());
-        if let Some(rest) = rest {
-            rest.await;
+        let finish = move |result| {
+            let headers = cx.take_response_headers();
+            endpoint.finish(reply, result, headers, received.elapsed())
+        };
+        let success = match result {
+            Ok(success) => success,
+            Err(status) => return finish(Err(status)),
+        };
+        #[cfg(feature = "kv")]
+        if success.pending.is_awaited() {
+            return Some(Box::pin(async move {
+                let acknowledged = success.pending.acknowledged();
+                let result = match within(deadline, acknowledged).await {
+                    Ok(Ok(Some(claim))) => Ok(Answer::Object(claim)),
+                    Ok(Ok(None)) => Ok(Answer::Message(success.reply)),
+                    Ok(Err(status)) | Err(status) => Err(status),
+                };
+                if let Some(rest) = finish(result) {
+                    rest.await;
+                }
+            }));
         }
+        finish(Ok(Answer::Message(success.reply)))
     }
 }
 
@@ -218,6 +240,20 @@ impl Endpoint {
         received.checked_add(timeout)
     }
 
+    /// Whether the writes of another call have room in their queues.
+    pub(crate) fn has_room(&self) -> bool {
+        #[cfg(feature = "kv")]
+        return self.stores.have_room();
+        #[cfg(not(feature = "kv"))]
+        true
+    }
+
+    /// Waits until they have.
+    pub(crate) async fn room(&self) {
+        #[cfg(feature = "kv")]
+        self.stores.room().await;
+    }
+
     /// Counts the call, and sends the reply if the caller wants one: whoever has the reply finds the call in the statistics.
     ///
     /// Most replies are queued at once. What there is to do for another is left to a future, which so is no part of every call.
@@ -227,7 +263,7 @@ impl Endpoint {
         result: Result<Answer, Status>,
         #[cfg_attr(not(feature = "kv"), expect(unused_mut))] mut headers: HeaderMap,
         took: Duration,
-    ) -> Option<BoxFuture<'static, ()>> {
+    ) -> Option<Rest> {
         let result = match result {
             Ok(Answer::Message(payload)) => self.count(to.is_some(), Ok(payload), took),
             // The call is a success: our client gets the response.

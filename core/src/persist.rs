@@ -215,12 +215,51 @@ impl Stores {
         })
     }
 
-    /// Waits for room in the queues. A future of its own, so that the calls of a method without stores do not carry it.
+    /// Whether there is room in the queues for the writes of one more call.
+    pub(crate) fn have_room(&self) -> bool {
+        self.queues()
+            .all(|(writer, writes)| writer.has_room(writes))
+    }
+
+    /// Waits until there may be.
+    pub(crate) async fn room(&self) {
+        for (writer, writes) in self.queues() {
+            writer.room(writes).await;
+        }
+    }
+
+    /// The queues, with the number of writes that a call has for each.
+    fn queues(&self) -> impl Iterator<Item = (&Writer, u32)> {
+        self.effects
+            .iter()
+            .filter(|effect| effect.in_queue > 0)
+            .map(|effect| (&*effect.target.writer, effect.in_queue))
+    }
+
+    /// Takes room in the queues, and waits for it if need be.
     pub(crate) async fn reserve(&self, writes: &mut Writes) -> Result<(), Status> {
-        if writes.first.is_none() {
+        // What few calls need is no part of the others.
+        if self.reserve_at_once(writes) {
             return Ok(());
         }
         Box::pin(self.reserve_some(writes)).await
+    }
+
+    /// Takes it if nothing has to be waited for.
+    fn reserve_at_once(&self, writes: &mut Writes) -> bool {
+        let Some(first) = &mut writes.first else {
+            return true;
+        };
+        let [effect] = &self.effects[..] else {
+            return false;
+        };
+        match effect.target.writer.try_reserve() {
+            Some(slot) if !effect.target.compares() => {
+                first.slot = slot;
+                true
+            }
+            _ => false,
+        }
     }
 
     async fn reserve_some(&self, writes: &mut Writes) -> Result<(), Status> {
@@ -287,13 +326,12 @@ impl Stores {
                 stored = key.as_ref().ok().cloned();
             }
             let must_wait = target.store.persist == Persist::BeforeResponse || stands_in;
-            let (done, acknowledgement) = oneshot::channel();
-            if must_wait {
-                pending
-                    .acknowledgements
-                    .push((Arc::clone(target), acknowledgement));
-            }
-            let done = must_wait.then_some(done);
+            let done = must_wait.then(|| {
+                let (done, acknowledgement) = oneshot::channel();
+                let acknowledgement = (Arc::clone(target), acknowledgement);
+                pending.acknowledgements.push(acknowledgement);
+                done
+            });
             let key = match key {
                 Ok(key) => key,
                 Err(error) => {
@@ -331,16 +369,14 @@ impl Stores {
 }
 
 impl Pending {
-    /// Waits for the acknowledgements. A write that fails fails the call. Gives the object that stands in for the response, if
-    /// one does. A future of its own, as with [`Stores::reserve`].
-    pub(crate) async fn acknowledged(self) -> Result<Option<Box<Claim>>, Status> {
-        if self.acknowledgements.is_empty() {
-            return Ok(None);
-        }
-        Box::pin(self.all_acknowledged()).await
+    /// Whether there is anything to wait for.
+    pub(crate) fn is_awaited(&self) -> bool {
+        !self.acknowledgements.is_empty()
     }
 
-    async fn all_acknowledged(mut self) -> Result<Option<Box<Claim>>, Status> {
+    /// Waits for the acknowledgements. A write that fails fails the call. Gives the object that stands in for the response, if
+    /// one does.
+    pub(crate) async fn acknowledged(mut self) -> Result<Option<Box<Claim>>, Status> {
         for (target, acknowledgement) in self.acknowledgements {
             match acknowledgement.await {
                 Ok(Ok(digest)) => {

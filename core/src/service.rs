@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use crate::context::Context;
@@ -108,8 +109,11 @@ pub(crate) struct Route {
     pub(crate) handler: Handler,
 }
 
-/// Answers one request, and sends the reply itself.
-pub(crate) type Handler = Box<dyn Fn(Request) -> BoxFuture<'static, ()> + Send + Sync>;
+/// Answers one request, and sends the reply itself. Gives what is left to be done when the user's code is done.
+pub(crate) type Handler = Box<dyn Fn(Request) -> BoxFuture<'static, Option<Rest>> + Send + Sync>;
+
+/// Waits for what a reply waits for, and sends it.
+pub(crate) type Rest = BoxFuture<'static, ()>;
 
 impl<S: Send + Sync + 'static> Router<S> {
     pub(crate) fn routes<D: Dispatch<S>>(service: Arc<S>) -> Vec<Route> {
@@ -216,7 +220,10 @@ impl<S: Send + Sync + 'static> Router<S> {
                 streaming: true,
                 ..method.settings
             },
-            handler: Box::new(move |request| handler(Arc::clone(&service), request)),
+            handler: Box::new(move |request| {
+                let done = handler(Arc::clone(&service), request);
+                Box::pin(done.map(|()| None))
+            }),
         });
     }
 }

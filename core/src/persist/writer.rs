@@ -97,11 +97,36 @@ impl Writer {
         }
     }
 
-    /// Waits until this many more writes may be queued.
+    /// Whether this many more writes may be queued.
+    pub(crate) fn has_room(&self, writes: u32) -> bool {
+        self.has_bytes() && self.room.available_permits() >= writes as usize
+    }
+
+    /// Waits until they may. Somebody else may be faster then.
+    pub(crate) async fn room(&self, writes: u32) {
+        loop {
+            let settled = self.shared.settled.notified();
+            if self.has_room(writes) {
+                return;
+            }
+            settled.await;
+        }
+    }
+
+    /// Room for one write, if there is some.
+    pub(crate) fn try_reserve(&self) -> Option<Slot> {
+        let permit = || Arc::clone(&self.room).try_acquire_owned().ok();
+        let permit = self.has_bytes().then(permit).flatten()?;
+        Some(Slot {
+            permit: Some(permit),
+        })
+    }
+
+    /// Takes room for this many writes, and waits for it if need be.
     pub(crate) async fn reserve(&self, writes: u32) -> Slot {
         loop {
             let settled = self.shared.settled.notified();
-            if self.shared.bytes.load(Ordering::Acquire) < MAX_BYTES {
+            if self.has_bytes() {
                 break;
             }
             settled.await;
@@ -111,6 +136,10 @@ impl Writer {
         Slot {
             permit: room.acquire_many_owned(writes).await.ok(),
         }
+    }
+
+    fn has_bytes(&self) -> bool {
+        self.shared.bytes.load(Ordering::Acquire) < MAX_BYTES
     }
 
     /// Waits until nothing is queued for a key, so that what the bucket says of it is the newest there is.
