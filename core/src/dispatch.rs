@@ -1,42 +1,27 @@
 //! Takes the requests of one endpoint off its subscription and runs them.
 
-use std::collections::VecDeque;
+mod calls;
+
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use async_nats::{Message, Subscriber};
-use futures::future::CatchUnwind;
-use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::endpoint::{Caller, Endpoint, Request};
+use self::calls::{Calls, Waiting};
+use crate::endpoint::{Endpoint, Request};
 use crate::service::{Handler, Rest};
 use crate::{Status, nats};
-
-/// How many requests, and of how many bytes in all, wait per endpoint while `max_in_flight` calls run. What comes on top is
-/// refused at once.
-const MAX_WAITING: usize = 16_384;
-const MAX_WAITING_BYTES: usize = 64 * 1024 * 1024;
 
 /// How many calls are started between two looks at what has arrived, and how many requests are taken over at one look.
 const SHARE: usize = 64;
 const TAKEN: usize = 4_096;
-
-/// A handler that keeps the endpoint's task this long is one that computes: the next ones run on tasks of their own, so that
-/// the other cores work too.
-const COMPUTES: Duration = Duration::from_micros(100);
-/// How many calls go to tasks after such a one, before another is tried in place; twice as many each time that one computes
-/// too. At first few: most often it was only the thread that was interrupted.
-const SPAWNED_AT_FIRST: u32 = 4;
-const SPAWNED_AT_MOST: u32 = 256;
 
 /// How long an endpoint whose server was dropped looks for requests that were sent to it before.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -66,68 +51,6 @@ pub(crate) struct Dispatcher {
     pub(crate) drain_timeout: Duration,
     /// The calls that run or wait, for the report of a stop that took too long.
     pub(crate) unfinished: Arc<AtomicUsize>,
-}
-
-/// What the loop keeps from one message to the next.
-#[derive(Default)]
-struct Calls {
-    running: JoinSet<()>,
-    /// Those whose handlers are done, and that only wait for acknowledgements.
-    ending: FuturesUnordered<Ending>,
-    waiting: VecDeque<Waiting>,
-    waiting_bytes: usize,
-    spawn_next: u32,
-    /// How many there were to be spawned the last time.
-    spawned: u32,
-}
-
-/// A request, and when it was received.
-struct Waiting(Message, Instant);
-
-/// A call whose handler is done.
-struct Ending {
-    caller: Caller,
-    rest: CatchUnwind<AssertUnwindSafe<Rest>>,
-    endpoint: Arc<Endpoint>,
-}
-
-impl Future for Ending {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if let Err(panic) = ready!(self.rest.poll_unpin(cx)) {
-            // Only a subscriber of `tracing` can bring this about. What it was told is all that there is.
-            self.endpoint.panicked(panic.as_ref());
-        }
-        Poll::Ready(())
-    }
-}
-
-impl Calls {
-    /// Forgets what has finished.
-    fn join(&mut self) {
-        while self.running.try_join_next().is_some() {}
-        while let Some(Some(())) = self.ending.next().now_or_never() {}
-    }
-
-    fn in_flight(&self) -> usize {
-        self.running.len() + self.ending.len()
-    }
-
-    /// Decides about the next ones.
-    fn ran_in_place(&mut self, took: Duration) {
-        self.spawned = if took < COMPUTES {
-            0
-        } else {
-            (self.spawned * 2).clamp(SPAWNED_AT_FIRST, SPAWNED_AT_MOST)
-        };
-        self.spawn_next = self.spawned;
-    }
-
-    fn open(&mut self) -> usize {
-        self.join();
-        self.in_flight() + self.waiting.len()
-    }
 }
 
 impl Dispatcher {
@@ -177,9 +100,8 @@ impl Dispatcher {
                 self.take_arrived(&mut calls, TAKEN).await;
             }
             self.run_share(&mut calls);
-            self.unfinished
-                .store(calls.in_flight() + calls.waiting.len(), Ordering::Relaxed);
-            if !open && calls.in_flight() == 0 && calls.waiting.is_empty() {
+            self.unfinished.store(calls.open(), Ordering::Relaxed);
+            if !open && calls.open() == 0 {
                 return;
             }
         }
@@ -200,10 +122,7 @@ impl Dispatcher {
     /// Lets a request wait for its turn, or refuses it.
     async fn accept(&self, message: Message, received: Instant, calls: &mut Calls) {
         match self.overload(&message, calls) {
-            None => {
-                calls.waiting_bytes += message.length;
-                calls.waiting.push_back(Waiting(message, received));
-            }
+            None => calls.wait(message, received),
             Some(status) => self.refuse(&message, status).await,
         }
     }
@@ -211,14 +130,15 @@ impl Dispatcher {
     /// Why a request cannot wait for its turn.
     fn overload(&self, message: &Message, calls: &mut Calls) -> Option<Status> {
         let settings = &self.endpoint.settings;
-        if settings.streaming && calls.open() >= settings.max_in_flight() {
-            // Streams may live for ever: one that had to wait for another would never be answered.
-            let text = "too many streams are open on this endpoint";
-            return Some(Status::resource_exhausted(text));
+        if settings.streaming {
+            calls.join();
+            if calls.open() >= settings.max_in_flight() {
+                // Streams may live for ever: one that had to wait for another would never be answered.
+                let text = "too many streams are open on this endpoint";
+                return Some(Status::resource_exhausted(text));
+            }
         }
-        if calls.waiting.len() >= MAX_WAITING
-            || calls.waiting_bytes + message.length > MAX_WAITING_BYTES
-        {
+        if !calls.has_place(message) {
             let text = "too many calls are waiting for this endpoint";
             return Some(Status::resource_exhausted(text));
         }
@@ -245,10 +165,9 @@ impl Dispatcher {
             if !self.can_start(calls) {
                 break;
             }
-            let Some(Waiting(message, received)) = calls.waiting.pop_front() else {
+            let Some(Waiting(message, received)) = calls.next_waiting() else {
                 break;
             };
-            calls.waiting_bytes -= message.length;
             self.start(message, received, &mut now, calls);
         }
     }
@@ -266,20 +185,14 @@ impl Dispatcher {
         // The handler's own panics are caught where it is run; what it leaves behind may panic when it is dropped.
         let mut call = AssertUnwindSafe((self.handler)(request)).catch_unwind();
         let mut polled = Poll::Pending;
-        if calls.spawn_next > 0 {
-            calls.spawn_next -= 1;
-        } else {
+        if !calls.spawns_next() {
             polled = call.poll_unpin(&mut Context::from_waker(Waker::noop()));
             let begun = std::mem::replace(now, Instant::now());
             calls.ran_in_place(*now - begun);
             polled = match polled {
                 Poll::Ready(Ok(None)) => return,
                 Poll::Ready(Ok(Some(rest))) => {
-                    calls.ending.push(Ending {
-                        caller,
-                        rest: AssertUnwindSafe(rest).catch_unwind(),
-                        endpoint: Arc::clone(&self.endpoint),
-                    });
+                    calls.end(caller, rest, Arc::clone(&self.endpoint));
                     return;
                 }
                 waits_or_panicked => waits_or_panicked,
