@@ -73,7 +73,7 @@
 //!   blobs and files.
 #![cfg_attr(
     feature = "kv",
-    doc = "* [`KvStore`], [`Watch`] and [`KvCache`]: the buckets, typed."
+    doc = "* [`KvStore`], [`Watch`] and [`KvCache`]: the buckets, typed. [`CachedCall`]: calls only where the bucket has nothing."
 )]
 #![cfg_attr(
     feature = "object-store",
@@ -214,8 +214,8 @@ pub use self::service_server::ServiceServer;
 pub use self::status::{Code, Result, Status};
 #[cfg(feature = "kv")]
 pub use self::store::{
-    BucketStatus, CacheBuilder, CacheEvent, CacheStatus, Entries, Entry, Keys, KvCache, KvStore,
-    Operation, Storage, Watch, WatchBuilder, WatchEvent,
+    BucketStatus, CacheBuilder, CacheEvent, CacheStatus, Cached, CachedCall, Entries, Entry, Keys,
+    KvCache, KvStore, Operation, Origin, Storage, Watch, WatchBuilder, WatchEvent,
 };
 #[cfg(feature = "kv")]
 pub use self::store::{

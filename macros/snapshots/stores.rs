@@ -298,6 +298,17 @@ impl OrderServiceClient {
             &[&customer],
         )
     }
+    /// The response of `cancel_order` from its store, or from `cancel_order` itself if it is not there.
+    pub fn cancel_order_cached(
+        &self,
+        request: CancelOrder,
+    ) -> ::natsmicro::CachedCall<Order, Status> {
+        ::natsmicro::__private::ServiceClient::kv_cached(
+            &self.inner,
+            &OrderServiceDescriptor::CANCEL_ORDER,
+            &request,
+        )
+    }
     /// A handle on the `orders` bucket, where `cancel_order` stores its responses.
     pub fn cancel_order_kv(&self) -> ::natsmicro::KvStore<Order> {
         ::natsmicro::__private::ServiceClient::kv_store(
@@ -334,6 +345,17 @@ impl OrderServiceClient {
         ::natsmicro::InvalidKey,
     > {
         ::natsmicro::__private::Method::kv_key(&OrderServiceDescriptor::PRICES, &[])
+    }
+    /// The response of `prices` from its store, or from `prices` itself if it is not there.
+    pub fn prices_cached(
+        &self,
+        request: PricesRequest,
+    ) -> ::natsmicro::CachedCall<Prices, Status> {
+        ::natsmicro::__private::ServiceClient::kv_cached(
+            &self.inner,
+            &OrderServiceDescriptor::PRICES,
+            &request,
+        )
     }
     /// A handle on the `prices` bucket, where `prices` stores its responses.
     pub fn prices_kv(&self) -> ::natsmicro::KvStore<Prices> {

@@ -95,6 +95,7 @@ fn the_items_of_the_sample() {
         "  with_subject_prefix",
         "  save_profile",
         "  save_profile_key",
+        "  save_profile_cached",
         "  save_profile_kv",
         "  get_save_profile_from_kv",
         "  put_save_profile_to_kv",
@@ -106,6 +107,7 @@ fn the_items_of_the_sample() {
         "  r#yield",
         "  yield_kv_key",
         "  yield_object_key",
+        "  yield_cached",
         "  yield_kv",
         "  get_yield_from_kv",
         "  put_yield_to_kv",
@@ -155,8 +157,8 @@ fn a_cfg_goes_to_every_item_of_its_method() {
             _ => {}
         }
     }
-    // Trait, the constant, nine functions of the client and its implementation; the route is a statement.
-    assert_eq!(conditional, 12);
+    // Trait, the constant, ten functions of the client and its implementation; the route is a statement.
+    assert_eq!(conditional, 13);
     assert!(text(&file).contains("# [cfg (unix)] router . unary (& Self :: YIELD"));
 }
 

@@ -18,7 +18,7 @@ use crate::args::composite::Key;
 use crate::args::{
     EndpointArgs, KvDeleteArgs, KvStoreArgs, ObjectStoreArgs, ServiceArgs, Setting, StreamArgs,
 };
-use crate::key::Template;
+use crate::key::{Source, Template};
 use crate::krate::Krate;
 use crate::names::snake_case;
 
@@ -205,6 +205,22 @@ impl Method {
             (Some(name), _) => name.lit.value(),
             (None, Some(proto_name)) => snake_case(&proto_name.lit.value()),
             (None, None) => self.name(),
+        }
+    }
+
+    /// What makes the call that looks into a store first, if there is a store whose key is known before the response.
+    pub(crate) fn cached(&self) -> Option<&'static str> {
+        let is_known = |key: &Setting<Key>| {
+            template(key).is_some_and(|key| key.fields(Source::Response).next().is_none())
+        };
+        let kv = self.kv.as_ref();
+        let object = self.object.as_ref();
+        if kv.is_some_and(|store| is_known(&store.args.key)) {
+            Some("kv_cached")
+        } else if object.is_some_and(|store| is_known(&store.args.key)) {
+            Some("object_cached")
+        } else {
+            None
         }
     }
 

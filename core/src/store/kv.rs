@@ -63,6 +63,10 @@ impl<T> KvStore<T> {
         self.handle.store.bucket
     }
 
+    pub(super) fn is_client_only(&self) -> bool {
+        self.handle.store.client_only
+    }
+
     /// Lets the leader of a replicated bucket answer [`get`](Self::get), [`entry`](Self::entry) and
     /// [`entry_at`](Self::entry_at), so that they see every acknowledged write. Otherwise any replica may answer, which is faster
     /// and may lag behind.

@@ -5,7 +5,7 @@ use quote::{format_ident, quote};
 
 use super::{Expander, doc, fallback};
 use crate::key::{Source, Template, field_ident};
-use crate::model::{Method, MethodKey};
+use crate::model::{Method, MethodKey, Request};
 
 /// The functions of a method's stores.
 pub(super) fn of_stores(expander: &Expander<'_>, method: &Method) -> TokenStream {
@@ -32,7 +32,10 @@ pub(super) fn of_stores(expander: &Expander<'_>, method: &Method) -> TokenStream
             .unwrap_or_default();
         store_functions(expander, method, &bucket, &OBJECT)
     });
-    quote!(#(#keys)* #kv #object)
+    let cached = method
+        .cached()
+        .map(|of| cached_function(expander, method, of));
+    quote!(#(#keys)* #cached #kv #object)
 }
 
 /// What differs between the functions of the two kinds of stores.
@@ -139,6 +142,47 @@ fn store_functions(
         .filter(|(name, _)| !method.is_suppressed(&name.to_string()))
         .map(|(_, function)| function)
         .collect()
+}
+
+/// ```text
+/// pub fn save_profile_cached(&self, request: SaveProfileRequest) -> #krate::CachedCall<Profile, Status> {
+///     #p::ServiceClient::kv_cached(&self.inner, &UserServiceDescriptor::SAVE_PROFILE, &request)
+/// }
+/// ```
+fn cached_function(expander: &Expander<'_>, method: &Method, cached: &str) -> TokenStream {
+    let krate = expander.krate;
+    let p = krate.private();
+    let name = method.derived("", "_cached");
+    let Some((ok, error)) =
+        fallback::types(expander, method).filter(|_| !method.is_suppressed(&name.to_string()))
+    else {
+        return TokenStream::new();
+    };
+    let descriptor = expander.descriptor();
+    let (cfgs, lints) = (&method.attrs.cfgs, &method.attrs.lints);
+    let (generics, clause) = fallback::generics(expander, method);
+    let constant = method.constant("");
+    let parameter = method.request.as_ref().map(|request| {
+        let (ident, ty) = (&request.ident, &request.ty);
+        quote!(, #ident: #ty)
+    });
+    let argument = method
+        .request
+        .as_ref()
+        .map_or_else(|| quote!(&()), |Request { ident, .. }| quote!(&#ident));
+    let make = format_ident!("{cached}");
+    let body = expander
+        .body(quote!(#p::ServiceClient::#make(&self.inner, &#descriptor::#constant, #argument)));
+    let doc = doc(format!(
+        "The response of `{0}` from its store, or from `{0}` itself if it is not there.",
+        method.name()
+    ));
+    quote! {
+        #doc
+        #(#cfgs)*
+        #(#lints)*
+        pub fn #name #generics (&self #parameter) -> #krate::CachedCall<#ok, #error> #clause { #body }
+    }
 }
 
 /// ```text

@@ -217,6 +217,15 @@ fn accessors_of(method: &Method) -> Vec<Accessor<'_>> {
             .map(|name| (name, attr)),
         );
     }
+    let cached = method.cached().map(|of| match of {
+        "object_cached" => object,
+        _ => kv,
+    });
+    names.extend(
+        cached
+            .flatten()
+            .map(|attr| (format!("{name}_cached"), attr)),
+    );
     for key in method.keys() {
         let attr = if key.suffix == "_object_key" {
             object
