@@ -24,6 +24,7 @@ mod object_read;
 #[cfg(feature = "object-store")]
 mod object_write;
 mod ordered;
+mod pattern;
 mod range;
 pub(crate) mod read_through;
 mod status;
@@ -44,6 +45,7 @@ pub use self::object_info::ObjectInfo;
 pub use self::object_read::ObjectReader;
 #[cfg(feature = "object-store")]
 pub use self::object_write::PutFrom;
+pub use self::pattern::{Any, Pattern, PatternToken};
 pub use self::range::{Entries, Keys};
 pub use self::read_through::{Cached, CachedCall, Origin};
 pub use self::status::BucketStatus;

@@ -200,6 +200,13 @@ impl MatchClient {
     ) -> ::core::result::Result<::other::Key, ::other::InvalidKey> {
         ::other::__private::Method::kv_key(&MatchDescriptor::YIELD, &[&r#type])
     }
+    /// A pattern of the keys under which `yield` stores its responses, `<type>`: takes a value or [`Any`](other::Any) for each field.
+    #[cfg(unix)]
+    pub fn yield_pattern(
+        r#type: impl ::other::PatternToken,
+    ) -> ::core::result::Result<::other::Pattern, ::other::InvalidKey> {
+        ::other::__private::Method::kv_pattern(&MatchDescriptor::YIELD, &[&r#type])
+    }
     /// The response of `yield` from its store, or from `yield` itself if it is not there.
     #[cfg(unix)]
     pub fn yield_cached(

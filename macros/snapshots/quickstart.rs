@@ -147,6 +147,15 @@ impl UserServiceClient {
             &[&id],
         )
     }
+    /// A pattern of the keys under which `save_profile` stores its responses, `user.<id>`: takes a value or [`Any`](natsmicro::Any) for each field.
+    pub fn save_profile_pattern(
+        id: impl ::natsmicro::PatternToken,
+    ) -> ::core::result::Result<::natsmicro::Pattern, ::natsmicro::InvalidKey> {
+        ::natsmicro::__private::Method::kv_pattern(
+            &UserServiceDescriptor::SAVE_PROFILE,
+            &[&id],
+        )
+    }
     /// The response of `save_profile` from its store, or from `save_profile` itself if it is not there.
     pub fn save_profile_cached(
         &self,

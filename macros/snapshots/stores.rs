@@ -219,6 +219,16 @@ impl OrderServiceClient {
             &[&customer, &number, &customer],
         )
     }
+    /// A pattern of the keys under which `place_order` stores its responses, `<customer>.<response.number>.<customer>`: takes a value or [`Any`](natsmicro::Any) for each field.
+    pub fn place_order_kv_pattern(
+        customer: impl ::natsmicro::PatternToken,
+        number: impl ::natsmicro::PatternToken,
+    ) -> ::core::result::Result<::natsmicro::Pattern, ::natsmicro::InvalidKey> {
+        ::natsmicro::__private::Method::kv_pattern(
+            &OrderServiceDescriptor::PLACE_ORDER,
+            &[&customer, &number, &customer],
+        )
+    }
     /// The key under which `place_order` stores its response: `receipt.<response.number>`.
     pub fn place_order_object_key(
         number: impl ::natsmicro::KeyToken,
@@ -294,6 +304,15 @@ impl OrderServiceClient {
         customer: impl ::natsmicro::KeyToken,
     ) -> ::core::result::Result<::natsmicro::Key, ::natsmicro::InvalidKey> {
         ::natsmicro::__private::Method::kv_key(
+            &OrderServiceDescriptor::CANCEL_ORDER,
+            &[&customer],
+        )
+    }
+    /// A pattern of the keys under which `cancel_order` stores its responses, `last.<customer>`: takes a value or [`Any`](natsmicro::Any) for each field.
+    pub fn cancel_order_pattern(
+        customer: impl ::natsmicro::PatternToken,
+    ) -> ::core::result::Result<::natsmicro::Pattern, ::natsmicro::InvalidKey> {
+        ::natsmicro::__private::Method::kv_pattern(
             &OrderServiceDescriptor::CANCEL_ORDER,
             &[&customer],
         )

@@ -286,6 +286,20 @@ pub(crate) struct MethodKey<'a> {
     pub(crate) template: &'a Template,
 }
 
+impl MethodKey<'_> {
+    /// What the function is called that makes patterns of these keys, if there is anything to leave open. The names of objects have
+    /// no patterns.
+    pub(crate) fn pattern_suffix(&self) -> Option<&'static str> {
+        let mut placeholders = self.template.placeholders();
+        match self.suffix {
+            _ if !placeholders.any(|placeholder| self.template.is_token(placeholder)) => None,
+            "_key" if self.of == "kv_key" => Some("_pattern"),
+            "_kv_key" => Some("_kv_pattern"),
+            _ => None,
+        }
+    }
+}
+
 fn template(key: &Setting<Key>) -> Option<&Template> {
     key.get().map(|key| &key.0)
 }

@@ -289,7 +289,8 @@ impl<T> KvStore<T> {
 }
 
 impl<T: 'static> KvStore<T> {
-    /// The keys that have a value and match a pattern, in which `*` stands for one token and a final `>` for all that follow.
+    /// The keys that have a value and match a [`Pattern`](crate::Pattern), in which `*` stands for one token and a final `>` for
+    /// all that follow.
     ///
     /// They come as a stream, so that a large bucket is never in memory as a whole.
     ///
@@ -331,7 +332,8 @@ impl<T: 'static> KvStore<T> {
         )))
     }
 
-    /// Follows the keys that match a pattern, in which `*` stands for one token and a final `>` for all that follow.
+    /// Follows the keys that match a [`Pattern`](crate::Pattern), in which `*` stands for one token and a final `>` for all that
+    /// follow.
     ///
     /// The stream yields the current values first, then [`EndOfInitial`](crate::WatchEvent::EndOfInitial) (also if there are
     /// none), then every change; [`WatchBuilder`] has other beginnings. It goes on through reconnects and restarts of the server,

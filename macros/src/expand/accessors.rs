@@ -9,11 +9,12 @@ use crate::model::{Method, MethodKey, Request};
 
 /// The functions of a method's stores.
 pub(super) fn of_stores(expander: &Expander<'_>, method: &Method) -> TokenStream {
-    let keys = method
-        .keys()
-        .into_iter()
-        .filter(|key| !method.is_suppressed(&format!("{}{}", method.name(), key.suffix)))
-        .map(|key| key_function(expander, method, key));
+    let keys = method.keys();
+    let keys = keys.iter().map(|key| {
+        let make_key = key_function(expander, method, key);
+        let make_pattern = pattern_function(expander, method, key);
+        quote!(#make_key #make_pattern)
+    });
     let kv = method.kv.as_ref().map(|store| {
         let bucket = store
             .args
@@ -190,35 +191,103 @@ fn cached_function(expander: &Expander<'_>, method: &Method, cached: &str) -> To
 ///     #p::Method::kv_key(&UserServiceDescriptor::SAVE_PROFILE, &[&id])
 /// }
 /// ```
-fn key_function(expander: &Expander<'_>, method: &Method, key: MethodKey<'_>) -> TokenStream {
-    let krate = expander.krate;
-    let p = krate.private();
-    let descriptor = expander.descriptor();
-    let (cfgs, lints) = (&method.attrs.cfgs, &method.attrs.lints);
-    let name = method.derived("", key.suffix);
-    let constant = method.constant("");
-    let arguments = key_arguments(key.template);
-    let parameters = arguments
-        .iter()
-        .map(|(_, ident)| quote!(#ident: impl #krate::KeyToken));
-    let values = key.template.placeholders().filter_map(|placeholder| {
-        let (_, ident) = arguments
-            .iter()
-            .find(|(argument, _)| *argument == placeholder)?;
-        Some(quote!(&#ident))
-    });
-    let make = format_ident!("{}", key.of);
-    let body = expander.body(quote!(#p::Method::#make(&#descriptor::#constant, &[#(#values),*])));
-    let doc = doc(format!(
+fn key_function(expander: &Expander<'_>, method: &Method, key: &MethodKey<'_>) -> TokenStream {
+    let doc = format!(
         "The key under which `{}` stores its response: `{}`.",
         method.name(),
         key.template.lit.value()
-    ));
-    quote! {
-        #doc
-        #(#cfgs)*
-        #(#lints)*
-        pub fn #name(#(#parameters),*) -> ::core::result::Result<#krate::Key, #krate::InvalidKey> { #body }
+    );
+    let function = FromTemplate {
+        suffix: key.suffix,
+        doc,
+        make: key.of,
+        result: "Key",
+    };
+    function.expand(expander, method, key.template, |_| "KeyToken")
+}
+
+/// ```text
+/// pub fn save_profile_pattern(id: impl #krate::PatternToken) -> ::core::result::Result<#krate::Pattern, #krate::InvalidKey> {
+///     #p::Method::kv_pattern(&UserServiceDescriptor::SAVE_PROFILE, &[&id])
+/// }
+/// ```
+fn pattern_function(
+    expander: &Expander<'_>,
+    method: &Method,
+    key: &MethodKey<'_>,
+) -> Option<TokenStream> {
+    let doc = format!(
+        "A pattern of the keys under which `{}` stores its responses, `{}`: takes a value or [`Any`]({}::Any) for each field.",
+        method.name(),
+        key.template.lit.value(),
+        expander.krate.doc_path(),
+    );
+    let function = FromTemplate {
+        suffix: key.pattern_suffix()?,
+        doc,
+        make: "kv_pattern",
+        result: "Pattern",
+    };
+    let bound = |placeholder: (Source, &str)| {
+        if key.template.is_token(placeholder) {
+            "PatternToken"
+        } else {
+            "KeyToken"
+        }
+    };
+    Some(function.expand(expander, method, key.template, bound))
+}
+
+/// A function with an argument for each placeholder of a template.
+struct FromTemplate {
+    suffix: &'static str,
+    doc: String,
+    /// What fills in the template in the runtime.
+    make: &'static str,
+    result: &'static str,
+}
+
+impl FromTemplate {
+    fn expand(
+        self,
+        expander: &Expander<'_>,
+        method: &Method,
+        template: &Template,
+        bound: impl Fn((Source, &str)) -> &'static str,
+    ) -> TokenStream {
+        let name = method.derived("", self.suffix);
+        if method.is_suppressed(&name.to_string()) {
+            return TokenStream::new();
+        }
+        let krate = expander.krate;
+        let p = krate.private();
+        let descriptor = expander.descriptor();
+        let (cfgs, lints) = (&method.attrs.cfgs, &method.attrs.lints);
+        let constant = method.constant("");
+        let arguments = key_arguments(template);
+        let parameters = arguments.iter().map(|(placeholder, ident)| {
+            let bound = format_ident!("{}", bound(*placeholder));
+            quote!(#ident: impl #krate::#bound)
+        });
+        let values = template.placeholders().filter_map(|placeholder| {
+            let (_, ident) = arguments
+                .iter()
+                .find(|(argument, _)| *argument == placeholder)?;
+            Some(quote!(&#ident))
+        });
+        let (make, result) = (
+            format_ident!("{}", self.make),
+            format_ident!("{}", self.result),
+        );
+        let body =
+            expander.body(quote!(#p::Method::#make(&#descriptor::#constant, &[#(#values),*])));
+        let doc = doc(self.doc);
+        quote! {
+            #doc
+            #(#cfgs)*
+            #(#lints)*
+            pub fn #name(#(#parameters),*) -> ::core::result::Result<#krate::#result, #krate::InvalidKey> { #body }
+        }
     }
 }
 

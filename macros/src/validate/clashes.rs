@@ -232,7 +232,10 @@ fn accessors_of(method: &Method) -> Vec<Accessor<'_>> {
         } else {
             kv.or(object)
         };
-        names.extend(attr.map(|attr| (format!("{name}{}", key.suffix), attr)));
+        let suffixes = [Some(key.suffix), key.pattern_suffix()];
+        for suffix in suffixes.into_iter().flatten() {
+            names.extend(attr.map(|attr| (format!("{name}{suffix}"), attr)));
+        }
     }
     names
         .into_iter()
