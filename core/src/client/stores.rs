@@ -59,7 +59,7 @@ impl ServiceClient {
         method: &'static Method<Req, Resp, E>,
         request: &Req,
         at: usize,
-        shelf: Shelf,
+        store: Shelf,
     ) -> CachedCall<Resp, E> {
         let key = method.keys.at(Place::Store(at));
         let key = key.bind(request).and_then(|key| key.complete(&[]));
@@ -75,7 +75,7 @@ impl ServiceClient {
         CachedCall::new(
             method,
             Arc::clone(&self.flights),
-            shelf,
+            store,
             key,
             timeout,
             Box::new(call),
