@@ -13,6 +13,7 @@ pub(crate) mod jetstream;
 pub(crate) mod key;
 mod kv;
 pub(crate) mod kv_bucket;
+mod kv_entries;
 #[cfg(feature = "object-store")]
 mod object;
 #[cfg(feature = "object-store")]

@@ -37,6 +37,19 @@ const MAX_NAME_LEN: usize = super::MAX_KEY_LEN;
 /// # Ok(())
 /// # }
 /// ```
+///
+/// # With the `nats` command line
+///
+/// A bucket is an ordinary one, so that these do the same on the bytes of the objects:
+///
+/// | here | there |
+/// | --- | --- |
+/// | [`get`](Self::get), [`reader`](Self::reader) | `nats object get BUCKET NAME` |
+/// | [`put`](Self::put), [`put_from`](Self::put_from) | `nats object put BUCKET FILE --name NAME` |
+/// | [`delete`](Self::delete) | `nats object del BUCKET NAME` |
+/// | [`list`](Self::list), [`info`](Self::info) | `nats object ls BUCKET`, `nats object info BUCKET NAME` |
+/// | [`watch`](Self::watch) | `nats object watch BUCKET` |
+/// | [`status`](Self::status), [`delete_bucket`](Self::delete_bucket) | `nats object info BUCKET`, `nats object del BUCKET` |
 pub struct ObjectStore<T> {
     handle: Handle<T>,
 }
