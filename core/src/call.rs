@@ -149,13 +149,23 @@ impl<T, E> Call<T, E> {
         self
     }
 
+    /// Makes it a call for several callers: the service is not told of a deadline, which each of them has for itself.
+    #[cfg(feature = "kv")]
+    pub(crate) fn shared(mut self, headers: HeaderMap, timeout: Duration) -> Self {
+        if let Ok(outgoing) = &mut self.outgoing {
+            outgoing.headers = headers;
+        }
+        self.timeout = timeout;
+        self
+    }
+
     /// Sends the call; the result has the headers of the response next to the message.
     pub async fn response(self) -> Result<Response<T>, E> {
         let error = self.error;
         self.send().await.map_err(error.from_status)
     }
 
-    fn send(self) -> Sending<T> {
+    pub(crate) fn send(self) -> Sending<T> {
         let mut outgoing = match self.outgoing {
             Ok(outgoing) => outgoing,
             Err(status) => return Sending::Failed(status),
@@ -205,7 +215,7 @@ impl<T, E> Call<T, E> {
 }
 
 /// A call on its way.
-enum Sending<T> {
+pub(crate) enum Sending<T> {
     /// There is nothing that can be sent.
     Failed(Status),
     Message(Exchange, MessageCodec<T>),

@@ -1,5 +1,8 @@
 //! The client side: what a generated client consists of.
 
+#[cfg(feature = "kv")]
+mod stores;
+
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -11,17 +14,14 @@ use crate::Status;
 use crate::call::{Answer, Call, Response};
 #[cfg(feature = "object-store")]
 use crate::claim::Fetch;
+use crate::codec::MessageCodec;
 use crate::replies::Connection;
 use crate::server::check_subject_prefix;
-#[cfg(feature = "kv")]
-use crate::service::KV;
-use crate::service::{Describe, Method, ServiceDescriptor};
 #[cfg(feature = "object-store")]
-use crate::service::{MethodSettings, OBJECT};
+use crate::service::OBJECT;
+use crate::service::{Describe, Method, MethodSettings, ServiceDescriptor};
 #[cfg(feature = "kv")]
-use crate::store::KvStore;
-#[cfg(feature = "object-store")]
-use crate::store::ObjectStore;
+use crate::store::flights::Flights;
 #[cfg(feature = "kv")]
 use crate::store::jetstream::JetStream;
 use crate::stream::{self, Streaming};
@@ -143,6 +143,8 @@ pub struct ServiceClient {
     /// One per method, made when it is first called.
     subjects: Arc<[OnceLock<Subject>]>,
     prefix: Result<Arc<str>, Status>,
+    #[cfg(feature = "kv")]
+    flights: Arc<Flights>,
 }
 
 impl ServiceClient {
@@ -155,6 +157,8 @@ impl ServiceClient {
             service,
             subjects: subjects(service),
             prefix: Ok(service.subject_prefix.into()),
+            #[cfg(feature = "kv")]
+            flights: Arc::default(),
         }
     }
 
@@ -172,6 +176,10 @@ impl ServiceClient {
             }
         };
         self.subjects = subjects(self.service);
+        #[cfg(feature = "kv")]
+        {
+            self.flights = Arc::default();
+        }
         self
     }
 
@@ -181,13 +189,25 @@ impl ServiceClient {
         method: &Method<Req, Resp, E>,
         request: &Req,
     ) -> Call<Resp, E> {
-        let answer = Answer::Message(method.response);
-        #[cfg(feature = "object-store")]
-        let answer = match self.fetch(&method.settings) {
-            Some(fetch) => Answer::MessageOrObject(method.response, Box::new(fetch)),
-            None => answer,
-        };
+        let answer = self.answer(&method.settings, method.response);
         self.new_call(method, encode_request(method, request), answer)
+    }
+
+    /// What answers a call of a method that does not stream.
+    #[cfg_attr(
+        not(feature = "object-store"),
+        expect(
+            clippy::unused_self,
+            unused_variables,
+            reason = "messages are all there is"
+        )
+    )]
+    fn answer<T>(&self, method: &MethodSettings, codec: MessageCodec<T>) -> Answer<T> {
+        #[cfg(feature = "object-store")]
+        if let Some(fetch) = self.fetch(method) {
+            return Answer::MessageOrObject(codec, Box::new(fetch));
+        }
+        Answer::Message(codec)
     }
 
     /// How responses are fetched, if the service stores them as objects.
@@ -259,12 +279,11 @@ impl ServiceClient {
     ) -> Call<T, E> {
         let settings = &method.settings;
         // The timeout of a method that streams bounds the stream, and not the time until it is open.
-        let of_method = if let Answer::Stream(_) = answer {
-            None
+        let timeout = if let Answer::Stream(_) = answer {
+            self.client.timeout.unwrap_or(DEFAULT_TIMEOUT)
         } else {
-            settings.timeout.or(self.service.timeout)
+            self.timeout(settings)
         };
-        let timeout = self.client.timeout.or(of_method).unwrap_or(DEFAULT_TIMEOUT);
         Call::new(
             Arc::clone(&self.client.connection),
             self.subject(settings.index, settings.name),
@@ -275,6 +294,12 @@ impl ServiceClient {
         )
     }
 
+    /// How long a call that is answered with one message may take, unless it says something else.
+    fn timeout(&self, method: &MethodSettings) -> Duration {
+        let of_method = method.timeout.or(self.service.timeout);
+        self.client.timeout.or(of_method).unwrap_or(DEFAULT_TIMEOUT)
+    }
+
     fn subject(&self, index: usize, name: &str) -> Result<Subject, Status> {
         let prefix = self.prefix.as_ref().map_err(Status::clone)?;
         let make = || Subject::from(format!("{prefix}.{name}"));
@@ -282,26 +307,6 @@ impl ServiceClient {
             .subjects
             .get(index)
             .map_or_else(make, |subject| subject.get_or_init(make).clone()))
-    }
-
-    /// The bucket of a method's `#[kv_store]`.
-    #[cfg(feature = "kv")]
-    #[must_use]
-    pub fn kv_store<Req, Resp, E>(&self, method: &Method<Req, Resp, E>) -> KvStore<Resp> {
-        match method.settings.stores[KV] {
-            Some(store) => KvStore::new(self.client.jetstream.clone(), store, method.response),
-            None => unreachable!("the macro makes handles of stores that are declared"),
-        }
-    }
-
-    /// The bucket of a method's `#[object_store]`.
-    #[cfg(feature = "object-store")]
-    #[must_use]
-    pub fn object_store<Req, Resp, E>(&self, method: &Method<Req, Resp, E>) -> ObjectStore<Resp> {
-        match method.settings.stores[OBJECT] {
-            Some(store) => ObjectStore::new(self.client.jetstream.clone(), store, method.response),
-            None => unreachable!("the macro makes handles of stores that are declared"),
-        }
     }
 }
 

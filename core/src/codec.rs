@@ -135,6 +135,13 @@ pub struct MessageCodec<T> {
     pub(crate) decode: fn(Bytes) -> Result<T, CodecError>,
 }
 
+/// Payloads as they are.
+#[cfg(feature = "kv")]
+pub(crate) const BYTES: MessageCodec<Bytes> = MessageCodec {
+    encode: |bytes| Ok(bytes.clone()),
+    decode: Ok,
+};
+
 impl<T> Clone for MessageCodec<T> {
     fn clone(&self) -> Self {
         *self

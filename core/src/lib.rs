@@ -73,7 +73,7 @@
 //!   blobs and files.
 #![cfg_attr(
     feature = "kv",
-    doc = "* [`KvStore`], [`Watch`] and [`KvCache`]: the buckets, typed."
+    doc = "* [`KvStore`], [`Watch`] and [`KvCache`]: the buckets, typed. [`CachedCall`]: calls only where the bucket has nothing."
 )]
 #![cfg_attr(
     feature = "object-store",
@@ -214,13 +214,13 @@ pub use self::service_server::ServiceServer;
 pub use self::status::{Code, Result, Status};
 #[cfg(feature = "kv")]
 pub use self::store::{
-    BucketStatus, CacheBuilder, CacheEvent, CacheStatus, Entries, Entry, Keys, KvCache, KvStore,
-    Operation, Storage, Watch, WatchBuilder, WatchEvent,
+    Any, InvalidKey, InvalidKeyKind, Key, KeyToken, MAX_KEY_LEN, Pattern, PatternToken, StoreError,
+    StoreErrorKind, UndecodableValue,
 };
 #[cfg(feature = "kv")]
 pub use self::store::{
-    InvalidKey, InvalidKeyKind, Key, KeyToken, MAX_KEY_LEN, StoreError, StoreErrorKind,
-    UndecodableValue,
+    BucketStatus, CacheBuilder, CacheEvent, CacheStatus, Cached, CachedCall, Entries, Entry, Keys,
+    KvCache, KvStore, Operation, Origin, Storage, Watch, WatchBuilder, WatchEvent,
 };
 #[cfg(feature = "object-store")]
 pub use self::store::{ObjectInfo, ObjectReader, ObjectStore, PutFrom};

@@ -7,11 +7,13 @@ mod contact;
 pub(crate) mod descriptor;
 mod entry;
 pub(crate) mod error;
+pub(crate) mod flights;
 mod handle;
 pub(crate) mod jetstream;
 pub(crate) mod key;
 mod kv;
 pub(crate) mod kv_bucket;
+mod kv_entries;
 #[cfg(feature = "object-store")]
 mod object;
 #[cfg(feature = "object-store")]
@@ -23,7 +25,9 @@ mod object_read;
 #[cfg(feature = "object-store")]
 mod object_write;
 mod ordered;
+mod pattern;
 mod range;
+pub(crate) mod read_through;
 mod status;
 mod template;
 mod watch;
@@ -42,7 +46,9 @@ pub use self::object_info::ObjectInfo;
 pub use self::object_read::ObjectReader;
 #[cfg(feature = "object-store")]
 pub use self::object_write::PutFrom;
+pub use self::pattern::{Any, Pattern, PatternToken};
 pub use self::range::{Entries, Keys};
+pub use self::read_through::{Cached, CachedCall, Origin};
 pub use self::status::BucketStatus;
 pub use self::template::{KeyPart, KeyTemplate, KeyToken, PartialKey, StoreKey};
 pub use self::watch::{Watch, WatchBuilder, WatchEvent};

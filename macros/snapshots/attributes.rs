@@ -200,6 +200,28 @@ impl MatchClient {
     ) -> ::core::result::Result<::other::Key, ::other::InvalidKey> {
         ::other::__private::Method::kv_key(&MatchDescriptor::YIELD, &[&r#type])
     }
+    /// A pattern of the keys under which `yield` stores its responses, `<type>`: takes a value or [`Any`](other::Any) for each field.
+    #[cfg(unix)]
+    pub fn yield_pattern(
+        r#type: impl ::other::PatternToken,
+    ) -> ::core::result::Result<::other::Pattern, ::other::InvalidKey> {
+        ::other::__private::Method::kv_pattern(&MatchDescriptor::YIELD, &[&r#type])
+    }
+    /// The response of `yield` from its store, or from `yield` itself if it is not there.
+    #[cfg(unix)]
+    pub fn yield_cached(
+        &self,
+        request: Yield,
+    ) -> ::other::CachedCall<
+        <other::Result<Found> as ::other::__private::Outcome>::Ok,
+        <other::Result<Found> as ::other::__private::Outcome>::Error,
+    > {
+        ::other::__private::ServiceClient::kv_cached(
+            &self.inner,
+            &MatchDescriptor::YIELD,
+            &request,
+        )
+    }
     /// A handle on the `matches` bucket, where `yield` stores its responses.
     #[cfg(unix)]
     pub fn yield_kv(
@@ -244,6 +266,18 @@ impl MatchClient {
         id: impl ::other::KeyToken,
     ) -> ::core::result::Result<::other::Key, ::other::InvalidKey> {
         ::other::__private::Method::object_key(&MatchDescriptor::ARCHIVE, &[&id])
+    }
+    /// The response of `archive` from its store, or from `archive` itself if it is not there.
+    #[deprecated]
+    pub fn archive_cached(
+        &self,
+        request: Archive,
+    ) -> ::other::CachedCall<Found, MatchError> {
+        ::other::__private::ServiceClient::object_cached(
+            &self.inner,
+            &MatchDescriptor::ARCHIVE,
+            &request,
+        )
     }
     /// A handle on the `archive` object store, where `archive` stores its responses.
     #[deprecated]

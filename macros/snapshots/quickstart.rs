@@ -147,6 +147,26 @@ impl UserServiceClient {
             &[&id],
         )
     }
+    /// A pattern of the keys under which `save_profile` stores its responses, `user.<id>`: takes a value or [`Any`](natsmicro::Any) for each field.
+    pub fn save_profile_pattern(
+        id: impl ::natsmicro::PatternToken,
+    ) -> ::core::result::Result<::natsmicro::Pattern, ::natsmicro::InvalidKey> {
+        ::natsmicro::__private::Method::kv_pattern(
+            &UserServiceDescriptor::SAVE_PROFILE,
+            &[&id],
+        )
+    }
+    /// The response of `save_profile` from its store, or from `save_profile` itself if it is not there.
+    pub fn save_profile_cached(
+        &self,
+        request: SaveProfileRequest,
+    ) -> ::natsmicro::CachedCall<Profile, Status> {
+        ::natsmicro::__private::ServiceClient::kv_cached(
+            &self.inner,
+            &UserServiceDescriptor::SAVE_PROFILE,
+            &request,
+        )
+    }
     /// A handle on the `user_profiles` bucket, where `save_profile` stores its responses.
     pub fn save_profile_kv(&self) -> ::natsmicro::KvStore<Profile> {
         ::natsmicro::__private::ServiceClient::kv_store(
@@ -190,6 +210,17 @@ impl UserServiceClient {
         ::natsmicro::__private::Method::object_key(
             &UserServiceDescriptor::GENERATE_REPORT,
             &[&id],
+        )
+    }
+    /// The response of `generate_report` from its store, or from `generate_report` itself if it is not there.
+    pub fn generate_report_cached(
+        &self,
+        request: ReportRequest,
+    ) -> ::natsmicro::CachedCall<Report, Status> {
+        ::natsmicro::__private::ServiceClient::object_cached(
+            &self.inner,
+            &UserServiceDescriptor::GENERATE_REPORT,
+            &request,
         )
     }
     /// A handle on the `reports` object store, where `generate_report` stores its responses.

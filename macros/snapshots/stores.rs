@@ -219,6 +219,16 @@ impl OrderServiceClient {
             &[&customer, &number, &customer],
         )
     }
+    /// A pattern of the keys under which `place_order` stores its responses, `<customer>.<response.number>.<customer>`: takes a value or [`Any`](natsmicro::Any) for each field.
+    pub fn place_order_kv_pattern(
+        customer: impl ::natsmicro::PatternToken,
+        number: impl ::natsmicro::PatternToken,
+    ) -> ::core::result::Result<::natsmicro::Pattern, ::natsmicro::InvalidKey> {
+        ::natsmicro::__private::Method::kv_pattern(
+            &OrderServiceDescriptor::PLACE_ORDER,
+            &[&customer, &number, &customer],
+        )
+    }
     /// The key under which `place_order` stores its response: `receipt.<response.number>`.
     pub fn place_order_object_key(
         number: impl ::natsmicro::KeyToken,
@@ -298,6 +308,26 @@ impl OrderServiceClient {
             &[&customer],
         )
     }
+    /// A pattern of the keys under which `cancel_order` stores its responses, `last.<customer>`: takes a value or [`Any`](natsmicro::Any) for each field.
+    pub fn cancel_order_pattern(
+        customer: impl ::natsmicro::PatternToken,
+    ) -> ::core::result::Result<::natsmicro::Pattern, ::natsmicro::InvalidKey> {
+        ::natsmicro::__private::Method::kv_pattern(
+            &OrderServiceDescriptor::CANCEL_ORDER,
+            &[&customer],
+        )
+    }
+    /// The response of `cancel_order` from its store, or from `cancel_order` itself if it is not there.
+    pub fn cancel_order_cached(
+        &self,
+        request: CancelOrder,
+    ) -> ::natsmicro::CachedCall<Order, Status> {
+        ::natsmicro::__private::ServiceClient::kv_cached(
+            &self.inner,
+            &OrderServiceDescriptor::CANCEL_ORDER,
+            &request,
+        )
+    }
     /// A handle on the `orders` bucket, where `cancel_order` stores its responses.
     pub fn cancel_order_kv(&self) -> ::natsmicro::KvStore<Order> {
         ::natsmicro::__private::ServiceClient::kv_store(
@@ -334,6 +364,17 @@ impl OrderServiceClient {
         ::natsmicro::InvalidKey,
     > {
         ::natsmicro::__private::Method::kv_key(&OrderServiceDescriptor::PRICES, &[])
+    }
+    /// The response of `prices` from its store, or from `prices` itself if it is not there.
+    pub fn prices_cached(
+        &self,
+        request: PricesRequest,
+    ) -> ::natsmicro::CachedCall<Prices, Status> {
+        ::natsmicro::__private::ServiceClient::kv_cached(
+            &self.inner,
+            &OrderServiceDescriptor::PRICES,
+            &request,
+        )
     }
     /// A handle on the `prices` bucket, where `prices` stores its responses.
     pub fn prices_kv(&self) -> ::natsmicro::KvStore<Prices> {

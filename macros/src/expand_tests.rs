@@ -95,6 +95,8 @@ fn the_items_of_the_sample() {
         "  with_subject_prefix",
         "  save_profile",
         "  save_profile_key",
+        "  save_profile_pattern",
+        "  save_profile_cached",
         "  save_profile_kv",
         "  get_save_profile_from_kv",
         "  put_save_profile_to_kv",
@@ -105,7 +107,9 @@ fn the_items_of_the_sample() {
         "  put_generate_report_to_object_store",
         "  r#yield",
         "  yield_kv_key",
+        "  yield_kv_pattern",
         "  yield_object_key",
+        "  yield_cached",
         "  yield_kv",
         "  get_yield_from_kv",
         "  put_yield_to_kv",
@@ -155,8 +159,8 @@ fn a_cfg_goes_to_every_item_of_its_method() {
             _ => {}
         }
     }
-    // Trait, the constant, nine functions of the client and its implementation; the route is a statement.
-    assert_eq!(conditional, 12);
+    // Trait, the constant, eleven functions of the client and its implementation; the route is a statement.
+    assert_eq!(conditional, 14);
     assert!(text(&file).contains("# [cfg (unix)] router . unary (& Self :: YIELD"));
 }
 

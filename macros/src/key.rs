@@ -67,6 +67,18 @@ impl Template {
         })
     }
 
+    /// Whether a placeholder is a whole token of the key wherever it stands, so that a pattern can leave it open.
+    pub(crate) fn is_token(&self, placeholder: (Source, &str)) -> bool {
+        self.parts.iter().enumerate().all(|(at, part)| {
+            let is_it = matches!(part, Part::Field(source, name) if (*source, name.as_str()) == placeholder);
+            let before = at.checked_sub(1).and_then(|before| self.parts.get(before));
+            let after = self.parts.get(at + 1);
+            !is_it
+                || (before.is_none_or(|part| matches!(part, Part::Literal(text) if text.ends_with('.')))
+                    && after.is_none_or(|part| matches!(part, Part::Literal(text) if text.starts_with('.'))))
+        })
+    }
+
     pub(crate) fn is_constant(&self) -> bool {
         self.placeholders().next().is_none()
     }

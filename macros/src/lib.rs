@@ -115,6 +115,10 @@ use diag::Diagnostics;
 /// The methods take [`#[endpoint]`](macro@endpoint), [`#[stream]`](macro@stream), [`#[kv_store]`](macro@kv_store),
 /// [`#[object_store]`](macro@object_store) and [`#[kv_delete]`](macro@kv_delete), which need not be imported.
 ///
+/// A method `save` with a store also gets functions of the client that read and write it, and `save_cached(request)`, which takes
+/// the response from the store if it is there and calls the service otherwise. There is no `save_cached` if the keys of its stores
+/// have fields of the response, `<response.id>`: what is not known before the call cannot be looked up.
+///
 /// What compiles but can hardly be meant, such as a store in which every response overwrites the last, is a warning. Stable macros
 /// can only warn of something `deprecated`; `#[allow(deprecated)]` on the method says that it is meant.
 ///
@@ -185,8 +189,10 @@ pub fn stream(_args: TokenStream, item: TokenStream) -> TokenStream {
 /// # }
 /// ```
 ///
-/// The client then has `save_profile_kv()`, `get_save_profile_from_kv(key)`, `put_save_profile_to_kv(key, &value)` and
-/// `save_profile_key(id)`.
+/// The client then has `save_profile_kv()`, `get_save_profile_from_kv(key)`, `put_save_profile_to_kv(key, &value)`,
+/// `save_profile_key(id)`, `save_profile_pattern(id)`, which also takes `natsmicro::Any` to leave a field open, and
+/// `save_profile_cached(request)`, which asks the service only for what the bucket does not have. That one needs the key before the
+/// call: there is none if the key has a field of the response.
 ///
 /// In a key, `<id>` or `{id}` stands for a field of the request, `<response.id>` for one of the response.
 ///
@@ -226,7 +232,8 @@ pub fn kv_store(_args: TokenStream, item: TokenStream) -> TokenStream {
 /// ```
 ///
 /// The client then has `generate_report_object_store()`, `get_generate_report_from_object_store(key)`,
-/// `put_generate_report_to_object_store(key, &value)` and `generate_report_key(id)`.
+/// `put_generate_report_to_object_store(key, &value)`, `generate_report_key(id)` and `generate_report_cached(request)`, as with
+/// [`#[kv_store]`](macro@kv_store).
 ///
 /// In a key, `<id>` or `{id}` stands for a field of the request, `<response.id>` for one of the response.
 ///

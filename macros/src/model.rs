@@ -18,7 +18,7 @@ use crate::args::composite::Key;
 use crate::args::{
     EndpointArgs, KvDeleteArgs, KvStoreArgs, ObjectStoreArgs, ServiceArgs, Setting, StreamArgs,
 };
-use crate::key::Template;
+use crate::key::{Source, Template};
 use crate::krate::Krate;
 use crate::names::snake_case;
 
@@ -208,6 +208,22 @@ impl Method {
         }
     }
 
+    /// What makes the call that looks into a store first, if there is a store whose key is known before the response.
+    pub(crate) fn cached(&self) -> Option<&'static str> {
+        let is_known = |key: &Setting<Key>| {
+            template(key).is_some_and(|key| key.fields(Source::Response).next().is_none())
+        };
+        let kv = self.kv.as_ref();
+        let object = self.object.as_ref();
+        if kv.is_some_and(|store| is_known(&store.args.key)) {
+            Some("kv_cached")
+        } else if object.is_some_and(|store| is_known(&store.args.key)) {
+            Some("object_cached")
+        } else {
+            None
+        }
+    }
+
     /// The names of the keys of the stores: one key where the templates agree.
     pub(crate) fn keys(&self) -> Vec<MethodKey<'_>> {
         let kv = self.kv.as_ref().and_then(|store| template(&store.args.key));
@@ -268,6 +284,20 @@ pub(crate) struct MethodKey<'a> {
     /// What makes it in the runtime.
     pub(crate) of: &'static str,
     pub(crate) template: &'a Template,
+}
+
+impl MethodKey<'_> {
+    /// What the function is called that makes patterns of these keys, if there is anything to leave open. The names of objects have
+    /// no patterns.
+    pub(crate) fn pattern_suffix(&self) -> Option<&'static str> {
+        let mut placeholders = self.template.placeholders();
+        match self.suffix {
+            _ if !placeholders.any(|placeholder| self.template.is_token(placeholder)) => None,
+            "_key" if self.of == "kv_key" => Some("_pattern"),
+            "_kv_key" => Some("_kv_pattern"),
+            _ => None,
+        }
+    }
 }
 
 fn template(key: &Setting<Key>) -> Option<&Template> {

@@ -205,3 +205,46 @@ async fn what_the_server_says_of_a_bucket() -> TestResult {
     }
     Ok(())
 }
+
+/// What was written is there after a restart, for handles from before.
+#[tokio::test]
+async fn a_restart_of_the_server() -> TestResult {
+    let nats = Nats::start().await;
+    let store = store(&nats).await;
+    let first = store.put("a", &value(1)).await?;
+    store.put("a", &value(2)).await?;
+    store.put("gone", &value(1)).await?;
+    store.delete("gone").await?;
+    nats.server.restart().await?;
+    assert_eq!(store.get("a").await?, Some(value(2)));
+    assert_eq!(store.get("gone").await?, None);
+    let leader = store.clone().with_leader_reads();
+    let before = leader.entry_at("a", first).await?.unwrap();
+    assert_eq!(before.value, Some(value(1)));
+    assert_eq!(history(&store, "a").await.len(), 2);
+    assert_eq!(keys(&store, ">").await, ["a"]);
+    let third = store.put("a", &value(3)).await?;
+    assert_eq!(store.entry("a").await?.unwrap().revision, third);
+    assert_eq!(store.status().await?.last_revision, third);
+    Ok(())
+}
+
+/// A list that cannot be complete is an error, not a short list.
+#[tokio::test]
+async fn a_bucket_that_is_deleted_while_it_is_listed() -> TestResult {
+    let nats = Nats::start().await;
+    let store = store(&nats).await;
+    let one = value(1);
+    let names: Vec<_> = (0..5_000).map(|n| format!("key.{n}")).collect();
+    let puts = names.iter().map(|name| store.put(name, &one));
+    futures::stream::iter(puts)
+        .buffer_unordered(500)
+        .try_collect::<Vec<_>>()
+        .await?;
+    let mut listed = store.keys(">").await?;
+    listed.next().await.unwrap()?;
+    store.delete_bucket().await?;
+    let rest: Result<Vec<String>, _> = listed.try_collect().await;
+    assert_eq!(rest.unwrap_err().kind(), &StoreErrorKind::BucketNotFound);
+    Ok(())
+}

@@ -10,7 +10,7 @@ use crate::Status;
 use crate::codec::MessageCodec;
 use crate::service_error::ErrorCodec;
 #[cfg(feature = "kv")]
-use crate::store::{InvalidKey, Key, KeyToken, StoreDescriptor, StoreKey};
+use crate::store::{InvalidKey, Key, KeyToken, Pattern, PatternToken, StoreDescriptor, StoreKey};
 use crate::stream;
 
 /// What is known of a method without its types.
@@ -211,6 +211,12 @@ impl<Req, Resp, E> Method<Req, Resp, E> {
     #[cfg(feature = "kv")]
     pub fn kv_key(&self, values: &[&dyn KeyToken]) -> Result<Key, InvalidKey> {
         self.keys.at(Place::Store(KV)).template().fill(values)
+    }
+
+    /// The pattern of the keys of the `#[kv_store]` with these values in its placeholders, in the order in which they stand.
+    #[cfg(feature = "kv")]
+    pub fn kv_pattern(&self, values: &[&dyn PatternToken]) -> Result<Pattern, InvalidKey> {
+        self.keys.at(Place::Store(KV)).template().pattern(values)
     }
 
     /// The key of the `#[object_store]`, like [`kv_key`](Self::kv_key).

@@ -2,23 +2,15 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::cache::CacheBuilder;
-use super::consumer::{Range, Start};
 use super::descriptor::StoreKind;
 use super::entry::Entry;
 use super::handle::Handle;
 use super::jetstream::JetStream;
 use super::key;
 use super::kv_bucket::{KvBucket, Source};
-use super::ordered::OrderedConsumer;
-use super::range::{Entries, Keys};
 use super::status::BucketStatus;
-use super::watch::{Watch, WatchBuilder};
 use super::{StoreDescriptor, StoreError, StoreErrorKind};
 use crate::codec::MessageCodec;
-
-/// How many messages of a bucket may be on their way to a reader, or wait for it, if they are not too large.
-const WINDOW: usize = 1024;
 
 /// A Key-Value bucket whose values are messages of type `T`.
 ///
@@ -40,8 +32,22 @@ const WINDOW: usize = 1024;
 /// # Ok(())
 /// # }
 /// ```
+///
+/// # With the `nats` command line
+///
+/// A bucket is an ordinary one, so that these do the same on the bytes of the values:
+///
+/// | here | there |
+/// | --- | --- |
+/// | [`get`](Self::get), [`entry_at`](Self::entry_at) | `nats kv get BUCKET KEY`, with `--revision N` |
+/// | [`put`](Self::put), [`create`](Self::create) | `nats kv put BUCKET KEY VALUE`, `nats kv create BUCKET KEY VALUE` |
+/// | [`update`](Self::update) | `nats kv update BUCKET KEY VALUE REVISION` |
+/// | [`delete`](Self::delete), [`purge`](Self::purge) | `nats kv del BUCKET KEY`, `nats kv purge BUCKET KEY` |
+/// | [`keys`](Self::keys), [`history`](Self::history) | `nats kv ls BUCKET`, `nats kv history BUCKET KEY` |
+/// | [`watch`](Self::watch) | `nats kv watch BUCKET KEY` |
+/// | [`status`](Self::status), [`delete_bucket`](Self::delete_bucket) | `nats kv info BUCKET`, `nats kv del BUCKET` |
 pub struct KvStore<T> {
-    handle: Handle<T>,
+    pub(super) handle: Handle<T>,
     source: Source,
 }
 
@@ -61,6 +67,10 @@ impl<T> KvStore<T> {
     #[must_use]
     pub fn bucket(&self) -> &str {
         self.handle.store.bucket
+    }
+
+    pub(super) fn is_client_only(&self) -> bool {
+        self.handle.store.client_only
     }
 
     /// Lets the leader of a replicated bucket answer [`get`](Self::get), [`entry`](Self::entry) and
@@ -284,114 +294,7 @@ impl<T> KvStore<T> {
     }
 }
 
-impl<T: 'static> KvStore<T> {
-    /// The keys that have a value and match a pattern, in which `*` stands for one token and a final `>` for all that follow.
-    ///
-    /// They come as a stream, so that a large bucket is never in memory as a whole.
-    ///
-    /// ```no_run
-    /// # use futures::TryStreamExt;
-    /// # use natsmicro::{KvStore, StoreError};
-    /// # async fn example(profiles: KvStore<String>) -> Result<(), StoreError> {
-    /// let mut keys: Vec<String> = profiles.keys("user.*").await?.try_collect().await?;
-    /// keys.sort();
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub async fn keys(&self, pattern: impl AsRef<str>) -> Result<Keys, StoreError> {
-        let patterns = [pattern.as_ref().to_owned()];
-        let (consumer, prefix) = self.consume(&patterns, Start::Newest, true, false).await?;
-        Ok(Keys::new(consumer.into_stream(), prefix))
-    }
-
-    /// All revisions of a key that are kept, deletions included, oldest first.
-    ///
-    /// ```no_run
-    /// # use futures::TryStreamExt;
-    /// # use natsmicro::{Entry, KvStore, StoreError};
-    /// # async fn example(profiles: KvStore<String>) -> Result<(), StoreError> {
-    /// let revisions: Vec<Entry<String>> = profiles.history("user.ada").await?.try_collect().await?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub async fn history(&self, key: impl AsRef<str>) -> Result<Entries<T>, StoreError> {
-        let keys = [checked(key.as_ref())?.to_owned()];
-        let (consumer, prefix) = self.consume(&keys, Start::At(1), false, false).await?;
-        let codec = self.handle.codec;
-        let entries = consumer.into_stream();
-        Ok(Entries::new(Watch::new(
-            self.bucket(),
-            entries,
-            false,
-            move |message| Entry::of_delivered(&codec, &prefix, message),
-        )))
-    }
-
-    /// Follows the keys that match a pattern, in which `*` stands for one token and a final `>` for all that follow.
-    ///
-    /// The stream yields the current values first, then [`EndOfInitial`](crate::WatchEvent::EndOfInitial) (also if there are
-    /// none), then every change; [`WatchBuilder`] has other beginnings. It goes on through reconnects and restarts of the server,
-    /// without gap and without repeat. A slow reader holds the server back. A value that is no `T` is an error in its place,
-    /// see [`StoreError::undecodable`]; every other error is the end, as that the bucket was deleted.
-    ///
-    /// Changes that are not read can be lost only by the limits of the bucket: a key keeps `max_history` revisions.
-    pub fn watch(&self, pattern: impl AsRef<str>) -> WatchBuilder<T> {
-        WatchBuilder::new(self.clone(), pattern.as_ref())
-    }
-
-    /// Follows all keys, as [`watch(">")`](Self::watch).
-    pub fn watch_all(&self) -> WatchBuilder<T> {
-        self.watch(">")
-    }
-
-    /// Loads the bucket into a copy in memory that is kept up to date; see [`KvCache`](crate::KvCache).
-    pub fn cached(&self) -> CacheBuilder<T>
-    where
-        T: Send + Sync,
-    {
-        CacheBuilder::new(self.clone())
-    }
-
-    /// How long an operation may take.
-    pub(super) fn timeout(&self) -> Result<Duration, StoreError> {
-        Ok(self.handle.jetstream()?.timeout)
-    }
-
-    pub(super) fn codec(&self) -> MessageCodec<T> {
-        self.handle.codec
-    }
-
-    /// Reads the entries that match one of the patterns. What it gives besides is what their subjects begin with.
-    pub(super) async fn consume(
-        &self,
-        patterns: &[String],
-        start: Start,
-        headers_only: bool,
-        endless: bool,
-    ) -> Result<(OrderedConsumer, String), StoreError> {
-        for pattern in patterns {
-            key::check_pattern(pattern)?;
-        }
-        self.handle
-            .within(async |jetstream| {
-                let bucket = jetstream.kv(self.bucket()).await?;
-                let consumer = OrderedConsumer::start(Range {
-                    context: bucket.context().clone(),
-                    bucket: self.bucket().to_owned(),
-                    stream: StoreKind::Kv.stream_name(self.bucket()),
-                    subjects: patterns.iter().map(|p| bucket.subject(p)).collect(),
-                    start,
-                    headers_only,
-                    window: WINDOW,
-                    endless,
-                });
-                Ok((consumer.await?, bucket.subject("")))
-            })
-            .await
-    }
-}
-
-fn checked(key: &str) -> Result<&str, StoreError> {
+pub(super) fn checked(key: &str) -> Result<&str, StoreError> {
     key::check(key)?;
     Ok(key)
 }

@@ -1,5 +1,6 @@
 use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use tokio::io::AsyncRead;
 use tokio::time::Instant;
@@ -36,6 +37,19 @@ const MAX_NAME_LEN: usize = super::MAX_KEY_LEN;
 /// # Ok(())
 /// # }
 /// ```
+///
+/// # With the `nats` command line
+///
+/// A bucket is an ordinary one, so that these do the same on the bytes of the objects:
+///
+/// | here | there |
+/// | --- | --- |
+/// | [`get`](Self::get), [`reader`](Self::reader) | `nats object get BUCKET NAME` |
+/// | [`put`](Self::put), [`put_from`](Self::put_from) | `nats object put BUCKET FILE --name NAME` |
+/// | [`delete`](Self::delete) | `nats object del BUCKET NAME` |
+/// | [`list`](Self::list), [`info`](Self::info) | `nats object ls BUCKET`, `nats object info BUCKET NAME` |
+/// | [`watch`](Self::watch) | `nats object watch BUCKET` |
+/// | [`status`](Self::status), [`delete_bucket`](Self::delete_bucket) | `nats object info BUCKET`, `nats object del BUCKET` |
 pub struct ObjectStore<T> {
     handle: Handle<T>,
 }
@@ -57,20 +71,41 @@ impl<T> ObjectStore<T> {
         self.handle.store.bucket
     }
 
+    pub(super) fn is_client_only(&self) -> bool {
+        self.handle.store.client_only
+    }
+
+    /// How long an operation may take.
+    pub(super) fn timeout(&self) -> Result<Duration, StoreError> {
+        Ok(self.handle.jetstream()?.timeout)
+    }
+
     /// The message stored under a name; `None` if there is none. Fails with [`Incomplete`](StoreErrorKind::Incomplete) if some
     /// of its data is gone or damaged.
     pub async fn get(&self, name: impl AsRef<str>) -> Result<Option<T>, StoreError> {
+        let found = self.get_if(name, |_| true).await?;
+        Ok(found.map(|(_, _, value)| value))
+    }
+
+    /// The message stored under a name with its revision and its time, if it is `wanted`.
+    pub(super) async fn get_if(
+        &self,
+        name: impl AsRef<str>,
+        wanted: impl Fn(&Stored) -> bool,
+    ) -> Result<Option<(u64, SystemTime, T)>, StoreError> {
         let name = checked(name.as_ref())?;
         let found = self
             .handle
             .within(async |jetstream| {
                 let bucket = jetstream.objects(self.bucket()).await?;
-                bucket.get(name, None, jetstream.timeout).await
+                bucket.get_if(name, jetstream.timeout, wanted).await
             })
             .await?;
-        found
-            .map(|(revision, data)| decode(&self.handle.codec, name, revision, data))
-            .transpose()
+        let Some((revision, modified, data)) = found else {
+            return Ok(None);
+        };
+        let value = decode(&self.handle.codec, name, revision, data)?;
+        Ok(Some((revision, modified, value)))
     }
 
     /// Stores a message under a name, in place of the one that was there, and returns the revision of the object. A put that

@@ -3,7 +3,7 @@
 //! This does what async-nats's object store does not: it waits for many chunks at once, removes those of a failed put and those
 //! of all but one of several concurrent puts to one name, and notices that an object that is being read was replaced.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_nats::HeaderMap;
 use async_nats::header::{NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_ROLLUP};
@@ -91,17 +91,27 @@ impl ObjectBucket {
         version: Option<&Version<'_>>,
         timeout: Duration,
     ) -> Result<Option<(u64, Bytes)>, StoreError> {
+        let is_wanted = |stored: &Stored| version.is_none_or(|version| version.is(&stored.meta));
+        let found = self.get_if(name, timeout, is_wanted).await?;
+        Ok(found.map(|(revision, _, data)| (revision, data)))
+    }
+
+    /// Reads a whole object with its revision and its time; `None` if there is none that is `wanted`.
+    pub(super) async fn get_if(
+        &self,
+        name: &str,
+        timeout: Duration,
+        wanted: impl Fn(&Stored) -> bool,
+    ) -> Result<Option<(u64, SystemTime, Bytes)>, StoreError> {
         let mut pause = FIRST_PAUSE;
         loop {
-            let stored = self.stored(name).await?;
-            let is_wanted =
-                |stored: &Stored| version.is_none_or(|version| version.is(&stored.meta));
-            let Some(stored) = stored.filter(is_wanted) else {
+            let Some(stored) = self.stored(name).await?.filter(&wanted) else {
                 return Ok(None);
             };
-            let (revision, nuid) = (stored.revision, stored.meta.nuid.clone());
+            let (revision, modified) = (stored.revision, stored.modified);
+            let nuid = stored.meta.nuid.clone();
             match Box::pin(self.read(stored, timeout)).await {
-                Ok(data) => return Ok(Some((revision, data))),
+                Ok(data) => return Ok(Some((revision, modified, data))),
                 Err(error) if *error.kind() == StoreErrorKind::Incomplete => {
                     let now = self.stored(name).await?;
                     // Otherwise it was replaced or deleted meanwhile.

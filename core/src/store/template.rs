@@ -105,17 +105,26 @@ impl KeyTemplate {
 
     /// Fills in all placeholders, in the order in which they stand.
     pub(crate) fn fill(self, values: &[&dyn KeyToken]) -> Result<Key, InvalidKey> {
-        let mut values = values.iter();
-        let mut key = String::with_capacity(self.capacity);
+        self.text(values.iter().map(|value| Some(*value))).map(Key)
+    }
+
+    /// The template with these values in its placeholders, in the order in which they stand; `*` stands for one that is none.
+    pub(super) fn text<'a>(
+        self,
+        mut values: impl Iterator<Item = Option<&'a dyn KeyToken>>,
+    ) -> Result<String, InvalidKey> {
+        let mut text = String::with_capacity(self.capacity);
         for part in self.parts {
             match part {
-                KeyPart::Text(text) => key.push_str(text),
-                KeyPart::Request(field) | KeyPart::Response(field) => {
-                    push(&mut key, field, values.next())?;
-                }
+                KeyPart::Text(part) => text.push_str(part),
+                KeyPart::Request(field) | KeyPart::Response(field) => match values.next() {
+                    Some(None) => text.push('*'),
+                    value => push(&mut text, field, value.flatten().as_ref())?,
+                },
             }
         }
-        finish(key)
+        check(&text, text.len())?;
+        Ok(text)
     }
 
     /// Fills in the placeholders of the request, in the order in which they stand.
@@ -171,13 +180,9 @@ impl PartialKey {
             push(&mut key, field, values.next())?;
             key.push_str(known);
         }
-        finish(key)
+        check(&key, key.len())?;
+        Ok(Key(key))
     }
-}
-
-fn finish(key: String) -> Result<Key, InvalidKey> {
-    check(&key, key.len())?;
-    Ok(Key(key))
 }
 
 /// Appends one token, and looks at what was written rather than at the type that wrote it.

@@ -5,15 +5,16 @@ use quote::{format_ident, quote};
 
 use super::{Expander, doc, fallback};
 use crate::key::{Source, Template, field_ident};
-use crate::model::{Method, MethodKey};
+use crate::model::{Method, MethodKey, Request};
 
 /// The functions of a method's stores.
 pub(super) fn of_stores(expander: &Expander<'_>, method: &Method) -> TokenStream {
-    let keys = method
-        .keys()
-        .into_iter()
-        .filter(|key| !method.is_suppressed(&format!("{}{}", method.name(), key.suffix)))
-        .map(|key| key_function(expander, method, key));
+    let keys = method.keys();
+    let keys = keys.iter().map(|key| {
+        let make_key = key_function(expander, method, key);
+        let make_pattern = pattern_function(expander, method, key);
+        quote!(#make_key #make_pattern)
+    });
     let kv = method.kv.as_ref().map(|store| {
         let bucket = store
             .args
@@ -32,7 +33,10 @@ pub(super) fn of_stores(expander: &Expander<'_>, method: &Method) -> TokenStream
             .unwrap_or_default();
         store_functions(expander, method, &bucket, &OBJECT)
     });
-    quote!(#(#keys)* #kv #object)
+    let cached = method
+        .cached()
+        .map(|of| cached_function(expander, method, of));
+    quote!(#(#keys)* #cached #kv #object)
 }
 
 /// What differs between the functions of the two kinds of stores.
@@ -142,39 +146,148 @@ fn store_functions(
 }
 
 /// ```text
-/// pub fn save_profile_key(id: impl #krate::KeyToken) -> ::core::result::Result<#krate::Key, #krate::InvalidKey> {
-///     #p::Method::kv_key(&UserServiceDescriptor::SAVE_PROFILE, &[&id])
+/// pub fn save_profile_cached(&self, request: SaveProfileRequest) -> #krate::CachedCall<Profile, Status> {
+///     #p::ServiceClient::kv_cached(&self.inner, &UserServiceDescriptor::SAVE_PROFILE, &request)
 /// }
 /// ```
-fn key_function(expander: &Expander<'_>, method: &Method, key: MethodKey<'_>) -> TokenStream {
+fn cached_function(expander: &Expander<'_>, method: &Method, cached: &str) -> TokenStream {
     let krate = expander.krate;
     let p = krate.private();
+    let name = method.derived("", "_cached");
+    let Some((ok, error)) =
+        fallback::types(expander, method).filter(|_| !method.is_suppressed(&name.to_string()))
+    else {
+        return TokenStream::new();
+    };
     let descriptor = expander.descriptor();
     let (cfgs, lints) = (&method.attrs.cfgs, &method.attrs.lints);
-    let name = method.derived("", key.suffix);
+    let (generics, clause) = fallback::generics(expander, method);
     let constant = method.constant("");
-    let arguments = key_arguments(key.template);
-    let parameters = arguments
-        .iter()
-        .map(|(_, ident)| quote!(#ident: impl #krate::KeyToken));
-    let values = key.template.placeholders().filter_map(|placeholder| {
-        let (_, ident) = arguments
-            .iter()
-            .find(|(argument, _)| *argument == placeholder)?;
-        Some(quote!(&#ident))
+    let parameter = method.request.as_ref().map(|request| {
+        let (ident, ty) = (&request.ident, &request.ty);
+        quote!(, #ident: #ty)
     });
-    let make = format_ident!("{}", key.of);
-    let body = expander.body(quote!(#p::Method::#make(&#descriptor::#constant, &[#(#values),*])));
+    let argument = method
+        .request
+        .as_ref()
+        .map_or_else(|| quote!(&()), |Request { ident, .. }| quote!(&#ident));
+    let make = format_ident!("{cached}");
+    let body = expander
+        .body(quote!(#p::ServiceClient::#make(&self.inner, &#descriptor::#constant, #argument)));
     let doc = doc(format!(
-        "The key under which `{}` stores its response: `{}`.",
-        method.name(),
-        key.template.lit.value()
+        "The response of `{0}` from its store, or from `{0}` itself if it is not there.",
+        method.name()
     ));
     quote! {
         #doc
         #(#cfgs)*
         #(#lints)*
-        pub fn #name(#(#parameters),*) -> ::core::result::Result<#krate::Key, #krate::InvalidKey> { #body }
+        pub fn #name #generics (&self #parameter) -> #krate::CachedCall<#ok, #error> #clause { #body }
+    }
+}
+
+/// ```text
+/// pub fn save_profile_key(id: impl #krate::KeyToken) -> ::core::result::Result<#krate::Key, #krate::InvalidKey> {
+///     #p::Method::kv_key(&UserServiceDescriptor::SAVE_PROFILE, &[&id])
+/// }
+/// ```
+fn key_function(expander: &Expander<'_>, method: &Method, key: &MethodKey<'_>) -> TokenStream {
+    let doc = format!(
+        "The key under which `{}` stores its response: `{}`.",
+        method.name(),
+        key.template.lit.value()
+    );
+    let function = FromTemplate {
+        suffix: key.suffix,
+        doc,
+        make: key.of,
+        result: "Key",
+    };
+    function.expand(expander, method, key.template, |_| "KeyToken")
+}
+
+/// ```text
+/// pub fn save_profile_pattern(id: impl #krate::PatternToken) -> ::core::result::Result<#krate::Pattern, #krate::InvalidKey> {
+///     #p::Method::kv_pattern(&UserServiceDescriptor::SAVE_PROFILE, &[&id])
+/// }
+/// ```
+fn pattern_function(
+    expander: &Expander<'_>,
+    method: &Method,
+    key: &MethodKey<'_>,
+) -> Option<TokenStream> {
+    let doc = format!(
+        "A pattern of the keys under which `{}` stores its responses, `{}`: takes a value or [`Any`]({}::Any) for each field.",
+        method.name(),
+        key.template.lit.value(),
+        expander.krate.doc_path(),
+    );
+    let function = FromTemplate {
+        suffix: key.pattern_suffix()?,
+        doc,
+        make: "kv_pattern",
+        result: "Pattern",
+    };
+    let bound = |placeholder: (Source, &str)| {
+        if key.template.is_token(placeholder) {
+            "PatternToken"
+        } else {
+            "KeyToken"
+        }
+    };
+    Some(function.expand(expander, method, key.template, bound))
+}
+
+/// A function with an argument for each placeholder of a template.
+struct FromTemplate {
+    suffix: &'static str,
+    doc: String,
+    /// What fills in the template in the runtime.
+    make: &'static str,
+    result: &'static str,
+}
+
+impl FromTemplate {
+    fn expand(
+        self,
+        expander: &Expander<'_>,
+        method: &Method,
+        template: &Template,
+        bound: impl Fn((Source, &str)) -> &'static str,
+    ) -> TokenStream {
+        let name = method.derived("", self.suffix);
+        if method.is_suppressed(&name.to_string()) {
+            return TokenStream::new();
+        }
+        let krate = expander.krate;
+        let p = krate.private();
+        let descriptor = expander.descriptor();
+        let (cfgs, lints) = (&method.attrs.cfgs, &method.attrs.lints);
+        let constant = method.constant("");
+        let arguments = key_arguments(template);
+        let parameters = arguments.iter().map(|(placeholder, ident)| {
+            let bound = format_ident!("{}", bound(*placeholder));
+            quote!(#ident: impl #krate::#bound)
+        });
+        let values = template.placeholders().filter_map(|placeholder| {
+            let (_, ident) = arguments
+                .iter()
+                .find(|(argument, _)| *argument == placeholder)?;
+            Some(quote!(&#ident))
+        });
+        let (make, result) = (
+            format_ident!("{}", self.make),
+            format_ident!("{}", self.result),
+        );
+        let body =
+            expander.body(quote!(#p::Method::#make(&#descriptor::#constant, &[#(#values),*])));
+        let doc = doc(self.doc);
+        quote! {
+            #doc
+            #(#cfgs)*
+            #(#lints)*
+            pub fn #name(#(#parameters),*) -> ::core::result::Result<#krate::#result, #krate::InvalidKey> { #body }
+        }
     }
 }
 

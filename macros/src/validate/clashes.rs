@@ -217,13 +217,25 @@ fn accessors_of(method: &Method) -> Vec<Accessor<'_>> {
             .map(|name| (name, attr)),
         );
     }
+    let cached = method.cached().map(|of| match of {
+        "object_cached" => object,
+        _ => kv,
+    });
+    names.extend(
+        cached
+            .flatten()
+            .map(|attr| (format!("{name}_cached"), attr)),
+    );
     for key in method.keys() {
         let attr = if key.suffix == "_object_key" {
             object
         } else {
             kv.or(object)
         };
-        names.extend(attr.map(|attr| (format!("{name}{}", key.suffix), attr)));
+        let suffixes = [Some(key.suffix), key.pattern_suffix()];
+        for suffix in suffixes.into_iter().flatten() {
+            names.extend(attr.map(|attr| (format!("{name}{suffix}"), attr)));
+        }
     }
     names
         .into_iter()

@@ -7,6 +7,7 @@ use async_nats::Client;
 use async_nats::jetstream;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use natsmicro::{KvStore, Origin};
 use natsmicro_bench::{Calling, Case, Sample, closed_loop};
 use prost::Message as _;
 
@@ -23,6 +24,11 @@ const BEFORE_HOT: &str = "natsmicro, before_response, one key";
 pub(crate) const AWAITED: &str = "by hand: put awaited per request";
 
 pub(crate) const READ: &str = "get from a bucket, 128 B, 64 in flight";
+pub(crate) const READ_IN_TURN: &str = "get from a bucket, 128 B, in turn";
+const THROUGH: &str = "natsmicro, through the store";
+pub(crate) const CACHE: &str = "natsmicro, KvCache";
+/// What is read in turn: the key of `item(0, 0, _)`.
+const KEY: &str = "k.0-0";
 pub(crate) const PUT_LARGE: &str = "put an object of 64 MiB";
 pub(crate) const THEIRS: &str = "async-nats";
 
@@ -82,6 +88,48 @@ pub(crate) fn cases() -> Vec<Case> {
             })
             .await
         }),
+        Case::new(READ_IN_TURN, THEIRS, |calling| async move {
+            let bucket = theirs_with_a_value(&calling.nats).await;
+            closed_loop(1, calling.seconds, move |_, _| {
+                let bucket = bucket.clone();
+                async move {
+                    let value = bucket.get(KEY).await;
+                    value.is_ok_and(|value| value.is_some_and(|value| Item::decode(value).is_ok()))
+                }
+            })
+            .await
+        }),
+        Case::new(READ_IN_TURN, OURS, |calling| async move {
+            let (_, ours) = ours_with_a_value(&calling.nats).await;
+            closed_loop(1, calling.seconds, move |_, _| {
+                let ours = ours.clone();
+                async move { ours.get(KEY).await.is_ok_and(|value| value.is_some()) }
+            })
+            .await
+        }),
+        Case::new(READ_IN_TURN, THROUGH, |calling| async move {
+            let (client, _) = ours_with_a_value(&calling.nats).await;
+            closed_loop(1, calling.seconds, move |_, _| {
+                let call = client.after_cached(item(0, 0, 128));
+                async move {
+                    call.await
+                        .is_ok_and(|found| found.origin != Origin::Service)
+                }
+            })
+            .await
+        }),
+        Case::new(READ_IN_TURN, CACHE, |calling| async move {
+            let (_, ours) = ours_with_a_value(&calling.nats).await;
+            let cache = ours.cached().await.unwrap();
+            let mut samples = closed_loop(1, calling.seconds, move |_, _| {
+                let cache = cache.clone();
+                async move { (0..MANY).all(|_| cache.get(KEY).is_ok_and(|value| value.is_some())) }
+            })
+            .await;
+            samples.operations *= MANY;
+            samples.all *= MANY;
+            samples
+        }),
     ];
     let sizes = [
         ("put an object of 1 MiB", "get an object of 1 MiB", 1 << 20),
@@ -103,6 +151,21 @@ pub(crate) fn cases() -> Vec<Case> {
         (name.contains("object"), name.starts_with("get an object"))
     });
     cases
+}
+
+async fn theirs_with_a_value(nats: &Client) -> jetstream::kv::Store {
+    let context = jetstream::new(nats.clone());
+    let bucket = context.get_key_value(BY_HAND).await.unwrap();
+    let value = item(0, 0, 128).encode_to_vec();
+    bucket.put(KEY, value.into()).await.unwrap();
+    bucket
+}
+
+async fn ours_with_a_value(nats: &Client) -> (OursClient, KvStore<Item>) {
+    let client = client(nats);
+    let store = client.after_kv();
+    store.put(KEY, &item(0, 0, 128)).await.unwrap();
+    (client, store)
 }
 
 fn client(nats: &Client) -> OursClient {

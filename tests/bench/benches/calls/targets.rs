@@ -3,7 +3,9 @@
 use natsmicro_bench::Target;
 
 use crate::calls::{COMPUTE, IS_IN_PLACE, OURS, SHAPES, SPAWNS, WAIT};
-use crate::stores::{AFTER, AWAITED, BEFORE, NOT_STORED, PUT_LARGE, READ, STORED, THEIRS};
+use crate::stores::{
+    AFTER, AWAITED, BEFORE, CACHE, NOT_STORED, PUT_LARGE, READ, READ_IN_TURN, STORED, THEIRS,
+};
 
 pub(crate) fn all() -> Vec<Target> {
     let target = |group, case, against, at_least| Target {
@@ -23,6 +25,7 @@ pub(crate) fn all() -> Vec<Target> {
         target(STORED, BEFORE, NOT_STORED, 0.40),
         target(STORED, AFTER, AWAITED, 8.0),
         target(READ, OURS, THEIRS, 1.0),
+        target(READ_IN_TURN, CACHE, OURS, 1000.0),
         target(PUT_LARGE, OURS, THEIRS, 2.0),
     ]
 }

@@ -1,0 +1,91 @@
+//! The part of a client that reads and writes stores.
+
+use std::sync::Arc;
+
+use futures::{FutureExt, TryFutureExt};
+
+use super::{ServiceClient, encode_request};
+use crate::call::Response;
+use crate::codec;
+#[cfg(feature = "object-store")]
+use crate::service::OBJECT;
+use crate::service::{KV, Method, MethodSettings, Place};
+#[cfg(feature = "object-store")]
+use crate::store::ObjectStore;
+use crate::store::read_through::Shelf;
+use crate::store::{CachedCall, KvStore, StoreDescriptor};
+
+impl ServiceClient {
+    /// The bucket of a method's `#[kv_store]`.
+    #[must_use]
+    pub fn kv_store<Req, Resp, E>(&self, method: &Method<Req, Resp, E>) -> KvStore<Resp> {
+        let store = declared(&method.settings, KV);
+        KvStore::new(self.client.jetstream.clone(), store, method.response)
+    }
+
+    /// The bucket of a method's `#[object_store]`.
+    #[cfg(feature = "object-store")]
+    #[must_use]
+    pub fn object_store<Req, Resp, E>(&self, method: &Method<Req, Resp, E>) -> ObjectStore<Resp> {
+        let store = declared(&method.settings, OBJECT);
+        ObjectStore::new(self.client.jetstream.clone(), store, method.response)
+    }
+
+    /// A call that looks into the method's `#[kv_store]` first, whose key needs the request alone.
+    pub fn kv_cached<Req, Resp, E>(
+        &self,
+        method: &'static Method<Req, Resp, E>,
+        request: &Req,
+    ) -> CachedCall<Resp, E> {
+        let store = declared(&method.settings, KV);
+        let store = KvStore::new(self.client.jetstream.clone(), store, codec::BYTES);
+        self.cached(method, request, KV, Shelf::Kv(store))
+    }
+
+    /// A call that looks into the method's `#[object_store]` first, like [`kv_cached`](Self::kv_cached).
+    #[cfg(feature = "object-store")]
+    pub fn object_cached<Req, Resp, E>(
+        &self,
+        method: &'static Method<Req, Resp, E>,
+        request: &Req,
+    ) -> CachedCall<Resp, E> {
+        let store = declared(&method.settings, OBJECT);
+        let store = ObjectStore::new(self.client.jetstream.clone(), store, codec::BYTES);
+        self.cached(method, request, OBJECT, Shelf::Object(store))
+    }
+
+    fn cached<Req, Resp, E>(
+        &self,
+        method: &'static Method<Req, Resp, E>,
+        request: &Req,
+        at: usize,
+        store: Shelf,
+    ) -> CachedCall<Resp, E> {
+        let key = method.keys.at(Place::Store(at));
+        let key = key.bind(request).and_then(|key| key.complete(&[]));
+        let payload = encode_request(method, request);
+        let client = self.clone();
+        let call = move |headers, timeout| {
+            let answer = client.answer(&method.settings, codec::BYTES);
+            let call = client.new_call(method, payload.clone(), answer);
+            let sending = call.shared(headers, timeout).send();
+            sending.map_ok(Response::into_inner).boxed()
+        };
+        let timeout = self.timeout(&method.settings);
+        CachedCall::new(
+            method,
+            Arc::clone(&self.flights),
+            store,
+            key,
+            timeout,
+            Box::new(call),
+        )
+    }
+}
+
+fn declared(method: &MethodSettings, at: usize) -> StoreDescriptor {
+    match method.stores.get(at) {
+        Some(Some(store)) => *store,
+        _ => unreachable!("the macro makes handles of stores that are declared"),
+    }
+}

@@ -1,0 +1,177 @@
+//! One look at a store, and one call, for all who ask for the same entry at the same time.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_nats::HeaderMap;
+use bytes::Bytes;
+use futures::future::{BoxFuture, FutureExt, Shared, WeakShared};
+
+use super::Key;
+use super::read_through::Origin;
+use crate::Status;
+
+/// What the calls through the stores of one client share.
+#[derive(Default)]
+pub(crate) struct Flights(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    flying: HashMap<Destination, Vec<Flying>>,
+    last_id: u64,
+    /// What failed when it was last tried with the store of a method.
+    failing: HashSet<(usize, &'static str)>,
+}
+
+/// An entry: a method of the service, and the key in its store.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Destination {
+    pub(super) method: usize,
+    pub(super) key: Key,
+}
+
+/// What a caller asks for besides the entry.
+#[derive(Clone, Debug)]
+pub(super) struct Terms {
+    pub(super) max_age: Duration,
+    pub(super) timeout: Duration,
+    pub(super) headers: HeaderMap,
+}
+
+impl Terms {
+    /// Whether what is found on these terms is what somebody with `other` ones would find.
+    fn meet(&self, other: &Self) -> bool {
+        self.max_age <= other.max_age
+            && self.timeout >= other.timeout
+            && self.headers == other.headers
+    }
+}
+
+/// What was found, as bytes: every caller decodes them anew, so that messages need not be `Clone` or `Sync`.
+#[derive(Clone)]
+pub(super) struct Landed {
+    pub(super) value: Bytes,
+    pub(super) origin: Origin,
+}
+
+/// `None` if the time of the flight was over.
+pub(super) type Outcome = Option<Result<Landed, Status>>;
+
+/// Driven by all who wait for it, and dropped with the last of them.
+pub(super) type Flight = Shared<BoxFuture<'static, Outcome>>;
+
+struct Flying {
+    id: u64,
+    terms: Terms,
+    flight: WeakShared<BoxFuture<'static, Outcome>>,
+}
+
+impl Flights {
+    /// Joins a flight that meets the terms, or starts one.
+    pub(super) fn join(
+        self: &Arc<Self>,
+        to: &Destination,
+        terms: &Terms,
+        start: impl FnOnce() -> BoxFuture<'static, Outcome>,
+    ) -> Flight {
+        let mut state = self.lock();
+        let flying = state.flying.get(to).into_iter().flatten();
+        let joined = flying
+            .filter(|flying| flying.terms.meet(terms))
+            .find_map(|flying| flying.flight.upgrade());
+        if let Some(joined) = joined {
+            return joined;
+        }
+        state.last_id += 1;
+        let id = state.last_id;
+        let landing = Landing {
+            flights: Arc::clone(self),
+            from: to.clone(),
+            id,
+        };
+        let route = start();
+        let flight = async move {
+            let _landing = landing;
+            route.await
+        };
+        let flight = flight.boxed().shared();
+        if let Some(weak) = flight.downgrade() {
+            state.flying.entry(to.clone()).or_default().push(Flying {
+                id,
+                terms: terms.clone(),
+                flight: weak,
+            });
+        }
+        flight
+    }
+
+    /// Notes whether something has failed with the store of a method, and tells if that is news.
+    pub(super) fn note(&self, method: usize, what: &'static str, failed: bool) -> bool {
+        let mut state = self.lock();
+        if failed {
+            state.failing.insert((method, what))
+        } else {
+            state.failing.remove(&(method, what))
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Flights {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Flights").finish_non_exhaustive()
+    }
+}
+
+/// Takes a flight off the list before its outcome is seen, and when nobody waits for it any more.
+struct Landing {
+    flights: Arc<Flights>,
+    from: Destination,
+    id: u64,
+}
+
+impl Drop for Landing {
+    fn drop(&mut self) {
+        let mut state = self.flights.lock();
+        if let Some(flying) = state.flying.get_mut(&self.from) {
+            flying.retain(|flying| flying.id != self.id);
+            if flying.is_empty() {
+                state.flying.remove(&self.from);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn nothing_is_kept_of_flights_that_are_over() {
+        let flights = Arc::new(Flights::default());
+        let terms = Terms {
+            max_age: Duration::MAX,
+            timeout: Duration::MAX,
+            headers: HeaderMap::new(),
+        };
+        let to = |key: &str| Destination {
+            method: 0,
+            key: key.parse().unwrap(),
+        };
+        let never = || futures::future::pending().boxed();
+        let ended = flights.join(&to("a"), &terms, || futures::future::ready(None).boxed());
+        let dropped = flights.join(&to("b"), &terms, never);
+        let joined = flights.join(&to("b"), &terms, never);
+        assert!(dropped.ptr_eq(&joined));
+        assert_eq!(flights.lock().flying.len(), 2);
+        assert!(ended.clone().await.is_none());
+        assert_eq!(flights.lock().flying.len(), 1);
+        drop((dropped, joined));
+        assert!(flights.lock().flying.is_empty());
+    }
+}

@@ -1,0 +1,32 @@
+// A pattern that leaves a part of a token open.
+
+use natsmicro::Status;
+use natsmicro_ui_tests::{SaveUser, User};
+
+#[natsmicro::service]
+pub trait Users {
+    #[kv_store(bucket = "users", key = "user-<id>.<name>")]
+    async fn save(&self, request: SaveUser) -> Result<User, Status>;
+}
+
+struct InMemory;
+
+impl Users for InMemory {
+    async fn save(&self, request: SaveUser) -> Result<User, Status> {
+        Ok(User {
+            id: request.id,
+            ..User::default()
+        })
+    }
+}
+
+async fn use_it(nats: async_nats::Client) -> Result<(), Status> {
+    let server = natsmicro::Server::new(nats.clone()).add_service(UsersServer::new(InMemory));
+    let client = UsersClient::new(nats);
+    let user: User = client.save(SaveUser::default()).await?;
+    let pattern = UsersClient::save_pattern(natsmicro::Any, natsmicro::Any);
+    drop((server, client, user, pattern));
+    Ok(())
+}
+
+fn main() {}
