@@ -9,7 +9,7 @@ use super::descriptor::StoreKind;
 use super::handle::{Handle, decode};
 use super::jetstream::JetStream;
 use super::object_info::{ObjectInfo, Stored, entry};
-use super::object_read::{Chunks, ObjectReader};
+use super::object_read::ObjectReader;
 use super::object_write::PutFrom;
 use super::range::Entries;
 use super::status::BucketStatus;
@@ -166,11 +166,10 @@ impl<T> ObjectStore<T> {
         self.handle
             .within(async |jetstream| {
                 let bucket = jetstream.objects(self.bucket()).await?;
-                let Some(stored) = bucket.stored(name).await? else {
-                    return Ok(None);
-                };
-                let chunks = Chunks::open(&bucket, stored, jetstream.timeout).await?;
-                Ok(Some(ObjectReader::new(chunks)))
+                let chunks = bucket
+                    .open_object(name, jetstream.timeout, |_| true)
+                    .await?;
+                Ok(chunks.map(ObjectReader::new))
             })
             .await
     }

@@ -11,7 +11,7 @@ use async_nats::jetstream::context::{Context, PublishAckFuture, PublishError};
 use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::stream;
 use ring::digest;
 use tokio::time::Instant;
@@ -34,8 +34,8 @@ pub(crate) const CLEAN_UP: Duration = Duration::from_secs(1);
 const ATTEMPTS: usize = 16;
 /// How many chunks may be on their way to a reader, or wait for it.
 const READ_WINDOW: usize = 32;
-/// What is read may come from a replica that is behind the one that acknowledged the write. So an object that seems incomplete is
-/// read again, after pauses that double.
+/// What is read may come from a replica that is behind the one that acknowledged the write, or is replaced just then. So where chunks
+/// are missing, a read begins again, after pauses that double.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LAST_PAUSE: Duration = Duration::from_millis(200);
 /// How many objects a list may have on their way.
@@ -103,39 +103,46 @@ impl ObjectBucket {
         timeout: Duration,
         wanted: impl Fn(&Stored) -> bool,
     ) -> Result<Option<(u64, SystemTime, Bytes)>, StoreError> {
-        let mut pause = FIRST_PAUSE;
         loop {
-            let Some(stored) = self.stored(name).await?.filter(&wanted) else {
+            let Some(chunks) = self.open_object(name, timeout, &wanted).await? else {
                 return Ok(None);
             };
-            let (revision, modified) = (stored.revision, stored.modified);
-            let nuid = stored.meta.nuid.clone();
-            match Box::pin(self.read(stored, timeout)).await {
+            let (revision, modified) = (chunks.stored.revision, chunks.stored.modified);
+            let nuid = chunks.stored.meta.nuid.clone();
+            match Box::pin(chunks.read()).await {
                 Ok(data) => return Ok(Some((revision, modified, data))),
                 Err(error) if *error.kind() == StoreErrorKind::Incomplete => {
                     let now = self.stored(name).await?;
-                    // Otherwise it was replaced or deleted meanwhile.
                     if now.is_some_and(|now| now.meta.nuid == nuid) {
-                        if pause > LAST_PAUSE {
-                            return Err(error);
-                        }
-                        tokio::time::sleep(pause).await;
-                        pause *= 2;
+                        return Err(error);
                     }
+                    // It was replaced or deleted meanwhile.
                 }
                 Err(error) => return Err(error),
             }
         }
     }
 
-    async fn read(&self, stored: Stored, timeout: Duration) -> Result<Bytes, StoreError> {
-        // What the metadata says is not to be trusted with all of the memory.
-        let mut data = BytesMut::with_capacity(stored.meta.size.min(64 * CHUNK));
-        let mut chunks = Chunks::open(self, stored, timeout).await?;
-        while let Some(chunk) = chunks.next().await? {
-            data.extend_from_slice(&chunk);
+    /// Begins to read an object; `None` if there is none that is `wanted`.
+    pub(super) async fn open_object(
+        &self,
+        name: &str,
+        timeout: Duration,
+        wanted: impl Fn(&Stored) -> bool,
+    ) -> Result<Option<Chunks>, StoreError> {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let Some(stored) = self.stored(name).await?.filter(&wanted) else {
+                return Ok(None);
+            };
+            let chunks = Chunks::open(self, stored, timeout).await?;
+            if chunks.are_there() || pause > LAST_PAUSE {
+                return Ok(Some(chunks));
+            }
+            drop(chunks);
+            tokio::time::sleep(pause).await;
+            pause *= 2;
         }
-        Ok(data.freeze())
     }
 
     /// The metadata of an object that is not deleted.

@@ -6,19 +6,19 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use futures::stream::{self, BoxStream, StreamExt};
 use ring::digest::{self, SHA256};
 use tokio::io::{AsyncRead, ReadBuf};
 
-use super::object_bucket::{ObjectBucket, digest_text};
+use super::object_bucket::{CHUNK, ObjectBucket, digest_text};
 use super::object_info::{ObjectInfo, Stored, incomplete};
 use super::ordered::{Delivery, OrderedConsumer};
 use super::{StoreError, StoreErrorKind};
 
 /// The chunks of one version of an object, in order. The last one is given out only after the digest was compared.
 pub(super) struct Chunks {
-    stored: Stored,
+    pub(super) stored: Stored,
     /// `None` for an object without bytes.
     consumer: Option<OrderedConsumer>,
     missing: usize,
@@ -50,6 +50,22 @@ impl Chunks {
             consumer,
             timeout,
         })
+    }
+
+    /// Whether the server has as many chunks as the metadata says.
+    pub(super) fn are_there(&self) -> bool {
+        let there = self.consumer.as_ref().map_or(0, OrderedConsumer::initial);
+        there >= self.missing as u64
+    }
+
+    /// All of them in one piece.
+    pub(super) async fn read(mut self) -> Result<Bytes, StoreError> {
+        // What the metadata says is not to be trusted with all of the memory.
+        let mut data = BytesMut::with_capacity(self.stored.meta.size.min(64 * CHUNK));
+        while let Some(chunk) = self.next().await? {
+            data.extend_from_slice(&chunk);
+        }
+        Ok(data.freeze())
     }
 
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, StoreError> {

@@ -134,6 +134,12 @@ impl OrderedConsumer {
         Ok(ordered)
     }
 
+    /// How many messages of what was there at the beginning are to come.
+    #[cfg(feature = "object-store")]
+    pub(super) fn initial(&self) -> u64 {
+        self.initial.unwrap_or(0)
+    }
+
     pub(super) fn contact(&self) -> Arc<Contact> {
         Arc::clone(&self.contact)
     }
