@@ -117,7 +117,16 @@ pub struct Calling {
     pub seconds: f64,
 }
 
-/// A ratio that is aimed at: of the rate of one case to that of another of the same group.
+/// What two cases are compared by.
+#[derive(Clone, Copy, Debug)]
+pub enum By {
+    /// How many operations there are in a second.
+    Rate,
+    /// How fast the median operation is: what one waits for, rather than what the machine does at times.
+    Median,
+}
+
+/// A ratio that is aimed at: of one case to another of the same group.
 #[derive(Clone, Copy, Debug)]
 pub struct Target {
     /// The group of both.
@@ -126,6 +135,8 @@ pub struct Target {
     pub case: &'static str,
     /// What it is compared with.
     pub against: &'static str,
+    /// What of them.
+    pub by: By,
     /// The least that the ratio should be.
     pub at_least: f64,
 }

@@ -1,6 +1,6 @@
 //! Medians, their spread, and ratios.
 
-use crate::{Bench, Case, Sample};
+use crate::{Bench, By, Case, Sample};
 
 /// What one turn of a case has cost everywhere.
 #[derive(Debug)]
@@ -14,6 +14,10 @@ pub(crate) struct Measured {
 impl Measured {
     fn rate(&self) -> f64 {
         self.sample.operations as f64 / self.sample.seconds
+    }
+
+    fn speed(&self) -> f64 {
+        1.0 / self.sample.p50
     }
 
     fn service_cpu_us(&self) -> f64 {
@@ -139,7 +143,11 @@ impl<'a> Report<'a> {
             let Some([one, other]) = self.pair(target.group, [target.case, target.against]) else {
                 continue;
             };
-            let Some(Spread([median, min, max])) = ratios(one, other) else {
+            let speed = match target.by {
+                By::Rate => Measured::rate,
+                By::Median => Measured::speed,
+            };
+            let Some(Spread([median, min, max])) = ratios(one, other, speed) else {
                 continue;
             };
             println!(
@@ -157,7 +165,7 @@ impl<'a> Report<'a> {
         let spread = |of: fn(&Measured) -> f64| Spread::of(turns.iter().map(of));
         let median = |of| spread(of).map_or(0.0, |Spread([median, ..])| median);
         let (Some(Spread(rate)), Some(Spread(ratio))) =
-            (spread(Measured::rate), ratios(turns, base))
+            (spread(Measured::rate), ratios(turns, base, Measured::rate))
         else {
             println!("  {:<44} no result", case.name);
             return;
@@ -200,7 +208,7 @@ fn verdict(is_met: bool) -> &'static str {
     if is_met { "met" } else { "MISSED" }
 }
 
-fn ratios(turns: &[Measured], base: &[Measured]) -> Option<Spread> {
+fn ratios(turns: &[Measured], base: &[Measured], of: fn(&Measured) -> f64) -> Option<Spread> {
     let pairs = turns.iter().zip(base);
-    Spread::of(pairs.map(|(one, other)| one.rate() / other.rate()))
+    Spread::of(pairs.map(|(one, other)| of(one) / of(other)))
 }

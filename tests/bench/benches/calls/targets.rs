@@ -1,6 +1,6 @@
 //! What the ratios should be.
 
-use natsmicro_bench::Target;
+use natsmicro_bench::{By, Target};
 
 use crate::calls::{COMPUTE, IS_IN_PLACE, OURS, SHAPES, SPAWNS, WAIT};
 use crate::stores::{
@@ -12,11 +12,15 @@ pub(crate) fn all() -> Vec<Target> {
         group,
         case,
         against,
+        by: By::Rate,
         at_least,
     };
     let [one, _, many, ..] = SHAPES.map(|(group, ..)| group);
     vec![
-        target(one, OURS, SPAWNS, 0.95),
+        Target {
+            by: By::Median,
+            ..target(one, OURS, SPAWNS, 0.95)
+        },
         target(many, OURS, SPAWNS, 1.5),
         target(many, OURS, IS_IN_PLACE, 1.0),
         target(WAIT, OURS, SPAWNS, 1.0),

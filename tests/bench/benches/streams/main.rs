@@ -17,7 +17,7 @@ mod ours;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use natsmicro_bench::{Bench, Case, Target};
+use natsmicro_bench::{Bench, By, Case, Target};
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct Item {
@@ -103,6 +103,7 @@ fn main() {
             group,
             case: OURS,
             against: BY_HAND,
+            by: By::Rate,
             at_least,
         }));
     }
