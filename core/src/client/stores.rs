@@ -12,7 +12,7 @@ use crate::service::OBJECT;
 use crate::service::{KV, Method, MethodSettings, Place};
 #[cfg(feature = "object-store")]
 use crate::store::ObjectStore;
-use crate::store::read_through::Shelf;
+use crate::store::shelf::Shelf;
 use crate::store::{CachedCall, KvStore, StoreDescriptor};
 
 impl ServiceClient {

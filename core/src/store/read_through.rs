@@ -11,11 +11,8 @@ use futures::future::{BoxFuture, FutureExt};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::flights::{Destination, Flights, Landed, Outcome, Terms};
-#[cfg(feature = "object-store")]
-use super::object::ObjectStore;
-#[cfg(feature = "object-store")]
-use super::object_info::Stored;
-use super::{InvalidKey, Key, KvStore, StoreError, StoreErrorKind};
+use super::shelf::{Seen, Shelf};
+use super::{InvalidKey, Key, StoreError};
 use crate::codec::MessageCodec;
 use crate::context::Context;
 use crate::service::Method;
@@ -275,99 +272,8 @@ pub enum Origin {
     Service,
 }
 
-/// The store of a method, in bytes.
-#[derive(Clone)]
-pub(crate) enum Shelf {
-    Kv(KvStore<Bytes>),
-    #[cfg(feature = "object-store")]
-    Object(ObjectStore<Bytes>),
-}
-
-/// What was seen of an entry.
-struct Seen {
-    /// Zero if there was never one.
-    revision: u64,
-    /// The entry, if it is young enough.
-    fresh: Option<Landed>,
-}
-
-impl Shelf {
-    fn bucket(&self) -> &str {
-        match self {
-            Self::Kv(store) => store.bucket(),
-            #[cfg(feature = "object-store")]
-            Self::Object(store) => store.bucket(),
-        }
-    }
-
-    /// Whether the client has to store what the service answers.
-    fn is_client_only(&self) -> bool {
-        match self {
-            Self::Kv(store) => store.is_client_only(),
-            #[cfg(feature = "object-store")]
-            Self::Object(store) => store.is_client_only(),
-        }
-    }
-
-    /// A client that has forgotten its JetStream should learn it, not pay for every call.
-    fn check(&self) -> Result<(), Status> {
-        let configured = match self {
-            Self::Kv(store) => store.timeout().map(drop),
-            #[cfg(feature = "object-store")]
-            Self::Object(store) => store.timeout().map(drop),
-        };
-        configured.map_err(|error| Status::failed_precondition(error.to_string()))
-    }
-
-    async fn look(&self, key: &Key, max_age: Duration) -> Result<Seen, StoreError> {
-        match self {
-            Self::Kv(store) => {
-                let Some(entry) = store.entry(key).await? else {
-                    return Ok(Seen {
-                        revision: 0,
-                        fresh: None,
-                    });
-                };
-                let origin = Origin::store(entry.revision, entry.created);
-                let fresh = entry.value.filter(|_| origin.is_younger_than(max_age));
-                Ok(Seen {
-                    revision: entry.revision,
-                    fresh: fresh.map(|value| Landed { value, origin }),
-                })
-            }
-            #[cfg(feature = "object-store")]
-            Self::Object(store) => {
-                let is_young = |stored: &Stored| {
-                    Origin::store(stored.revision, stored.modified).is_younger_than(max_age)
-                };
-                let found = store.get_if(key, is_young).await?;
-                Ok(Seen {
-                    revision: 0,
-                    fresh: found.map(|(revision, modified, value)| Landed {
-                        value,
-                        origin: Origin::store(revision, modified),
-                    }),
-                })
-            }
-        }
-    }
-
-    /// Stores a response over what was seen. What somebody else has written meanwhile is newer, and stays; so does a deletion.
-    async fn fill(&self, key: &Key, value: &Bytes, revision: u64) -> Result<(), StoreError> {
-        let written = match self {
-            Self::Kv(store) => store.update(key, value, revision).await,
-            #[cfg(feature = "object-store")]
-            Self::Object(store) => store.put(key, value).await,
-        };
-        match written {
-            Err(error) if *error.kind() == StoreErrorKind::WrongRevision => Ok(()),
-            written => written.map(drop),
-        }
-    }
-}
-
 impl Origin {
-    fn store(revision: u64, created: SystemTime) -> Self {
+    pub(super) fn store(revision: u64, created: SystemTime) -> Self {
         Self::Store {
             revision,
             created,
@@ -377,7 +283,7 @@ impl Origin {
         }
     }
 
-    fn is_younger_than(&self, max_age: Duration) -> bool {
+    pub(super) fn is_younger_than(&self, max_age: Duration) -> bool {
         match self {
             Self::Store { age, .. } => *age < max_age,
             Self::Service => true,
