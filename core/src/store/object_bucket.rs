@@ -189,6 +189,10 @@ impl ObjectBucket {
             // The object may be there, and then needs its chunks.
             Err(_) => return None,
         }
+        // Chunks on their way would be stored after the purge. This one is behind them, stored or refused.
+        if let Ok(last) = self.publish(&self.chunks_of(nuid), Bytes::new()).await {
+            let _ = last.await;
+        }
         self.purge(nuid).await;
         None
     }
