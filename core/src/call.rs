@@ -149,13 +149,14 @@ impl<T, E> Call<T, E> {
         self
     }
 
-    /// Makes it a call for several callers: the service is not told of a deadline, which each of them has for itself.
+    /// Makes it a call for several callers, which ends when they drop it: each of them has a deadline of its own, of which the
+    /// service is not told.
     #[cfg(feature = "kv")]
-    pub(crate) fn shared(mut self, headers: HeaderMap, timeout: Duration) -> Self {
+    pub(crate) fn shared(mut self, headers: HeaderMap) -> Self {
         if let Ok(outgoing) = &mut self.outgoing {
             outgoing.headers = headers;
         }
-        self.timeout = timeout;
+        self.timeout = Duration::MAX;
         self
     }
 

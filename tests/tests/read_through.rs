@@ -147,6 +147,19 @@ async fn what_is_too_old_is_asked_for_again() -> TestResult {
     Ok(())
 }
 
+/// Such a response is in the object store before the caller hears of it.
+#[tokio::test]
+async fn responses_larger_than_a_reply() -> TestResult {
+    let running = Running::start().await;
+    let client = &running.client;
+    let large = || client.report_cached(Save::new("a", "large"));
+    let found = large().await?;
+    assert_eq!((called(&found), found.text.len()), (1, 2 << 20));
+    let found = large().await?;
+    assert_eq!((stored(&found).0, found.text.len()), (1, 2 << 20));
+    Ok(())
+}
+
 /// By default the service stores behind its reply.
 #[tokio::test]
 async fn behind_the_reply() -> TestResult {

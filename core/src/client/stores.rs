@@ -65,10 +65,10 @@ impl ServiceClient {
         let key = key.bind(request).and_then(|key| key.complete(&[]));
         let payload = encode_request(method, request);
         let client = self.clone();
-        let call = move |headers, timeout| {
+        let call = move |headers| {
             let answer = client.answer(&method.settings, codec::BYTES);
             let call = client.new_call(method, payload.clone(), answer);
-            let sending = call.shared(headers, timeout).send();
+            let sending = call.shared(headers).send();
             sending.map_ok(Response::into_inner).boxed()
         };
         let timeout = self.timeout(&method.settings);

@@ -89,9 +89,9 @@ pub struct CachedCall<T, E = Status> {
     error: ErrorCodec<E>,
 }
 
-/// The call of the service, with these headers and this timeout.
+/// The call of the service with these headers, which takes as long as it is waited for.
 pub(crate) type MakeCall =
-    Box<dyn Fn(HeaderMap, Duration) -> BoxFuture<'static, Result<Bytes, Status>> + Send>;
+    Box<dyn Fn(HeaderMap) -> BoxFuture<'static, Result<Bytes, Status>> + Send>;
 
 impl<T, E> CachedCall<T, E> {
     pub(crate) fn new<Req>(
@@ -175,7 +175,7 @@ impl<T, E> CachedCall<T, E> {
                 for (name, value) in &self.trace {
                     headers.insert(*name, value.clone());
                 }
-                let call = (self.call)(headers, terms.timeout);
+                let call = (self.call)(headers);
                 let route = Route {
                     flights: Arc::clone(&self.flights),
                     to: to.clone(),

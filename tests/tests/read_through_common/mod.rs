@@ -48,7 +48,8 @@ pub trait Prices {
     async fn today(&self) -> Result<Saved, Status>;
 }
 
-/// Answers with the number of the call. The text `fail` is a failure, `wait` waits at the gate, and `hang` never ends.
+/// Answers with the number of the call. The text `fail` is a failure, `wait` waits at the gate, the first `hang first`
+/// never ends, and `large` is too large for a reply.
 #[derive(Default)]
 pub struct Service {
     pub calls: AtomicU64,
@@ -69,6 +70,9 @@ impl Service {
             std::future::pending::<()>().await;
         }
         let mut saved = request.answer()?;
+        if saved.text == "large" {
+            saved.text = "x".repeat(2 << 20);
+        }
         saved.n = call;
         Ok(saved)
     }

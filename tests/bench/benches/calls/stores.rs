@@ -88,6 +88,32 @@ pub(crate) fn cases() -> Vec<Case> {
             })
             .await
         }),
+    ];
+    cases.extend(reads_in_turn());
+    let sizes = [
+        ("put an object of 1 MiB", "get an object of 1 MiB", 1 << 20),
+        (PUT_LARGE, "get an object of 64 MiB", 64 << 20),
+    ];
+    for (put, get, size) in sizes {
+        cases.push(Case::new(put, THEIRS, move |calling| {
+            their_put(calling, size)
+        }));
+        cases.push(Case::new(put, OURS, move |calling| our_put(calling, size)));
+        cases.push(Case::new(get, THEIRS, move |calling| {
+            their_get(calling, size)
+        }));
+        cases.push(Case::new(get, OURS, move |calling| our_get(calling, size)));
+    }
+    // Groups stand together.
+    cases.sort_by_key(|case| {
+        let name = format!("{case:?}");
+        (name.contains("object"), name.starts_with("get an object"))
+    });
+    cases
+}
+
+fn reads_in_turn() -> Vec<Case> {
+    vec![
         Case::new(READ_IN_TURN, THEIRS, |calling| async move {
             let bucket = theirs_with_a_value(&calling.nats).await;
             closed_loop(1, calling.seconds, move |_, _| {
@@ -130,27 +156,7 @@ pub(crate) fn cases() -> Vec<Case> {
             samples.all *= MANY;
             samples
         }),
-    ];
-    let sizes = [
-        ("put an object of 1 MiB", "get an object of 1 MiB", 1 << 20),
-        (PUT_LARGE, "get an object of 64 MiB", 64 << 20),
-    ];
-    for (put, get, size) in sizes {
-        cases.push(Case::new(put, THEIRS, move |calling| {
-            their_put(calling, size)
-        }));
-        cases.push(Case::new(put, OURS, move |calling| our_put(calling, size)));
-        cases.push(Case::new(get, THEIRS, move |calling| {
-            their_get(calling, size)
-        }));
-        cases.push(Case::new(get, OURS, move |calling| our_get(calling, size)));
-    }
-    // Groups stand together.
-    cases.sort_by_key(|case| {
-        let name = format!("{case:?}");
-        (name.contains("object"), name.starts_with("get an object"))
-    });
-    cases
+    ]
 }
 
 async fn theirs_with_a_value(nats: &Client) -> jetstream::kv::Store {
