@@ -188,6 +188,10 @@ impl Endpoint {
     }
 
     /// Whether the writes of another call have room in their queues.
+    #[cfg_attr(
+        not(feature = "kv"),
+        expect(clippy::unused_self, reason = "nothing is written")
+    )]
     pub(crate) fn has_room(&self) -> bool {
         #[cfg(feature = "kv")]
         return self.stores.have_room();
@@ -196,6 +200,10 @@ impl Endpoint {
     }
 
     /// Waits until they have.
+    #[cfg_attr(
+        not(feature = "kv"),
+        expect(clippy::unused_async, reason = "nothing is written")
+    )]
     pub(crate) async fn room(&self) {
         #[cfg(feature = "kv")]
         self.stores.room().await;

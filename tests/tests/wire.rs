@@ -307,7 +307,8 @@ async fn streams_are_created_as_captured() -> TestResult {
             assert_eq!(&config[field], value, "{field} of {stream}: {config}");
         }
         for (field, value) in config.as_object().unwrap() {
-            let off = json!(false) == *value || field == "metadata";
+            // Batches are of no consequence to those who do not send any.
+            let off = json!(false) == *value || ["metadata", "allow_batched"].contains(&&**field);
             assert!(
                 captured.get(field).is_some() || off,
                 "{stream} has {field}: {value}"
