@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures::{FutureExt, TryFutureExt};
 
 use super::{ServiceClient, encode_request};
+use crate::Status;
 use crate::call::Response;
 use crate::codec;
 #[cfg(feature = "object-store")]
@@ -64,6 +65,11 @@ impl ServiceClient {
         let key = method.keys.at(Place::Store(at));
         let key = key.bind(request).and_then(|key| key.complete(&[]));
         let payload = encode_request(method, request);
+        // A request that cannot be sent must not be the one that is sent for others.
+        let key = match &payload {
+            Ok(_) => key.map_err(Status::from),
+            Err(status) => Err(status.clone()),
+        };
         let client = self.clone();
         let call = move |headers| {
             let answer = client.answer(&method.settings, codec::BYTES);

@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::flights::{Destination, Flights, Landed, Outcome, Terms};
 use super::shelf::{Seen, Shelf};
-use super::{InvalidKey, Key, StoreError};
+use super::{Key, StoreError};
 use crate::codec::MessageCodec;
 use crate::context::Context;
 use crate::service::Method;
@@ -65,6 +65,8 @@ use crate::{Status, header, nats};
 ///   a warning, further ones at the level `debug`.
 /// * The entry is not such a message.
 ///
+/// Of a replicated bucket, any replica may answer; one may lag behind, as with [`KvStore::get`](crate::KvStore::get).
+///
 /// What the service answers it stores by itself; by default that happens behind the reply, so that a call right after this one
 /// may still miss it. With `client_only`, the client stores the response instead, also behind it, and only if nobody else has
 /// written to the key since it looked (an object is stored in any case).
@@ -78,7 +80,7 @@ pub struct CachedCall<T, E = Status> {
     flights: Arc<Flights>,
     method: usize,
     shelf: Shelf,
-    key: Result<Key, InvalidKey>,
+    key: Result<Key, Status>,
     headers: Result<HeaderMap, Status>,
     trace: Vec<(&'static str, HeaderValue)>,
     max_age: Duration,
@@ -98,7 +100,7 @@ impl<T, E> CachedCall<T, E> {
         method: &Method<Req, T, E>,
         flights: Arc<Flights>,
         shelf: Shelf,
-        key: Result<Key, InvalidKey>,
+        key: Result<Key, Status>,
         timeout: Duration,
         call: MakeCall,
     ) -> Self {
