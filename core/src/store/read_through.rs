@@ -68,7 +68,8 @@ use crate::{Status, header, nats};
 /// Of a replicated bucket, any replica may answer; one may lag behind, as with [`KvStore::get`](crate::KvStore::get).
 ///
 /// What the service answers it stores by itself; by default that happens behind the reply, so that a call right after this one
-/// may still miss it. With `client_only`, the client stores the response instead, also behind it, and only if nobody else has
+/// may still miss it. A method with `write = "create"` never replaces an entry, so that once it is older than the maximum age, each
+/// such call goes to the service. With `client_only`, the client stores the response instead, also behind it, and only if nobody else has
 /// written to the key since it looked (an object is stored in any case).
 ///
 /// # Errors
