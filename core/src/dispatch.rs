@@ -23,6 +23,9 @@ use crate::{Status, nats};
 const SHARE: usize = 64;
 const TAKEN: usize = 4_096;
 
+/// How often it is looked for calls that are out of time while they wait for room in the queue of writes.
+const LOOK: Duration = Duration::from_millis(50);
+
 /// How long an endpoint whose server was dropped looks for requests that were sent to it before.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -55,7 +58,7 @@ pub(crate) struct Dispatcher {
 
 impl Dispatcher {
     pub(crate) async fn run(mut self) {
-        let mut calls = Calls::default();
+        let mut calls = Calls::new();
         let mut open = true;
         loop {
             tokio::select! {
@@ -87,6 +90,9 @@ impl Dispatcher {
                 // Between two shares of what waits, the connection and everything else get their turn.
                 () = tokio::task::yield_now(), if self.can_start(&calls) => {}
                 () = self.endpoint.room(), if self.waits_for_room(&calls) => {}
+                () = tokio::time::sleep_until(calls.next_look), if self.waits_for_room(&calls) => {
+                    self.start_expired(&mut calls);
+                }
                 message = self.requests.next(), if open => {
                     if let Some(message) = message {
                         self.accept(message, Instant::now(), &mut calls).await;
@@ -147,6 +153,19 @@ impl Dispatcher {
 
     fn can_start(&self, calls: &Calls) -> bool {
         self.may_start(calls) && self.endpoint.has_room()
+    }
+
+    /// Calls that are out of time do not wait for room: they are started to be answered with that.
+    fn start_expired(&self, calls: &mut Calls) {
+        let mut now = Instant::now();
+        let is_expired = |Waiting(message, received): &Waiting| {
+            let deadline = self.endpoint.deadline(*received, message.headers.as_ref());
+            deadline.is_some_and(|deadline| deadline <= now)
+        };
+        for Waiting(message, received) in calls.take_waiting(is_expired) {
+            self.start(message, received, &mut now, calls);
+        }
+        calls.next_look = now + LOOK;
     }
 
     fn waits_for_room(&self, calls: &Calls) -> bool {

@@ -23,6 +23,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 pub use self::bucket::BucketPolicy;
+pub(crate) use self::bucket::BucketSettings;
 pub(crate) use self::open::{OpenStores, Persistence};
 pub(crate) use self::publish::Publisher;
 pub(crate) use self::write::{Bucket, Failure, Outcome, Target};
@@ -215,25 +216,20 @@ impl Stores {
         })
     }
 
-    /// Whether there is room in the queues for the writes of one more call.
+    /// Whether the write of one more call can be queued. Calls with several find that out by themselves, each in its turn:
+    /// those with one would be faster again and again.
     pub(crate) fn have_room(&self) -> bool {
-        self.queues()
-            .all(|(writer, writes)| writer.has_room(writes))
-    }
-
-    /// Waits until there may be.
-    pub(crate) async fn room(&self) {
-        for (writer, writes) in self.queues() {
-            writer.room(writes).await;
+        match &self.effects[..] {
+            [effect] => effect.target.writer.has_room(),
+            _ => true,
         }
     }
 
-    /// The queues, with the number of writes that a call has for each.
-    fn queues(&self) -> impl Iterator<Item = (&Writer, u32)> {
-        self.effects
-            .iter()
-            .filter(|effect| effect.in_queue > 0)
-            .map(|effect| (&*effect.target.writer, effect.in_queue))
+    /// Waits until it may be.
+    pub(crate) async fn room(&self) {
+        if let [effect] = &self.effects[..] {
+            effect.target.writer.room().await;
+        }
     }
 
     /// Takes room in the queues, and waits for it if need be.

@@ -21,7 +21,7 @@ use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::nats;
 #[cfg(feature = "kv")]
-use crate::persist::{BucketPolicy, LostWrite, OpenStores, Persistence};
+use crate::persist::{BucketPolicy, BucketSettings, LostWrite, OpenStores, Persistence};
 use crate::service::{Dispatch, QueueGroup, Route};
 use crate::service_server::{ServiceServer, ServiceSettings};
 
@@ -92,7 +92,10 @@ impl Server {
             #[cfg(feature = "kv")]
             persistence: Persistence {
                 jetstream: None,
-                policy: BucketPolicy::default(),
+                buckets: BucketSettings {
+                    policy: BucketPolicy::default(),
+                    batches: true,
+                },
                 timeout: PERSIST_TIMEOUT,
                 on_lost: None,
             },
@@ -111,7 +114,21 @@ impl Server {
     /// Says what to do about buckets that are missing or have other settings; [`BucketPolicy::Create`] by default.
     #[cfg(feature = "kv")]
     pub fn with_bucket_policy(mut self, policy: BucketPolicy) -> Self {
-        self.persistence.policy = policy;
+        self.persistence.buckets.policy = policy;
+        self
+    }
+
+    /// Whether the responses of concurrent calls are written in batches, which nats-server 2.14 and newer acknowledge as a whole;
+    /// on by default.
+    ///
+    /// Batches save nats-server a part of its work, and change nothing in what is stored or in which order. For them, the
+    /// Key-Value buckets that this server makes get the setting `allow_batched`; one that exists is used as it is, if
+    /// [`BucketPolicy::Update`] does not say otherwise, and one that loses the setting while the service runs, since another
+    /// client updates it, is written to one by one from then on. A bucket with the setting is offline on a nats-server older than
+    /// 2.14: switch batches off where you may have to go back to one.
+    #[cfg(feature = "kv")]
+    pub fn with_batches(mut self, enabled: bool) -> Self {
+        self.persistence.buckets.batches = enabled;
         self
     }
 

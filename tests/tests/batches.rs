@@ -181,3 +181,38 @@ async fn a_bucket_of_somebody_else() -> TestResult {
     server.stop().await?;
     Ok(())
 }
+
+#[tokio::test]
+async fn none_if_they_are_switched_off() -> TestResult {
+    let nats = Nats::start().await;
+    let server = nats.service().await.with_batches(false);
+    let server = server.add_service(BatchedServer::new(Echo)).start().await?;
+    assert!(!nats.stream_config("KV_before").await.allow_batch_publish);
+    two_rounds(&BatchedClient::new(nats.client()), 0).await?;
+    assert_eq!(nats.subjects("KV_before", ">").await.len(), 100);
+    server.stop().await?;
+    Ok(())
+}
+
+/// A mirror cannot take them, and is no reason not to start.
+#[tokio::test]
+async fn a_mirror_is_left_as_it_is() -> TestResult {
+    let nats = Nats::start().await;
+    for (bucket, mirror) in [("origin", None), ("before", Some("origin"))] {
+        let config = kv::Config {
+            bucket: bucket.to_owned(),
+            history: 1,
+            mirror: mirror.map(|name| jetstream::stream::Source {
+                name: name.to_owned(),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        nats.js.create_key_value(config).await?;
+    }
+    let mirror = nats.stream_config("KV_before").await;
+    let (server, _) = start(&nats, BucketPolicy::Update).await;
+    assert_eq!(nats.stream_config("KV_before").await, mirror);
+    server.stop().await?;
+    Ok(())
+}

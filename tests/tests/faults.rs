@@ -74,7 +74,8 @@ impl Load {
     async fn start(nats: &Nats, mode: Mode) -> Self {
         let client = OrdersClient::new(nats.server.connect().await.unwrap());
         let (answered, enough) = (Arc::<AtomicUsize>::default(), Arc::<AtomicBool>::default());
-        let callers = (0..64).map(|caller| {
+        // So many that several batches are on their way.
+        let callers = (0..400).map(|caller| {
             let (client, answered, enough) = (client.clone(), answered.clone(), enough.clone());
             tokio::spawn(async move {
                 let mut saved = Vec::new();

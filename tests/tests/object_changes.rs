@@ -131,3 +131,34 @@ async fn a_bucket_that_is_emptied() -> TestResult {
     assert_eq!(store.get("a").await?, Some(report(2)));
     Ok(())
 }
+
+/// Whoever may write metadata must not have a service delete the chunks of all objects.
+#[tokio::test]
+async fn an_id_that_stands_for_all_objects() -> TestResult {
+    let nats = Nats::start().await;
+    let store = store(&nats, Duration::ZERO).await;
+    store.put("other", &report(1)).await?;
+    for id in [">", "*", "a.b", ""] {
+        let name = "forged";
+        let encoded = base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE, name);
+        let meta = serde_json::json!({
+            "name": name, "bucket": "reports", "nuid": id, "size": 10, "chunks": 1,
+        });
+        let subject = format!("$O.reports.M.{encoded}");
+        nats.js
+            .publish(subject.clone(), meta.to_string().into())
+            .await?
+            .await?;
+        let read = store.get(name).await.unwrap_err();
+        assert_eq!(*read.kind(), StoreErrorKind::Incomplete, "{id}: {read}");
+        store.put(name, &report(2)).await?;
+        assert_eq!(store.get(name).await?, Some(report(2)), "{id}");
+        nats.js
+            .publish(subject, meta.to_string().into())
+            .await?
+            .await?;
+        store.delete(name).await?;
+        assert_eq!(store.get("other").await?, Some(report(1)), "{id}");
+    }
+    Ok(())
+}

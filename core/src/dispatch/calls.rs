@@ -31,7 +31,6 @@ const SPAWNED_AT_FIRST: u32 = 4;
 const SPAWNED_AT_MOST: u32 = 256;
 
 /// What the loop of an endpoint keeps from one message to the next.
-#[derive(Default)]
 pub(super) struct Calls {
     /// Those with a task of their own.
     pub(super) running: JoinSet<()>,
@@ -39,6 +38,8 @@ pub(super) struct Calls {
     pub(super) ending: FuturesUnordered<Ending>,
     pub(super) waiting: VecDeque<Waiting>,
     waiting_bytes: usize,
+    /// When those that wait are looked through the next time.
+    pub(super) next_look: Instant,
     spawn_next: u32,
     /// How many there were to be spawned the last time.
     spawned: u32,
@@ -55,6 +56,18 @@ pub(super) struct Ending {
 }
 
 impl Calls {
+    pub(super) fn new() -> Self {
+        Self {
+            running: JoinSet::new(),
+            ending: FuturesUnordered::new(),
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            next_look: Instant::now(),
+            spawn_next: 0,
+            spawned: 0,
+        }
+    }
+
     pub(super) fn has_place(&self, message: &Message) -> bool {
         self.waiting.len() < MAX_WAITING && self.waiting_bytes + message.length <= MAX_WAITING_BYTES
     }
@@ -68,6 +81,19 @@ impl Calls {
         let next = self.waiting.pop_front()?;
         self.waiting_bytes -= next.0.length;
         Some(next)
+    }
+
+    /// Takes out those of which this is true.
+    pub(super) fn take_waiting(
+        &mut self,
+        mut is_taken: impl FnMut(&Waiting) -> bool,
+    ) -> Vec<Waiting> {
+        let (taken, waiting): (Vec<_>, _) = std::mem::take(&mut self.waiting)
+            .into_iter()
+            .partition(|waiting| is_taken(waiting));
+        self.waiting = VecDeque::from(waiting);
+        self.waiting_bytes -= taken.iter().map(|taken| taken.0.length).sum::<usize>();
+        taken
     }
 
     /// Whether the next call gets a task from the start.

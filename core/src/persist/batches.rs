@@ -1,8 +1,8 @@
 //! Plain puts in batches that the server acknowledges as a whole: the fast ingest of nats-server 2.14.
 //!
 //! The reply subject of a message says which batch it belongs to, and its place there. The server stores it if it is the next
-//! one. Otherwise it ends the batch, says how many of its messages are stored, and takes no more of them: what a lost connection
-//! leaves open can be asked for, and cannot come in later.
+//! one. Otherwise it ends the batch, says how many of its messages are stored, and takes no more of them. So what a lost
+//! connection leaves open can be asked for; and once the server has answered, nothing more of it can come in.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use async_nats::client::PublishError;
+use async_nats::connection::State;
 use async_nats::header::NATS_EXPECTED_STREAM;
 use async_nats::{Client, HeaderMap, Message, StatusCode, Subject, SubscribeError, Subscriber};
 use bytes::Bytes;
@@ -49,8 +50,20 @@ pub(crate) struct Batches {
     inbox: String,
     made: u64,
     open: Vec<Batch>,
+    /// The messages of the newest batch that could not be queued at once, since the connection is down or slower than the
+    /// service.
+    unsent: VecDeque<Outgoing>,
     look: Interval,
+    /// Something was heard of a batch.
+    is_heard: bool,
     is_disabled: bool,
+}
+
+/// A message of a batch.
+struct Outgoing {
+    subject: Subject,
+    reply: Subject,
+    value: Bytes,
 }
 
 /// A value that may be written with others.
@@ -126,7 +139,9 @@ impl Batches {
             inbox: format!("{inbox}.{id}-"),
             made: 0,
             open: Vec::new(),
+            unsent: VecDeque::new(),
             look,
+            is_heard: false,
             is_disabled: false,
         })
     }
@@ -140,56 +155,66 @@ impl Batches {
     pub(super) fn have_room(&self, waiting: usize) -> bool {
         match self.open.len() {
             0 => waiting > 0,
-            open => waiting >= ENOUGH && open < MAX_OPEN,
+            open => waiting >= ENOUGH && open < MAX_OPEN && self.unsent.is_empty(),
         }
     }
 
-    /// Takes the writes for one batch off the front of the list, and sends them.
-    pub(super) async fn send(&mut self, puts: &mut VecDeque<Put>) {
+    /// Takes the writes for one batch off the front of the list, and sends them; what cannot be sent now goes when
+    /// [`ended`](Self::ended) is waited for.
+    pub(super) fn send(&mut self, puts: &mut VecDeque<Put>) {
         let mut bytes = 0;
         let fit = puts.iter().take(MAX_WRITES).take_while(|put| {
             bytes += put.value.len();
             bytes <= MAX_BYTES
         });
         let count = fit.count();
-        let puts: Vec<Put> = puts.drain(..count).collect();
-        let now = Instant::now();
-        let left = |put: &Put| put.deadline.saturating_duration_since(now);
-        let time = puts.iter().map(left).min();
-        let time = time.unwrap_or(GIVE_UP);
-        let mut batch = Batch {
-            number: self.made,
-            keys: puts.iter().map(|put| Arc::clone(&put.key)).collect(),
-            begun: SystemTime::now(),
-            connects: self.connects(),
-            ask: now + PATIENCE.min(time / 2),
-            give_up: now + GIVE_UP.min(time),
-        };
-        self.made += 1;
-        // It waits only where the connection is down, or much slower than the service.
-        let published =
-            tokio::time::timeout_at(batch.give_up, self.publish(batch.number, puts)).await;
-        if !matches!(published, Ok(Ok(()))) {
-            tracing::debug!(?published, "a batch was not sent as a whole");
-            batch.ask = now;
-        }
-        self.open.push(batch);
-    }
-
-    async fn publish(&self, number: u64, puts: Vec<Put>) -> Result<(), PublishError> {
-        let count = puts.len();
-        for (at, put) in puts.into_iter().enumerate() {
+        let (now, number) = (Instant::now(), self.made);
+        // One that is out of time already does not hurry the others.
+        let left = |put: &Put| put.deadline.checked_duration_since(now);
+        let time = puts.iter().take(count).filter_map(left).min();
+        let time = time.unwrap_or(LOOK).max(LOOK);
+        let mut keys = Vec::with_capacity(count);
+        for (at, put) in puts.drain(..count).enumerate() {
             let step = match at + 1 {
                 last if last == count => Step::AddLast,
                 1 => Step::Begin,
                 _ => Step::Add,
             };
-            let reply = self.reply_subject(number, at + 1, step);
-            self.nats
-                .publish_with_reply(self.subject(&put.key), reply, put.value)
-                .await?;
+            self.unsent.push_back(Outgoing {
+                subject: self.subject(&put.key),
+                reply: self.reply_subject(number, at + 1, step),
+                value: put.value,
+            });
+            keys.push(put.key);
         }
-        Ok(())
+        self.made += 1;
+        self.open.push(Batch {
+            number,
+            keys,
+            begun: SystemTime::now(),
+            connects: self.connects(),
+            ask: now + PATIENCE.min(time / 2),
+            give_up: now + GIVE_UP.min(time),
+        });
+        while let Some(Some(sent)) = self
+            .unsent
+            .front()
+            .map(|message| tokio::task::unconstrained(publish(&self.nats, message)).now_or_never())
+        {
+            self.sent(sent);
+        }
+    }
+
+    /// Goes on with the next message, or gives up the batch: the connection is closed, or the server has changed its limits.
+    fn sent(&mut self, sent: Result<(), PublishError>) {
+        self.unsent.pop_front();
+        if let Err(error) = sent {
+            tracing::debug!(%error, "a batch was not sent as a whole");
+            self.unsent.clear();
+            if let Some(newest) = self.open.last_mut() {
+                newest.ask = Instant::now();
+            }
+        }
     }
 
     fn subject(&self, key: &str) -> Subject {
@@ -214,6 +239,10 @@ impl Batches {
                     // The connection is closed for good.
                     None => Some(self.end(0, None)),
                 },
+                sent = publish_front(&self.nats, &self.unsent) => {
+                    self.sent(sent);
+                    None
+                }
                 now = self.look.tick() => self.look_after(now),
             };
             if let Some(ended) = ended {
@@ -224,6 +253,10 @@ impl Batches {
 
     fn end(&mut self, at: usize, stored: Option<usize>) -> Ended {
         let Batch { keys, begun, .. } = self.open.remove(at);
+        if at == self.open.len() {
+            // It was the newest one.
+            self.unsent.clear();
+        }
         Ended {
             keys,
             begun,
@@ -235,7 +268,7 @@ impl Batches {
     fn understand(&mut self, reply: &Message) -> Option<Ended> {
         let (number, place) = place_of(reply.subject.strip_prefix(&*self.inbox)?)?;
         let at = self.open.iter().position(|batch| batch.number == number)?;
-        let count = self.open[at].keys.len();
+        self.is_heard = true;
         if reply.status == Some(StatusCode::NO_RESPONDERS) {
             return Some(self.end(at, None));
         }
@@ -246,55 +279,81 @@ impl Batches {
             Reply {
                 count: Some(stored),
                 ..
-            } => Some(stored.min(count)),
+            } => Some(stored.min(self.open[at].keys.len())),
             Reply {
                 interim: Some(_), ..
             } => return None,
             Reply {
                 error: Some(refusal),
                 ..
-            } if refusal.err_code != UNKNOWN_BATCH && place <= count => {
+            } if refusal.err_code != UNKNOWN_BATCH => {
                 if refusal.err_code == NO_BATCHES {
-                    tracing::info!(
-                        bucket = self.prefix,
-                        "the bucket takes no batches any more: writes go on one by one"
-                    );
-                    self.is_disabled = true;
+                    self.disable("it does not allow them any more");
                 }
-                // Those behind it are not stored either, since it is missing.
-                Some(place - 1)
+                match place {
+                    1 => Some(0),
+                    // How many of those ahead of it are stored, it does not say: they may never have arrived.
+                    _ if place <= self.open[at].keys.len() => {
+                        self.ask(at, Instant::now());
+                        return None;
+                    }
+                    _ => None,
+                }
             }
             Reply { .. } => None,
         };
         Some(self.end(at, stored))
     }
 
+    fn disable(&mut self, reason: &str) {
+        if !self.is_disabled {
+            tracing::warn!(
+                subjects = self.prefix,
+                reason,
+                "the bucket takes no batches: from now on it is written to one by one"
+            );
+            self.is_disabled = true;
+        }
+    }
+
     /// Asks for batches of which nothing has been heard, and gives up those that are out of time.
     fn look_after(&mut self, now: Instant) -> Option<Ended> {
+        let connects = self.connects();
         if let Some(at) = self.open.iter().position(|batch| batch.give_up <= now) {
+            let is_connected = self.nats.connection_state() == State::Connected;
+            if !self.is_heard && is_connected && self.open[at].connects == connects {
+                self.disable(
+                    "no answer to one arrives; may this account not subscribe to its inbox?",
+                );
+            }
             return Some(self.end(at, None));
         }
-        let connects = self.connects();
         for at in 0..self.open.len() {
-            let batch = &self.open[at];
-            if batch.ask <= now || batch.connects != connects {
-                let first = batch.keys.first().map_or("-", |key| key);
-                let question = self.question(batch.number, first, batch.keys.len());
-                let asked = self.nats.publish_with_reply_and_headers(
-                    question.subject,
-                    question.reply,
-                    question.headers,
-                    Bytes::new(),
-                );
-                // What cannot be queued at once is asked again.
-                if let Some(Ok(())) = asked.now_or_never() {
-                    let batch = &mut self.open[at];
-                    batch.ask = now + PATIENCE;
-                    batch.connects = connects;
-                }
+            if self.open[at].ask <= now || self.open[at].connects != connects {
+                self.ask(at, now);
             }
         }
         None
+    }
+
+    /// Asks how many writes of a batch are stored, and so ends it.
+    fn ask(&mut self, at: usize, now: Instant) {
+        let connects = self.connects();
+        let batch = &self.open[at];
+        let first = batch.keys.first().map_or("-", |key| key);
+        let question = self.question(batch.number, first, batch.keys.len());
+        let asked = self.nats.publish_with_reply_and_headers(
+            question.subject,
+            question.reply,
+            question.headers,
+            Bytes::new(),
+        );
+        // What cannot be queued at once is asked at the next look.
+        if let Some(Ok(())) = tokio::task::unconstrained(asked).now_or_never() {
+            let batch = &mut self.open[at];
+            batch.ask = now + PATIENCE;
+            batch.connects = connects;
+        }
     }
 
     /// The message behind the last one of a batch: it ends the batch, wherever the server is, and is not stored.
@@ -311,6 +370,23 @@ impl Batches {
 
     fn connects(&self) -> u64 {
         self.nats.statistics().connects.load(Ordering::Relaxed)
+    }
+}
+
+async fn publish(nats: &Client, message: &Outgoing) -> Result<(), PublishError> {
+    let Outgoing {
+        subject,
+        reply,
+        value,
+    } = message;
+    nats.publish_with_reply(subject.clone(), reply.clone(), value.clone())
+        .await
+}
+
+async fn publish_front(nats: &Client, unsent: &VecDeque<Outgoing>) -> Result<(), PublishError> {
+    match unsent.front() {
+        Some(message) => publish(nats, message).await,
+        None => std::future::pending().await,
     }
 }
 

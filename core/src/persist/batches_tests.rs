@@ -77,7 +77,7 @@ async fn a_batch_without_its_end_is_counted_and_takes_nothing_more() -> TestResu
     // What comes late is refused, and nobody waits for that answer.
     batches.send_one(batch, 4, Step::Add).await?;
     batches.send_one(batch, 5, Step::AddLast).await?;
-    batches.send(&mut puts(2).into()).await;
+    batches.send(&mut puts(2).into());
     assert_eq!(batches.ended().await.stored, Some(2));
     assert_eq!(messages(&mut stream).await?, 5);
     Ok(())
@@ -117,7 +117,7 @@ async fn a_refused_value_leaves_those_ahead_of_it() -> TestResult {
     for refused in [0, 2, 4] {
         let mut puts = puts(5);
         puts[refused].value = Bytes::from(vec![0; 100]);
-        batches.send(&mut puts.into()).await;
+        batches.send(&mut puts.into());
         assert_eq!(batches.ended().await.stored, Some(refused));
     }
     assert_eq!(messages(&mut stream).await?, 6);
@@ -129,10 +129,23 @@ async fn a_bucket_that_takes_no_batches_says_so_once() -> TestResult {
     let server = NatsServer::start().await?;
     let (mut stream, mut batches) = bucket(&server, false).await?;
     assert!(batches.take(&Bytes::new()));
-    batches.send(&mut puts(3).into()).await;
+    batches.send(&mut puts(3).into());
     assert_eq!(batches.ended().await.stored, Some(0));
     assert!(!batches.take(&Bytes::new()));
     assert_eq!(messages(&mut stream).await?, 0);
+    Ok(())
+}
+
+/// The setting is taken away while a batch is cut off: what the server says of a later message tells nothing of the earlier ones.
+#[tokio::test]
+async fn a_refusal_says_nothing_of_those_ahead() -> TestResult {
+    let server = NatsServer::start().await?;
+    let (_, mut batches) = bucket(&server, false).await?;
+    let batch = batches.open_unsent(4);
+    batches.send_one(batch, 3, Step::Add).await?;
+    batches.send_one(batch, 4, Step::AddLast).await?;
+    assert_eq!(batches.ended().await.stored, None);
+    assert!(!batches.take(&Bytes::new()));
     Ok(())
 }
 
@@ -162,7 +175,7 @@ async fn large_values_make_small_batches() -> TestResult {
     for put in &mut waiting {
         put.value = vec![0; MAX_BYTES / 2].into();
     }
-    batches.send(&mut waiting).await;
+    batches.send(&mut waiting);
     assert_eq!((batches.open[0].keys.len(), waiting.len()), (2, 3));
     Ok(())
 }

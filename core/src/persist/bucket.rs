@@ -13,10 +13,8 @@ use crate::store::descriptor::{Storage, StoreDescriptor, StoreKind};
 
 /// What a starting server does about the buckets of its services.
 ///
-/// A bucket that it creates or updates on nats-server 2.14 or newer allows batches (`allow_batched`), by which the responses of
-/// concurrent calls are written together. Without them each is acknowledged on its own, which takes nats-server more time and
-/// changes nothing else: a bucket that exists is used as it is, and one that loses the setting while the service runs, since
-/// another client updates it, is written to one by one from then on.
+/// A bucket that it creates or updates on nats-server 2.14 or newer takes batches, unless
+/// [`Server::with_batches`](crate::Server::with_batches) says otherwise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum BucketPolicy {
     /// Creates what is missing. A bucket with other settings is an error that names each difference.
@@ -30,6 +28,14 @@ pub enum BucketPolicy {
     Never,
 }
 
+/// How a server makes buckets.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BucketSettings {
+    pub(crate) policy: BucketPolicy,
+    /// Whether they are to take batches.
+    pub(crate) batches: bool,
+}
+
 /// The largest window in which nats-server looks for duplicates; it may not exceed the age limit of the bucket.
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 /// The API level from which a server knows TTLs per message (nats-server 2.11).
@@ -41,7 +47,7 @@ const LEVEL_OF_BATCHES: usize = 4;
 pub(crate) async fn provision(
     context: &Context,
     store: &StoreDescriptor,
-    policy: BucketPolicy,
+    settings: BucketSettings,
 ) -> Result<(), StartError> {
     if needs_ttls(store) {
         check_api_level(context, store).await?;
@@ -49,9 +55,9 @@ pub(crate) async fn provision(
     // Twice, since another instance may create the bucket between our look and our own attempt.
     for _ in 0..2 {
         if let Some(found) = find(context, store).await? {
-            return reconcile(context, store, found, policy).await;
+            return reconcile(context, store, found, settings).await;
         }
-        if policy == BucketPolicy::Never {
+        if settings.policy == BucketPolicy::Never {
             return Err(StartError::new(
                 StartErrorKind::BucketNotFound,
                 format!(
@@ -62,7 +68,7 @@ pub(crate) async fn provision(
             ));
         }
         let mut config = config_of(store);
-        config.allow_batch_publish = takes_batches(context, store).await;
+        config.allow_batch_publish = settings.batches && takes_batches(context, store).await;
         match context.create_stream(config).await {
             Ok(_) => return Ok(()),
             Err(error) => match error.kind() {
@@ -98,10 +104,10 @@ async fn reconcile(
     context: &Context,
     store: &StoreDescriptor,
     mut found: Config,
-    policy: BucketPolicy,
+    settings: BucketSettings,
 ) -> Result<(), StartError> {
     let differences = differences(store, &found);
-    if policy != BucketPolicy::Update {
+    if settings.policy != BucketPolicy::Update {
         return if differences.is_empty() {
             Ok(())
         } else {
@@ -121,16 +127,24 @@ async fn reconcile(
             ),
         ));
     }
-    let gets_batches = !found.allow_batch_publish && takes_batches(context, store).await;
-    if differences.is_empty() && is_described(store, &found) && !gets_batches {
+    let is_as_declared = differences.is_empty() && is_described(store, &found);
+    let gets_batches = settings.batches
+        && !found.allow_batch_publish
+        && found.mirror.is_none()
+        && takes_batches(context, store).await;
+    if is_as_declared && !gets_batches {
         return Ok(());
     }
     apply(store, &mut found);
     found.allow_batch_publish |= gets_batches;
-    context
-        .update_stream(&found)
-        .await
-        .map_err(|error| failed(store, "updated", error))?;
+    match context.update_stream(&found).await {
+        Ok(_) => {}
+        Err(error) if is_as_declared => {
+            tracing::warn!(bucket = store.bucket, %error, "cannot allow batches: the bucket is written to one by one");
+            return Ok(());
+        }
+        Err(error) => return Err(failed(store, "updated", error)),
+    }
     tracing::info!(bucket = store.bucket, ?differences, "updated a bucket");
     Ok(())
 }

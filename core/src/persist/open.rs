@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::batches::Batches;
-use super::bucket::{BucketPolicy, provision};
+use super::bucket::{BucketSettings, provision};
 use super::writer::{AllLost, OnLostWrite, Writer};
 use super::{Bucket, Publisher, Stores, Target};
 use crate::server::{StartError, StartErrorKind};
@@ -18,7 +18,7 @@ use crate::store::{StoreError, StoreErrorKind};
 /// How a server persists responses.
 pub(crate) struct Persistence {
     pub(crate) jetstream: Option<async_nats::jetstream::Context>,
-    pub(crate) policy: BucketPolicy,
+    pub(crate) buckets: BucketSettings,
     pub(crate) timeout: Duration,
     pub(crate) on_lost: Option<OnLostWrite>,
 }
@@ -111,7 +111,7 @@ impl OpenStores {
             }
         }
         for store in &declared {
-            provision(&jetstream.context, store, persistence.policy).await?;
+            provision(&jetstream.context, store, persistence.buckets).await?;
             let opened = open_bucket(&jetstream, store)
                 .await
                 .map_err(|error| cannot_open(store, error))?;

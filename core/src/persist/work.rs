@@ -115,7 +115,7 @@ impl Work {
                     }
                 }
             }
-            self.on_their_way.send().await;
+            self.on_their_way.send();
         }
     }
 
@@ -200,10 +200,10 @@ impl OnTheirWay {
     }
 
     /// Sends batches as long as they have room.
-    async fn send(&mut self) {
+    fn send(&mut self) {
         if let Some(batches) = &mut self.batches {
             while batches.have_room(self.next.len()) {
-                batches.send(&mut self.next).await;
+                batches.send(&mut self.next);
             }
         }
     }

@@ -236,7 +236,8 @@ impl Target {
 }
 
 /// A put whose acknowledgement did not come has most likely been stored. This looks, and writes only over what it saw, so that
-/// a try that arrives late cannot follow its own repetition.
+/// of two repetitions a late one cannot follow the other. What keeps the first try from doing so is that it went ahead on the
+/// same connection; only what a broken one still delivers after this comes too late.
 async fn put_again(
     bucket: &KvBucket,
     key: &str,

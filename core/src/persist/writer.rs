@@ -55,15 +55,31 @@ pub(crate) type AllLost = Arc<Mutex<Lost>>;
 
 /// Room for writes.
 #[derive(Default)]
-pub(crate) struct Slot {
-    permit: Option<OwnedSemaphorePermit>,
+pub(crate) struct Slot(Option<Taken>);
+
+struct Taken {
+    permit: OwnedSemaphorePermit,
+    shared: Arc<Shared>,
 }
 
 impl Slot {
     /// Takes the room for one write out of it.
     pub(crate) fn split(&mut self) -> Self {
-        Self {
-            permit: self.permit.as_mut().and_then(|permit| permit.split(1)),
+        Self(self.0.as_mut().and_then(|taken| {
+            Some(Taken {
+                permit: taken.permit.split(1)?,
+                shared: Arc::clone(&taken.shared),
+            })
+        }))
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        // Whoever waits for room has to hear of it also where nothing was written.
+        if let Some(Taken { permit, shared }) = self.0.take() {
+            drop(permit);
+            shared.settled.notify_waiters();
         }
     }
 }
@@ -97,16 +113,16 @@ impl Writer {
         }
     }
 
-    /// Whether this many more writes may be queued.
-    pub(crate) fn has_room(&self, writes: u32) -> bool {
-        self.has_bytes() && self.room.available_permits() >= writes as usize
+    /// Whether one more write may be queued.
+    pub(crate) fn has_room(&self) -> bool {
+        self.has_bytes() && self.room.available_permits() > 0
     }
 
-    /// Waits until they may. Somebody else may be faster then.
-    pub(crate) async fn room(&self, writes: u32) {
+    /// Waits until one may. Somebody else may be faster then.
+    pub(crate) async fn room(&self) {
         loop {
             let settled = self.shared.settled.notified();
-            if self.has_room(writes) {
+            if self.has_room() {
                 return;
             }
             settled.await;
@@ -116,10 +132,10 @@ impl Writer {
     /// Room for one write, if there is some.
     pub(crate) fn try_reserve(&self) -> Option<Slot> {
         let permit = || Arc::clone(&self.room).try_acquire_owned().ok();
-        let permit = self.has_bytes().then(permit).flatten()?;
-        Some(Slot {
-            permit: Some(permit),
-        })
+        self.has_bytes()
+            .then(permit)
+            .flatten()
+            .map(|permit| self.slot(permit))
     }
 
     /// Takes room for this many writes, and waits for it if need be.
@@ -131,11 +147,16 @@ impl Writer {
             }
             settled.await;
         }
-        // The semaphore is never closed.
-        let room = Arc::clone(&self.room);
-        Slot {
-            permit: room.acquire_many_owned(writes).await.ok(),
+        match Arc::clone(&self.room).acquire_many_owned(writes).await {
+            Ok(permit) => self.slot(permit),
+            // The semaphore is never closed.
+            Err(_) => Slot::default(),
         }
+    }
+
+    fn slot(&self, permit: OwnedSemaphorePermit) -> Slot {
+        let shared = Arc::clone(&self.shared);
+        Slot(Some(Taken { permit, shared }))
     }
 
     fn has_bytes(&self) -> bool {
@@ -283,5 +304,27 @@ impl fmt::Debug for Writer {
             .field("pending", &self.shared.pending)
             .field("bytes", &self.shared.bytes)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use futures::FutureExt;
+
+    use super::*;
+
+    /// As that of calls whose handlers fail.
+    #[tokio::test]
+    async fn room_that_was_not_used_is_heard_of() {
+        let writer = Writer::start(Duration::from_secs(1), None, AllLost::default(), None);
+        let mut taken = writer.reserve(MAX_WRITES as u32).await;
+        assert!(!writer.has_room() && writer.try_reserve().is_none());
+        let mut room = pin!(writer.room());
+        assert!(room.as_mut().now_or_never().is_none());
+        drop(taken.split());
+        room.await;
+        assert!(writer.try_reserve().is_some());
     }
 }

@@ -13,6 +13,9 @@ use super::Key;
 use super::read_through::Origin;
 use crate::Status;
 
+/// How long a look at a store may take at most.
+const MAX_LOOK: Duration = Duration::from_secs(1);
+
 /// What the calls through the stores of one client share.
 #[derive(Default)]
 pub(crate) struct Flights(Mutex<State>);
@@ -41,11 +44,17 @@ pub(super) struct Terms {
 }
 
 impl Terms {
-    /// Whether what is found on these terms is what somebody with `other` ones would find.
+    /// Whether what is found on these terms is what somebody with `other` ones would find, and as soon.
     fn meet(&self, other: &Self) -> bool {
         self.max_age <= other.max_age
             && self.timeout >= other.timeout
+            && self.look() <= other.look()
             && self.headers == other.headers
+    }
+
+    /// How long the store may take: there has to be time left for the service.
+    pub(super) fn look(&self) -> Duration {
+        MAX_LOOK.min(self.timeout / 2)
     }
 }
 

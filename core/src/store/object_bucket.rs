@@ -20,7 +20,7 @@ use super::consumer::{Range, Start};
 use super::descriptor::StoreKind;
 use super::error::WriteError;
 use super::jetstream::cannot_open;
-use super::object_info::{Meta, Options, Stored, encode_meta};
+use super::object_info::{Meta, Options, Stored, encode_meta, incomplete};
 use super::object_read::Chunks;
 use super::object_write::{Description, ObjectWriter, Written};
 use super::ordered::OrderedConsumer;
@@ -305,6 +305,9 @@ impl ObjectBucket {
     }
 
     pub(super) async fn consume_chunks(&self, meta: &Meta) -> Result<OrderedConsumer, StoreError> {
+        if !is_token(&meta.nuid) {
+            return Err(incomplete(&meta.name));
+        }
         let subject = self.chunks_of(&meta.nuid);
         let range = self.range(subject, Start::At(1), READ_WINDOW, false);
         OrderedConsumer::start(range).await
@@ -339,10 +342,22 @@ impl ObjectBucket {
 
     /// Removes chunks that no object refers to. A failure costs space and nothing else.
     async fn purge(&self, nuid: &str) {
+        if !is_token(nuid) {
+            return;
+        }
         if let Err(error) = self.stream.purge().filter(self.chunks_of(nuid)).await {
             tracing::warn!(bucket = self.name, %error, "cannot remove the chunks of a replaced object");
         }
     }
+}
+
+/// Whether an id is part of a subject and no more. It comes from metadata that others may have written, and a wildcard there would
+/// stand for the chunks of all objects.
+fn is_token(nuid: &str) -> bool {
+    !nuid.is_empty()
+        && nuid
+            .chars()
+            .all(|c| c.is_ascii_graphic() && !matches!(c, '.' | '*' | '>'))
 }
 
 fn contended() -> WriteError {

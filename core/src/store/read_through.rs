@@ -52,7 +52,8 @@ use crate::{Status, header, nats};
 ///
 /// Calls of one client and its clones that are awaited at the same time for one key make one look at the store and at most one
 /// call, of which all get the result, also if it is an error; an error is not kept. A call joins one that has the same headers, a
-/// [maximum age](Self::with_max_age) that is no larger and a [timeout](Self::with_timeout) that is no shorter. Each waits for as
+/// [maximum age](Self::with_max_age) that is no larger and a [timeout](Self::with_timeout) that is no shorter (and that waits no
+/// longer for the store, see below). Each waits for as
 /// long as its own timeout says, and none depends on the others: the rest goes on when the first is dropped.
 ///
 /// Requests with the same key are the same request, as they are to the store: which of their other fields the service sees is
@@ -61,7 +62,7 @@ use crate::{Status, header, nats};
 /// # When it calls the service
 ///
 /// * The entry is missing, deleted or expired, or is as old as the maximum age or older.
-/// * The store cannot be read: there is no bucket, or no answer within half of the timeout. The first such failure is logged as
+/// * The store cannot be read: there is no bucket, or no answer within half of the timeout or a second. The first such failure is logged as
 ///   a warning, further ones at the level `debug`.
 /// * The entry is not such a message.
 ///
@@ -185,7 +186,7 @@ impl<T, E> CachedCall<T, E> {
                     shelf: self.shelf.clone(),
                     max_age: terms.max_age,
                 };
-                route.fly(terms.timeout, call).boxed()
+                route.fly(terms.timeout, terms.look(), call).boxed()
             });
             let Ok(outcome) = timeout_at(deadline, flight).await else {
                 break;
@@ -303,9 +304,14 @@ struct Route {
 }
 
 impl Route {
-    async fn fly(self, time: Duration, call: BoxFuture<'static, Result<Bytes, Status>>) -> Outcome {
+    async fn fly(
+        self,
+        time: Duration,
+        look: Duration,
+        call: BoxFuture<'static, Result<Bytes, Status>>,
+    ) -> Outcome {
         let flight = async {
-            let seen = self.look(time / 2).await;
+            let seen = self.look(look).await;
             if let Some(Seen {
                 fresh: Some(landed),
                 ..
