@@ -36,10 +36,6 @@ impl Orders for Echo {
     }
 }
 
-async fn start(nats: &Nats) -> RunningServer {
-    start_on(nats.service().await).await
-}
-
 async fn start_on(server: natsmicro::Server) -> RunningServer {
     server
         .add_service(OrdersServer::new(Echo))
@@ -142,53 +138,42 @@ async fn check_all_stored(nats: &Nats, mode: Mode, answered: &[Saved]) {
     );
 }
 
-async fn killed_under_load(mode: Mode) -> TestResult {
-    let nats = Nats::start().await;
-    let server = start(&nats).await;
-    let load = Load::start(&nats, mode).await;
-    load.more(2_000).await;
-    nats.server.kill()?;
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    nats.server.restart().await?;
-    load.more(2_000).await;
-    let answered = load.end().await;
-    if let Mode::Before = mode {
-        check_all_stored(&nats, mode, &answered).await;
-    }
-    server.stop().await?;
-    check_all_stored(&nats, mode, &answered).await;
-    Ok(())
+/// What happens while calls are made.
+enum Disturbance {
+    /// The nats-server is killed, and comes back after a while.
+    Killed,
+    /// The nats-server does nothing for a while.
+    Paused,
+    /// The connection of the service is cut again and again, and both servers live on.
+    Cut,
 }
 
-async fn paused_under_load(mode: Mode) -> TestResult {
-    let nats = Nats::start().await;
-    let server = start(&nats).await;
-    let load = Load::start(&nats, mode).await;
-    load.more(2_000).await;
-    nats.server.pause()?;
-    tokio::time::sleep(Duration::from_secs(3)).await;
-    nats.server.resume()?;
-    load.more(2_000).await;
-    let answered = load.end().await;
-    if let Mode::Before = mode {
-        check_all_stored(&nats, mode, &answered).await;
-    }
-    server.stop().await?;
-    check_all_stored(&nats, mode, &answered).await;
-    Ok(())
-}
-
-/// The connection of the service is cut again and again, and both servers live on.
-async fn cut_under_load(mode: Mode) -> TestResult {
+/// Whatever happens: what was answered is stored.
+async fn under_load(mode: Mode, disturbance: Disturbance) -> TestResult {
     let nats = Nats::start().await;
     let proxy = Proxy::start(&nats.server).await;
     let server = start_on(proxy.service().await).await;
     let load = Load::start(&nats, mode).await;
-    for _ in 0..6 {
-        load.more(300).await;
-        proxy.cut();
+    load.more(2_000).await;
+    match disturbance {
+        Disturbance::Killed => {
+            nats.server.kill()?;
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            nats.server.restart().await?;
+        }
+        Disturbance::Paused => {
+            nats.server.pause()?;
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            nats.server.resume()?;
+        }
+        Disturbance::Cut => {
+            for _ in 0..6 {
+                proxy.cut();
+                load.more(300).await;
+            }
+        }
     }
-    load.more(300).await;
+    load.more(2_000).await;
     let answered = load.end().await;
     if let Mode::Before = mode {
         check_all_stored(&nats, mode, &answered).await;
@@ -200,32 +185,32 @@ async fn cut_under_load(mode: Mode) -> TestResult {
 
 #[tokio::test]
 async fn cut_before_the_response() -> TestResult {
-    cut_under_load(Mode::Before).await
+    under_load(Mode::Before, Disturbance::Cut).await
 }
 
 #[tokio::test]
 async fn cut_after_the_response() -> TestResult {
-    cut_under_load(Mode::After).await
+    under_load(Mode::After, Disturbance::Cut).await
 }
 
 #[tokio::test]
 async fn killed_before_the_response() -> TestResult {
-    killed_under_load(Mode::Before).await
+    under_load(Mode::Before, Disturbance::Killed).await
 }
 
 #[tokio::test]
 async fn killed_after_the_response() -> TestResult {
-    killed_under_load(Mode::After).await
+    under_load(Mode::After, Disturbance::Killed).await
 }
 
 #[tokio::test]
 async fn paused_before_the_response() -> TestResult {
-    paused_under_load(Mode::Before).await
+    under_load(Mode::Before, Disturbance::Paused).await
 }
 
 #[tokio::test]
 async fn paused_after_the_response() -> TestResult {
-    paused_under_load(Mode::After).await
+    under_load(Mode::After, Disturbance::Paused).await
 }
 
 /// JetStream is on a server of its own, so that calls go on without it.
