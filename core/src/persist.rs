@@ -249,13 +249,14 @@ impl Stores {
         let [effect] = &self.effects[..] else {
             return false;
         };
-        match effect.target.writer.try_reserve() {
-            Some(slot) if !effect.target.compares() => {
-                first.slot = slot;
-                true
-            }
-            _ => false,
+        if effect.target.compares() {
+            return false;
         }
+        let Some(slot) = effect.target.writer.try_reserve() else {
+            return false;
+        };
+        first.slot = slot;
+        true
     }
 
     async fn reserve_some(&self, writes: &mut Writes) -> Result<(), Status> {

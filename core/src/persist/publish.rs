@@ -11,7 +11,7 @@ use async_nats::{HeaderMap, Subject};
 use bytes::Bytes;
 
 use crate::exchange::Outgoing;
-use crate::replies::{Connection, Sent};
+use crate::replies::Connection;
 use crate::store::error::WriteError;
 
 /// How long an acknowledgement may take before the store is asked what became of the write.
@@ -35,18 +35,12 @@ impl Publisher {
 
     /// Writes a value over whatever the key has.
     pub(crate) async fn put(&self, key: &str, value: Bytes) -> Result<u64, WriteError> {
-        let mut outgoing = Outgoing {
+        let outgoing = Outgoing {
             subject: Subject::from([&*self.prefix, key].concat()),
             headers: HeaderMap::new(),
             payload: value,
         };
-        let acknowledged = pin!(async {
-            match self.connection.send(&mut outgoing).await? {
-                Sent::Waits(ticket) => ticket.await,
-                Sent::Answered(message) => Ok(message),
-            }
-        });
-        let message = tokio::time::timeout(ACK_TIMEOUT, acknowledged)
+        let message = tokio::time::timeout(ACK_TIMEOUT, pin!(self.connection.request(outgoing)))
             .await
             .map_err(|_| WriteError::Uncertain("no acknowledgement came in time".into()))?
             .map_err(|error| match error.kind() {
