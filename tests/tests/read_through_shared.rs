@@ -209,16 +209,15 @@ async fn headers_make_another_call() -> TestResult {
     Ok(())
 }
 
-/// With another prefix, other instances are called.
+/// With another prefix, other instances are called. Neither may take what the other one stores.
 #[tokio::test]
 async fn prefixes_make_another_call() -> TestResult {
     let running = Running::start().await;
     let nowhere = running.client.clone().with_subject_prefix("nowhere");
     let request = Save::new("a", "wait");
-    let calls = join(
-        running.slow().into_future(),
-        nowhere.price_cached(request).into_future(),
-    );
+    let here = running.slow().with_max_age(Duration::ZERO);
+    let there = nowhere.price_cached(request).with_max_age(Duration::ZERO);
+    let calls = join(here.into_future(), there.into_future());
     let ((here, there), ()) = join(calls, running.open_for(1)).await;
     assert_eq!(called(&here?), 1);
     assert_eq!(there.unwrap_err().code(), &Code::Unavailable);
