@@ -134,15 +134,10 @@ impl<S: Send + Sync + 'static> Router<S> {
         F: Fn(Arc<S>, Arc<Context>, Req) -> Fut + Copy + Send + Sync + 'static,
         Fut: Future<Output = Result<Resp, E>> + Send + 'static,
     {
-        let service = Arc::clone(&self.service);
-        self.routes.push(Route {
-            settings: method.settings,
-            handler: Box::new(move |request| {
-                let service = Arc::clone(&service);
-                Box::pin(endpoint::unary(method, request, move |cx, request| {
-                    handler(service, cx, request)
-                }))
-            }),
+        self.add(method, false, move |service, request| {
+            Box::pin(endpoint::unary(method, request, move |cx, request| {
+                handler(service, cx, request)
+            }))
         });
     }
 
@@ -158,8 +153,8 @@ impl<S: Send + Sync + 'static> Router<S> {
         F: Fn(Arc<S>, Arc<Context>, Req) -> Fut + Copy + Send + Sync + 'static,
         Fut: Future<Output = Result<Streaming<Resp>, E>> + Send + 'static,
     {
-        self.stream(method, move |service, request| {
-            Box::pin(stream::server_streaming(
+        self.add(method, true, move |service, request| {
+            whole(stream::server_streaming(
                 method,
                 request,
                 move |cx, request| handler(service, cx, request),
@@ -179,8 +174,8 @@ impl<S: Send + Sync + 'static> Router<S> {
         F: Fn(Arc<S>, Arc<Context>, Streaming<Req>) -> Fut + Copy + Send + Sync + 'static,
         Fut: Future<Output = Result<Resp, E>> + Send + 'static,
     {
-        self.stream(method, move |service, request| {
-            Box::pin(stream::client_streaming(
+        self.add(method, true, move |service, request| {
+            whole(stream::client_streaming(
                 method,
                 request,
                 move |cx, requests| handler(service, cx, requests),
@@ -200,8 +195,8 @@ impl<S: Send + Sync + 'static> Router<S> {
         F: Fn(Arc<S>, Arc<Context>, Streaming<Req>) -> Fut + Copy + Send + Sync + 'static,
         Fut: Future<Output = Result<Streaming<Resp>, E>> + Send + 'static,
     {
-        self.stream(method, move |service, request| {
-            Box::pin(stream::bidirectional(
+        self.add(method, true, move |service, request| {
+            whole(stream::bidirectional(
                 method,
                 request,
                 move |cx, requests| handler(service, cx, requests),
@@ -209,23 +204,26 @@ impl<S: Send + Sync + 'static> Router<S> {
         });
     }
 
-    fn stream<Req, Resp, E>(
+    fn add<Req, Resp, E>(
         &mut self,
         method: &'static Method<Req, Resp, E>,
-        handler: impl Fn(Arc<S>, Request) -> BoxFuture<'static, ()> + Send + Sync + 'static,
+        streaming: bool,
+        handler: impl Fn(Arc<S>, Request) -> BoxFuture<'static, Option<Rest>> + Send + Sync + 'static,
     ) {
         let service = Arc::clone(&self.service);
         self.routes.push(Route {
             settings: MethodSettings {
-                streaming: true,
+                streaming,
                 ..method.settings
             },
-            handler: Box::new(move |request| {
-                let done = handler(Arc::clone(&service), request);
-                Box::pin(done.map(|()| None))
-            }),
+            handler: Box::new(move |request| handler(Arc::clone(&service), request)),
         });
     }
+}
+
+/// Nothing is left to be done when the handler is done.
+fn whole(answer: impl Future<Output = ()> + Send + 'static) -> BoxFuture<'static, Option<Rest>> {
+    Box::pin(answer.map(|()| None))
 }
 
 impl<S> fmt::Debug for Router<S> {
