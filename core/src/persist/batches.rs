@@ -4,6 +4,8 @@
 //! one. Otherwise it ends the batch, says how many of its messages are stored, and takes no more of them. So what a lost
 //! connection leaves open can be asked for; and once the server has answered, nothing more of it can come in.
 
+mod wire;
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
@@ -13,12 +15,12 @@ use std::time::{Duration, SystemTime};
 use async_nats::client::PublishError;
 use async_nats::connection::State;
 use async_nats::header::NATS_EXPECTED_STREAM;
-use async_nats::{Client, HeaderMap, Message, StatusCode, Subject, SubscribeError, Subscriber};
+use async_nats::{Client, HeaderMap, Message, Subject, SubscribeError, Subscriber};
 use bytes::Bytes;
 use futures::{FutureExt, StreamExt};
-use serde::Deserialize;
-use serde::de::IgnoredAny;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
+
+use wire::{Answer, Step};
 
 /// How many batches are on their way at once, and how many writes are worth a batch while there is one. What arrives meanwhile
 /// makes the next one, so that batches grow with the load: one of few writes costs the server more than they do alone.
@@ -34,10 +36,6 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const GIVE_UP: Duration = Duration::from_secs(5);
 /// How often it is looked for that.
 const LOOK: Duration = Duration::from_millis(250);
-
-/// What the server says of a bucket that takes no batches, and of a batch that it does not know, or no more.
-const NO_BATCHES: u64 = 10_205;
-const UNKNOWN_BATCH: u64 = 10_208;
 
 /// The batches of one bucket.
 pub(crate) struct Batches {
@@ -91,38 +89,11 @@ pub(super) struct Ended {
     pub(super) stored: Option<usize>,
 }
 
-/// What a message does.
-#[derive(Clone, Copy)]
-enum Step {
-    Begin = 0,
-    Add = 1,
-    AddLast = 2,
-    /// Ends the batch, and is not stored.
-    End = 3,
-}
-
 /// How many writes of a batch are stored?
 struct Question {
     subject: Subject,
     reply: Subject,
     headers: HeaderMap,
-}
-
-/// What matters here of what the server sends.
-#[derive(Deserialize)]
-struct Reply {
-    /// In the message that ends a batch.
-    count: Option<usize>,
-    /// In one that refuses a message.
-    error: Option<Refusal>,
-    /// In what is said of a batch that goes on, or is about to be ended.
-    #[serde(rename = "type")]
-    interim: Option<IgnoredAny>,
-}
-
-#[derive(Deserialize)]
-struct Refusal {
-    err_code: u64,
 }
 
 impl Batches {
@@ -182,7 +153,7 @@ impl Batches {
             };
             self.unsent.push_back(Outgoing {
                 subject: self.subject(&put.key),
-                reply: self.reply_subject(number, at + 1, step),
+                reply: wire::reply_subject(&self.inbox, number, at + 1, step),
                 value: put.value,
             });
             keys.push(put.key);
@@ -219,12 +190,6 @@ impl Batches {
 
     fn subject(&self, key: &str) -> Subject {
         Subject::from([self.prefix.as_str(), key].concat())
-    }
-
-    fn reply_subject(&self, batch: u64, place: usize, step: Step) -> Subject {
-        let (inbox, step) = (&self.inbox, step as u8);
-        // `fail`: a message that is missing ends the batch. Acknowledgements in between are of no use here.
-        Subject::from(format!("{inbox}{batch}.1000.fail.{place}.{step}.$FI"))
     }
 
     /// The next batch that is over. May be given up and called again.
@@ -266,41 +231,24 @@ impl Batches {
 
     /// What a reply says of a batch, if that is its end.
     fn understand(&mut self, reply: &Message) -> Option<Ended> {
-        let (number, place) = place_of(reply.subject.strip_prefix(&*self.inbox)?)?;
+        let (number, place) = wire::place_of(reply.subject.strip_prefix(&*self.inbox)?)?;
         let at = self.open.iter().position(|batch| batch.number == number)?;
         self.is_heard = true;
-        if reply.status == Some(StatusCode::NO_RESPONDERS) {
-            return Some(self.end(at, None));
+        let count = self.open[at].keys.len();
+        let answer = Answer::of(reply);
+        if matches!(answer, Answer::NoBatches) {
+            self.disable("it does not allow them any more");
         }
-        let Ok(reply) = serde_json::from_slice::<Reply>(&reply.payload) else {
-            return Some(self.end(at, None));
-        };
-        let stored = match reply {
-            Reply {
-                count: Some(stored),
-                ..
-            } => Some(stored.min(self.open[at].keys.len())),
-            Reply {
-                interim: Some(_), ..
-            } => return None,
-            Reply {
-                error: Some(refusal),
-                ..
-            } if refusal.err_code != UNKNOWN_BATCH => {
-                if refusal.err_code == NO_BATCHES {
-                    self.disable("it does not allow them any more");
-                }
-                match place {
-                    1 => Some(0),
-                    // How many of those ahead of it are stored, it does not say: they may never have arrived.
-                    _ if place <= self.open[at].keys.len() => {
-                        self.ask(at, Instant::now());
-                        return None;
-                    }
-                    _ => None,
-                }
+        let stored = match answer {
+            Answer::GoesOn => return None,
+            Answer::Ended { stored } => Some(stored.min(count)),
+            Answer::Refused | Answer::NoBatches if place == 1 => Some(0),
+            Answer::Refused | Answer::NoBatches if place <= count => {
+                // How many of those ahead of it are stored, it does not say: they may never have arrived.
+                self.ask(at, Instant::now());
+                return None;
             }
-            Reply { .. } => None,
+            Answer::Refused | Answer::NoBatches | Answer::Unknown => None,
         };
         Some(self.end(at, stored))
     }
@@ -363,7 +311,7 @@ impl Batches {
         headers.insert(NATS_EXPECTED_STREAM, "-");
         Question {
             subject: self.subject(key),
-            reply: self.reply_subject(batch, count + 1, Step::End),
+            reply: wire::reply_subject(&self.inbox, batch, count + 1, Step::End),
             headers,
         }
     }
@@ -388,14 +336,6 @@ async fn publish_front(nats: &Client, unsent: &VecDeque<Outgoing>) -> Result<(),
         Some(message) => publish(nats, message).await,
         None => std::future::pending().await,
     }
-}
-
-/// The number of a batch, and the place in it, of a reply subject behind its prefix.
-fn place_of(subject: &str) -> Option<(u64, usize)> {
-    let mut tokens = subject.split('.');
-    let number = tokens.next()?.parse().ok()?;
-    let place = tokens.nth(2)?.parse().ok().filter(|place| *place > 0)?;
-    Some((number, place))
 }
 
 impl fmt::Debug for Batches {

@@ -50,7 +50,7 @@ impl Batches {
     }
 
     async fn send_one(&self, batch: u64, place: usize, step: Step) -> Result<(), PublishError> {
-        let reply = self.reply_subject(batch, place, step);
+        let reply = wire::reply_subject(&self.inbox, batch, place, step);
         let subject = self.subject(&format!("key-{}", place - 1));
         self.nats
             .publish_with_reply(subject, reply, "value".into())
@@ -192,18 +192,4 @@ async fn few_writes_wait_for_the_batch_before() -> TestResult {
     }
     assert!(!batches.have_room(ENOUGH));
     Ok(())
-}
-
-#[test]
-fn places() {
-    assert_eq!(place_of("7.1000.fail.12.1.$FI"), Some((7, 12)));
-    for odd in [
-        "",
-        "7",
-        "7.1000.fail",
-        "x.1000.fail.1.1.$FI",
-        "7.1000.fail.0.1.$FI",
-    ] {
-        assert_eq!(place_of(odd), None, "{odd}");
-    }
 }
