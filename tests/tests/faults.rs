@@ -3,10 +3,11 @@
 mod persist_common;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use natsmicro::{Code, RunningServer, Status};
+use persist_common::load::Load;
 use persist_common::proxy::Proxy;
 use persist_common::{Nats, Save, Saved, TestResult, eventually, persistence};
 
@@ -59,69 +60,6 @@ impl Mode {
     }
 }
 
-/// Callers that go on, whatever happens to their calls.
-struct Load {
-    callers: Vec<tokio::task::JoinHandle<Vec<Saved>>>,
-    answered: Arc<AtomicUsize>,
-    enough: Arc<AtomicBool>,
-}
-
-impl Load {
-    async fn start(nats: &Nats, mode: Mode) -> Self {
-        let client = OrdersClient::new(nats.server.connect().await.unwrap());
-        let (answered, enough) = (Arc::<AtomicUsize>::default(), Arc::<AtomicBool>::default());
-        // So many that several batches are on their way.
-        let callers = (0..400).map(|caller| {
-            let (client, answered, enough) = (client.clone(), answered.clone(), enough.clone());
-            tokio::spawn(async move {
-                let mut saved = Vec::new();
-                let mut calls = 0;
-                while !enough.load(Ordering::Relaxed) {
-                    calls += 1;
-                    let request = Save::number(format!("{caller}-{calls}"), calls);
-                    let call = match mode {
-                        Mode::After => client.after(request),
-                        Mode::Before => client.before(request),
-                    };
-                    match call.with_timeout(Duration::from_secs(2)).await {
-                        Ok(response) => {
-                            saved.push(response);
-                            answered.fetch_add(1, Ordering::Relaxed);
-                        }
-                        // Between two attempts of a caller; nothing waits for it.
-                        Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
-                    }
-                }
-                saved
-            })
-        });
-        let callers = callers.collect();
-        Self {
-            callers,
-            answered,
-            enough,
-        }
-    }
-
-    /// Waits for this many more answers.
-    async fn more(&self, calls: usize) {
-        let goal = self.answered.load(Ordering::Relaxed) + calls;
-        eventually("calls are answered", || async {
-            (self.answered.load(Ordering::Relaxed) >= goal).then_some(())
-        })
-        .await;
-    }
-
-    async fn end(self) -> Vec<Saved> {
-        self.enough.store(true, Ordering::Relaxed);
-        let mut results = Vec::new();
-        for caller in self.callers {
-            results.extend(caller.await.unwrap());
-        }
-        results
-    }
-}
-
 async fn check_all_stored(nats: &Nats, mode: Mode, answered: &[Saved]) {
     let bucket = mode.bucket();
     let stored = nats.subjects(&format!("KV_{bucket}"), ">").await;
@@ -153,7 +91,16 @@ async fn under_load(mode: Mode, disturbance: Disturbance) -> TestResult {
     let nats = Nats::start().await;
     let proxy = Proxy::start(&nats.server).await;
     let server = start_on(proxy.service().await).await;
-    let load = Load::start(&nats, mode).await;
+    let client = OrdersClient::new(nats.server.connect().await?);
+    // So many that several batches are on their way.
+    let load = Load::start(400, move |key| {
+        let request = Save::new(key, "");
+        let call = match mode {
+            Mode::After => client.after(request),
+            Mode::Before => client.before(request),
+        };
+        call.with_timeout(Duration::from_secs(2)).into_future()
+    });
     load.more(2_000).await;
     match disturbance {
         Disturbance::Killed => {
@@ -174,7 +121,7 @@ async fn under_load(mode: Mode, disturbance: Disturbance) -> TestResult {
         }
     }
     load.more(2_000).await;
-    let answered = load.end().await;
+    let answered: Vec<_> = load.end().await.into_iter().flatten().collect();
     if let Mode::Before = mode {
         check_all_stored(&nats, mode, &answered).await;
     }
@@ -247,7 +194,7 @@ async fn jetstream_away_for_longer_than_the_persist_timeout() -> TestResult {
     let seen = lost.clone();
     let server = apart.server().await;
     let server = server
-        .with_persist_timeout(Duration::from_secs(1))
+        .with_persist_timeout(Duration::from_secs(2))
         .on_lost_write(move |_| {
             seen.fetch_add(1, Ordering::Relaxed);
         })
@@ -267,7 +214,7 @@ async fn jetstream_away_for_longer_than_the_persist_timeout() -> TestResult {
             .await?;
     }
     assert!(
-        begun.elapsed() < Duration::from_secs(1),
+        begun.elapsed() < Duration::from_secs(2),
         "nobody waits for the store"
     );
     for error in [before.await?, object.await?] {
@@ -277,8 +224,9 @@ async fn jetstream_away_for_longer_than_the_persist_timeout() -> TestResult {
         (persistence(&server, "after").persist_failed == 20).then_some(())
     })
     .await;
+    // Rather than by default.
     assert!(
-        begun.elapsed() < Duration::from_secs(3),
+        begun.elapsed() < Duration::from_secs(20),
         "{:?}",
         begun.elapsed()
     );
@@ -341,7 +289,7 @@ async fn stop_lists_what_jetstream_did_not_take_in_time() -> TestResult {
     let begun = Instant::now();
     let error = server.stop().await.unwrap_err();
     assert!(
-        begun.elapsed() < Duration::from_millis(2_500),
+        begun.elapsed() < Duration::from_secs(10),
         "{:?}",
         begun.elapsed()
     );

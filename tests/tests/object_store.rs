@@ -170,7 +170,7 @@ async fn an_object_without_its_chunks_fails_in_time() -> TestResult {
         let begun = Instant::now();
         let error = store.get(name).await.unwrap_err();
         assert_eq!(error.kind(), &StoreErrorKind::Incomplete, "{name}: {error}");
-        assert!(begun.elapsed() < Duration::from_millis(1_500), "{name}");
+        assert!(begun.elapsed() < Duration::from_secs(5), "{name}");
     }
     // A damaged one is replaced and deleted like any other.
     store.put("all", &value("y", 10)).await?;

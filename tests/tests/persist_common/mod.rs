@@ -3,6 +3,7 @@
 // Each test binary uses a part of it.
 #![allow(dead_code)]
 
+pub mod load;
 pub mod proxy;
 
 use std::collections::HashMap;
