@@ -5,7 +5,8 @@ mod persist_common;
 use std::time::Duration;
 
 use futures::StreamExt;
-use natsmicro::{Entry, KvStore, Operation, Status, StoreErrorKind, Watch, WatchEvent};
+use natsmicro::{KvStore, Operation, Status, StoreErrorKind, Watch, WatchEvent};
+use persist_common::watching::{entry, next};
 use persist_common::{Nats, Save, Saved, TestResult};
 
 #[natsmicro::service]
@@ -30,21 +31,6 @@ async fn store(nats: &Nats) -> KvStore<Saved> {
 
 fn value(n: u64) -> Saved {
     Save::number("", n).saved()
-}
-
-/// What a watch yields next, in time.
-async fn next(watch: &mut Watch<Saved>) -> Result<WatchEvent<Saved>, natsmicro::StoreError> {
-    let next = tokio::time::timeout(Duration::from_secs(15), watch.next());
-    next.await
-        .expect("the watch yields")
-        .expect("the watch goes on")
-}
-
-async fn entry(watch: &mut Watch<Saved>) -> Entry<Saved> {
-    match next(watch).await.unwrap() {
-        WatchEvent::Entry(entry) => entry,
-        other => panic!("{other:?} in place of an entry"),
-    }
 }
 
 async fn end_of_initial(watch: &mut Watch<Saved>) {

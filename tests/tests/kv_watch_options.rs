@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use async_nats::jetstream::kv;
 use futures::{StreamExt, TryStreamExt};
-use natsmicro::{Entry, KvStore, Operation, Status, StoreErrorKind, Watch, WatchEvent};
+use natsmicro::{KvStore, Operation, Status, StoreErrorKind, Watch, WatchEvent};
+use persist_common::watching::{entry, next};
 use persist_common::{Nats, Save, Saved, TestResult, eventually};
 
 #[natsmicro::service]
@@ -32,20 +33,6 @@ async fn create(nats: &Nats, history: i64) {
 
 fn value(n: u64) -> Saved {
     Save::number("", n).saved()
-}
-
-async fn next(watch: &mut Watch<Saved>) -> Result<WatchEvent<Saved>, natsmicro::StoreError> {
-    let next = tokio::time::timeout(Duration::from_secs(15), watch.next());
-    next.await
-        .expect("the watch yields")
-        .expect("the watch goes on")
-}
-
-async fn entry(watch: &mut Watch<Saved>) -> Entry<Saved> {
-    match next(watch).await.unwrap() {
-        WatchEvent::Entry(entry) => entry,
-        other => panic!("{other:?} in place of an entry"),
-    }
 }
 
 async fn revision(watch: &mut Watch<Saved>) -> u64 {

@@ -5,10 +5,9 @@ mod persist_common;
 use std::time::Duration;
 
 use async_nats::jetstream::object_store;
-use futures::{StreamExt, TryStreamExt};
-use natsmicro::{
-    Entry, ObjectInfo, ObjectStore, Status, StoreError, StoreErrorKind, Watch, WatchEvent,
-};
+use futures::TryStreamExt;
+use natsmicro::{Entry, ObjectInfo, ObjectStore, Status, StoreErrorKind, Watch, WatchEvent};
+use persist_common::watching::next;
 use persist_common::{Nats, Save, Saved, TestResult, eventually};
 
 #[natsmicro::service]
@@ -39,11 +38,6 @@ fn report(n: u64) -> Saved {
 async fn names(store: &ObjectStore<Saved>) -> Vec<String> {
     let listed: Vec<Entry<ObjectInfo>> = store.list().await.unwrap().try_collect().await.unwrap();
     listed.into_iter().map(|object| object.key).collect()
-}
-
-async fn next(watch: &mut Watch<ObjectInfo>) -> Result<WatchEvent<ObjectInfo>, StoreError> {
-    let event = tokio::time::timeout(Duration::from_secs(20), watch.next());
-    event.await.expect("an event").expect("no end")
 }
 
 /// The next change: name and revision.

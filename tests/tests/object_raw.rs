@@ -5,14 +5,11 @@ mod persist_common;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use async_nats::jetstream::object_store;
 use futures::{StreamExt, TryStreamExt};
-use natsmicro::{
-    Entry, ObjectInfo, ObjectStore, Operation, Status, StoreError, StoreErrorKind, Watch,
-    WatchEvent,
-};
+use natsmicro::{ObjectStore, Operation, Status, StoreError, StoreErrorKind, WatchEvent};
+use persist_common::watching::{entry, next};
 use persist_common::{Nats, Save, Saved, TestResult, eventually};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 
@@ -264,20 +261,6 @@ async fn a_server_that_is_away_while_an_object_is_read() -> TestResult {
     reader.read_to_end(&mut read).await?;
     assert!(read == data);
     Ok(())
-}
-
-async fn next(watch: &mut Watch<ObjectInfo>) -> Result<WatchEvent<ObjectInfo>, StoreError> {
-    let next = tokio::time::timeout(Duration::from_secs(15), watch.next());
-    next.await
-        .expect("the watch yields")
-        .expect("the watch goes on")
-}
-
-async fn entry(watch: &mut Watch<ObjectInfo>) -> Entry<ObjectInfo> {
-    match next(watch).await.unwrap() {
-        WatchEvent::Entry(entry) => entry,
-        other => panic!("{other:?} in place of an entry"),
-    }
 }
 
 #[tokio::test]

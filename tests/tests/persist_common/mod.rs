@@ -5,6 +5,7 @@
 
 pub mod load;
 pub mod proxy;
+pub mod watching;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
