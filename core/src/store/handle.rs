@@ -3,7 +3,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::jetstream::JetStream;
-use super::{StoreDescriptor, StoreError};
+use super::{BucketStatus, StoreDescriptor, StoreError};
 use crate::codec::MessageCodec;
 
 /// What the typed handles of both kinds of stores hold: where, which bucket, and what is in it.
@@ -34,6 +34,20 @@ impl<T> Handle<T> {
 
     pub(super) fn encode(&self, value: &T) -> Result<Bytes, StoreError> {
         (self.codec.encode)(value).map_err(StoreError::encode)
+    }
+
+    pub(super) async fn status(&self) -> Result<BucketStatus, StoreError> {
+        let StoreDescriptor { kind, bucket, .. } = self.store;
+        let info = self
+            .within(async |jetstream| jetstream.info(kind, bucket).await)
+            .await?;
+        Ok(BucketStatus::new(bucket, info))
+    }
+
+    pub(super) async fn delete_bucket(&self) -> Result<(), StoreError> {
+        let StoreDescriptor { kind, bucket, .. } = self.store;
+        self.within(async |jetstream| jetstream.delete(kind, bucket).await)
+            .await
     }
 
     /// Runs an operation within the client's timeout. A bucket that has gone since it was opened is what the error says then.

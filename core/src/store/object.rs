@@ -245,18 +245,12 @@ impl<T> ObjectStore<T> {
 
     /// What the server says of the bucket now.
     pub async fn status(&self) -> Result<BucketStatus, StoreError> {
-        let info = self
-            .handle
-            .within(async |jetstream| jetstream.info(StoreKind::Object, self.bucket()).await)
-            .await?;
-        Ok(BucketStatus::new(self.bucket(), info))
+        self.handle.status().await
     }
 
     /// Deletes the bucket with all that it holds. A service that writes to it needs a restart to make it again.
     pub async fn delete_bucket(&self) -> Result<(), StoreError> {
-        self.handle
-            .within(async |jetstream| jetstream.delete(StoreKind::Object, self.bucket()).await)
-            .await
+        self.handle.delete_bucket().await
     }
 }
 
