@@ -14,7 +14,7 @@ use futures::future::BoxFuture;
 use tokio::time::Sleep;
 
 use crate::Status;
-use crate::replies::{Connection, Sent, Ticket};
+use crate::replies::{Connection, Ticket};
 
 /// What is sent.
 #[derive(Clone)]
@@ -38,7 +38,7 @@ pub(crate) struct Exchange {
 enum State {
     New,
     /// Not sent within one poll: the first request of a client, or the connection is down.
-    Sending(BoxFuture<'static, Result<Sent, RequestError>>),
+    Sending(BoxFuture<'static, Result<Ticket, RequestError>>),
     Waiting(Ticket),
     Done,
 }
@@ -55,42 +55,32 @@ impl Exchange {
     }
 
     fn poll_reply(&mut self, cx: &mut task::Context<'_>) -> Poll<Result<Message, RequestError>> {
-        if let State::New = self.state {
-            // Most requests are sent within one poll, and that needs no future to be kept.
-            if let Some(sent) = self.connection.send(&mut self.outgoing).now_or_never() {
-                if let Some(reply) = self.sent(sent) {
-                    return Poll::Ready(reply);
+        loop {
+            match &mut self.state {
+                State::New => {
+                    // Most requests are sent within one poll, and that needs no future to be kept.
+                    if let Some(sent) = self.connection.send(&mut self.outgoing).now_or_never() {
+                        self.wait(sent?);
+                        continue;
+                    }
+                    let connection = Arc::clone(&self.connection);
+                    let mut outgoing = self.outgoing.clone();
+                    let sending = async move { connection.send(&mut outgoing).await };
+                    self.state = State::Sending(Box::pin(sending));
                 }
-            } else {
-                let connection = Arc::clone(&self.connection);
-                let mut outgoing = self.outgoing.clone();
-                let sending = async move { connection.send(&mut outgoing).await };
-                self.state = State::Sending(Box::pin(sending));
+                State::Sending(sending) => {
+                    let sent = ready!(sending.as_mut().poll(cx));
+                    self.wait(sent?);
+                }
+                State::Waiting(ticket) => return ticket.poll_unpin(cx),
+                State::Done => return Poll::Pending,
             }
-        }
-        if let State::Sending(sending) = &mut self.state {
-            let sent = ready!(sending.as_mut().poll(cx));
-            if let Some(reply) = self.sent(sent) {
-                return Poll::Ready(reply);
-            }
-        }
-        match &mut self.state {
-            State::Waiting(ticket) => ticket.poll_unpin(cx),
-            State::New | State::Sending(_) | State::Done => Poll::Pending,
         }
     }
 
-    /// The reply, if it is there already.
-    fn sent(&mut self, sent: Result<Sent, RequestError>) -> Option<Result<Message, RequestError>> {
-        match sent {
-            Ok(Sent::Waits(ticket)) => {
-                self.outgoing.payload = Bytes::new();
-                self.state = State::Waiting(ticket);
-                None
-            }
-            Ok(Sent::Answered(message)) => Some(Ok(message)),
-            Err(error) => Some(Err(error)),
-        }
+    fn wait(&mut self, ticket: Ticket) {
+        self.outgoing.payload = Bytes::new();
+        self.state = State::Waiting(ticket);
     }
 }
 

@@ -9,11 +9,11 @@ use std::fmt;
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{self, Poll, ready};
 
 use async_nats::client::{PublishError, PublishErrorKind, RequestError, RequestErrorKind};
-use async_nats::{Message, Request, StatusCode, Subject, Subscriber};
+use async_nats::{Message, StatusCode, Subject, Subscriber};
 use bytes::Bytes;
 use futures::{FutureExt, StreamExt};
 use tokio::sync::{Notify, oneshot};
@@ -21,7 +21,7 @@ use tokio::task::AbortHandle;
 
 use crate::exchange::Outgoing;
 
-/// How many calls may wait for replies on the subscription. async-nats holds 65,536 messages for it, unless it is told
+/// How many calls may wait for replies on one subscription; the others use the next one. async-nats holds 65,536 messages for it, unless it is told
 /// otherwise, and drops what comes on top in silence; the other half is for replies that nobody waits for any more.
 const MAX_WAITING: usize = 32_768;
 
@@ -45,6 +45,8 @@ pub(crate) struct Connection {
     shared: Arc<Shared>,
     /// Held while the subscription is made.
     subscribing: tokio::sync::Mutex<()>,
+    /// For the calls that this one has no place for.
+    next: OnceLock<Arc<Connection>>,
 }
 
 /// What the tasks of a connection share with its calls.
@@ -89,14 +91,6 @@ pub(crate) struct Ticket {
     is_answered: bool,
 }
 
-/// What is known of a request when it has been sent.
-pub(crate) enum Sent {
-    /// The reply comes here.
-    Waits(Ticket),
-    /// It has come.
-    Answered(Message),
-}
-
 impl Connection {
     pub(crate) fn new(nats: async_nats::Client) -> Arc<Self> {
         let inbox = nats.new_inbox() + ".";
@@ -107,32 +101,23 @@ impl Connection {
             made: AtomicU64::new(0),
             shared: Arc::default(),
             subscribing: tokio::sync::Mutex::default(),
+            next: OnceLock::new(),
         })
     }
 
-    /// Sends a request. May be given up and done again as long as it is pending: then nothing was sent.
+    /// Sends a request; the reply comes to the ticket. May be given up and done again as long as it is pending: then nothing
+    /// was sent.
     pub(crate) async fn send(
         self: &Arc<Self>,
         request: &mut Outgoing,
-    ) -> Result<Sent, RequestError> {
+    ) -> Result<Ticket, RequestError> {
+        let mut connection = self;
         let (ticket, inbox) = loop {
-            match self.enter(request) {
-                Entrance::Held(ticket) => return Ok(Sent::Waits(ticket)),
+            match connection.enter(request) {
+                Entrance::Held(ticket) => return Ok(ticket),
                 Entrance::Open(ticket, inbox) => break (ticket, inbox),
-                Entrance::Closed => self.subscribe().await?,
-                Entrance::Full => {
-                    let Outgoing {
-                        subject,
-                        headers,
-                        payload,
-                    } = request.clone();
-                    let request = Request::new()
-                        .headers(headers)
-                        .payload(payload)
-                        .timeout(None);
-                    let request = self.nats.send_request(subject, request);
-                    return request.await.map(Sent::Answered);
-                }
+                Entrance::Closed => connection.subscribe().await?,
+                Entrance::Full => connection = connection.next(),
             }
         };
         let (nats, subject, payload) =
@@ -145,7 +130,11 @@ impl Connection {
                 .await
         };
         sent.map_err(|error| not_sent(&error))?;
-        Ok(Sent::Waits(ticket))
+        Ok(ticket)
+    }
+
+    fn next(&self) -> &Arc<Self> {
+        self.next.get_or_init(|| Self::new(self.nats.clone()))
     }
 
     /// Sends a request, and waits for the reply without end.
@@ -154,10 +143,7 @@ impl Connection {
         self: &Arc<Self>,
         mut request: Outgoing,
     ) -> Result<Message, RequestError> {
-        match self.send(&mut request).await? {
-            Sent::Waits(ticket) => ticket.await,
-            Sent::Answered(message) => Ok(message),
-        }
+        self.send(&mut request).await?.await
     }
 
     /// Puts a call on the list. One that is held leaves its payload there.
@@ -260,6 +246,7 @@ enum Entrance {
     Held(Ticket),
     /// There is no subscription.
     Closed,
+    /// As many calls wait as may.
     Full,
 }
 

@@ -3,12 +3,14 @@
 
 mod common;
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use common::{Nats, PATIENCE, TestResult, Text, code_of, soon, text};
 use futures::StreamExt;
 use futures::future::join_all;
 use natsmicro::{Server, Status};
+use tokio::task::JoinSet;
 
 #[natsmicro::service(subject_prefix = "replies")]
 trait Echo {
@@ -41,6 +43,37 @@ async fn many_calls_at_once() -> TestResult {
             let (answer, sent) = call?;
             assert_eq!(answer?, sent);
         }
+    }
+    Ok(())
+}
+
+/// More than one subscription has room for: each is sent once, and gets its own answer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_calls_than_a_subscription_holds() -> TestResult {
+    const CALLS: usize = 40_000;
+    let nats = Nats::start().await;
+    let mut requests = nats.peer("replies.echo").await;
+    let client = EchoClient::new(nats.caller.clone());
+    let mut calls: JoinSet<_> = (0..CALLS)
+        .map(|n| {
+            let call = client.echo(text(n.to_string()));
+            let call = call.with_timeout(Duration::from_secs(120)).into_future();
+            async move { (call.await, text(n.to_string())) }
+        })
+        .collect();
+    let mut arrived = HashMap::new();
+    while arrived.len() < CALLS {
+        let request = soon(requests.next()).await.ok_or("no request")?;
+        let earlier = arrived.insert(request.payload, request.reply);
+        assert!(earlier.is_none(), "a call was sent twice");
+    }
+    for (payload, reply) in arrived {
+        let reply = reply.ok_or("no reply subject")?;
+        nats.service.publish(reply, payload).await?;
+    }
+    while let Some(call) = soon(calls.join_next()).await {
+        let (answer, sent) = call?;
+        assert_eq!(answer?, sent);
     }
     Ok(())
 }
