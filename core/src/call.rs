@@ -157,6 +157,7 @@ impl<T, E> Call<T, E> {
             outgoing.headers = headers;
         }
         self.timeout = Duration::MAX;
+        self.limit = None;
         self
     }
 

@@ -27,7 +27,7 @@ use crate::store::jetstream::JetStream;
 use crate::stream::{self, Streaming};
 
 /// How long a call waits for its answer, unless something else is said.
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How many bytes of a response are fetched from an object store, unless something else is said.
 #[cfg(feature = "object-store")]
@@ -85,6 +85,9 @@ impl Client {
 
     /// How long a call, or an operation on a store, waits for its answer. By default a call waits as long as its method may
     /// take by `timeout = ..`, and 10 seconds if that says nothing.
+    ///
+    /// As with [`Call::with_timeout`], the service is told, and does not work for a caller who has gone. A stream only has to be
+    /// opened within this time.
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
@@ -279,19 +282,24 @@ impl ServiceClient {
     ) -> Call<T, E> {
         let settings = &method.settings;
         // The timeout of a method that streams bounds the stream, and not the time until it is open.
-        let timeout = if let Answer::Stream(_) = answer {
+        let is_stream = matches!(answer, Answer::Stream(_));
+        let timeout = if is_stream {
             self.client.timeout.unwrap_or(DEFAULT_TIMEOUT)
         } else {
             self.timeout(settings)
         };
-        Call::new(
+        let call = Call::new(
             Arc::clone(&self.client.connection),
             self.subject(settings.index, settings.name),
             payload,
             timeout,
             answer,
             method.error,
-        )
+        );
+        match self.client.timeout {
+            Some(timeout) if !is_stream => call.with_timeout(timeout),
+            _ => call,
+        }
     }
 
     /// How long a call that is answered with one message may take, unless it says something else.

@@ -159,7 +159,8 @@ impl Dispatcher {
     fn start_expired(&self, calls: &mut Calls) {
         let mut now = Instant::now();
         let is_expired = |Waiting(message, received): &Waiting| {
-            let deadline = self.endpoint.deadline(*received, message.headers.as_ref());
+            let headers = message.headers.as_ref();
+            let deadline = self.endpoint.deadline(*received, now, headers);
             deadline.is_some_and(|deadline| deadline <= now)
         };
         for Waiting(message, received) in calls.take_waiting(is_expired) {
@@ -198,6 +199,7 @@ impl Dispatcher {
         let request = Request {
             message,
             received,
+            started: *now,
             endpoint: Arc::clone(&self.endpoint),
             stream: caller.stream.clone(),
         };

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use self::reply::Answer;
 pub(crate) use self::reply::{Caller, StreamCaller};
+use crate::client::DEFAULT_TIMEOUT;
 use crate::context::{Context, Names};
 use crate::discovery::{Counters, EndpointInfo, endpoint_metadata};
 #[cfg(feature = "kv")]
@@ -41,6 +42,8 @@ pub(crate) struct Endpoint {
 pub(crate) struct Request {
     pub(crate) message: Message,
     pub(crate) received: Instant,
+    /// When it got its turn.
+    pub(crate) started: Instant,
     pub(crate) endpoint: Arc<Endpoint>,
     /// The caller, if it is a stream that is asked for.
     pub(crate) stream: Option<StreamCaller>,
@@ -68,6 +71,7 @@ where
     let Request {
         message,
         received,
+        started,
         endpoint,
         ..
     } = request;
@@ -78,7 +82,7 @@ where
         headers,
         ..
     } = message;
-    let deadline = endpoint.deadline(received, headers.as_ref());
+    let deadline = endpoint.deadline(received, started, headers.as_ref());
     let cx = Arc::new(Context::of_call(
         Arc::clone(&endpoint.names),
         subject,
@@ -170,10 +174,12 @@ pub(crate) async fn within<T>(
 }
 
 impl Endpoint {
-    /// The earlier of the endpoint's own timeout and what the caller announced.
+    /// The earlier of the endpoint's own timeout and what the caller announced. If neither says anything, a call that has waited
+    /// for its turn for as long as callers do by default is over.
     pub(crate) fn deadline(
         &self,
         received: Instant,
+        now: Instant,
         headers: Option<&HeaderMap>,
     ) -> Option<Instant> {
         let announced = headers
@@ -182,7 +188,8 @@ impl Endpoint {
             .map(Duration::from_millis);
         let timeout = match (self.timeout, announced) {
             (Some(own), Some(announced)) => own.min(announced),
-            (own, announced) => own.or(announced)?,
+            (None, None) if now - received < DEFAULT_TIMEOUT => return None,
+            (own, announced) => own.or(announced).unwrap_or(DEFAULT_TIMEOUT),
         };
         received.checked_add(timeout)
     }

@@ -2,6 +2,7 @@
 
 mod cache;
 mod cache_state;
+pub(crate) mod clock;
 mod consumer;
 mod contact;
 pub(crate) mod descriptor;

@@ -244,6 +244,13 @@ async fn the_handler_is_dropped_at_the_callers_deadline() -> TestResult {
     soon(started.recv()).await.unwrap();
     soon(dropped.recv()).await.unwrap();
 
+    let brief = natsmicro::Client::new(nats.caller.clone());
+    let brief = brief.with_timeout(Duration::from_millis(100));
+    let call = CallsClient::new(brief).hang(text(""));
+    assert_eq!(code_of(call.await), "DEADLINE_EXCEEDED");
+    soon(started.recv()).await.unwrap();
+    soon(dropped.recv()).await.unwrap();
+
     // The service itself answers a caller that still waits.
     let mut headers = HeaderMap::new();
     headers.insert("Natsmicro-Timeout-Ms", "30");

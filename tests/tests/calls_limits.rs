@@ -239,6 +239,34 @@ async fn one_in_flight_is_in_order() -> TestResult {
     Ok(())
 }
 
+/// Callers wait for 10 seconds by default: after that a handler would run for nobody, unless the caller has said that it waits.
+#[tokio::test]
+async fn who_has_waited_for_too_long_is_not_served() -> TestResult {
+    let nats = Nats::start().await;
+    let (_server, service, _) = serve(&nats).await;
+    let patient = natsmicro::Client::new(nats.caller.clone()).with_timeout(6 * PATIENCE);
+    let patient = LimitsClient::new(patient);
+    let first = tokio::spawn(patient.gated(text("first")).into_future());
+    while service.running.load(Ordering::SeqCst) == 0 {
+        tokio::task::yield_now().await;
+    }
+    let mut answers = send(&nats, "limits.gated", 3).await;
+    let last = tokio::spawn(patient.gated(text("last")).into_future());
+    // The time that is tested.
+    tokio::time::sleep(PATIENCE + Duration::from_millis(100)).await;
+    service.open();
+    for call in [first, last] {
+        soon(call).await??;
+    }
+    for _ in 0..3 {
+        let answer = soon(answers.next()).await.unwrap();
+        let (code, _) = error_of(&answer).ok_or("a success")?;
+        assert_eq!(code, "DEADLINE_EXCEEDED");
+    }
+    assert_eq!(*service.order.lock().unwrap(), ["first", "last"]);
+    Ok(())
+}
+
 /// The inboxes that got an answer, and how many of the answers were refusals.
 async fn count(answers: &mut Subscriber, n: usize, seen: &mut HashSet<String>) -> usize {
     let mut refused = 0;

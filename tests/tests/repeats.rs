@@ -1,11 +1,14 @@
-//! What the writes of `write = "create"` and `"update"` rely on when an acknowledgement is lost and they are sent again.
+//! Writes whose acknowledgement is lost are sent again: what they rely on, and what they may not undo.
 
 mod persist_common;
 
 use async_nats::jetstream::context::PublishErrorKind;
 use async_nats::jetstream::kv;
 use async_nats::jetstream::message::PublishMessage;
-use persist_common::{Nats, TestResult};
+use natsmicro::Status;
+use persist_common::proxy::Proxy;
+use persist_common::{Gate, Nats, Save, Saved, TestResult, eventually};
+use std::sync::Arc;
 
 /// nats-server compares revisions before it looks for duplicates, so a repetition of what it has stored is a conflict; the id in
 /// the stored message tells it from an equal value of somebody else.
@@ -37,4 +40,93 @@ async fn a_repetition_is_a_conflict_with_a_message_of_the_same_id() -> TestResul
         assert_eq!(header, Some(id));
     }
     Ok(())
+}
+
+#[natsmicro::service]
+pub trait Profiles {
+    #[kv_store(bucket = "profiles", key = "<key>", max_history = 9)]
+    async fn save(&self, request: Save) -> Result<Saved, Status>;
+
+    #[kv_delete(bucket = "profiles", key = "<key>")]
+    async fn delete(&self, request: Save) -> Result<(), Status>;
+}
+
+/// Answers when the gate is open.
+struct Gated(Arc<Gate>);
+
+impl Profiles for Gated {
+    async fn save(&self, request: Save) -> Result<Saved, Status> {
+        self.0.pass().await;
+        request.answer()
+    }
+    async fn delete(&self, _request: Save) -> Result<(), Status> {
+        self.0.pass().await;
+        Ok(())
+    }
+}
+
+fn value(text: &str) -> Saved {
+    Save::new("", text).saved()
+}
+
+/// A service stores or deletes something and does not hear of it. Others see it, and write to the key before the service can ask.
+async fn nothing_is_undone(with_batches: bool) -> TestResult {
+    let nats = Nats::start().await;
+    let proxy = Proxy::start(&nats.server).await;
+    let gate = Arc::<Gate>::default();
+    let server = proxy
+        .service()
+        .await
+        .with_batches(with_batches)
+        .add_service(ProfilesServer::new(Gated(gate.clone())))
+        .start()
+        .await?;
+    let client = ProfilesClient::new(nats.client());
+    let store = client.save_kv();
+    store.put("deleted", &value("old")).await?;
+    let calls = [
+        tokio::spawn(client.save(Save::new("purged", "x")).into_future()),
+        tokio::spawn(client.save(Save::new("replaced", "x")).into_future()),
+        tokio::spawn(client.save(Save::new("kept", "x")).into_future()),
+    ];
+    let delete = tokio::spawn(client.delete(Save::new("deleted", "")).into_future());
+    gate.reached_by(4).await;
+    proxy.mute();
+    gate.open();
+    for call in calls {
+        call.await??;
+    }
+    delete.await??;
+    let bucket = nats.bucket("profiles").await;
+    for key in ["purged", "replaced", "kept", "deleted"] {
+        eventually("the server has it", || async {
+            let entry = bucket.entry(key).await.unwrap()?;
+            let is_put = entry.operation == kv::Operation::Put;
+            (is_put != (key == "deleted")).then_some(())
+        })
+        .await;
+    }
+    store.purge("purged").await?;
+    let replaced = store.put("replaced", &value("newer")).await?;
+    let stored_again = store.put("deleted", &value("newer")).await?;
+    proxy.cut();
+    server.stop().await?;
+
+    assert_eq!(store.get("purged").await?, None);
+    assert_eq!(store.entry("replaced").await?.unwrap().revision, replaced);
+    let entry = store.entry("deleted").await?.unwrap();
+    assert_eq!(entry.revision, stored_again);
+    // Nor is anything stored twice.
+    assert_eq!(nats.revisions("profiles", "kept").await.len(), 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn nothing_is_undone_one_by_one() -> TestResult {
+    nothing_is_undone(false).await
+}
+
+#[tokio::test]
+async fn nothing_is_undone_by_batches() -> TestResult {
+    nothing_is_undone(true).await
 }

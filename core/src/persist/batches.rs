@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use async_nats::client::PublishError;
 use async_nats::connection::State;
@@ -74,7 +74,7 @@ pub(super) struct Put {
 struct Batch {
     number: u64,
     keys: Vec<Arc<str>>,
-    begun: SystemTime,
+    begun: Instant,
     /// How often the client had connected when the batch was sent.
     connects: u64,
     ask: Instant,
@@ -84,7 +84,7 @@ struct Batch {
 /// A batch that is over.
 pub(super) struct Ended {
     pub(super) keys: Vec<Arc<str>>,
-    pub(super) begun: SystemTime,
+    pub(super) begun: Instant,
     /// How many of the writes, from the first one on, are stored; the others are not. `None`: each may be or not.
     pub(super) stored: Option<usize>,
 }
@@ -162,7 +162,7 @@ impl Batches {
         self.open.push(Batch {
             number,
             keys,
-            begun: SystemTime::now(),
+            begun: now,
             connects: self.connects(),
             ask: now + PATIENCE.min(time / 2),
             give_up: now + GIVE_UP.min(time),

@@ -41,7 +41,7 @@ impl Batches {
         self.open.push(Batch {
             number,
             keys: puts(count).into_iter().map(|put| put.key).collect(),
-            begun: SystemTime::now(),
+            begun: now,
             connects: self.connects(),
             ask: now,
             give_up: now + GIVE_UP,

@@ -1,28 +1,32 @@
 //! One try to delete an entry that a call has made stale.
 
 use async_nats::jetstream::message::StreamMessage;
+use tokio::time::Instant;
 
 use crate::store::error::WriteError;
 use crate::store::kv_bucket::{KvBucket, is_marker};
-use crate::store::{Operation, StoreDescriptor, Write};
+use crate::store::{Operation, StoreDescriptor, StoreError, Write};
 
 /// Puts a marker over the value of a key, or in place of all its revisions. Gives the revision that it looked at, 0 for none.
 ///
-/// A marker whose acknowledgement did not come has most likely been stored. A `retry` therefore looks, and is only made over
-/// what it saw, so that a try that arrives late cannot take away a newer value.
+/// A marker whose acknowledgement did not come has most likely been stored. A repetition therefore looks, and is only made over
+/// what it saw, so that a try that arrives late cannot take away a newer value; nor does it take away what somebody has written
+/// since the deletion was `begun`.
 pub(super) async fn delete(
     bucket: &KvBucket,
     key: &str,
     deletion: &StoreDescriptor,
-    retry: bool,
+    begun: Option<Instant>,
 ) -> Result<u64, WriteError> {
     let mut seen = None;
-    if retry {
-        match bucket.newest(key).await? {
-            None => return Ok(0),
-            Some(newest) if is_done(&newest, deletion.write) => return Ok(newest.sequence),
-            Some(newest) => seen = Some(newest.sequence),
+    if let Some(begun) = begun {
+        let Some(newest) = bucket.newest(key).await? else {
+            return Ok(0);
+        };
+        if is_done(&newest, deletion.write) || is_newer(bucket, &newest, begun).await? {
+            return Ok(newest.sequence);
         }
+        seen = Some(newest.sequence);
     }
     let store = bucket.store();
     let deleted = match (deletion.write.operation(), seen, deletion.purge_ttl) {
@@ -37,6 +41,16 @@ pub(super) async fn delete(
     };
     deleted.map_err(WriteError::new)?;
     Ok(seen.unwrap_or(0))
+}
+
+/// Whether a value was certainly written after this moment.
+async fn is_newer(
+    bucket: &KvBucket,
+    newest: &StreamMessage,
+    begun: Instant,
+) -> Result<bool, StoreError> {
+    let clock = bucket.clock().await?;
+    Ok(!is_marker(newest) && clock.is_after(newest.time.into(), begun) == Some(true))
 }
 
 /// Whether nothing is left to do. Under the marker of a mere deletion there may be older revisions, which a purge is to take away.

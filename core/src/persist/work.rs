@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::collections::hash_map::{Entry, HashMap};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -186,7 +186,7 @@ impl OnTheirWay {
     }
 
     /// One write up to its end: done, refused, or out of time. With `since`, it may have been stored from that time on.
-    fn start_alone(&mut self, write: &QueuedWrite, since: Option<SystemTime>) {
+    fn start_alone(&mut self, write: &QueuedWrite, since: Option<Instant>) {
         let (key, target) = (Arc::clone(&write.key), Arc::clone(&write.target));
         let (payload, seen, deadline) = (write.payload.clone(), write.seen, self.deadline(write));
         self.alone.push(Box::pin(async move {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -139,12 +139,12 @@ impl Target {
         key: &str,
         payload: &Bytes,
         seen: Option<u64>,
-        since: Option<SystemTime>,
+        since: Option<Instant>,
         deadline: Instant,
     ) -> Outcome {
         let mut pause = FIRST_PAUSE;
         let mut last_cause = "no answer from the store".to_owned();
-        let begun = since.unwrap_or_else(SystemTime::now);
+        let begun = since.unwrap_or_else(Instant::now);
         // The same for all tries, so that a later one finds out that an earlier one was stored. The others carry none.
         let id = match &self.bucket {
             Bucket::Kv(bucket) if matches!(self.store.write, Write::Create | Write::Update) => {
@@ -188,7 +188,13 @@ impl Target {
                                     Box::pin(bucket.update(key, payload, seen, ttl, &id)).await
                                 }
                                 Write::Delete | Write::Purge => {
-                                    Box::pin(delete(bucket, key, &self.store, retry)).await
+                                    Box::pin(delete(
+                                        bucket,
+                                        key,
+                                        &self.store,
+                                        retry.then_some(begun),
+                                    ))
+                                    .await
                                 }
                             };
                             written.map(|_| None)
@@ -238,24 +244,29 @@ impl Target {
 /// A put whose acknowledgement did not come has most likely been stored. This looks, and writes only over what it saw, so that
 /// of two repetitions a late one cannot follow the other. What keeps the first try from doing so is that it went ahead on the
 /// same connection; only what a broken one still delivers after this comes too late.
+///
+/// What somebody else has put there since the write was begun stays: it came after a write that nobody may see any more.
 async fn put_again(
     bucket: &KvBucket,
     key: &str,
     payload: Bytes,
     ttl: Option<Duration>,
-    begun: SystemTime,
+    begun: Instant,
 ) -> Result<u64, WriteError> {
-    let newest = bucket.newest(key).await?;
-    if let Some(message) = &newest
-        // An equal value from before this write is another one: it has its own age and history.
-        && SystemTime::from(message.time) >= begun
-        && !is_marker(message)
-        && message.payload == payload
-    {
-        return Ok(message.sequence);
+    let Some(newest) = bucket.newest(key).await? else {
+        return bucket.write(key, payload, Some(0), ttl, None).await;
+    };
+    let is_equal = !is_marker(&newest) && newest.payload == payload;
+    let is_done = match bucket.clock().await?.is_after(newest.time.into(), begun) {
+        Some(is_after) => is_after,
+        None => is_equal,
+    };
+    if is_done {
+        return Ok(newest.sequence);
     }
-    let revision = newest.map_or(0, |message| message.sequence);
-    bucket.write(key, payload, Some(revision), ttl, None).await
+    // An equal value from before this write is another one: it has its own age and history.
+    let seen = Some(newest.sequence);
+    bucket.write(key, payload, seen, ttl, None).await
 }
 
 /// An error with its causes, for the log.

@@ -7,15 +7,19 @@ use async_nats::header::NATS_MESSAGE_ID;
 use async_nats::jetstream::context::Context;
 use async_nats::jetstream::kv;
 use async_nats::jetstream::message::{PublishMessage, StreamMessage};
+use async_nats::jetstream::response::Response;
 use async_nats::jetstream::stream::{
     DirectGetError, DirectGetErrorKind, LastRawMessageError, LastRawMessageErrorKind,
 };
 use async_nats::{HeaderMap, HeaderValue, StatusCode, Subject};
 use bytes::Bytes;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
 
+use super::clock::{Clock, Now};
 use super::error::WriteError;
 use super::jetstream::cannot_open;
-use super::{Operation, StoreError};
+use super::{Operation, StoreError, StoreErrorKind};
 use crate::exchange::Outgoing;
 use crate::replies::Connection;
 
@@ -25,6 +29,8 @@ pub(crate) struct KvBucket {
     store: kv::Store,
     /// For reads that any replica may answer; none where async-nats alone knows the subject.
     reads: Option<Reads>,
+    /// Held while the server is asked.
+    clock: Mutex<Option<Clock>>,
 }
 
 /// Asks for the newest message of a key. async-nats does that too, with an inbox, a copy of its context and a timer each time.
@@ -54,6 +60,7 @@ impl KvBucket {
             context: context.clone(),
             store,
             reads,
+            clock: Mutex::default(),
         })
     }
 
@@ -119,6 +126,28 @@ impl KvBucket {
     /// The newest message of a key, markers included, from the leader: what was acknowledged is seen.
     pub(crate) async fn newest(&self, key: &str) -> Result<Option<StreamMessage>, StoreError> {
         self.read(key, None, Source::Leader).await
+    }
+
+    /// The clock by which the messages have their times.
+    pub(crate) async fn clock(&self) -> Result<Clock, StoreError> {
+        let mut known = self.clock.lock().await;
+        if let Some(clock) = known.filter(Clock::is_fresh) {
+            return Ok(clock);
+        }
+        let failed = "cannot read the clock of the server";
+        let asked = Instant::now();
+        let subject = format!("STREAM.INFO.{}", self.store.stream_name);
+        let answer = self
+            .context
+            .request::<_, _, Response<Now>>(subject, &())
+            .await;
+        match answer.map_err(|error| StoreError::nats(failed, error))? {
+            Response::Ok(now) => {
+                *known = Clock::read(&now, asked);
+                known.ok_or_else(|| StoreError::new(StoreErrorKind::Nats, failed))
+            }
+            Response::Err { error } => Err(StoreError::nats(failed, error)),
+        }
     }
 
     /// A message of a key, markers included: the newest, or the one of a revision.

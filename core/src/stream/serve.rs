@@ -130,6 +130,7 @@ async fn accept(request: Request, delivery: Option<Delivery>, single: bool) -> O
     let Request {
         message,
         received,
+        started,
         endpoint,
         stream,
     } = request;
@@ -153,7 +154,7 @@ async fn accept(request: Request, delivery: Option<Delivery>, single: bool) -> O
             return None;
         }
     };
-    let deadline = endpoint.deadline(received, message.headers.as_ref());
+    let deadline = endpoint.deadline(received, started, message.headers.as_ref());
     let cx = Context::of_call(
         Arc::clone(&endpoint.names),
         message.subject,

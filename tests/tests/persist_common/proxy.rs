@@ -1,15 +1,20 @@
 //! A way to a nats-server that can be cut.
 
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use async_nats::jetstream;
 use natsmicro::testing::NatsServer;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinHandle};
 
 pub struct Proxy {
     port: u16,
-    connections: std::sync::Arc<Mutex<Vec<AbortHandle>>>,
+    connections: Arc<Mutex<Vec<AbortHandle>>>,
+    /// What the server says does not arrive.
+    is_muted: Arc<AtomicBool>,
     accepting: JoinHandle<()>,
 }
 
@@ -18,16 +23,23 @@ impl Proxy {
         let upstream = server.url().trim_start_matches("nats://").to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let connections = std::sync::Arc::<Mutex<Vec<AbortHandle>>>::default();
-        let open = connections.clone();
+        let connections = Arc::<Mutex<Vec<AbortHandle>>>::default();
+        let is_muted = Arc::<AtomicBool>::default();
+        let (open, muted) = (connections.clone(), is_muted.clone());
         let accepting = tokio::spawn(async move {
-            while let Ok((mut near, _)) = listener.accept().await {
-                let Ok(mut far) = TcpStream::connect(&upstream).await else {
+            while let Ok((near, _)) = listener.accept().await {
+                let Ok(far) = TcpStream::connect(&upstream).await else {
                     continue;
                 };
+                let (mut from_near, to_near) = near.into_split();
+                let (from_far, mut to_far) = far.into_split();
+                let muted = muted.clone();
                 let connection = tokio::spawn(async move {
-                    // Its end is the end of the connection, whatever the cause.
-                    let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+                    // The end of either is the end of the connection, whatever the cause.
+                    tokio::select! {
+                        _ = tokio::io::copy(&mut from_near, &mut to_far) => {}
+                        _ = copy_unless(&muted, from_far, to_near) => {}
+                    }
                 });
                 open.lock().unwrap().push(connection.abort_handle());
             }
@@ -35,6 +47,7 @@ impl Proxy {
         Self {
             port,
             connections,
+            is_muted,
             accepting,
         }
     }
@@ -46,10 +59,33 @@ impl Proxy {
         natsmicro::Server::new(nats.clone()).with_jetstream(jetstream::new(nats))
     }
 
+    /// Loses what the server says, until the connections are cut.
+    pub fn mute(&self) {
+        self.is_muted.store(true, Ordering::SeqCst);
+    }
+
     /// Ends all connections, whatever is on its way.
     pub fn cut(&self) {
+        self.is_muted.store(false, Ordering::SeqCst);
         for connection in self.connections.lock().unwrap().drain(..) {
             connection.abort();
+        }
+    }
+}
+
+async fn copy_unless(
+    muted: &AtomicBool,
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+) -> std::io::Result<()> {
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let length = from.read(&mut buffer).await?;
+        if length == 0 {
+            return Ok(());
+        }
+        if !muted.load(Ordering::SeqCst) {
+            to.write_all(&buffer[..length]).await?;
         }
     }
 }
