@@ -12,7 +12,7 @@ use crate::model::{Kind, Method, Request};
 /// pub struct UserServiceClient { inner: #p::ServiceClient }
 /// ```
 pub(super) fn type_(expander: &Expander<'_>) -> TokenStream {
-    let p = expander.krate.private();
+    let p = &expander.private;
     let (vis, client, attrs) = (
         &expander.service.vis,
         expander.client(),
@@ -23,7 +23,7 @@ pub(super) fn type_(expander: &Expander<'_>) -> TokenStream {
         expander.service.name()
     ));
     quote! {
-        #doc
+        #[doc = #doc]
         #attrs
         #[derive(::core::clone::Clone, ::core::fmt::Debug)]
         #vis struct #client { inner: #p::ServiceClient }
@@ -33,7 +33,7 @@ pub(super) fn type_(expander: &Expander<'_>) -> TokenStream {
 /// The client's own methods.
 pub(super) fn methods(expander: &Expander<'_>) -> TokenStream {
     let krate = expander.krate;
-    let p = krate.private();
+    let p = &expander.private;
     let (client, descriptor, attrs) = (
         expander.client(),
         expander.descriptor(),
@@ -53,23 +53,28 @@ pub(super) fn methods(expander: &Expander<'_>) -> TokenStream {
             .inner
             .with_subject_prefix(::core::convert::Into::into(prefix))
     }));
-    let methods = expander.service.endpoints().map(|method| {
-        let call = call(expander, method);
-        let stores = accessors::of_stores(expander, method);
-        quote!(#call #stores)
-    });
+    let methods: TokenStream = expander
+        .service
+        .endpoints()
+        .flat_map(|method| {
+            [
+                call(expander, method),
+                accessors::of_stores(expander, method),
+            ]
+        })
+        .collect();
     quote! {
         #attrs
         impl #client {
-            #new_doc
+            #[doc = #new_doc]
             #[must_use]
-            pub fn new(client: impl ::core::convert::Into<#krate::Client>) -> Self { #new }
+            pub fn new(client: impl ::core::convert::Into<#krate::Client>) -> Self #new
 
-            #prefix_doc
+            #[doc = #prefix_doc]
             #[must_use]
-            pub fn with_subject_prefix(self, prefix: impl ::core::convert::Into<#p::String>) -> Self { #with_prefix }
+            pub fn with_subject_prefix(self, prefix: impl ::core::convert::Into<#p::String>) -> Self #with_prefix
 
-            #(#methods)*
+            #methods
         }
     }
 }
@@ -81,7 +86,7 @@ pub(super) fn methods(expander: &Expander<'_>) -> TokenStream {
 /// ```
 fn call(expander: &Expander<'_>, method: &Method) -> TokenStream {
     let krate = expander.krate;
-    let p = krate.private();
+    let p = &expander.private;
     let Some((ok, error)) =
         fallback::types(expander, method).filter(|_| !method.is_suppressed(&method.name()))
     else {
@@ -91,7 +96,8 @@ fn call(expander: &Expander<'_>, method: &Method) -> TokenStream {
     let (cfgs, docs, lints) = (&method.attrs.cfgs, &method.attrs.docs, &method.attrs.lints);
     let generated_doc = docs
         .is_empty()
-        .then(|| doc(format!("Calls `{}`.", method.name())));
+        .then(|| doc(format!("Calls `{}`.", method.name())))
+        .map(|doc| quote!(#[doc = #doc]));
     let name = &method.sig.ident;
     let (generics, clause) = fallback::generics(expander, method);
     let constant = method.constant("");
@@ -121,7 +127,7 @@ fn call(expander: &Expander<'_>, method: &Method) -> TokenStream {
         #generated_doc
         #(#cfgs)*
         #(#lints)*
-        pub fn #name #generics (&self #parameter) -> #krate::Call<#ok, #error> #clause { #body }
+        pub fn #name #generics (&self #parameter) -> #krate::Call<#ok, #error> #clause #body
     }
 }
 
@@ -180,7 +186,7 @@ fn forwarded(expander: &Expander<'_>, method: &Method) -> TokenStream {
     let call = if method.output.result.is_some() {
         call
     } else {
-        let p = expander.krate.private();
+        let p = &expander.private;
         quote!(#p::Outcome::from_result(#call))
     };
     quote! {
@@ -190,7 +196,7 @@ fn forwarded(expander: &Expander<'_>, method: &Method) -> TokenStream {
 
 /// A skipped method is there, but nobody answers.
 fn skipped(expander: &Expander<'_>, method: &Method) -> TokenStream {
-    let p = expander.krate.private();
+    let p = &expander.private;
     let (sig, output) = (&method.sig, &method.output.ty);
     let (service, name) = (expander.service.name(), method.name());
     quote! {

@@ -4,7 +4,7 @@ use proc_macro2::TokenStream;
 use quote::quote;
 
 use super::{Expander, doc};
-use crate::model::Kind;
+use crate::model::{Kind, Method};
 
 /// ```text
 /// impl<S: UserService> #p::Dispatch<S> for UserServiceDescriptor {
@@ -15,7 +15,7 @@ use crate::model::Kind;
 /// ```
 pub(super) fn dispatch(expander: &Expander<'_>) -> TokenStream {
     let service = expander.service;
-    let p = expander.krate.private();
+    let p = &expander.private;
     let (ident, descriptor, implementation) = (
         &service.ident,
         expander.descriptor(),
@@ -23,7 +23,7 @@ pub(super) fn dispatch(expander: &Expander<'_>) -> TokenStream {
     );
     let service_cfgs = &service.cfgs;
     let deprecated = expander.allow_deprecated(service.endpoints());
-    let routes = service.endpoints().map(|method| {
+    let route = |method: &Method| {
         let cfgs = &method.attrs.cfgs;
         let constant = method.constant("");
         let name = &method.sig.ident;
@@ -52,13 +52,14 @@ pub(super) fn dispatch(expander: &Expander<'_>) -> TokenStream {
             #(#cfgs)*
             router.#route(&Self::#constant, |service, #cx, #request| async move { #call });
         }
-    });
+    };
+    let routes: TokenStream = service.endpoints().map(route).collect();
     quote! {
         #(#service_cfgs)*
         #deprecated
         impl<#implementation: #ident> #p::Dispatch<#implementation> for #descriptor {
             fn register(router: &mut #p::Router<#implementation>) {
-                #(#routes)*
+                #routes
             }
         }
     }
@@ -82,7 +83,7 @@ pub(super) fn alias(expander: &Expander<'_>) -> TokenStream {
         krate.doc_path(),
     ));
     quote! {
-        #doc
+        #[doc = #doc]
         #attrs
         #vis type #server<#implementation> = #krate::ServiceServer<#implementation, #descriptor>;
     }
