@@ -6,8 +6,8 @@
 
 use std::borrow::Cow;
 
-use proc_macro2::Span;
-use quote::quote_spanned;
+use proc_macro2::{Span, TokenStream};
+use quote::{ToTokens, quote_spanned};
 use syn::ext::IdentExt;
 use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
@@ -270,6 +270,15 @@ pub(crate) enum Kind {
     ServerStreaming,
     ClientStreaming,
     Bidirectional,
+}
+
+/// As a parameter: `request: SaveProfileRequest`.
+impl ToTokens for Request {
+    fn to_tokens(&self, tokens: &mut TokenStream) {
+        self.ident.to_tokens(tokens);
+        <Token![:]>::default().to_tokens(tokens);
+        self.ty.to_tokens(tokens);
+    }
 }
 
 impl Request {

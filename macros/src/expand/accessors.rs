@@ -164,10 +164,7 @@ fn cached_function(expander: &Expander<'_>, method: &Method, cached: &str) -> To
     let (cfgs, lints) = (&method.attrs.cfgs, &method.attrs.lints);
     let (generics, clause) = fallback::generics(expander, method);
     let constant = method.constant("");
-    let parameter = method.request.as_ref().map(|request| {
-        let (ident, ty) = (&request.ident, &request.ty);
-        quote!(, #ident: #ty)
-    });
+    let parameter = &method.request;
     let argument = method
         .request
         .as_ref()
@@ -183,7 +180,7 @@ fn cached_function(expander: &Expander<'_>, method: &Method, cached: &str) -> To
         #[doc = #doc]
         #(#cfgs)*
         #(#lints)*
-        pub fn #name #generics (&self #parameter) -> #krate::CachedCall<#ok, #error> #clause #body
+        pub fn #name #generics (&self, #parameter) -> #krate::CachedCall<#ok, #error> #clause #body
     }
 }
 

@@ -101,10 +101,7 @@ fn call(expander: &Expander<'_>, method: &Method) -> TokenStream {
     let name = &method.sig.ident;
     let (generics, clause) = fallback::generics(expander, method);
     let constant = method.constant("");
-    let parameter = method.request.as_ref().map(|request| {
-        let (ident, ty) = (&request.ident, &request.ty);
-        quote!(, #ident: #ty)
-    });
+    let parameter = &method.request;
     let argument = match &method.request {
         Some(Request {
             ident,
@@ -127,7 +124,7 @@ fn call(expander: &Expander<'_>, method: &Method) -> TokenStream {
         #generated_doc
         #(#cfgs)*
         #(#lints)*
-        pub fn #name #generics (&self #parameter) -> #krate::Call<#ok, #error> #clause #body
+        pub fn #name #generics (&self, #parameter) -> #krate::Call<#ok, #error> #clause #body
     }
 }
 
@@ -144,26 +141,25 @@ pub(super) fn implementation(expander: &Expander<'_>) -> TokenStream {
     let (ident, client, service_cfgs) = (&service.ident, expander.client(), &service.cfgs);
     let deprecated = expander.allow_deprecated(service.methods());
     let methods = service.methods().map(|method| {
-        let cfgs = &method.attrs.cfgs;
-        let method = if method.skipped() {
+        if method.skipped() {
             skipped(expander, method)
         } else {
             forwarded(expander, method)
-        };
-        quote!(#(#cfgs)* #method)
+        }
     });
+    let methods: TokenStream = methods.collect();
     quote! {
         #(#service_cfgs)*
         #deprecated
         impl #ident for #client {
-            #(#methods)*
+            #methods
         }
     }
 }
 
 fn forwarded(expander: &Expander<'_>, method: &Method) -> TokenStream {
     let client = expander.client();
-    let (name, output) = (&method.sig.ident, &method.output.ty);
+    let (cfgs, name, output) = (&method.attrs.cfgs, &method.sig.ident, &method.output.ty);
     let context_type = method
         .sig
         .inputs
@@ -173,16 +169,11 @@ fn forwarded(expander: &Expander<'_>, method: &Method) -> TokenStream {
             _ => None,
         });
     let context = method.context.as_ref();
-    let context_parameter = context_type.map(|ty| quote!(, #context: #ty));
+    let context_parameter = context_type.map(|ty| quote!(#context: #ty,));
     let with_context = context.map(|cx| quote!(.with_context(#cx)));
-    let (parameter, argument) = match &method.request {
-        Some(request) => {
-            let (ident, ty) = (&request.ident, &request.ty);
-            (quote!(, #ident: #ty), quote!(, #ident))
-        }
-        None => (quote!(), quote!()),
-    };
-    let call = quote!(#client::#name(self #argument) #with_context.await);
+    let parameter = &method.request;
+    let argument = parameter.as_ref().map(|request| &request.ident);
+    let call = quote!(#client::#name(self, #argument) #with_context.await);
     let call = if method.output.result.is_some() {
         call
     } else {
@@ -190,16 +181,18 @@ fn forwarded(expander: &Expander<'_>, method: &Method) -> TokenStream {
         quote!(#p::Outcome::from_result(#call))
     };
     quote! {
-        async fn #name(&self #context_parameter #parameter) -> #output { #call }
+        #(#cfgs)*
+        async fn #name(&self, #context_parameter #parameter) -> #output { #call }
     }
 }
 
 /// A skipped method is there, but nobody answers.
 fn skipped(expander: &Expander<'_>, method: &Method) -> TokenStream {
     let p = &expander.private;
-    let (sig, output) = (&method.sig, &method.output.ty);
+    let (cfgs, sig, output) = (&method.attrs.cfgs, &method.sig, &method.output.ty);
     let (service, name) = (expander.service.name(), method.name());
     quote! {
+        #(#cfgs)*
         #[allow(unused_variables)]
         #sig { <#output as #p::Outcome>::unimplemented(#service, #name) }
     }

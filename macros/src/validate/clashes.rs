@@ -1,6 +1,6 @@
 //! Names that would be there twice: methods, endpoints, and what is generated from methods.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use proc_macro2::TokenStream;
 use quote::ToTokens;
@@ -27,7 +27,7 @@ pub(super) fn comes_with(method: &Method, other: &Method) -> bool {
 /// A method that is declared twice is left out once, or everything made from it would be reported too. That must be the one that is
 /// never there alone; if either can be, rustc will know whether both are.
 pub(super) fn repeated_methods(items: &mut [Item], diags: &mut Diagnostics) {
-    let mut seen: HashMap<Ident, Vec<&mut Method>> = HashMap::new();
+    let mut seen: BTreeMap<Ident, Vec<&mut Method>> = BTreeMap::new();
     for method in methods_mut(items) {
         let namesakes = seen.entry(method.sig.ident.clone()).or_default();
         let earlier = namesakes
@@ -54,7 +54,7 @@ pub(super) fn repeated_methods(items: &mut [Item], diags: &mut Diagnostics) {
 
 /// Two endpoints with one name would answer on one subject.
 pub(super) fn endpoints(service: &Service, diags: &mut Diagnostics) {
-    let mut seen: HashMap<String, Vec<&Method>> = HashMap::new();
+    let mut seen: BTreeMap<String, Vec<&Method>> = BTreeMap::new();
     for method in service.endpoints() {
         let name = method.endpoint_name();
         let namesakes = seen.entry(name.clone()).or_default();
@@ -123,11 +123,11 @@ pub(super) fn generated_names(service: &Service, diags: &mut Diagnostics) -> Vec
         ));
     }
 
-    let mut methods: HashMap<String, &Method> = HashMap::new();
+    let mut methods: BTreeMap<String, &Method> = BTreeMap::new();
     for method in service.methods() {
         methods.entry(method.name()).or_insert(method);
     }
-    let mut accessors: HashMap<String, Accessor<'_>> = HashMap::new();
+    let mut accessors: BTreeMap<String, Accessor<'_>> = BTreeMap::new();
     for method in service.endpoints() {
         for (name, attr) in accessors_of(method) {
             if let Some(taken) = methods.get(&name) {
@@ -172,7 +172,7 @@ pub(super) fn generated_names(service: &Service, diags: &mut Diagnostics) -> Vec
     }
 
     // Constants are named after methods in capitals.
-    let mut seen: HashMap<String, &Method> = HashMap::new();
+    let mut seen: BTreeMap<String, &Method> = BTreeMap::new();
     for method in service.endpoints() {
         let earlier = *seen
             .entry(method.name().to_ascii_uppercase())
