@@ -272,19 +272,19 @@ pub(crate) enum Kind {
     Bidirectional,
 }
 
+impl Request {
+    /// The type of the messages that are sent.
+    pub(crate) fn message(&self) -> &Type {
+        self.item.as_ref().unwrap_or(&self.ty)
+    }
+}
+
 /// As a parameter: `request: SaveProfileRequest`.
 impl ToTokens for Request {
     fn to_tokens(&self, tokens: &mut TokenStream) {
         self.ident.to_tokens(tokens);
         <Token![:]>::default().to_tokens(tokens);
         self.ty.to_tokens(tokens);
-    }
-}
-
-impl Request {
-    /// The type of the messages that are sent.
-    pub(crate) fn message(&self) -> &Type {
-        self.item.as_ref().unwrap_or(&self.ty)
     }
 }
 

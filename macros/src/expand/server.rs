@@ -23,37 +23,10 @@ pub(super) fn dispatch(expander: &Expander<'_>) -> TokenStream {
     );
     let service_cfgs = &service.cfgs;
     let deprecated = expander.allow_deprecated(service.endpoints());
-    let route = |method: &Method| {
-        let cfgs = &method.attrs.cfgs;
-        let constant = method.constant("");
-        let name = &method.sig.ident;
-        let (cx, cx_argument) = match &method.context {
-            Some(_) => (quote!(cx), quote!(, &cx)),
-            None => (quote!(_cx), quote!()),
-        };
-        let (request, request_argument) = match &method.request {
-            Some(_) => (quote!(request), quote!(, request)),
-            None => (quote!(()), quote!()),
-        };
-        // Named through the trait: a supertrait may have a method of the same name.
-        let call = quote!(<#implementation as #ident>::#name(&service #cx_argument #request_argument).await);
-        let call = if method.output.result.is_some() {
-            call
-        } else {
-            quote!(#p::Outcome::into_result(#call))
-        };
-        let route = match method.kind() {
-            Kind::Unary => quote!(unary),
-            Kind::ServerStreaming => quote!(server_streaming),
-            Kind::ClientStreaming => quote!(client_streaming),
-            Kind::Bidirectional => quote!(bidirectional),
-        };
-        quote! {
-            #(#cfgs)*
-            router.#route(&Self::#constant, |service, #cx, #request| async move { #call });
-        }
-    };
-    let routes: TokenStream = service.endpoints().map(route).collect();
+    let routes: TokenStream = service
+        .endpoints()
+        .map(|method| route(expander, method))
+        .collect();
     quote! {
         #(#service_cfgs)*
         #deprecated
@@ -62,6 +35,43 @@ pub(super) fn dispatch(expander: &Expander<'_>) -> TokenStream {
                 #routes
             }
         }
+    }
+}
+
+fn route(expander: &Expander<'_>, method: &Method) -> TokenStream {
+    let p = &expander.private;
+    let (ident, implementation) = (&expander.service.ident, expander.implementation());
+    let cfgs = &method.attrs.cfgs;
+    let constant = method.constant("");
+    let name = &method.sig.ident;
+    let parameters = match (&method.context, &method.request) {
+        (Some(_), Some(_)) => quote!(service, cx, request),
+        (Some(_), None) => quote!(service, cx, ()),
+        (None, Some(_)) => quote!(service, _cx, request),
+        (None, None) => quote!(service, _cx, ()),
+    };
+    let arguments = match (&method.context, &method.request) {
+        (Some(_), Some(_)) => quote!(&service, &cx, request),
+        (Some(_), None) => quote!(&service, &cx),
+        (None, Some(_)) => quote!(&service, request),
+        (None, None) => quote!(&service),
+    };
+    // Named through the trait: a supertrait may have a method of the same name.
+    let call = quote!(<#implementation as #ident>::#name(#arguments).await);
+    let call = if method.output.result.is_some() {
+        call
+    } else {
+        quote!(#p::Outcome::into_result(#call))
+    };
+    let kind = match method.kind() {
+        Kind::Unary => quote!(unary),
+        Kind::ServerStreaming => quote!(server_streaming),
+        Kind::ClientStreaming => quote!(client_streaming),
+        Kind::Bidirectional => quote!(bidirectional),
+    };
+    quote! {
+        #(#cfgs)*
+        router.#kind(&Self::#constant, |#parameters| async move { #call });
     }
 }
 
