@@ -14,7 +14,9 @@ mod server;
 mod store;
 mod warnings;
 
-use proc_macro2::{Ident, Span, TokenStream};
+use std::fmt::Display;
+
+use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream};
 use quote::{format_ident, quote};
 
 use crate::krate::Krate;
@@ -25,6 +27,7 @@ pub(crate) fn service(service: &Service, broken: bool) -> TokenStream {
     let expander = Expander {
         service,
         krate: &service.krate,
+        private: service.krate.private(),
         broken,
     };
     let declaration = declaration::service_trait(&expander);
@@ -32,6 +35,7 @@ pub(crate) fn service(service: &Service, broken: bool) -> TokenStream {
         return declaration;
     }
     let items = [
+        declaration,
         descriptor::type_(&expander),
         if broken {
             fallback::descriptor(&expander)
@@ -62,13 +66,15 @@ pub(crate) fn service(service: &Service, broken: bool) -> TokenStream {
             client::implementation(&expander)
         },
     ];
-    quote!(#declaration #(#items)*)
+    items.into_iter().collect()
 }
 
 /// What every part of the expansion needs.
 struct Expander<'a> {
     service: &'a Service,
     krate: &'a Krate,
+    /// The runtime's module for generated code, `#p` in what follows.
+    private: Krate,
     broken: bool,
 }
 
@@ -81,13 +87,14 @@ impl Expander<'_> {
         self.service.derived("Client")
     }
 
-    /// The body of a generated function; there is none behind a service with mistakes.
-    fn body(&self, body: TokenStream) -> TokenStream {
-        if self.broken {
+    /// The body of a generated function, with its braces; there is nothing in it behind a service with mistakes.
+    fn body(&self, body: TokenStream) -> Group {
+        let body = if self.broken {
             quote!(::core::unimplemented!())
         } else {
             body
-        }
+        };
+        Group::new(Delimiter::Brace, body)
     }
 
     /// The attributes of every item made from the trait: it is there if the trait is, and does not warn if the user does not use it.
@@ -119,10 +126,9 @@ impl Expander<'_> {
     }
 }
 
-/// A doc comment. `///` inside `quote!` would show `#name` as written.
-fn doc(text: impl AsRef<str>) -> TokenStream {
-    let text = format!(" {}", text.as_ref());
-    quote!(#[doc = #text])
+/// The text of a doc comment for `#[doc = ..]`. `///` inside `quote!` would show `#name` as written.
+fn doc(text: impl Display) -> String {
+    format!(" {text}")
 }
 
 #[cfg(test)]

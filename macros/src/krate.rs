@@ -5,66 +5,53 @@
 //! call-site span.
 
 use proc_macro2::{Span, TokenStream, TokenTree};
-use quote::{ToTokens, quote};
+use quote::{ToTokens, TokenStreamExt, quote};
 use syn::Path;
 
-/// The runtime crate as generated code names it.
+/// A path into the runtime as generated code names it.
+///
+/// The tokens are kept one by one, since some thirty paths per method are put into other tokens: with a `TokenStream` each would be
+/// four calls of the compiler.
 #[derive(Debug, Clone)]
 pub(crate) struct Krate {
-    path: TokenStream,
+    path: Vec<TokenTree>,
 }
 
 impl Krate {
     /// `path` is absolute: `::natsmicro`, `crate::reexport`.
     pub(crate) fn new(path: Option<&Path>) -> Self {
-        let path = path.map_or_else(
-            || quote!(::natsmicro),
-            |path| respan(path.to_token_stream(), Span::call_site()),
-        );
-        Self { path }
+        let path = path.map_or_else(|| quote!(::natsmicro), ToTokens::to_token_stream);
+        Self {
+            path: path.into_iter().collect(),
+        }
+        .at(Span::call_site())
     }
 
     /// The module that only generated code may use.
-    pub(crate) fn private(&self) -> TokenStream {
-        let path = &self.path;
-        quote!(#path::__private)
+    pub(crate) fn private(&self) -> Self {
+        let mut path = self.path.clone();
+        path.extend(quote!(::__private));
+        Self { path }
     }
 
-    /// The path of the crate with every token at `span`.
-    pub(crate) fn at(&self, span: Span) -> TokenStream {
-        respan(self.path.clone(), span)
-    }
-
-    /// [`private`](Self::private) with every token at `span`.
-    pub(crate) fn private_at(&self, span: Span) -> TokenStream {
-        respan(self.private(), span)
+    /// The path with every token at `span`; each keeps its own hygiene.
+    pub(crate) fn at(&self, span: Span) -> Self {
+        let mut path = self.path.clone();
+        for token in &mut path {
+            token.set_span(token.span().located_at(span));
+        }
+        Self { path }
     }
 
     /// The path as a link in rustdoc, which knows no leading `::`.
     pub(crate) fn doc_path(&self) -> String {
-        let path: String = self
-            .path
-            .clone()
-            .into_iter()
-            .map(|token| token.to_string())
-            .collect();
+        let path: String = self.path.iter().map(ToString::to_string).collect();
         path.trim_start_matches("::").to_owned()
     }
 }
 
 impl ToTokens for Krate {
     fn to_tokens(&self, tokens: &mut TokenStream) {
-        self.path.to_tokens(tokens);
+        tokens.append_all(&self.path);
     }
-}
-
-/// Moves the tokens of a path, which has no groups, to `span`; each keeps its own hygiene.
-fn respan(tokens: TokenStream, span: Span) -> TokenStream {
-    tokens
-        .into_iter()
-        .map(|mut token: TokenTree| {
-            token.set_span(token.span().located_at(span));
-            token
-        })
-        .collect()
 }

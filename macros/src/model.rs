@@ -4,8 +4,10 @@
 //! it. If there were no errors, everything is as the rules ask; if there were some, the trait, the names and the types are still what
 //! the user meant, as far as that can be known.
 
+use std::borrow::Cow;
+
 use proc_macro2::{Span, TokenStream};
-use quote::quote_spanned;
+use quote::{ToTokens, quote_spanned};
 use syn::ext::IdentExt;
 use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
@@ -277,6 +279,15 @@ impl Request {
     }
 }
 
+/// As a parameter: `request: SaveProfileRequest`.
+impl ToTokens for Request {
+    fn to_tokens(&self, tokens: &mut TokenStream) {
+        self.ident.to_tokens(tokens);
+        <Token![:]>::default().to_tokens(tokens);
+        self.ty.to_tokens(tokens);
+    }
+}
+
 /// A key function: `save_profile_key`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct MethodKey<'a> {
@@ -311,20 +322,18 @@ impl Output {
     }
 
     /// The type of the response.
-    pub(crate) fn ok(&self, krate: &Krate) -> TokenStream {
+    pub(crate) fn ok(&self, krate: &Krate) -> Cow<'_, Type> {
         self.part(krate, "Ok", |(ok, _)| ok)
     }
 
     /// The type of the messages that are sent back.
-    pub(crate) fn message(&self, krate: &Krate) -> TokenStream {
-        self.item.as_ref().map_or_else(
-            || self.ok(krate),
-            |item| quote_spanned!(item.span()=> #item),
-        )
+    pub(crate) fn message(&self, krate: &Krate) -> Cow<'_, Type> {
+        let item = self.item.as_ref();
+        item.map_or_else(|| self.ok(krate), Cow::Borrowed)
     }
 
     /// The type of the error.
-    pub(crate) fn error(&self, krate: &Krate) -> TokenStream {
+    pub(crate) fn error(&self, krate: &Krate) -> Cow<'_, Type> {
         self.part(krate, "Error", |(_, error)| error)
     }
 
@@ -333,16 +342,17 @@ impl Output {
         krate: &Krate,
         name: &str,
         written: impl Fn(&(Type, Type)) -> &Type,
-    ) -> TokenStream {
+    ) -> Cow<'_, Type> {
         if let Some(result) = &self.result {
-            let ty = written(result);
-            return quote_spanned!(ty.span()=> #ty);
+            return Cow::Borrowed(written(result));
         }
         let ty = &self.ty;
         let span = call_site_at(ty.span());
-        let private = krate.private_at(span);
+        let p = krate.private().at(span);
         let name = Ident::new(name, span);
-        quote_spanned!(span=> <#ty as #private::Outcome>::#name)
+        Cow::Owned(Type::Verbatim(
+            quote_spanned!(span=> <#ty as #p::Outcome>::#name),
+        ))
     }
 }
 

@@ -9,11 +9,11 @@ use crate::model::{Method, MethodKey, Request};
 
 /// The functions of a method's stores.
 pub(super) fn of_stores(expander: &Expander<'_>, method: &Method) -> TokenStream {
-    let keys = method.keys();
-    let keys = keys.iter().map(|key| {
-        let make_key = key_function(expander, method, key);
-        let make_pattern = pattern_function(expander, method, key);
-        quote!(#make_key #make_pattern)
+    let keys = method.keys().into_iter().flat_map(|key| {
+        [
+            key_function(expander, method, &key),
+            pattern_function(expander, method, &key),
+        ]
     });
     let kv = method.kv.as_ref().map(|store| {
         let bucket = store
@@ -36,7 +36,8 @@ pub(super) fn of_stores(expander: &Expander<'_>, method: &Method) -> TokenStream
     let cached = method
         .cached()
         .map(|of| cached_function(expander, method, of));
-    quote!(#(#keys)* #cached #kv #object)
+    let others = [cached, kv, object];
+    keys.chain(others).flatten().collect()
 }
 
 /// What differs between the functions of the two kinds of stores.
@@ -75,7 +76,7 @@ fn store_functions(
     flavour: &Flavour,
 ) -> TokenStream {
     let krate = expander.krate;
-    let p = krate.private();
+    let p = &expander.private;
     let Some((ok, _)) = fallback::types(expander, method) else {
         return TokenStream::new();
     };
@@ -112,26 +113,26 @@ fn store_functions(
         .deprecated
         .then(|| quote!(#[allow(deprecated)]));
     let store_function = quote! {
-        #store_doc
+        #[doc = #store_doc]
         #(#cfgs)*
         #(#lints)*
-        pub fn #store #generics (&self) -> #krate::#handle<#ok> #clause { #store_body }
+        pub fn #store #generics (&self) -> #krate::#handle<#ok> #clause #store_body
     };
     let get_function = quote! {
-        #get_doc
+        #[doc = #get_doc]
         #(#cfgs)*
         #(#lints)*
         #deprecated
         pub async fn #get #generics (&self, key: impl ::core::convert::AsRef<::core::primitive::str>)
-            -> ::core::result::Result<::core::option::Option<#ok>, #krate::StoreError> #clause { #get_body }
+            -> ::core::result::Result<::core::option::Option<#ok>, #krate::StoreError> #clause #get_body
     };
     let put_function = quote! {
-        #put_doc
+        #[doc = #put_doc]
         #(#cfgs)*
         #(#lints)*
         #deprecated
         pub async fn #put #generics (&self, key: impl ::core::convert::AsRef<::core::primitive::str>, value: &#ok)
-            -> ::core::result::Result<::core::primitive::u64, #krate::StoreError> #clause { #put_body }
+            -> ::core::result::Result<::core::primitive::u64, #krate::StoreError> #clause #put_body
     };
     let functions = [
         (store, store_function),
@@ -152,7 +153,7 @@ fn store_functions(
 /// ```
 fn cached_function(expander: &Expander<'_>, method: &Method, cached: &str) -> TokenStream {
     let krate = expander.krate;
-    let p = krate.private();
+    let p = &expander.private;
     let name = method.derived("", "_cached");
     let Some((ok, error)) =
         fallback::types(expander, method).filter(|_| !method.is_suppressed(&name.to_string()))
@@ -163,10 +164,7 @@ fn cached_function(expander: &Expander<'_>, method: &Method, cached: &str) -> To
     let (cfgs, lints) = (&method.attrs.cfgs, &method.attrs.lints);
     let (generics, clause) = fallback::generics(expander, method);
     let constant = method.constant("");
-    let parameter = method.request.as_ref().map(|request| {
-        let (ident, ty) = (&request.ident, &request.ty);
-        quote!(, #ident: #ty)
-    });
+    let parameter = &method.request;
     let argument = method
         .request
         .as_ref()
@@ -179,10 +177,10 @@ fn cached_function(expander: &Expander<'_>, method: &Method, cached: &str) -> To
         method.name()
     ));
     quote! {
-        #doc
+        #[doc = #doc]
         #(#cfgs)*
         #(#lints)*
-        pub fn #name #generics (&self #parameter) -> #krate::CachedCall<#ok, #error> #clause { #body }
+        pub fn #name #generics (&self, #parameter) -> #krate::CachedCall<#ok, #error> #clause #body
     }
 }
 
@@ -191,7 +189,11 @@ fn cached_function(expander: &Expander<'_>, method: &Method, cached: &str) -> To
 ///     #p::Method::kv_key(&UserServiceDescriptor::SAVE_PROFILE, &[&id])
 /// }
 /// ```
-fn key_function(expander: &Expander<'_>, method: &Method, key: &MethodKey<'_>) -> TokenStream {
+fn key_function(
+    expander: &Expander<'_>,
+    method: &Method,
+    key: &MethodKey<'_>,
+) -> Option<TokenStream> {
     let doc = format!(
         "The key under which `{}` stores its response: `{}`.",
         method.name(),
@@ -235,7 +237,7 @@ fn pattern_function(
             "KeyToken"
         }
     };
-    Some(function.expand(expander, method, key.template, bound))
+    function.expand(expander, method, key.template, bound)
 }
 
 /// A function with an argument for each placeholder of a template.
@@ -254,13 +256,13 @@ impl FromTemplate {
         method: &Method,
         template: &Template,
         bound: impl Fn((Source, &str)) -> &'static str,
-    ) -> TokenStream {
+    ) -> Option<TokenStream> {
         let name = method.derived("", self.suffix);
         if method.is_suppressed(&name.to_string()) {
-            return TokenStream::new();
+            return None;
         }
         let krate = expander.krate;
-        let p = krate.private();
+        let p = &expander.private;
         let descriptor = expander.descriptor();
         let (cfgs, lints) = (&method.attrs.cfgs, &method.attrs.lints);
         let constant = method.constant("");
@@ -282,12 +284,12 @@ impl FromTemplate {
         let body =
             expander.body(quote!(#p::Method::#make(&#descriptor::#constant, &[#(#values),*])));
         let doc = doc(self.doc);
-        quote! {
-            #doc
+        Some(quote! {
+            #[doc = #doc]
             #(#cfgs)*
             #(#lints)*
-            pub fn #name(#(#parameters),*) -> ::core::result::Result<#krate::#result, #krate::InvalidKey> { #body }
-        }
+            pub fn #name(#(#parameters),*) -> ::core::result::Result<#krate::#result, #krate::InvalidKey> #body
+        })
     }
 }
 

@@ -12,7 +12,7 @@ use crate::model::{Kind, Method, Request};
 /// pub struct UserServiceClient { inner: #p::ServiceClient }
 /// ```
 pub(super) fn type_(expander: &Expander<'_>) -> TokenStream {
-    let p = expander.krate.private();
+    let p = &expander.private;
     let (vis, client, attrs) = (
         &expander.service.vis,
         expander.client(),
@@ -23,7 +23,7 @@ pub(super) fn type_(expander: &Expander<'_>) -> TokenStream {
         expander.service.name()
     ));
     quote! {
-        #doc
+        #[doc = #doc]
         #attrs
         #[derive(::core::clone::Clone, ::core::fmt::Debug)]
         #vis struct #client { inner: #p::ServiceClient }
@@ -33,7 +33,7 @@ pub(super) fn type_(expander: &Expander<'_>) -> TokenStream {
 /// The client's own methods.
 pub(super) fn methods(expander: &Expander<'_>) -> TokenStream {
     let krate = expander.krate;
-    let p = krate.private();
+    let p = &expander.private;
     let (client, descriptor, attrs) = (
         expander.client(),
         expander.descriptor(),
@@ -53,23 +53,28 @@ pub(super) fn methods(expander: &Expander<'_>) -> TokenStream {
             .inner
             .with_subject_prefix(::core::convert::Into::into(prefix))
     }));
-    let methods = expander.service.endpoints().map(|method| {
-        let call = call(expander, method);
-        let stores = accessors::of_stores(expander, method);
-        quote!(#call #stores)
-    });
+    let methods: TokenStream = expander
+        .service
+        .endpoints()
+        .flat_map(|method| {
+            [
+                call(expander, method),
+                accessors::of_stores(expander, method),
+            ]
+        })
+        .collect();
     quote! {
         #attrs
         impl #client {
-            #new_doc
+            #[doc = #new_doc]
             #[must_use]
-            pub fn new(client: impl ::core::convert::Into<#krate::Client>) -> Self { #new }
+            pub fn new(client: impl ::core::convert::Into<#krate::Client>) -> Self #new
 
-            #prefix_doc
+            #[doc = #prefix_doc]
             #[must_use]
-            pub fn with_subject_prefix(self, prefix: impl ::core::convert::Into<#p::String>) -> Self { #with_prefix }
+            pub fn with_subject_prefix(self, prefix: impl ::core::convert::Into<#p::String>) -> Self #with_prefix
 
-            #(#methods)*
+            #methods
         }
     }
 }
@@ -81,7 +86,7 @@ pub(super) fn methods(expander: &Expander<'_>) -> TokenStream {
 /// ```
 fn call(expander: &Expander<'_>, method: &Method) -> TokenStream {
     let krate = expander.krate;
-    let p = krate.private();
+    let p = &expander.private;
     let Some((ok, error)) =
         fallback::types(expander, method).filter(|_| !method.is_suppressed(&method.name()))
     else {
@@ -91,14 +96,12 @@ fn call(expander: &Expander<'_>, method: &Method) -> TokenStream {
     let (cfgs, docs, lints) = (&method.attrs.cfgs, &method.attrs.docs, &method.attrs.lints);
     let generated_doc = docs
         .is_empty()
-        .then(|| doc(format!("Calls `{}`.", method.name())));
+        .then(|| doc(format!("Calls `{}`.", method.name())))
+        .map(|doc| quote!(#[doc = #doc]));
     let name = &method.sig.ident;
     let (generics, clause) = fallback::generics(expander, method);
     let constant = method.constant("");
-    let parameter = method.request.as_ref().map(|request| {
-        let (ident, ty) = (&request.ident, &request.ty);
-        quote!(, #ident: #ty)
-    });
+    let parameter = &method.request;
     let argument = match &method.request {
         Some(Request {
             ident,
@@ -121,7 +124,7 @@ fn call(expander: &Expander<'_>, method: &Method) -> TokenStream {
         #generated_doc
         #(#cfgs)*
         #(#lints)*
-        pub fn #name #generics (&self #parameter) -> #krate::Call<#ok, #error> #clause { #body }
+        pub fn #name #generics (&self, #parameter) -> #krate::Call<#ok, #error> #clause #body
     }
 }
 
@@ -138,26 +141,25 @@ pub(super) fn implementation(expander: &Expander<'_>) -> TokenStream {
     let (ident, client, service_cfgs) = (&service.ident, expander.client(), &service.cfgs);
     let deprecated = expander.allow_deprecated(service.methods());
     let methods = service.methods().map(|method| {
-        let cfgs = &method.attrs.cfgs;
-        let method = if method.skipped() {
+        if method.skipped() {
             skipped(expander, method)
         } else {
             forwarded(expander, method)
-        };
-        quote!(#(#cfgs)* #method)
+        }
     });
+    let methods: TokenStream = methods.collect();
     quote! {
         #(#service_cfgs)*
         #deprecated
         impl #ident for #client {
-            #(#methods)*
+            #methods
         }
     }
 }
 
 fn forwarded(expander: &Expander<'_>, method: &Method) -> TokenStream {
     let client = expander.client();
-    let (name, output) = (&method.sig.ident, &method.output.ty);
+    let (cfgs, name, output) = (&method.attrs.cfgs, &method.sig.ident, &method.output.ty);
     let context_type = method
         .sig
         .inputs
@@ -167,33 +169,30 @@ fn forwarded(expander: &Expander<'_>, method: &Method) -> TokenStream {
             _ => None,
         });
     let context = method.context.as_ref();
-    let context_parameter = context_type.map(|ty| quote!(, #context: #ty));
+    let context_parameter = context_type.map(|ty| quote!(#context: #ty,));
     let with_context = context.map(|cx| quote!(.with_context(#cx)));
-    let (parameter, argument) = match &method.request {
-        Some(request) => {
-            let (ident, ty) = (&request.ident, &request.ty);
-            (quote!(, #ident: #ty), quote!(, #ident))
-        }
-        None => (quote!(), quote!()),
-    };
-    let call = quote!(#client::#name(self #argument) #with_context.await);
+    let parameter = &method.request;
+    let argument = parameter.as_ref().map(|request| &request.ident);
+    let call = quote!(#client::#name(self, #argument) #with_context.await);
     let call = if method.output.result.is_some() {
         call
     } else {
-        let p = expander.krate.private();
+        let p = &expander.private;
         quote!(#p::Outcome::from_result(#call))
     };
     quote! {
-        async fn #name(&self #context_parameter #parameter) -> #output { #call }
+        #(#cfgs)*
+        async fn #name(&self, #context_parameter #parameter) -> #output { #call }
     }
 }
 
 /// A skipped method is there, but nobody answers.
 fn skipped(expander: &Expander<'_>, method: &Method) -> TokenStream {
-    let p = expander.krate.private();
-    let (sig, output) = (&method.sig, &method.output.ty);
+    let p = &expander.private;
+    let (cfgs, sig, output) = (&method.attrs.cfgs, &method.sig, &method.output.ty);
     let (service, name) = (expander.service.name(), method.name());
     quote! {
+        #(#cfgs)*
         #[allow(unused_variables)]
         #sig { <#output as #p::Outcome>::unimplemented(#service, #name) }
     }

@@ -3,7 +3,7 @@
 use proc_macro2::TokenStream;
 use quote::{ToTokens, quote, quote_spanned};
 use syn::spanned::Spanned;
-use syn::{ReturnType, Signature, Type};
+use syn::{ReturnType, Signature, Token, Type};
 
 use super::Expander;
 use crate::model::{Item, Method, call_site_at};
@@ -41,15 +41,16 @@ pub(super) fn service_trait(expander: &Expander<'_>) -> TokenStream {
         .params
         .is_empty()
         .then(|| quote_spanned!(call_site_at(ident.span())=> <>));
-    let items = service.items.iter().map(|item| match item {
+    let item = |item: &Item| match item {
         Item::Method(method) if method.repeated => TokenStream::new(),
         Item::Method(method) => declared_method(expander, method),
         Item::Other(item) => item.to_token_stream(),
-    });
+    };
+    let items: TokenStream = service.items.iter().map(item).collect();
     quote! {
         #(#attrs)*
         #vis #unsafety trait #ident #generics #no_generics: #bounds #sized #(+ #supertraits)* #clause {
-            #(#items)*
+            #items
         }
     }
 }
@@ -61,7 +62,7 @@ fn declared_method(expander: &Expander<'_>, method: &Method) -> TokenStream {
         return quote!(#(#attrs)* #[allow(async_fn_in_trait)] #sig #body);
     }
     let is_send = !(expander.broken && may_hold_anything(expander, method));
-    let desugared = desugar(sig, is_send);
+    let desugared = desugar(method, is_send);
     let semicolon = &method.semicolon;
     quote!(#(#attrs)* #desugared #semicolon)
 }
@@ -75,33 +76,29 @@ fn may_hold_anything(expander: &Expander<'_>, method: &Method) -> bool {
 }
 
 /// Input: `async fn ping(&self) -> R`  Output: `fn ping(&self) -> impl Future<Output = R> + Send`
-fn desugar(sig: &Signature, is_send: bool) -> TokenStream {
+fn desugar(method: &Method, is_send: bool) -> TokenStream {
     let Signature {
+        asyncness,
         safety,
         abi,
         fn_token,
         ident,
         generics,
+        paren_token,
         inputs,
         ..
-    } = sig;
+    } = &method.sig;
     let clause = &generics.where_clause;
-    let output = match &sig.output {
-        ReturnType::Default => quote!(()),
-        ReturnType::Type(_, ty) => ty.to_token_stream(),
-    };
+    let output = &method.output.ty;
     // Nothing stands at the call site, so that rustc shows the declaration as it is written.
-    let arrow = match &sig.output {
-        ReturnType::Default => quote_spanned!(ident.span()=> ->),
-        ReturnType::Type(arrow, _) => arrow.to_token_stream(),
+    let arrow = match &method.sig.output {
+        ReturnType::Default => Token![->](ident.span()),
+        ReturnType::Type(arrow, _) => *arrow,
     };
     let mut parameters = TokenStream::new();
-    sig.paren_token
-        .surround(&mut parameters, |parameters| inputs.to_tokens(parameters));
+    paren_token.surround(&mut parameters, |parameters| inputs.to_tokens(parameters));
     // At the user's `async`, where rustc then says "required by this bound" about a future that is not `Send`.
-    let span = sig
-        .asyncness
-        .map_or(fn_token.span(), |asyncness| asyncness.span());
+    let span = asyncness.map_or(fn_token.span(), |asyncness| asyncness.span());
     let send = is_send.then(|| quote_spanned!(span=> + ::core::marker::Send));
     let future = quote_spanned!(span=> impl ::core::future::Future<Output = #output> #send);
     quote!(#safety #abi #fn_token #ident #generics #parameters #arrow #future #clause)

@@ -1,5 +1,7 @@
 //! The descriptor: the service and its methods as constants, and the one place where the user's types are checked.
 
+use std::borrow::Cow;
+
 use proc_macro2::{Literal, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
 use syn::Type;
@@ -27,7 +29,7 @@ pub(super) fn type_(expander: &Expander<'_>) -> TokenStream {
         expander.service.name()
     ));
     quote! {
-        #doc
+        #[doc = #doc]
         #attrs
         #[derive(::core::clone::Clone, ::core::marker::Copy, ::core::fmt::Debug)]
         #vis enum #descriptor {}
@@ -44,28 +46,30 @@ pub(super) fn type_(expander: &Expander<'_>) -> TokenStream {
 pub(super) fn constants(expander: &Expander<'_>) -> TokenStream {
     let descriptor = expander.descriptor();
     let attrs = expander.item_attrs();
-    let constants = expander
+    let constants: TokenStream = expander
         .service
         .endpoints()
-        .map(|method| constant(expander, method));
+        .map(|method| constant(expander, method))
+        .collect();
     quote! {
         #attrs
         impl #descriptor {
-            #(#constants)*
+            #constants
         }
     }
 }
 
 fn constant(expander: &Expander<'_>, method: &Method) -> TokenStream {
     let krate = expander.krate;
-    let p = krate.private();
+    let p = &expander.private;
     let cfgs = &method.attrs.cfgs;
     let name = method.constant("");
     let index = Literal::usize_unsuffixed(method.index);
     let endpoint = method.endpoint_name();
     let output = &method.output;
     let request_type = method.request.as_ref().map(Request::message);
-    let request = request_type.map_or_else(|| quote!(()), ToTokens::to_token_stream);
+    let request =
+        request_type.map_or_else(|| Cow::Owned(Type::Verbatim(quote!(()))), Cow::Borrowed);
     let (response, error) = (output.message(krate), output.error(krate));
 
     let (response_type, error_type) = match (&output.item, &output.result) {
@@ -90,7 +94,7 @@ fn constant(expander: &Expander<'_>, method: &Method) -> TokenStream {
             Literal::usize_unsuffixed(number).to_token_stream()
         }),
     ];
-    let stream = method.stream.as_ref().map(|stream| {
+    let stream = method.stream.as_ref().and_then(|stream| {
         setting(&stream.args.window, "window", |number| {
             let number = u32::try_from(number.0).unwrap_or(u32::MAX);
             Literal::u32_unsuffixed(number).to_token_stream()
@@ -99,11 +103,11 @@ fn constant(expander: &Expander<'_>, method: &Method) -> TokenStream {
     let kv = method
         .kv
         .as_ref()
-        .map(|store| kv_store(expander, &store.args));
+        .and_then(|store| kv_store(expander, &store.args));
     let object = method
         .object
         .as_ref()
-        .map(|store| object_store(expander, &store.args));
+        .and_then(|store| object_store(expander, &store.args));
     let deletions = kv_deletes(expander, &method.deletions);
     quote! {
         #(#cfgs)*
@@ -113,19 +117,19 @@ fn constant(expander: &Expander<'_>, method: &Method) -> TokenStream {
 }
 
 /// `<T as #p::ProtobufMessage>::CODEC` at `T`, the only place with a bound on `T`.
-fn message(expander: &Expander<'_>, ty: Option<&Type>, tokens: &TokenStream) -> TokenStream {
+fn message(expander: &Expander<'_>, ty: Option<&Type>, written: &Type) -> TokenStream {
     let span = call_site_at(ty.map_or_else(proc_macro2::Span::call_site, Spanned::span));
-    let p = expander.krate.private_at(span);
+    let p = expander.private.at(span);
     match expander.service.args.codec.get() {
         None | Some(Codec::Protobuf) => {
-            quote_spanned!(span=> <#tokens as #p::ProtobufMessage>::CODEC)
+            quote_spanned!(span=> <#written as #p::ProtobufMessage>::CODEC)
         }
-        Some(Codec::Json) => quote_spanned!(span=> <#tokens as #p::JsonMessage>::CODEC),
-        Some(Codec::Custom(codec)) => quote_spanned!(span=> #p::message::<#codec, #tokens>()),
+        Some(Codec::Json) => quote_spanned!(span=> <#written as #p::JsonMessage>::CODEC),
+        Some(Codec::Custom(codec)) => quote_spanned!(span=> #p::message::<#codec, #written>()),
     }
 }
 
-fn queue_group(group: &Setting<QueueGroup>) -> TokenStream {
+fn queue_group(group: &Setting<QueueGroup>) -> Option<TokenStream> {
     setting(group, "queue_group", |group| match group {
         QueueGroup::Named(name) => quote!(::core::option::Option::Some(#name)),
         QueueGroup::Off => quote!(::core::option::Option::None),
@@ -139,7 +143,7 @@ fn queue_group(group: &Setting<QueueGroup>) -> TokenStream {
 /// ```
 pub(super) fn describe(expander: &Expander<'_>) -> TokenStream {
     let service = expander.service;
-    let p = expander.krate.private();
+    let p = &expander.private;
     let descriptor = expander.descriptor();
     let cfgs = &service.cfgs;
     let args = &service.args;
@@ -160,7 +164,7 @@ pub(super) fn describe(expander: &Expander<'_>) -> TokenStream {
     let description = description.map(|text| quote!(.description(#text)));
     let settings = [
         setting(&args.version, "version", lit),
-        description.unwrap_or_default(),
+        description,
         setting(&args.timeout, "timeout", |period| duration(*period)),
         setting(&args.metadata, "metadata", metadata),
         queue_group(&args.queue_group),

@@ -2,11 +2,12 @@
 //!
 //! Signatures are the true ones; what is generic by mistake stays generic, and what cannot be written outside the trait is left out.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use proc_macro2::{Group, Literal, TokenStream, TokenTree};
 use quote::{ToTokens, quote};
-use syn::{GenericParam, Generics, ReceiverKind, TraitItem, WhereClause};
+use syn::{GenericParam, Generics, ReceiverKind, TraitItem, Type, WhereClause};
 
 use super::Expander;
 use crate::model::{Item, Method};
@@ -14,7 +15,7 @@ use crate::model::{Item, Method};
 /// A service without methods, under names that are surely right.
 pub(super) fn descriptor(expander: &Expander<'_>) -> TokenStream {
     let service = expander.service;
-    let p = expander.krate.private();
+    let p = &expander.private;
     let (ident, descriptor, implementation) = (
         &service.ident,
         expander.descriptor(),
@@ -92,27 +93,31 @@ fn made_up_constant(item: &TraitItem) -> TokenStream {
 }
 
 /// The response and the error of a client's method; `None` if they cannot be written there.
-pub(super) fn types(
+pub(super) fn types<'m>(
     expander: &Expander<'_>,
-    method: &Method,
-) -> Option<(TokenStream, TokenStream)> {
+    method: &'m Method,
+) -> Option<(Cow<'m, Type>, Cow<'m, Type>)> {
     let krate = expander.krate;
     let output = &method.output;
+    let status = || Cow::Owned(Type::Verbatim(quote!(#krate::Status)));
     if output.is_no_result {
-        let ty = &output.ty;
-        return Some((quote!(#ty), quote!(#krate::Status)));
+        return Some((Cow::Borrowed(&output.ty), status()));
     }
     if let (Some(item), false) = (&output.item, output.nameable) {
+        let stream = Cow::Owned(Type::Verbatim(quote!(#krate::Streaming<#item>)));
         let error = output.result.as_ref();
-        let error = error.map_or_else(|| quote!(#krate::Status), |(_, error)| quote!(#error));
-        return Some((quote!(#krate::Streaming<#item>), error));
+        let error = error.map_or_else(status, |(_, error)| Cow::Borrowed(error));
+        return Some((stream, error));
     }
     let mentions_self =
         expander.broken && words(method.output.ty.to_token_stream()).contains("Self");
     (method.output.nameable && !mentions_self).then(|| {
         let types = (method.output.ok(krate), method.output.error(krate));
         if expander.broken {
-            (without_borrows(types.0), without_borrows(types.1))
+            let repair = |ty: Cow<'_, Type>| {
+                Cow::Owned(Type::Verbatim(without_borrows(ty.to_token_stream())))
+            };
+            (repair(types.0), repair(types.1))
         } else {
             types
         }

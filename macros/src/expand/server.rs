@@ -4,7 +4,7 @@ use proc_macro2::TokenStream;
 use quote::quote;
 
 use super::{Expander, doc};
-use crate::model::Kind;
+use crate::model::{Kind, Method};
 
 /// ```text
 /// impl<S: UserService> #p::Dispatch<S> for UserServiceDescriptor {
@@ -15,7 +15,7 @@ use crate::model::Kind;
 /// ```
 pub(super) fn dispatch(expander: &Expander<'_>) -> TokenStream {
     let service = expander.service;
-    let p = expander.krate.private();
+    let p = &expander.private;
     let (ident, descriptor, implementation) = (
         &service.ident,
         expander.descriptor(),
@@ -23,44 +23,55 @@ pub(super) fn dispatch(expander: &Expander<'_>) -> TokenStream {
     );
     let service_cfgs = &service.cfgs;
     let deprecated = expander.allow_deprecated(service.endpoints());
-    let routes = service.endpoints().map(|method| {
-        let cfgs = &method.attrs.cfgs;
-        let constant = method.constant("");
-        let name = &method.sig.ident;
-        let (cx, cx_argument) = match &method.context {
-            Some(_) => (quote!(cx), quote!(, &cx)),
-            None => (quote!(_cx), quote!()),
-        };
-        let (request, request_argument) = match &method.request {
-            Some(_) => (quote!(request), quote!(, request)),
-            None => (quote!(()), quote!()),
-        };
-        // Named through the trait: a supertrait may have a method of the same name.
-        let call = quote!(<#implementation as #ident>::#name(&service #cx_argument #request_argument).await);
-        let call = if method.output.result.is_some() {
-            call
-        } else {
-            quote!(#p::Outcome::into_result(#call))
-        };
-        let route = match method.kind() {
-            Kind::Unary => quote!(unary),
-            Kind::ServerStreaming => quote!(server_streaming),
-            Kind::ClientStreaming => quote!(client_streaming),
-            Kind::Bidirectional => quote!(bidirectional),
-        };
-        quote! {
-            #(#cfgs)*
-            router.#route(&Self::#constant, |service, #cx, #request| async move { #call });
-        }
-    });
+    let routes: TokenStream = service
+        .endpoints()
+        .map(|method| route(expander, method))
+        .collect();
     quote! {
         #(#service_cfgs)*
         #deprecated
         impl<#implementation: #ident> #p::Dispatch<#implementation> for #descriptor {
             fn register(router: &mut #p::Router<#implementation>) {
-                #(#routes)*
+                #routes
             }
         }
+    }
+}
+
+fn route(expander: &Expander<'_>, method: &Method) -> TokenStream {
+    let p = &expander.private;
+    let (ident, implementation) = (&expander.service.ident, expander.implementation());
+    let cfgs = &method.attrs.cfgs;
+    let constant = method.constant("");
+    let name = &method.sig.ident;
+    let parameters = match (&method.context, &method.request) {
+        (Some(_), Some(_)) => quote!(service, cx, request),
+        (Some(_), None) => quote!(service, cx, ()),
+        (None, Some(_)) => quote!(service, _cx, request),
+        (None, None) => quote!(service, _cx, ()),
+    };
+    let arguments = match (&method.context, &method.request) {
+        (Some(_), Some(_)) => quote!(&service, &cx, request),
+        (Some(_), None) => quote!(&service, &cx),
+        (None, Some(_)) => quote!(&service, request),
+        (None, None) => quote!(&service),
+    };
+    // Named through the trait: a supertrait may have a method of the same name.
+    let call = quote!(<#implementation as #ident>::#name(#arguments).await);
+    let call = if method.output.result.is_some() {
+        call
+    } else {
+        quote!(#p::Outcome::into_result(#call))
+    };
+    let kind = match method.kind() {
+        Kind::Unary => quote!(unary),
+        Kind::ServerStreaming => quote!(server_streaming),
+        Kind::ClientStreaming => quote!(client_streaming),
+        Kind::Bidirectional => quote!(bidirectional),
+    };
+    quote! {
+        #(#cfgs)*
+        router.#kind(&Self::#constant, |#parameters| async move { #call });
     }
 }
 
@@ -82,7 +93,7 @@ pub(super) fn alias(expander: &Expander<'_>) -> TokenStream {
         krate.doc_path(),
     ));
     quote! {
-        #doc
+        #[doc = #doc]
         #attrs
         #vis type #server<#implementation> = #krate::ServiceServer<#implementation, #descriptor>;
     }

@@ -9,6 +9,7 @@ use crate::args::quantity::Period;
 use crate::args::value::{Bucket, Text};
 use crate::args::{KvDeleteArgs, KvStoreArgs, ObjectStoreArgs, Setting};
 use crate::key::{Part, Source, Template, field_ident};
+use crate::krate::Krate;
 use crate::model::{Helper, call_site_at};
 
 /// `::core::time::Duration::from_secs(3600)`
@@ -34,12 +35,10 @@ pub(super) fn setting<T>(
     setting: &Setting<T>,
     name: &str,
     value: impl FnOnce(&T) -> TokenStream,
-) -> TokenStream {
-    let Some(value) = setting.get().map(value) else {
-        return TokenStream::new();
-    };
+) -> Option<TokenStream> {
+    let value = setting.get().map(value)?;
     let name = format_ident!("{name}");
-    quote!(.#name(#value))
+    Some(quote!(.#name(#value)))
 }
 
 /// ```text
@@ -48,12 +47,9 @@ pub(super) fn setting<T>(
 ///     #p::StoreKey::new(&[#p::KeyPart::Text("user."), #p::KeyPart::Request("id")], |request, key| key.bind(&[&((*request).id)])),
 /// )
 /// ```
-pub(super) fn kv_store(expander: &Expander<'_>, args: &KvStoreArgs) -> TokenStream {
-    let p = expander.krate.private();
-    let new = quote!(#p::StoreDescriptor::kv);
-    let Some((head, key)) = head(expander, &args.bucket, &args.key, &new) else {
-        return TokenStream::new();
-    };
+pub(super) fn kv_store(expander: &Expander<'_>, args: &KvStoreArgs) -> Option<TokenStream> {
+    let p = &expander.private;
+    let (head, key) = head(expander, "kv", &args.bucket, &args.key)?;
     let settings = [
         setting(&args.description, "description", lit),
         setting(&args.max_history, "max_history", |number| {
@@ -66,17 +62,17 @@ pub(super) fn kv_store(expander: &Expander<'_>, args: &KvStoreArgs) -> TokenStre
         setting(&args.marker_ttl, "marker_ttl", |period| duration(*period)),
         client_only(args.client_only.get().is_some_and(|flag| flag.0)),
         setting(&args.persist, "persist", |choice| {
-            variant(&p, "Persist", choice.variant)
+            variant(p, "Persist", choice.variant)
         }),
         setting(&args.write, "write", |choice| {
-            variant(&p, "Write", choice.variant)
+            variant(p, "Write", choice.variant)
         }),
         setting(&args.compression, "compression", |flag| {
             let on = flag.0;
             quote!(#on)
         }),
         setting(&args.storage, "storage", |choice| {
-            variant(&p, "Storage", choice.variant)
+            variant(p, "Storage", choice.variant)
         }),
         setting(&args.replicas, "replicas", |number| replicas(number.0)),
         setting(&args.max_bytes, "max_bytes", |bytes| max_bytes(bytes.0)),
@@ -86,34 +82,31 @@ pub(super) fn kv_store(expander: &Expander<'_>, args: &KvStoreArgs) -> TokenStre
         }),
         setting(&args.metadata, "metadata", metadata),
     ];
-    quote!(.kv_store(#head #(#settings)*, #key))
+    Some(quote!(.kv_store(#head #(#settings)*, #key)))
 }
 
 /// `.object_store(..)`, like [`kv_store`].
-pub(super) fn object_store(expander: &Expander<'_>, args: &ObjectStoreArgs) -> TokenStream {
-    let p = expander.krate.private();
-    let new = quote!(#p::StoreDescriptor::object);
-    let Some((head, key)) = head(expander, &args.bucket, &args.key, &new) else {
-        return TokenStream::new();
-    };
+pub(super) fn object_store(expander: &Expander<'_>, args: &ObjectStoreArgs) -> Option<TokenStream> {
+    let p = &expander.private;
+    let (head, key) = head(expander, "object", &args.bucket, &args.key)?;
     let settings = [
         setting(&args.description, "description", lit),
         setting(&args.ttl, "ttl", |period| duration(*period)),
         client_only(args.client_only.get().is_some_and(|flag| flag.0)),
         setting(&args.persist, "persist", |choice| {
-            variant(&p, "Persist", choice.variant)
+            variant(p, "Persist", choice.variant)
         }),
         setting(&args.compression, "compression", |flag| {
             let on = flag.0;
             quote!(#on)
         }),
         setting(&args.storage, "storage", |choice| {
-            variant(&p, "Storage", choice.variant)
+            variant(p, "Storage", choice.variant)
         }),
         setting(&args.replicas, "replicas", |number| replicas(number.0)),
         setting(&args.max_bytes, "max_bytes", |bytes| max_bytes(bytes.0)),
     ];
-    quote!(.object_store(#head #(#settings)*, #key))
+    Some(quote!(.object_store(#head #(#settings)*, #key)))
 }
 
 /// ```text
@@ -125,25 +118,21 @@ pub(super) fn object_store(expander: &Expander<'_>, args: &ObjectStoreArgs) -> T
 pub(super) fn kv_deletes(
     expander: &Expander<'_>,
     deletions: &[Helper<KvDeleteArgs>],
-) -> TokenStream {
-    let p = expander.krate.private();
-    let new = quote!(#p::StoreDescriptor::kv_delete);
+) -> Option<TokenStream> {
+    let p = &expander.private;
     let (deletions, keys): (Vec<_>, Vec<_>) = deletions
         .iter()
         .filter_map(|Helper { args, .. }| {
-            let (head, key) = head(expander, &args.bucket, &args.key, &new)?;
+            let (head, key) = head(expander, "kv_delete", &args.bucket, &args.key)?;
             let persist = setting(&args.persist, "persist", |choice| {
-                variant(&p, "Persist", choice.variant)
+                variant(p, "Persist", choice.variant)
             });
             let purges = args.purge.get().is_some_and(|flag| flag.0);
             let purge = purges.then(|| quote!(.purge()));
             Some((quote!(#head #persist #purge), key))
         })
         .unzip();
-    if deletions.is_empty() {
-        return TokenStream::new();
-    }
-    quote!(.kv_deletes(&[#(#deletions),*], &[#(#keys),*]))
+    (!deletions.is_empty()).then(|| quote!(.kv_deletes(&[#(#deletions),*], &[#(#keys),*])))
 }
 
 pub(super) fn lit<G>(text: &Text<G>) -> TokenStream {
@@ -151,15 +140,11 @@ pub(super) fn lit<G>(text: &Text<G>) -> TokenStream {
     quote!(#lit)
 }
 
-fn client_only(on: bool) -> TokenStream {
-    if on {
-        quote!(.client_only())
-    } else {
-        TokenStream::new()
-    }
+fn client_only(on: bool) -> Option<TokenStream> {
+    on.then(|| quote!(.client_only()))
 }
 
-fn variant(p: &TokenStream, name: &str, variant: &str) -> TokenStream {
+fn variant(p: &Krate, name: &str, variant: &str) -> TokenStream {
     let (name, variant) = (format_ident!("{name}"), format_ident!("{variant}"));
     quote!(#p::#name::#variant)
 }
@@ -177,12 +162,15 @@ fn max_bytes(number: u64) -> TokenStream {
 /// What all of them begin with: the bucket with its key, and how the key is made.
 fn head(
     expander: &Expander<'_>,
+    kind: &str,
     bucket: &Setting<Text<Bucket>>,
     key: &Setting<Key>,
-    new: &TokenStream,
 ) -> Option<(TokenStream, TokenStream)> {
-    let bucket = lit(bucket.get()?);
-    Some((quote!(#new(#bucket)), store_key(expander, &key.get()?.0)))
+    let p = &expander.private;
+    let kind = format_ident!("{kind}");
+    let bucket = &bucket.get()?.lit;
+    let head = quote!(#p::StoreDescriptor::#kind(#bucket));
+    Some((head, store_key(expander, &key.get()?.0)))
 }
 
 /// How a key is made from the messages.
@@ -194,13 +182,14 @@ fn head(
 /// )
 /// ```
 fn store_key(expander: &Expander<'_>, template: &Template) -> TokenStream {
-    let p = expander.krate.private();
+    let p = &expander.private;
     let parts = template.parts.iter().map(|part| match part {
-        Part::Literal(text) => quote!(#p::KeyPart::Text(#text)),
-        Part::Field(Source::Request, name) => quote!(#p::KeyPart::Request(#name)),
-        Part::Field(Source::Response, name) => quote!(#p::KeyPart::Response(#name)),
+        Part::Literal(text) => (format_ident!("Text"), text),
+        Part::Field(Source::Request, name) => (format_ident!("Request"), name),
+        Part::Field(Source::Response, name) => (format_ident!("Response"), name),
     });
-    let parts = quote!(&[#(#parts),*]);
+    let (kinds, texts): (Vec<_>, Vec<_>) = parts.unzip();
+    let parts = quote!(&[#(#p::KeyPart::#kinds(#texts)),*]);
     let request = fields(template, Source::Request);
     let request = if template.fields(Source::Request).next().is_some() {
         quote!(|request, key| key.bind(#request))

@@ -82,9 +82,12 @@ pub(super) fn is_no_result(ty: &Type) -> bool {
 
 /// The argument of a `Result<T, E>`, or else the whole type, that has a fault.
 pub(super) fn part_that(ty: &Type, has_fault: impl Fn(&Type) -> bool) -> Option<Type> {
+    if !has_fault(ty) {
+        return None;
+    }
     let parts = result(ty).map(|(ok, error)| [ok, error]);
     let part = parts.and_then(|parts| parts.into_iter().find(|part| has_fault(part)));
-    part.or_else(|| has_fault(ty).then(|| ty.clone()))
+    Some(part.unwrap_or_else(|| ty.clone()))
 }
 
 /// Whether a type borrows from something: a reference or a lifetime other than `'static`.

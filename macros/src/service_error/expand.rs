@@ -33,13 +33,13 @@ pub(super) fn implementation(model: &ErrorEnum, (rest, rest_type): &(Ident, Type
     let encoded = coded.iter().map(|variant| encoded(variant, model));
 
     // At the enum's name, where rustc then says that it lacks `Display`.
-    let name_p = krate.private_at(call_site_at(ident.span()));
+    let name_p = krate.private().at(call_site_at(ident.span()));
     let message =
         quote_spanned!(call_site_at(ident.span())=> <Self as #name_p::ErrorText>::text(&self));
     let status = format_ident!("status");
     // Twice the same words at the same place, which rustc prints once.
     let rest_span = call_site_at(rest_type.span());
-    let rest_p = krate.private_at(rest_span);
+    let rest_p = krate.private().at(rest_span);
     let into_status = quote_spanned!(rest_span=> <#rest_type as #rest_p::AnyStatus>::into_status);
     let from_status = quote_spanned!(rest_span=> <#rest_type as #rest_p::AnyStatus>::from_status);
     let decoded = coded.iter().map(|variant| decoded(variant, model, &status));
@@ -98,7 +98,7 @@ fn encoded(variant: &Coded, model: &ErrorEnum) -> TokenStream {
     let p = model.krate.private();
     let calls = fields.iter().map(|(name, _, binding, ty)| {
         let span = call_site_at(ty.span());
-        let p = model.krate.private_at(span);
+        let p = model.krate.private().at(span);
         let write = quote_spanned!(span=> <#ty as #p::ErrorField>::write);
         quote!(.field(#name, #write(&#binding)))
     });
@@ -120,7 +120,7 @@ fn decoded(variant: &Coded, model: &ErrorEnum, status: &Ident) -> TokenStream {
     let take = quote!(#p::ErrorFields::take);
     let values = fields.iter().map(|(name, member, _, ty)| {
         let span = call_site_at(ty.span());
-        let p = model.krate.private_at(span);
+        let p = model.krate.private().at(span);
         let read = quote_spanned!(span=> <#ty as #p::ErrorField>::read);
         quote!(#member: #read(#take(&mut fields, #name))?)
     });

@@ -1,8 +1,10 @@
 //! Names that would be there twice: methods, endpoints, and what is generated from methods.
 
+use std::collections::BTreeMap;
+
 use proc_macro2::TokenStream;
 use quote::ToTokens;
-use syn::Attribute;
+use syn::{Attribute, Ident};
 
 use super::methods_mut;
 use crate::diag::{Diagnostics, error, error_with_help};
@@ -25,12 +27,12 @@ pub(super) fn comes_with(method: &Method, other: &Method) -> bool {
 /// A method that is declared twice is left out once, or everything made from it would be reported too. That must be the one that is
 /// never there alone; if either can be, rustc will know whether both are.
 pub(super) fn repeated_methods(items: &mut [Item], diags: &mut Diagnostics) {
-    let mut seen: Vec<&mut Method> = Vec::new();
+    let mut seen: BTreeMap<Ident, Vec<&mut Method>> = BTreeMap::new();
     for method in methods_mut(items) {
-        let earlier = seen.iter_mut().find(|earlier| {
-            let is_repeated = comes_with(method, earlier) || comes_with(earlier, method);
-            earlier.sig.ident == method.sig.ident && is_repeated
-        });
+        let namesakes = seen.entry(method.sig.ident.clone()).or_default();
+        let earlier = namesakes
+            .iter_mut()
+            .find(|earlier| comes_with(method, earlier) || comes_with(earlier, method));
         if let Some(earlier) = earlier {
             diags.pair_under(
                 together(earlier, method),
@@ -46,19 +48,20 @@ pub(super) fn repeated_methods(items: &mut [Item], diags: &mut Diagnostics) {
             }
             earlier.repeated = true;
         }
-        seen.push(method);
+        namesakes.push(method);
     }
 }
 
 /// Two endpoints with one name would answer on one subject.
 pub(super) fn endpoints(service: &Service, diags: &mut Diagnostics) {
-    let mut seen: Vec<&Method> = Vec::new();
+    let mut seen: BTreeMap<String, Vec<&Method>> = BTreeMap::new();
     for method in service.endpoints() {
         let name = method.endpoint_name();
+        let namesakes = seen.entry(name.clone()).or_default();
         // Of two methods of one name rustc speaks.
-        let clashing = seen.iter().filter(|earlier| {
-            earlier.endpoint_name() == name && earlier.sig.ident != method.sig.ident
-        });
+        let clashing = namesakes
+            .iter()
+            .filter(|earlier| earlier.sig.ident != method.sig.ident);
         for earlier in clashing {
             diags.pair_under(
                 together(earlier, method),
@@ -79,7 +82,7 @@ pub(super) fn endpoints(service: &Service, diags: &mut Diagnostics) {
                 break;
             }
         }
-        seen.push(method);
+        namesakes.push(method);
     }
 }
 
@@ -93,9 +96,8 @@ fn endpoint_label(method: &Method) -> TokenStream {
     }
 }
 
-/// A function that is generated from a method with a store.
+/// Where a function comes from that is generated for a store.
 struct Accessor<'a> {
-    name: String,
     of: &'a Method,
     attr: &'a Attribute,
 }
@@ -121,58 +123,61 @@ pub(super) fn generated_names(service: &Service, diags: &mut Diagnostics) -> Vec
         ));
     }
 
-    let mut accessors: Vec<Accessor<'_>> = Vec::new();
+    let mut methods: BTreeMap<String, &Method> = BTreeMap::new();
+    for method in service.methods() {
+        methods.entry(method.name()).or_insert(method);
+    }
+    let mut accessors: BTreeMap<String, Accessor<'_>> = BTreeMap::new();
     for method in service.endpoints() {
-        for accessor in accessors_of(method) {
-            if let Some(taken) = service
-                .methods()
-                .find(|other| other.name() == accessor.name)
-            {
+        for (name, attr) in accessors_of(method) {
+            if let Some(taken) = methods.get(&name) {
                 diags.pair_under(
                     together(method, taken),
                     error_with_help(
                         &taken.sig.ident,
-                        format!("method `{}` conflicts with the accessor generated for the store of `{}`", accessor.name, method.name()),
+                        format!("method `{name}` conflicts with the accessor generated for the store of `{}`", method.name()),
                         "rename the method",
                     ),
-                    error(accessor.attr, "the store is declared here"),
+                    error(attr, "the store is declared here"),
                 );
                 if comes_with(method, taken) {
-                    suppressed.push((method.index, accessor.name));
+                    suppressed.push((method.index, name));
                 }
-            } else if let Some(earlier) = accessors.iter().find(|earlier| {
-                earlier.name == accessor.name && earlier.of.sig.ident != method.sig.ident
-            }) {
+            } else if let Some(earlier) = accessors
+                .get(&name)
+                .filter(|earlier| earlier.of.sig.ident != method.sig.ident)
+            {
                 diags.pair_under(
                     together(earlier.of, method),
                     error_with_help(
-                        accessor.attr,
+                        attr,
                         format!(
-                            "the stores of `{}` and `{}` both generate `{}`",
+                            "the stores of `{}` and `{}` both generate `{name}`",
                             earlier.of.name(),
-                            method.name(),
-                            accessor.name
+                            method.name()
                         ),
                         "rename one of the methods",
                     ),
                     error(earlier.attr, "the other store is declared here"),
                 );
                 if comes_with(method, earlier.of) {
-                    suppressed.push((method.index, accessor.name));
+                    suppressed.push((method.index, name));
                 }
             } else {
-                accessors.push(accessor);
+                accessors
+                    .entry(name)
+                    .or_insert(Accessor { of: method, attr });
             }
         }
     }
 
     // Constants are named after methods in capitals.
-    let mut seen: Vec<&Method> = Vec::new();
+    let mut seen: BTreeMap<String, &Method> = BTreeMap::new();
     for method in service.endpoints() {
-        let same = |earlier: &&&Method| {
-            earlier.name().eq_ignore_ascii_case(&method.name()) && earlier.name() != method.name()
-        };
-        if let Some(earlier) = seen.iter().find(same) {
+        let earlier = *seen
+            .entry(method.name().to_ascii_uppercase())
+            .or_insert(method);
+        if earlier.name() != method.name() {
             diags.pair_under(
                 together(earlier, method),
                 error(
@@ -185,14 +190,13 @@ pub(super) fn generated_names(service: &Service, diags: &mut Diagnostics) -> Vec
                 ),
                 error(&earlier.sig.ident, "the other method is here"),
             );
-        } else {
-            seen.push(method);
         }
     }
     suppressed
 }
 
-fn accessors_of(method: &Method) -> Vec<Accessor<'_>> {
+/// The names of the functions that are generated for the stores of a method, each with the attribute that declares the store.
+fn accessors_of(method: &Method) -> Vec<(String, &Attribute)> {
     let name = method.name();
     let kv = method.kv.as_ref().map(|store| &store.attr);
     let object = method.object.as_ref().map(|store| &store.attr);
@@ -238,11 +242,4 @@ fn accessors_of(method: &Method) -> Vec<Accessor<'_>> {
         }
     }
     names
-        .into_iter()
-        .map(|(name, attr)| Accessor {
-            name,
-            of: method,
-            attr,
-        })
-        .collect()
 }
