@@ -11,14 +11,16 @@ use async_nats::{Message, Request, Subscriber};
 use bytes::Bytes;
 use futures::StreamExt;
 use serde::Serialize;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
-use super::StoreError;
 use super::consumer::{Range, Start};
-use super::ordered::{OrderedConsumer, header_number};
+use super::ordered::{ATTEMPT, OrderedConsumer, header_number};
+use super::{StoreError, StoreErrorKind};
 
 /// How long the next message may take. A quarter of the reader's time at most, so that enough is left for the consumer.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// The pause between two attempts to make a consumer.
+const PAUSE: Duration = Duration::from_millis(200);
 /// What the server counts of a message beside its payload.
 const ENVELOPE: usize = 4096;
 
@@ -56,7 +58,10 @@ impl Batch {
         silence: &Silence,
     ) -> Option<Self> {
         let connection = range.connection();
-        let ([subject], true) = (&range.subjects[..], silence.is_over(connection)) else {
+        if !silence.is_over(connection) {
+            return None;
+        }
+        let [subject] = &range.subjects[..] else {
             return None;
         };
         let ask = Ask {
@@ -109,18 +114,24 @@ impl Batch {
         Some(message.payload)
     }
 
-    /// Reads what is left in another way.
+    /// Reads what is left in another way. What may pass is waited for and not reported, as a consumer that is interrupted does it.
     pub(super) async fn consume_rest(&self) -> Result<OrderedConsumer, StoreError> {
-        tracing::debug!(
-            bucket = self.range.bucket,
-            position = self.position,
-            "a batch of messages has ended early"
-        );
+        let (bucket, position) = (&self.range.bucket, self.position);
+        tracing::debug!(bucket, position, "a batch of messages has ended early");
         let rest = Range {
-            start: Start::At(self.position.saturating_add(1)),
+            start: Start::At(position.saturating_add(1)),
             ..self.range.clone()
         };
-        OrderedConsumer::take_over(rest).await
+        loop {
+            match timeout(ATTEMPT, OrderedConsumer::start(rest.clone())).await {
+                Ok(Err(error)) if *error.kind() == StoreErrorKind::Nats => {
+                    tracing::debug!(bucket, %error, "cannot read a bucket");
+                }
+                Ok(done) => return done,
+                Err(_) => {}
+            }
+            sleep(PAUSE).await;
+        }
     }
 
     async fn receive(&mut self) -> Option<Message> {

@@ -31,7 +31,7 @@ const TICK: Duration = Duration::from_millis(500);
 /// How long the initial part may stand still before the server is asked what is left of it.
 const STALLED: Duration = Duration::from_millis(200);
 /// How long one attempt to begin again may take.
-const ATTEMPT: Duration = Duration::from_secs(5);
+pub(super) const ATTEMPT: Duration = Duration::from_secs(5);
 /// How many bytes are asked for at once, unless single messages are larger.
 const BATCH_BYTES: usize = 4 << 20;
 

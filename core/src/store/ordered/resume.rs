@@ -6,10 +6,10 @@ use async_nats::connection::State;
 use async_nats::jetstream::consumer::DeliverPolicy;
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::StreamExt;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{ATTEMPT, OrderedConsumer, address, closed};
-use crate::store::consumer::{Failure, Range, Start, at};
+use crate::store::consumer::{Failure, Start, at};
 use crate::store::{StoreError, StoreErrorKind};
 
 /// The pause between two attempts to begin again; it doubles up to [`MAX_PAUSE`].
@@ -17,23 +17,6 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const MAX_PAUSE: Duration = Duration::from_secs(2);
 
 impl OrderedConsumer {
-    /// Begins where another reader was interrupted: what may pass is waited for, and not reported.
-    #[cfg(feature = "object-store")]
-    pub(in crate::store) async fn take_over(range: Range) -> Result<Self, StoreError> {
-        let mut pause = FIRST_PAUSE;
-        loop {
-            match timeout(ATTEMPT, Self::start(range.clone())).await {
-                Ok(Err(error)) if *error.kind() == StoreErrorKind::Nats => {
-                    tracing::debug!(bucket = range.bucket, %error, "cannot read a bucket");
-                }
-                Ok(done) => return done,
-                Err(_) => {}
-            }
-            sleep(pause).await;
-            pause = (pause * 2).min(MAX_PAUSE);
-        }
-    }
-
     /// Makes another consumer that continues where this one ended.
     pub(super) fn begin_again<'a>(
         &'a mut self,
