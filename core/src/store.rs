@@ -1,5 +1,7 @@
 //! Key-Value buckets and Object Stores with the service's own message types.
 
+#[cfg(feature = "object-store")]
+mod batch;
 mod cache;
 mod cache_state;
 pub(crate) mod clock;

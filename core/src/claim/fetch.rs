@@ -59,7 +59,8 @@ impl Fetch {
                 self.max_size
             )));
         }
-        let fetched = tokio::time::timeout_at(deadline, self.fetch(jetstream, &claim)).await;
+        let fetched =
+            tokio::time::timeout_at(deadline, self.fetch(jetstream, &claim, deadline)).await;
         reply.payload = fetched.unwrap_or_else(|_| {
             Err(Status::deadline_exceeded(format!(
                 "the response, object `{}` in bucket `{}`, could not be fetched within {timeout:?}, in which the call must \
@@ -71,7 +72,12 @@ impl Fetch {
         Ok(reply)
     }
 
-    async fn fetch(&self, jetstream: &JetStream, claim: &Claim) -> Result<Bytes, Status> {
+    async fn fetch(
+        &self,
+        jetstream: &JetStream,
+        claim: &Claim,
+        deadline: Instant,
+    ) -> Result<Bytes, Status> {
         let Claim {
             bucket,
             name,
@@ -84,7 +90,9 @@ impl Fetch {
         };
         let found = async {
             let objects = jetstream.objects(bucket).await?;
-            objects.get(name, Some(&version), jetstream.timeout).await
+            let left = deadline.saturating_duration_since(Instant::now());
+            let timeout = left.min(jetstream.timeout);
+            objects.get(name, Some(&version), timeout).await
         };
         let what = || format!("the response, object `{name}` in bucket `{bucket}`,");
         let error = match found.await {

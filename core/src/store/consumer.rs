@@ -1,6 +1,7 @@
 //! What a reader asks of the server: a range of a bucket's stream, delivered on request.
 
 use std::error::Error as StdError;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_nats::jetstream::Context;
@@ -26,6 +27,7 @@ pub(super) enum Start {
 }
 
 /// What to read.
+#[derive(Clone)]
 pub(super) struct Range {
     pub(super) context: Context,
     pub(super) bucket: String,
@@ -48,6 +50,12 @@ pub(super) enum Failure {
 }
 
 impl Range {
+    /// Which connection of the client this is: those it had, counted.
+    pub(super) fn connection(&self) -> u64 {
+        let statistics = self.context.client().statistics();
+        statistics.connects.load(Ordering::Relaxed)
+    }
+
     pub(super) async fn stream(&self) -> Result<Stream<()>, StoreError> {
         self.context
             .get_stream_no_info(&self.stream)

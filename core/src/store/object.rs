@@ -38,6 +38,15 @@ const MAX_NAME_LEN: usize = super::MAX_KEY_LEN;
 /// # }
 /// ```
 ///
+/// # Small objects
+///
+/// An object of at most 4 MiB in at most 32 chunks is read with two requests, one for its metadata and one for all of its chunks
+/// (a batched direct get). This takes nats-server 2.11 or newer, and the permission to publish to
+/// `$JS.API.DIRECT.GET.OBJ_<bucket>`. Where the chunks do not come that way, and for larger objects, a consumer is made and
+/// removed again: that takes longer, and nats-server 2.15 allows 1,000 consumers per bucket unless it is told otherwise. Without
+/// the permission there is no answer at all, so that the first read on each connection takes up to a second more, or up to a
+/// quarter of the client's timeout if that is less.
+///
 /// # With the `nats` command line
 ///
 /// A bucket is an ordinary one, so that these do the same on the bytes of the objects:

@@ -16,6 +16,7 @@ use futures::stream;
 use ring::digest;
 use tokio::time::Instant;
 
+use super::batch::{Batch, Silence};
 use super::consumer::{Range, Start};
 use super::descriptor::StoreKind;
 use super::error::WriteError;
@@ -65,6 +66,7 @@ pub(crate) struct ObjectBucket {
     context: Context,
     name: String,
     stream: Stream,
+    silence: Silence,
 }
 
 impl ObjectBucket {
@@ -77,6 +79,7 @@ impl ObjectBucket {
             context: context.clone(),
             name: bucket.to_owned(),
             stream,
+            silence: Silence::default(),
         })
     }
 
@@ -304,13 +307,27 @@ impl ObjectBucket {
         Stored::read(name, message.sequence, modified, message.payload).map(Some)
     }
 
-    pub(super) async fn consume_chunks(&self, meta: &Meta) -> Result<OrderedConsumer, StoreError> {
+    /// Where the chunks of an object are.
+    pub(super) fn chunks(&self, meta: &Meta) -> Result<Range, StoreError> {
         if !is_token(&meta.nuid) {
             return Err(incomplete(&meta.name));
         }
         let subject = self.chunks_of(&meta.nuid);
-        let range = self.range(subject, Start::At(1), READ_WINDOW, false);
-        OrderedConsumer::start(range).await
+        Ok(self.range(subject, Start::At(1), READ_WINDOW, false))
+    }
+
+    /// Asks for the chunks of an object that fit into one window; `None` if they do not, or do not come that way.
+    pub(super) async fn batch(
+        &self,
+        range: &Range,
+        meta: &Meta,
+        within: Duration,
+    ) -> Option<Batch> {
+        let is_small = meta.chunks <= READ_WINDOW && meta.size <= READ_WINDOW * CHUNK;
+        if !is_small || !self.stream.cached_info().config.allow_direct {
+            return None;
+        }
+        Batch::start(range, meta.chunks, meta.size, within, &self.silence).await
     }
 
     pub(super) async fn consume_metas(&self, endless: bool) -> Result<OrderedConsumer, StoreError> {

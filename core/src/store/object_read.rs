@@ -11,8 +11,9 @@ use futures::stream::{self, BoxStream, StreamExt};
 use ring::digest::{self, SHA256};
 use tokio::io::{AsyncRead, ReadBuf};
 
+use super::batch::Batch;
 use super::object_bucket::{CHUNK, ObjectBucket, digest_text};
-use super::object_info::{ObjectInfo, Stored, incomplete};
+use super::object_info::{Meta, ObjectInfo, Stored, incomplete};
 use super::ordered::{Delivery, OrderedConsumer};
 use super::{StoreError, StoreErrorKind};
 
@@ -20,11 +21,16 @@ use super::{StoreError, StoreErrorKind};
 pub(super) struct Chunks {
     pub(super) stored: Stored,
     /// `None` for an object without bytes.
-    consumer: Option<OrderedConsumer>,
+    source: Option<Source>,
     missing: usize,
     size: usize,
     digest: digest::Context,
     timeout: Duration,
+}
+
+enum Source {
+    Batch(Box<Batch>),
+    Consumer(Box<OrderedConsumer>),
 }
 
 impl Chunks {
@@ -38,24 +44,27 @@ impl Chunks {
             let text = format!("`{}` is a link, which is not followed", stored.meta.name);
             return Err(StoreError::unsupported(text));
         }
-        let consumer = match stored.meta.chunks {
+        let source = match stored.meta.chunks {
             0 => None,
-            _ => Some(bucket.consume_chunks(&stored.meta).await?),
+            _ => Some(Source::open(bucket, &stored.meta, timeout).await?),
         };
         Ok(Self {
             missing: stored.meta.chunks,
             size: 0,
             digest: digest::Context::new(&SHA256),
             stored,
-            consumer,
+            source,
             timeout,
         })
     }
 
     /// Whether the server has as many chunks as the metadata says.
     pub(super) fn are_there(&self) -> bool {
-        let there = self.consumer.as_ref().map_or(0, OrderedConsumer::initial);
-        there >= self.missing as u64
+        match &self.source {
+            Some(Source::Consumer(consumer)) => consumer.initial() >= self.missing as u64,
+            // The server has said so.
+            Some(Source::Batch(_)) | None => true,
+        }
     }
 
     /// All of them in one piece.
@@ -69,30 +78,27 @@ impl Chunks {
     }
 
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, StoreError> {
-        let Some(consumer) = self.consumer.as_mut().filter(|_| self.missing > 0) else {
+        let Some(source) = self.source.as_mut().filter(|_| self.missing > 0) else {
             // With a chunk, this was looked at before.
             return match self.stored.meta.chunks {
                 0 => self.check().map(|()| None),
                 _ => Ok(None),
             };
         };
-        let next = tokio::time::timeout(self.timeout, consumer.next()).await;
-        match next.unwrap_or_else(|_| Err(StoreError::timed_out()))? {
-            Delivery::Message(chunk) => {
-                self.missing -= 1;
-                self.size += chunk.payload.len();
-                // No more than the metadata says is ever held.
-                if self.size > self.stored.meta.size {
-                    return Err(incomplete(&self.stored.meta.name));
-                }
-                self.digest.update(&chunk.payload);
-                if self.missing == 0 {
-                    self.check()?;
-                }
-                Ok(Some(chunk.payload))
-            }
-            Delivery::CaughtUp => Err(incomplete(&self.stored.meta.name)),
+        let next = tokio::time::timeout(self.timeout, source.next()).await;
+        let next = next.unwrap_or_else(|_| Err(StoreError::timed_out()))?;
+        let chunk = next.ok_or_else(|| incomplete(&self.stored.meta.name))?;
+        self.missing -= 1;
+        self.size += chunk.len();
+        // No more than the metadata says is ever held.
+        if self.size > self.stored.meta.size {
+            return Err(incomplete(&self.stored.meta.name));
         }
+        self.digest.update(&chunk);
+        if self.missing == 0 {
+            self.check()?;
+        }
+        Ok(Some(chunk))
     }
 
     fn check(&self) -> Result<(), StoreError> {
@@ -104,6 +110,39 @@ impl Chunks {
             Ok(())
         } else {
             Err(incomplete(&self.stored.meta.name))
+        }
+    }
+}
+
+impl Source {
+    async fn open(
+        bucket: &ObjectBucket,
+        meta: &Meta,
+        timeout: Duration,
+    ) -> Result<Self, StoreError> {
+        let range = bucket.chunks(meta)?;
+        if let Some(batch) = bucket.batch(&range, meta, timeout).await {
+            return Ok(Self::Batch(Box::new(batch)));
+        }
+        let consumer = OrderedConsumer::start(range).await?;
+        Ok(Self::Consumer(Box::new(consumer)))
+    }
+
+    /// The next chunk; `None` if the server has no more.
+    async fn next(&mut self) -> Result<Option<Bytes>, StoreError> {
+        loop {
+            match self {
+                Self::Batch(batch) => match batch.next().await {
+                    Some(chunk) => return Ok(Some(chunk)),
+                    None => *self = Self::Consumer(Box::new(batch.consume_rest().await?)),
+                },
+                Self::Consumer(consumer) => {
+                    return match consumer.next().await? {
+                        Delivery::Message(chunk) => Ok(Some(chunk.payload)),
+                        Delivery::CaughtUp => Ok(None),
+                    };
+                }
+            }
         }
     }
 }

@@ -6,7 +6,6 @@
 mod resume;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use async_nats::jetstream::Message;
@@ -32,7 +31,7 @@ const TICK: Duration = Duration::from_millis(500);
 /// How long the initial part may stand still before the server is asked what is left of it.
 const STALLED: Duration = Duration::from_millis(200);
 /// How long one attempt to begin again may take.
-const ATTEMPT: Duration = Duration::from_secs(5);
+pub(super) const ATTEMPT: Duration = Duration::from_secs(5);
 /// How many bytes are asked for at once, unless single messages are larger.
 const BATCH_BYTES: usize = 4 << 20;
 
@@ -59,7 +58,7 @@ pub(super) struct OrderedConsumer {
     consumer: Consumer<Config>,
     subject: Subject,
     /// The connection through which the consumer was made.
-    connects: u64,
+    connection: u64,
     /// When the stream was made, if it matters.
     created: Option<SystemTime>,
     /// Up to where the stream has been read.
@@ -89,7 +88,7 @@ impl OrderedConsumer {
             .subscribe(format!("{inbox}.*"))
             .await
             .map_err(|error| StoreError::nats("cannot read the bucket", error))?;
-        let connects = client.statistics().connects.load(Ordering::Relaxed);
+        let connection = range.connection();
         let consumer = async {
             let policy = match range.start {
                 Start::Newest => DeliverPolicy::LastPerSubject,
@@ -115,7 +114,7 @@ impl OrderedConsumer {
             subject: address(&inbox, &info.name),
             inbox,
             messages,
-            connects,
+            connection,
             created,
             position: 0,
             delivered: 0,
@@ -304,8 +303,7 @@ impl OrderedConsumer {
 
     /// Nothing has come for a while.
     async fn look_after(&mut self) -> Result<(), StoreError> {
-        let connects = self.connects_now();
-        if connects != self.connects {
+        if self.range.connection() != self.connection {
             return self.begin_again("the connection was interrupted").await;
         }
         if self.contact.age() > 2 * HEARTBEAT + TICK {
@@ -346,11 +344,6 @@ impl OrderedConsumer {
         self.contact.set_behind(pending);
     }
 
-    fn connects_now(&self) -> u64 {
-        let statistics = self.range.context.client().statistics();
-        statistics.connects.load(Ordering::Relaxed)
-    }
-
     fn delete_consumer(&self) -> impl Future<Output = ()> + Send + use<> {
         let context = self.range.context.clone();
         let info = self.consumer.cached_info();
@@ -383,7 +376,7 @@ fn is_gone(kind: &ConsumerInfoErrorKind) -> bool {
     )
 }
 
-fn header_number(message: &async_nats::Message, name: &str) -> Option<u64> {
+pub(super) fn header_number(message: &async_nats::Message, name: &str) -> Option<u64> {
     message.headers.as_ref()?.get(name)?.as_str().parse().ok()
 }
 

@@ -52,10 +52,15 @@ impl Proxy {
         }
     }
 
+    /// A connection that goes this way.
+    pub async fn connect(&self) -> async_nats::Client {
+        let url = format!("nats://127.0.0.1:{}", self.port);
+        async_nats::connect(url).await.unwrap()
+    }
+
     /// A server with JetStream whose connection goes this way.
     pub async fn service(&self) -> natsmicro::Server {
-        let url = format!("nats://127.0.0.1:{}", self.port);
-        let nats = async_nats::connect(url).await.unwrap();
+        let nats = self.connect().await;
         natsmicro::Server::new(nats.clone()).with_jetstream(jetstream::new(nats))
     }
 

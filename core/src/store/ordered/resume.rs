@@ -52,7 +52,7 @@ impl OrderedConsumer {
     }
 
     async fn resume(&mut self) -> Result<(), Failure> {
-        self.connects = self.connects_now();
+        self.connection = self.range.connection();
         self.delete_consumer().await;
         if let Some(created) = self.created {
             let info = self.range.info().await?;
