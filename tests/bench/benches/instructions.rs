@@ -6,7 +6,11 @@
 
 #![forbid(unsafe_code)]
 #![allow(missing_docs, reason = "a program")]
-#![allow(clippy::unwrap_used, reason = "a benchmark that cannot run ends")]
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a benchmark that cannot run ends"
+)]
 #![allow(
     clippy::cast_precision_loss,
     reason = "a few digits of a count are enough"
@@ -87,7 +91,7 @@ async fn main() {
 async fn compare() {
     let sent_back = per_call(SENT_BACK).await;
     println!("instructions of the service process per call, 128 bytes, {IN_FLIGHT} in flight:");
-    println!("{:>8.0}  the payload sent back", sent_back);
+    println!("{sent_back:>8.0}  the payload sent back");
     for (endpoint, what) in CASES {
         let ours = per_call(&format!("bench.{endpoint}")).await;
         println!("{ours:>8.0}  {what}: {:+.0} beside NATS", ours - sent_back);

@@ -13,7 +13,7 @@ pub(crate) struct Measured {
 
 impl Measured {
     fn rate(&self) -> f64 {
-        self.sample.operations as f64 / self.sample.seconds
+        (self.sample.operations - self.sample.failures) as f64 / self.sample.seconds
     }
 
     fn speed(&self) -> f64 {
@@ -32,7 +32,24 @@ impl Measured {
 /// All turns of all cases.
 pub(crate) struct Report<'a> {
     bench: &'a Bench,
-    rows: Vec<(usize, Vec<Measured>)>,
+    rows: Vec<(usize, Vec<Turn>)>,
+}
+
+/// What one round has found; nothing if the client has failed.
+type Turn = Option<Measured>;
+
+/// What two cases have found in the same rounds.
+fn pairs<'a>(
+    one: &'a [Turn],
+    other: &'a [Turn],
+) -> impl Iterator<Item = (&'a Measured, &'a Measured)> {
+    let pairs = one.iter().zip(other);
+    pairs.filter_map(|(one, other)| Some((one.as_ref()?, other.as_ref()?)))
+}
+
+fn has_failed(turns: &[Turn]) -> bool {
+    let is_sound = |turn: &Turn| matches!(turn, Some(measured) if measured.sample.failures == 0);
+    !turns.iter().all(is_sound)
 }
 
 /// Median, smallest and largest.
@@ -56,7 +73,7 @@ impl<'a> Report<'a> {
         Self { bench, rows }
     }
 
-    pub(crate) fn add(&mut self, at: usize, measured: Measured) {
+    pub(crate) fn add(&mut self, at: usize, measured: Turn) {
         if let Some((_, turns)) = self.rows.iter_mut().find(|(case, _)| *case == at) {
             turns.push(measured);
         }
@@ -64,7 +81,7 @@ impl<'a> Report<'a> {
 
     pub(crate) fn print(&self) {
         let mut group = "";
-        let mut base: &[Measured] = &[];
+        let mut base: &[Turn] = &[];
         for (at, turns) in &self.rows {
             let case = &self.bench.cases[*at];
             if case.group != group {
@@ -93,7 +110,7 @@ impl<'a> Report<'a> {
     }
 
     /// The turns of two cases of a group, if both were measured.
-    fn pair(&self, group: &str, names: [&str; 2]) -> Option<[&[Measured]; 2]> {
+    fn pair(&self, group: &str, names: [&str; 2]) -> Option<[&[Turn]; 2]> {
         let turns = |name| {
             self.rows.iter().find_map(|(at, turns)| {
                 let case = &self.bench.cases[*at];
@@ -121,10 +138,8 @@ impl<'a> Report<'a> {
                     budget.allocations,
                 ),
             ] {
-                let pairs = one.iter().zip(other);
-                let Some(Spread([median, min, max])) =
-                    Spread::of(pairs.map(|(one, other)| of(one) - of(other)))
-                else {
+                let differences = pairs(one, other).map(|(one, other)| of(one) - of(other));
+                let Some(Spread([median, min, max])) = Spread::of(differences) else {
                     continue;
                 };
                 println!(
@@ -132,7 +147,7 @@ impl<'a> Report<'a> {
                     budget.group,
                     budget.case,
                     budget.against,
-                    verdict((median * 10.0).round() / 10.0 <= at_most)
+                    verdict((median * 10.0).round() / 10.0 <= at_most, [one, other])
                 );
             }
         }
@@ -156,13 +171,13 @@ impl<'a> Report<'a> {
                 target.case,
                 target.against,
                 target.at_least,
-                verdict(median >= target.at_least)
+                verdict(median >= target.at_least, [one, other])
             );
         }
     }
 
-    fn print_row(&self, case: &Case, turns: &[Measured], base: &[Measured]) {
-        let spread = |of: fn(&Measured) -> f64| Spread::of(turns.iter().map(of));
+    fn print_row(&self, case: &Case, turns: &[Turn], base: &[Turn]) {
+        let spread = |of: fn(&Measured) -> f64| Spread::of(turns.iter().flatten().map(of));
         let median = |of| spread(of).map_or(0.0, |Spread([median, ..])| median);
         let (Some(Spread(rate)), Some(Spread(ratio))) =
             (spread(Measured::rate), ratios(turns, base, Measured::rate))
@@ -170,7 +185,9 @@ impl<'a> Report<'a> {
             println!("  {:<44} no result", case.name);
             return;
         };
-        let failures: u64 = turns.iter().map(|turn| turn.sample.failures).sum();
+        let failed = turns.iter().flatten().map(|turn| turn.sample.failures);
+        let failures =
+            failed.sum::<u64>() + turns.iter().filter(|turn| turn.is_none()).count() as u64;
         println!(
             "  {:<44}{:>9.0} {:>17}  {:>6.2} {:>13}{:>10.0}{:>10.0}  {:>20}{:>8.1}{}{}",
             case.name,
@@ -204,11 +221,14 @@ impl<'a> Report<'a> {
     }
 }
 
-fn verdict(is_met: bool) -> &'static str {
-    if is_met { "met" } else { "MISSED" }
+fn verdict(is_met: bool, cases: [&[Turn]; 2]) -> &'static str {
+    match is_met {
+        _ if cases.into_iter().any(has_failed) => "FAILED",
+        true => "met",
+        false => "MISSED",
+    }
 }
 
-fn ratios(turns: &[Measured], base: &[Measured], of: fn(&Measured) -> f64) -> Option<Spread> {
-    let pairs = turns.iter().zip(base);
-    Spread::of(pairs.map(|(one, other)| of(one) / of(other)))
+fn ratios(turns: &[Turn], base: &[Turn], of: fn(&Measured) -> f64) -> Option<Spread> {
+    Spread::of(pairs(turns, base).map(|(one, other)| of(one) / of(other)))
 }

@@ -44,20 +44,19 @@ pub(crate) async fn run(bench: &Bench, options: &Options) {
             let before = processes.map(cpu_seconds);
             let (number, seconds) = (at.to_string(), options.seconds.to_string());
             let client = Process::start(&["--client", nats.url(), &number, "--seconds", &seconds]);
-            let Some(sample) = client.sample().await else {
+            let sample = client.sample().await;
+            if sample.is_none() {
                 eprintln!("{:?}: the client has failed", bench.cases[at]);
-                continue;
-            };
+            }
             let after = processes.map(cpu_seconds);
-            report.add(
-                at,
-                Measured {
-                    sample,
-                    service_cpu: after[0] - before[0],
-                    server_cpu: after[1] - before[1],
-                    service_allocations: allocated().await - allocations,
-                },
-            );
+            let service_allocations = allocated().await - allocations;
+            let measured = sample.map(|sample| Measured {
+                sample,
+                service_cpu: after[0] - before[0],
+                server_cpu: after[1] - before[1],
+                service_allocations,
+            });
+            report.add(at, measured);
         }
     }
     report.print();
