@@ -38,9 +38,17 @@ pub(super) struct Shared {
     bytes: AtomicUsize,
     /// A write has been settled.
     settled: Notify,
-    /// How many writes are queued per key, for the buckets in which a method compares revisions.
-    queued: Mutex<HashMap<Arc<str>, usize>>,
+    /// The writes that are queued, for the buckets in which a method compares revisions.
+    queued: Mutex<HashMap<Arc<str>, Queued>>,
     lost: AllLost,
+}
+
+/// The writes to one key.
+#[derive(Default)]
+struct Queued {
+    writes: usize,
+    /// All of them are settled.
+    settled: Arc<Notify>,
 }
 
 /// The writes that were given up.
@@ -166,10 +174,9 @@ impl Writer {
     /// Waits until nothing is queued for a key, so that what the bucket says of it is the newest there is.
     pub(crate) async fn up_to_date(&self, key: &str) {
         loop {
-            let settled = self.shared.settled.notified();
-            if !self.shared.queued().contains_key(key) {
+            let Some(settled) = self.shared.settled_of(key) else {
                 return;
-            }
+            };
             settled.await;
         }
     }
@@ -177,7 +184,8 @@ impl Writer {
     /// Queues a write; the writes to one key are done in this order.
     pub(crate) fn submit(&self, write: QueuedWrite) {
         if write.target.is_compared {
-            *self.shared.queued().entry(write.key.clone()).or_default() += 1;
+            let mut queued = self.shared.queued();
+            queued.entry(write.key.clone()).or_default().writes += 1;
         }
         self.shared.pending.fetch_add(1, Ordering::AcqRel);
         self.shared
@@ -229,7 +237,14 @@ impl Shared {
         }
     }
 
-    fn queued(&self) -> MutexGuard<'_, HashMap<Arc<str>, usize>> {
+    /// Waits until the writes of a key are settled; `None` if there are none.
+    fn settled_of(&self, key: &str) -> Option<impl Future<Output = ()> + use<>> {
+        let queued = self.queued();
+        let settled = Arc::clone(&queued.get(key)?.settled);
+        Some(settled.notified_owned())
+    }
+
+    fn queued(&self) -> MutexGuard<'_, HashMap<Arc<str>, Queued>> {
         self.queued.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -237,9 +252,9 @@ impl Shared {
         if write.target.is_compared
             && let Entry::Occupied(mut queued) = self.queued().entry(write.key.clone())
         {
-            *queued.get_mut() -= 1;
-            if *queued.get() == 0 {
-                queued.remove();
+            queued.get_mut().writes -= 1;
+            if queued.get().writes == 0 {
+                queued.remove().settled.notify_waiters();
             }
         }
         let counters = &write.endpoint.stores.counters;

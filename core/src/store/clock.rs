@@ -9,6 +9,9 @@ use tokio::time::Instant;
 
 /// How long an answer of the server is used.
 const FRESH: Duration = Duration::from_secs(1);
+/// How far two clocks may be apart: that of the server has run faster or slower since the moment that is asked for, and another
+/// server of the cluster may have been the leader then.
+const SLACK: Duration = Duration::from_millis(10);
 
 /// What the server's clock said, at some moment between a question and its answer. That of this machine may say anything else.
 #[derive(Clone, Copy, Debug)]
@@ -40,12 +43,20 @@ impl Clock {
 
     /// Whether the server did something after this moment here; `None` if that is too close to tell.
     pub(crate) fn is_after(&self, done: SystemTime, moment: Instant) -> Option<bool> {
-        let earliest = self.said - (self.answered - moment);
-        let latest = self.said - (self.asked - moment);
-        match done {
-            done if done < earliest => Some(false),
-            done if done >= latest => Some(true),
-            _ => None,
+        if done < self.at(moment, self.answered) - SLACK {
+            Some(false)
+        } else if done >= self.at(moment, self.asked) + SLACK {
+            Some(true)
+        } else {
+            None
+        }
+    }
+
+    /// What the server's clock showed at a moment, if it said what it did at another one.
+    fn at(&self, moment: Instant, of_answer: Instant) -> SystemTime {
+        match moment.checked_duration_since(of_answer) {
+            Some(later) => self.said + later,
+            None => self.said - (of_answer - moment),
         }
     }
 }
@@ -68,7 +79,13 @@ mod tests {
         assert_eq!(clock.is_after(at_moment - second, moment), Some(false));
         assert_eq!(clock.is_after(at_moment, moment), None);
         assert_eq!(clock.is_after(at_moment + second / 2, moment), None);
-        assert_eq!(clock.is_after(at_moment + second, moment), Some(true));
+        assert_eq!(clock.is_after(at_moment + 2 * second, moment), Some(true));
+
+        // The same answer, for a moment after it.
+        let (at_later, later) = (at_moment + 20 * second, moment + 20 * second);
+        assert_eq!(clock.is_after(at_moment + 12 * second, later), Some(false));
+        assert_eq!(clock.is_after(at_later, later), None);
+        assert_eq!(clock.is_after(at_later + 2 * second, later), Some(true));
     }
 
     #[test]
