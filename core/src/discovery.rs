@@ -158,17 +158,21 @@ impl Counters {
 
     pub(crate) fn record_error(&self, status: &Status) {
         self.errors.fetch_add(1, Ordering::Relaxed);
-        let code = status.code().as_str().chars();
-        let message = status.message().chars();
-        let text = code
-            .chain([':'])
-            .chain(message)
-            .take(MAX_LAST_ERROR)
-            .collect();
-        *self
+        let mut last = self
             .last_error
             .lock()
-            .unwrap_or_else(PoisonError::into_inner) = text;
+            .unwrap_or_else(PoisonError::into_inner);
+        last.clear();
+        for part in [status.code().as_str(), ":", status.message()] {
+            if part.len() <= MAX_LAST_ERROR {
+                last.push_str(part);
+            } else {
+                last.extend(part.chars().take(MAX_LAST_ERROR));
+            }
+        }
+        if let Some((end, _)) = last.char_indices().nth(MAX_LAST_ERROR) {
+            last.truncate(end);
+        }
     }
 
     fn reset(&self) {

@@ -1,5 +1,7 @@
 //! The headers of the protocol, and how a [`Status`] travels in them.
 
+use std::borrow::Cow;
+
 use async_nats::client::PublishErrorKind;
 use async_nats::{HeaderMap, HeaderValue, Message, Subject};
 use bytes::Bytes;
@@ -131,10 +133,11 @@ pub(crate) fn read_status(reply: &Message) -> Option<Status> {
 
 /// `text` as a header value: control characters (CR and LF would end the header) become spaces.
 fn header_text(text: &str, fallback: &str) -> HeaderValue {
-    let clean: String = text
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
+    let clean = if text.contains(char::is_control) {
+        Cow::Owned(text.replace(char::is_control, " "))
+    } else {
+        Cow::Borrowed(text)
+    };
     let clean = clean.trim();
     let value = if clean.is_empty() { fallback } else { clean };
     // Cannot panic: only CR and LF are refused, and both are control characters.
