@@ -14,7 +14,6 @@ use std::task::{self, Poll, ready};
 
 use async_nats::client::{PublishError, PublishErrorKind, RequestError, RequestErrorKind};
 use async_nats::{Message, StatusCode, Subject, Subscriber};
-use bytes::Bytes;
 use futures::{FutureExt, StreamExt};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::AbortHandle;
@@ -31,7 +30,7 @@ const BATCH: usize = 64;
 /// With fewer calls than this on their way, a request is sent at once. With more, those that are made at the same time are sent
 /// together: async-nats writes to the socket whenever it finds something to write, and that is what a call costs most.
 const FEW: usize = 8;
-/// How many requests are held for that, and of which size. What comes on top is sent at once.
+/// How many requests are held for that, and with how much payload each. What comes on top is sent at once.
 const MAX_HELD: usize = 4_096;
 const MAX_HELD_BYTES: usize = 4_096;
 
@@ -74,9 +73,8 @@ type ReplySender = oneshot::Sender<Result<Message, RequestError>>;
 /// A request that is sent together with others.
 struct Held {
     token: u64,
-    subject: Subject,
     inbox: Subject,
-    payload: Bytes,
+    request: Outgoing,
 }
 
 /// The hash of a token that is a hash already.
@@ -120,15 +118,7 @@ impl Connection {
                 Entrance::Full => connection = connection.next(),
             }
         };
-        let (nats, subject, payload) =
-            (&self.nats, request.subject.clone(), request.payload.clone());
-        let sent = if request.headers.is_empty() {
-            nats.publish_with_reply(subject, inbox, payload).await
-        } else {
-            let headers = request.headers.clone();
-            nats.publish_with_reply_and_headers(subject, inbox, headers, payload)
-                .await
-        };
+        let sent = publish(&self.nats, inbox, request.clone()).await;
         sent.map_err(|error| not_sent(&error))?;
         Ok(ticket)
     }
@@ -146,7 +136,7 @@ impl Connection {
         self.send(&mut request).await?.await
     }
 
-    /// Puts a call on the list. One that is held leaves its payload there.
+    /// Puts a call on the list. One that is held leaves headers and payload there.
     fn enter(self: &Arc<Self>, request: &mut Outgoing) -> Entrance {
         // Nobody who has seen reply subjects of this client can make up another one.
         let token = self
@@ -154,8 +144,7 @@ impl Connection {
             .hash_one(self.made.fetch_add(1, Ordering::Relaxed));
         let inbox = self.reply_subject(token);
         let (sender, reply) = oneshot::channel();
-        let may_be_held = request.headers.is_empty()
-            && request.payload.len() <= MAX_HELD_BYTES.min(self.nats.max_payload());
+        let may_be_held = request.payload.len() <= MAX_HELD_BYTES.min(self.nats.max_payload());
         let mut calls = self.shared.calls();
         if calls.tasks.is_none() {
             return Entrance::Closed;
@@ -176,9 +165,12 @@ impl Connection {
         }
         calls.held.push(Held {
             token,
-            subject: request.subject.clone(),
             inbox,
-            payload: std::mem::take(&mut request.payload),
+            request: Outgoing {
+                subject: request.subject.clone(),
+                headers: std::mem::take(&mut request.headers),
+                payload: std::mem::take(&mut request.payload),
+            },
         });
         let is_first = calls.held.len() == 1;
         drop(calls);
@@ -224,6 +216,24 @@ impl Drop for Connection {
     fn drop(&mut self) {
         let subscription = self.shared.calls().subscription;
         self.shared.end(subscription);
+    }
+}
+
+async fn publish(
+    nats: &async_nats::Client,
+    inbox: Subject,
+    request: Outgoing,
+) -> Result<(), PublishError> {
+    let Outgoing {
+        subject,
+        headers,
+        payload,
+    } = request;
+    if headers.is_empty() {
+        nats.publish_with_reply(subject, inbox, payload).await
+    } else {
+        nats.publish_with_reply_and_headers(subject, inbox, headers, payload)
+            .await
     }
 }
 
@@ -341,15 +351,13 @@ async fn send_held(nats: async_nats::Client, task: Task) {
         // Until everything that is ready to run has run: the calls that got their replies together make the next ones.
         tokio::task::yield_now().await;
         std::mem::swap(&mut requests, &mut task.0.calls().held);
-        for request in requests.drain(..) {
+        for held in requests.drain(..) {
             // Whoever has given up may have sent something else since, which this must not follow.
-            if !task.0.calls().waiting.contains_key(&request.token) {
+            if !task.0.calls().waiting.contains_key(&held.token) {
                 continue;
             }
-            let (subject, inbox, payload) = (request.subject, request.inbox, request.payload);
-            let sent = nats.publish_with_reply(subject, inbox, payload).await;
-            if let Err(error) = sent
-                && let Some(call) = task.0.calls().waiting.remove(&request.token)
+            if let Err(error) = publish(&nats, held.inbox, held.request).await
+                && let Some(call) = task.0.calls().waiting.remove(&held.token)
             {
                 let _ = call.send(Err(not_sent(&error)));
             }
