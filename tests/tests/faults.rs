@@ -2,13 +2,15 @@
 
 mod persist_common;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use natsmicro::{Code, RunningServer, Status};
+use natsmicro::{Code, RunningServer, Status, WatchEvent};
 use persist_common::load::Load;
 use persist_common::proxy::Proxy;
+use persist_common::watching::next;
 use persist_common::{Nats, Save, Saved, TestResult, eventually, persistence};
 
 #[natsmicro::service]
@@ -51,21 +53,20 @@ enum Mode {
     Before,
 }
 
-impl Mode {
-    fn bucket(self) -> &'static str {
-        match self {
-            Self::After => "after",
-            Self::Before => "before",
-        }
-    }
-}
-
 async fn check_all_stored(nats: &Nats, mode: Mode, answered: &[Saved]) {
-    let bucket = mode.bucket();
-    let stored = nats.subjects(&format!("KV_{bucket}"), ">").await;
+    let client = OrdersClient::new(nats.client());
+    let store = match mode {
+        Mode::After => client.after_kv(),
+        Mode::Before => client.before_kv(),
+    };
+    let mut watch = store.watch_all().await.unwrap();
+    let mut stored = HashMap::new();
+    while let WatchEvent::Entry(entry) = next(&mut watch).await.unwrap() {
+        stored.extend(entry.value.map(|value| (entry.key, value)));
+    }
     let lost: Vec<_> = answered
         .iter()
-        .filter(|saved| !stored.contains_key(&format!("$KV.{bucket}.{}", saved.key)))
+        .filter(|saved| stored.get(&saved.key) != Some(saved))
         .collect();
     assert!(
         lost.is_empty(),
@@ -94,7 +95,7 @@ async fn under_load(mode: Mode, disturbance: Disturbance) -> TestResult {
     let client = OrdersClient::new(nats.server.connect().await?);
     // So many that several batches are on their way.
     let load = Load::start(400, move |key| {
-        let request = Save::new(key, "");
+        let request = Save::new(key.clone(), format!("value of {key}"));
         let call = match mode {
             Mode::After => client.after(request),
             Mode::Before => client.before(request),
