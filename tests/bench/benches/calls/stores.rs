@@ -22,6 +22,12 @@ const AFTER_HOT: &str = "natsmicro, after_response, one key";
 pub(crate) const BEFORE: &str = "natsmicro, before_response";
 const BEFORE_HOT: &str = "natsmicro, before_response, one key";
 pub(crate) const AWAITED: &str = "by hand: put awaited per request";
+const IN_A_TASK: &str = "by hand: put awaited in a task";
+/// The same with fewer calls at once, where it is the time of a call that counts.
+const STORED_FEW: [(&str, usize); 2] = [
+    ("stored responses, 128 B, 1 in flight", 1),
+    ("stored responses, 128 B, 16 in flight", 16),
+];
 
 pub(crate) const READ: &str = "get from a bucket, 128 B, 64 in flight";
 pub(crate) const READ_IN_TURN: &str = "get from a bucket, 128 B, in turn";
@@ -35,14 +41,18 @@ pub(crate) const THEIRS: &str = "async-nats";
 pub(crate) fn cases() -> Vec<Case> {
     let mut cases = vec![
         Case::new(STORED, NOT_STORED, |calling| echo(calling, 256, 128)),
-        Case::new(STORED, AFTER, |calling| stored(calling, false, false)),
-        Case::new(STORED, AFTER_HOT, |calling| stored(calling, false, true)),
-        Case::new(STORED, BEFORE, |calling| stored(calling, true, false)),
-        Case::new(STORED, BEFORE_HOT, |calling| stored(calling, true, true)),
+        Case::new(STORED, AFTER, |calling| stored(calling, 256, false, false)),
+        Case::new(STORED, AFTER_HOT, |calling| {
+            stored(calling, 256, false, true)
+        }),
+        Case::new(STORED, BEFORE, |calling| stored(calling, 256, true, false)),
+        Case::new(STORED, BEFORE_HOT, |calling| {
+            stored(calling, 256, true, true)
+        }),
         Case::new(STORED, AWAITED, |calling| {
             request(calling, PUT_AWAITED, 256, 128)
         }),
-        Case::new(STORED, "by hand: put awaited in a task", |calling| {
+        Case::new(STORED, IN_A_TASK, |calling| {
             request(calling, PUT_SPAWNED, 256, 128)
         }),
         Case::new(
@@ -89,6 +99,22 @@ pub(crate) fn cases() -> Vec<Case> {
             .await
         }),
     ];
+    cases.extend(STORED_FEW.into_iter().flat_map(|(group, in_flight)| {
+        [
+            Case::new(group, IN_A_TASK, move |calling| {
+                request(calling, PUT_SPAWNED, in_flight, 128)
+            }),
+            Case::new(group, BEFORE, move |calling| {
+                stored(calling, in_flight, true, false)
+            }),
+            Case::new(group, AFTER, move |calling| {
+                stored(calling, in_flight, false, false)
+            }),
+            Case::new(group, NOT_STORED, move |calling| {
+                echo(calling, in_flight, 128)
+            }),
+        ]
+    }));
     cases.extend(reads_in_turn());
     let sizes = [
         ("put an object of 1 MiB", "get an object of 1 MiB", 1 << 20),
@@ -184,10 +210,10 @@ fn client(nats: &Client) -> OursClient {
     )
 }
 
-async fn stored(calling: Calling, before: bool, one_key: bool) -> Sample {
+async fn stored(calling: Calling, in_flight: usize, before: bool, one_key: bool) -> Sample {
     let nats = calling.nats;
     let ours = OursClient::new(nats.clone());
-    let sample = closed_loop(256, calling.seconds, move |number, turn| {
+    let sample = closed_loop(in_flight, calling.seconds, move |number, turn| {
         let ours = ours.clone();
         async move {
             let item = if one_key {
