@@ -149,6 +149,10 @@ pub fn service(args: TokenStream, item: TokenStream) -> TokenStream {
 /// | `queue_group = "workers"` | the service's | which group shares the requests; `false`: every instance gets each |
 /// | `max_in_flight = 64` | 1024, or 10,000 streams | how many requests are handled, or streams open, at once; `1`: in order |
 /// | `skip` | off | keep the method off NATS; through the client it answers `UNIMPLEMENTED` |
+///
+/// The timeout counts from the arrival of a request. What waits for its turn until then, because of `max_in_flight`, gets
+/// `DEADLINE_EXCEEDED` without a handler; where neither the method nor the caller says how long, it waits for 10 seconds, as callers
+/// do. Give a method whose requests may wait for longer a `timeout`.
 #[proc_macro_attribute]
 pub fn endpoint(_args: TokenStream, item: TokenStream) -> TokenStream {
     placement::helper_elsewhere("endpoint", &item.into()).into()
