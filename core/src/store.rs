@@ -22,6 +22,8 @@ mod object;
 #[cfg(feature = "object-store")]
 pub(crate) mod object_bucket;
 #[cfg(feature = "object-store")]
+mod object_change;
+#[cfg(feature = "object-store")]
 mod object_info;
 #[cfg(feature = "object-store")]
 mod object_read;

@@ -3,6 +3,7 @@
 mod persist_common;
 
 use natsmicro::{Client, StartErrorKind, Status, StoreErrorKind};
+use persist_common::log::Log;
 use persist_common::{Nats, Save, Saved, TestResult};
 
 #[natsmicro::service]
@@ -103,39 +104,17 @@ async fn before_response_without_jetstream_does_not_start() {
     );
 }
 
-/// Keeps what is logged.
-#[derive(Clone, Default)]
-struct Log(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
-
-impl std::io::Write for Log {
-    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(text);
-        Ok(text.len())
-    }
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test]
 async fn one_warning_names_the_methods_that_are_not_persisted() -> TestResult {
     let nats = Nats::start().await;
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing_subscriber::filter::LevelFilter::WARN)
-        .with_ansi(false)
-        .with_writer(move || writer.clone());
-    // For this thread, on which the whole test runs.
-    let guard = tracing_subscriber::util::SubscriberInitExt::set_default(subscriber.finish());
+    let log = Log::start();
     let server = natsmicro::Server::new(nats.nats.clone())
         .add_service(LaterServer::new(Echo))
         .add_service(DraftsServer::new(Echo))
         .start()
         .await?;
     server.stop().await?;
-    drop(guard);
-    let log = String::from_utf8(log.0.lock().unwrap().clone())?;
+    let log = log.text();
     assert_eq!(log.lines().count(), 1, "{log}");
     assert!(log.contains("`Later.later`, `Drafts.save`"), "{log}");
     assert!(log.contains("with_jetstream"), "{log}");

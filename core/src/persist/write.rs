@@ -15,7 +15,7 @@ use crate::store::descriptor::Write;
 use crate::store::error::WriteError;
 use crate::store::kv_bucket::{KvBucket, is_marker};
 #[cfg(feature = "object-store")]
-use crate::store::object_bucket::ObjectBucket;
+use crate::store::object_bucket::{self, ObjectBucket};
 use crate::store::{InvalidKey, PartialKey, StoreDescriptor};
 
 /// A bucket that a service writes to.
@@ -201,7 +201,9 @@ impl Target {
                         }
                         #[cfg(feature = "object-store")]
                         Bucket::Object(bucket) => {
-                            let put = Box::pin(bucket.put(key, payload.clone(), deadline)).await;
+                            let patience = object_bucket::CLEAN_UP;
+                            let put = bucket.put(key, payload.clone(), deadline, patience);
+                            let put = Box::pin(put).await;
                             put.map(|put| Some(put.digest))
                         }
                     };

@@ -7,7 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_nats::jetstream::context::{GetStreamError, GetStreamErrorKind};
-use async_nats::jetstream::stream::{ConsumerError, ConsumerErrorKind};
+use async_nats::jetstream::stream::{
+    ConsumerError, ConsumerErrorKind, LastRawMessageError, LastRawMessageErrorKind, PurgeError,
+    PurgeErrorKind,
+};
 use async_nats::jetstream::{Context, ErrorCode, stream};
 
 use super::descriptor::StoreKind;
@@ -188,6 +191,14 @@ pub(super) fn is_no_stream(error: &(dyn StdError + 'static)) -> bool {
         Some(refused)
     } else if let Some(error) = error.downcast_ref::<ConsumerError>()
         && let ConsumerErrorKind::JetStream(refused) = error.kind()
+    {
+        Some(refused)
+    } else if let Some(error) = error.downcast_ref::<LastRawMessageError>()
+        && let LastRawMessageErrorKind::JetStream(refused) = error.kind()
+    {
+        Some(refused)
+    } else if let Some(error) = error.downcast_ref::<PurgeError>()
+        && let PurgeErrorKind::JetStream(refused) = error.kind()
     {
         Some(refused)
     } else {

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::descriptor::StoreKind;
 use super::handle::{Handle, decode};
 use super::jetstream::JetStream;
+use super::object_bucket::CLEAN_UP;
 use super::object_info::{ObjectInfo, Stored, entry};
 use super::object_read::ObjectReader;
 use super::object_write::PutFrom;
@@ -46,6 +47,13 @@ const MAX_NAME_LEN: usize = super::MAX_KEY_LEN;
 /// removed again: that takes longer, and nats-server 2.15 allows 1,000 consumers per bucket unless it is told otherwise. Without
 /// the permission there is no answer at all, so that the first read on each connection takes up to a second more, or up to a
 /// quarter of the client's timeout if that is less.
+///
+/// # What is left of an operation that fails
+///
+/// Nothing: a put that fails or is dropped removes what it has stored so far, and one that succeeds the data that it replaces, as
+/// a delete does. Where the server does not answer in time, this goes on in the background for up to five minutes, and ends with
+/// the connection or the runtime; what is given up then is logged as a warning. So data stays behind only if the process or its
+/// connection ends first, or the server is away for longer. No object refers to it, and it does no harm but to take space.
 ///
 /// # With the `nats` command line
 ///
@@ -117,15 +125,17 @@ impl<T> ObjectStore<T> {
         Ok(Some((revision, modified, value)))
     }
 
-    /// Stores a message under a name, in place of the one that was there, and returns the revision of the object. A put that
-    /// fails leaves nothing behind, and of concurrent ones the last is what is stored.
+    /// Stores a message under a name, in place of the one that was there, and returns the revision of the object. Of concurrent
+    /// puts the last is what is stored. Of one that [fails](Self#what-is-left-of-an-operation-that-fails), nothing stays. The end
+    /// of the client's timeout, a quarter of it but no more than a second, is for removing what could not be stored in time.
     pub async fn put(&self, name: impl AsRef<str>, value: &T) -> Result<u64, StoreError> {
         let name = checked(name.as_ref())?;
         let data = self.handle.encode(value)?;
         let jetstream = self.handle.jetstream()?;
         let bucket = jetstream.within(jetstream.objects(self.bucket())).await?;
-        let deadline = nats::after(Instant::now(), jetstream.timeout);
-        match bucket.put(name, data, deadline).await {
+        let clean_up = CLEAN_UP.min(jetstream.timeout / 4);
+        let deadline = nats::after(Instant::now(), jetstream.timeout.saturating_sub(clean_up));
+        match bucket.put(name, data, deadline, clean_up).await {
             Ok(put) => Ok(put.revision),
             Err(_) if Instant::now() >= deadline => Err(StoreError::timed_out()),
             Err(error) => Err(jetstream
@@ -134,13 +144,13 @@ impl<T> ObjectStore<T> {
         }
     }
 
-    /// Takes an object away. A name without one is no error.
+    /// Takes an object away, with the data that is left of one that was deleted half-way. A name without one is no error.
     pub async fn delete(&self, name: impl AsRef<str>) -> Result<(), StoreError> {
         let name = checked(name.as_ref())?;
         self.handle
             .within(async |jetstream| {
                 let bucket = jetstream.objects(self.bucket()).await?;
-                Ok(bucket.delete(name).await?)
+                Ok(Box::pin(bucket.delete(name)).await?)
             })
             .await
     }
@@ -186,8 +196,8 @@ impl<T> ObjectStore<T> {
     /// Stores all that a reader gives, in place of the object that was there. A few chunks are in memory at a time.
     ///
     /// It may take as long as it needs, but fails with [`TimedOut`](StoreErrorKind::TimedOut) if a chunk is not stored within
-    /// the client's timeout, and with [`Reader`](StoreErrorKind::Reader) if the reader does. A put that fails, or is dropped,
-    /// leaves nothing behind.
+    /// the client's timeout, and with [`Reader`](StoreErrorKind::Reader) if the reader does. Of a put that
+    /// [fails](Self#what-is-left-of-an-operation-that-fails) or is dropped, nothing stays.
     ///
     /// ```no_run
     /// # use natsmicro::ObjectStore;

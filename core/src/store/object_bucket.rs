@@ -1,14 +1,18 @@
 //! One Object Store bucket, in bytes, in the layout of ADR-20.
 //!
-//! This does what async-nats's object store does not: it waits for many chunks at once, removes those of a failed put and those
-//! of all but one of several concurrent puts to one name, and notices that an object that is being read was replaced.
+//! This does what async-nats's object store does not: it waits for many chunks at once, removes those of a failed put (as
+//! `object_change` has it) and those of all but one of several concurrent puts to one name, and notices that an object that is being
+//! read was replaced.
 
+use std::error::Error as _;
 use std::time::{Duration, SystemTime};
 
-use async_nats::HeaderMap;
-use async_nats::header::{NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_ROLLUP};
+use async_nats::header::{NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_MESSAGE_ID, NATS_ROLLUP};
+use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::context::{Context, PublishAckFuture, PublishError};
+use async_nats::jetstream::publish::PublishAck;
 use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
+use async_nats::{Client, HeaderMap, HeaderValue};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
 use bytes::Bytes;
@@ -21,18 +25,19 @@ use super::consumer::{Range, Start};
 use super::descriptor::StoreKind;
 use super::error::WriteError;
 use super::jetstream::cannot_open;
-use super::object_info::{Meta, Options, Stored, encode_meta, incomplete};
+use super::object_change::Change;
+use super::object_info::{Meta, Stored, encode_meta, incomplete};
 use super::object_read::Chunks;
-use super::object_write::{Description, ObjectWriter, Written};
+use super::object_write::{Description, ObjectWriter};
 use super::ordered::OrderedConsumer;
 use super::{StoreError, StoreErrorKind};
 
 /// The chunk size of ADR-20.
 pub(super) const CHUNK: usize = 128 * 1024;
-/// How long a put that failed may take to remove its chunks.
+/// How long the caller of a change may wait for its end, once it is stored or has failed. What is then left is done behind it.
 pub(crate) const CLEAN_UP: Duration = Duration::from_secs(1);
 /// How often the metadata is written again when others write to the same name.
-const ATTEMPTS: usize = 16;
+pub(super) const ATTEMPTS: usize = 16;
 /// How many chunks may be on their way to a reader, or wait for it.
 const READ_WINDOW: usize = 32;
 /// What is read may come from a replica that is behind the one that acknowledged the write, or is replaced just then. So where chunks
@@ -84,7 +89,15 @@ impl ObjectBucket {
     }
 
     pub(super) fn new_id(&self) -> String {
-        crate::nats::unique_id(&self.context.client())
+        crate::nats::unique_id(&self.client())
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn client(&self) -> Client {
+        self.context.client()
     }
 
     /// Reads a whole object; `None` if there is none, or not the `version` that is wanted. The caller bounds the time.
@@ -155,17 +168,18 @@ impl ObjectBucket {
     }
 
     /// Stores an object under a name, in place of the one that was there. What is not stored by the deadline is removed, for
-    /// which a little more time is taken.
+    /// which `patience` is taken and no more.
     pub(crate) async fn put(
         &self,
         name: &str,
         data: Bytes,
         deadline: Instant,
+        patience: Duration,
     ) -> Result<Put, WriteError> {
         let chunks = (0..data.len())
             .step_by(CHUNK)
             .map(|start| Ok(data.slice(start..data.len().min(start + CHUNK))));
-        let writer = ObjectWriter::new(self, name);
+        let mut writer = ObjectWriter::new(self, name);
         let left = deadline.saturating_duration_since(Instant::now());
         let mut ignore = |_| {};
         let write = writer.write(
@@ -181,99 +195,49 @@ impl ObjectBucket {
                 "the object was not stored in time".into(),
             )),
         };
-        writer.finish(written).await
-    }
-
-    /// Removes the chunks of a put that has failed; gives what is stored if it has not failed after all.
-    pub(super) async fn clean_up(&self, name: &str, nuid: &str) -> Option<Stored> {
-        match self.newest(name).await {
-            Ok(Some(stored)) if stored.meta.nuid == nuid => return Some(stored),
-            Ok(_) => {}
-            // The object may be there, and then needs its chunks.
-            Err(_) => return None,
-        }
-        // Chunks on their way would be stored after the purge. This one is behind them, stored or refused.
-        if let Ok(last) = self.publish(&self.chunks_of(nuid), Bytes::new()).await {
-            let _ = last.await;
-        }
-        self.purge(nuid).await;
-        None
+        writer.finish(written, patience).await
     }
 
     /// Takes an object away. A name without one is no error.
     pub(crate) async fn delete(&self, name: &str) -> Result<(), WriteError> {
+        let mut change = Change::delete(self, name);
         for _ in 0..ATTEMPTS {
-            let Some(Stored {
-                mut meta, revision, ..
-            }) = self.stored(name).await?
-            else {
+            let Some(stored) = self.newest(name).await? else {
                 return Ok(());
             };
-            meta.deleted = true;
-            meta.size = 0;
-            meta.chunks = 0;
-            meta.digest = None;
-            match self.publish_meta(&meta, revision).await {
-                Err(WriteError::Conflict(_)) => {}
-                Err(error) => return Err(error),
-                Ok(_) => {
-                    self.purge(&meta.nuid).await;
-                    return Ok(());
-                }
+            if stored.meta.deleted {
+                change.was_made(&stored);
+            } else {
+                let mut meta = stored.meta.clone();
+                meta.deleted = true;
+                meta.size = 0;
+                meta.chunks = 0;
+                meta.digest = None;
+                match change.publish(&meta, Some(&stored)).await {
+                    Err(WriteError::Conflict(_)) => continue,
+                    published => published?,
+                };
             }
+            change.settle(CLEAN_UP).await;
+            return Ok(());
         }
         Err(contended())
     }
 
-    /// Makes the new chunks the object, and removes those that it had. Whoever replaces a version knows exactly which one, so
-    /// none is left behind.
-    pub(super) async fn write_meta(
+    /// Stores metadata if the one there has the revision `expected`. Of several messages with one `id`, one is stored at most.
+    pub(super) async fn publish_meta(
         &self,
-        name: &str,
-        written: Written,
-        description: Description,
-    ) -> Result<Put, WriteError> {
-        let digest = written.digest.clone();
-        let meta = Meta {
-            name: name.to_owned(),
-            description: description.description,
-            metadata: (!description.metadata.is_empty()).then_some(description.metadata),
-            headers: None,
-            options: Some(Options {
-                link: None,
-                max_chunk_size: Some(written.chunk_size),
-            }),
-            bucket: self.name.clone(),
-            nuid: written.nuid,
-            size: written.size,
-            chunks: written.chunks,
-            digest: Some(written.digest),
-            deleted: false,
-        };
-        for _ in 0..ATTEMPTS {
-            let replaced = self.newest(name).await?;
-            let revision = replaced.as_ref().map_or(0, |stored| stored.revision);
-            match self.publish_meta(&meta, revision).await {
-                Err(WriteError::Conflict(_)) => {}
-                Err(error) => return Err(error),
-                Ok(revision) => {
-                    if let Some(old) = replaced.filter(|stored| !stored.meta.deleted) {
-                        self.purge(&old.meta.nuid).await;
-                    }
-                    return Ok(Put { revision, digest });
-                }
-            }
-        }
-        Err(contended())
-    }
-
-    async fn publish_meta(&self, meta: &Meta, expected: u64) -> Result<u64, WriteError> {
+        meta: &Meta,
+        expected: u64,
+        id: &str,
+    ) -> Result<u64, WriteError> {
         let mut headers = HeaderMap::new();
         headers.insert(NATS_ROLLUP, "sub");
         headers.insert(
             NATS_EXPECTED_LAST_SUBJECT_SEQUENCE,
-            async_nats::HeaderValue::from(expected),
+            HeaderValue::from(expected),
         );
+        headers.insert(NATS_MESSAGE_ID, id);
         let json = encode_meta(meta).map_err(|error| WriteError::Refused(error.into()))?;
         let subject = self.meta_subject(&meta.name);
         let ack = self
@@ -282,6 +246,28 @@ impl ObjectBucket {
             .await
             .map_err(WriteError::new)?;
         ack.await.map(|ack| ack.sequence).map_err(WriteError::new)
+    }
+
+    /// Stores an empty message with the `id`, unless there was one before; `None` if the server refuses it.
+    pub(super) async fn publish_fence(&self, id: &str) -> Result<Option<PublishAck>, StoreError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(NATS_MESSAGE_ID, id);
+        let subject = self.chunks_of(id);
+        let published = self
+            .context
+            .publish_with_headers(subject, headers, Bytes::new());
+        let answer = match published.await {
+            Ok(ack) => ack.await,
+            Err(error) => Err(error),
+        };
+        match answer {
+            Ok(ack) => Ok(Some(ack)),
+            Err(error) if is_full(&error) => Ok(None),
+            Err(error) => match WriteError::new(error) {
+                WriteError::Uncertain(error) => Err(WriteError::Uncertain(error).into()),
+                _ => Ok(None),
+            },
+        }
     }
 
     /// Sends one chunk; what it gives is the acknowledgement to come.
@@ -294,7 +280,7 @@ impl ObjectBucket {
     }
 
     /// The metadata of an object, also if it says that it is deleted.
-    async fn newest(&self, name: &str) -> Result<Option<Stored>, StoreError> {
+    pub(super) async fn newest(&self, name: &str) -> Result<Option<Stored>, StoreError> {
         let subject = self.meta_subject(name);
         let message = match self.stream.get_last_raw_message_by_subject(&subject).await {
             Ok(message) => message,
@@ -357,13 +343,15 @@ impl ObjectBucket {
         format!("$O.{}.C.{nuid}", self.name)
     }
 
-    /// Removes chunks that no object refers to. A failure costs space and nothing else.
-    async fn purge(&self, nuid: &str) {
+    /// Removes chunks that no object refers to.
+    pub(super) async fn purge(&self, nuid: &str) -> Result<(), StoreError> {
         if !is_token(nuid) {
-            return;
+            return Ok(());
         }
-        if let Err(error) = self.stream.purge().filter(self.chunks_of(nuid)).await {
-            tracing::warn!(bucket = self.name, %error, "cannot remove the chunks of a replaced object");
+        let purge = self.stream.purge().filter(self.chunks_of(nuid));
+        match purge.await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(StoreError::nats("cannot remove chunks", error)),
         }
     }
 }
@@ -377,7 +365,14 @@ fn is_token(nuid: &str) -> bool {
             .all(|c| c.is_ascii_graphic() && !matches!(c, '.' | '*' | '>'))
 }
 
-fn contended() -> WriteError {
+fn is_full(error: &PublishError) -> bool {
+    let refused = error
+        .source()
+        .and_then(|source| source.downcast_ref::<async_nats::jetstream::Error>());
+    refused.is_some_and(|refused| refused.error_code() == ErrorCode::STREAM_STORE_FAILED)
+}
+
+pub(super) fn contended() -> WriteError {
     WriteError::Uncertain("others keep writing to the same object".into())
 }
 

@@ -18,7 +18,9 @@ use super::descriptor::StoreKind;
 use super::error::WriteError;
 use super::jetstream::JetStream;
 use super::object::checked;
-use super::object_bucket::{CHUNK, CLEAN_UP, ObjectBucket, Put, digest_text};
+use super::object_bucket::{ATTEMPTS, CHUNK, CLEAN_UP, ObjectBucket, Put, contended, digest_text};
+use super::object_change::Change;
+use super::object_info::{Meta, Options};
 use super::{StoreError, StoreErrorKind};
 
 /// How many bytes are on their way at once, unless a single chunk is larger.
@@ -31,44 +33,32 @@ pub(super) struct Description {
     pub(super) metadata: HashMap<String, String>,
 }
 
-/// What has been written, for the metadata.
-pub(super) struct Written {
-    pub(super) nuid: String,
-    pub(super) chunk_size: usize,
-    pub(super) size: usize,
-    pub(super) chunks: usize,
-    pub(super) digest: String,
-}
-
 /// Puts an object, and takes back what it has written unless that is all of it: also if it is dropped.
 pub(super) struct ObjectWriter {
-    bucket: ObjectBucket,
-    name: String,
-    nuid: String,
-    is_done: bool,
+    change: Change,
+    digest: String,
 }
 
 impl ObjectWriter {
     pub(super) fn new(bucket: &ObjectBucket, name: &str) -> Self {
         Self {
-            nuid: bucket.new_id(),
-            bucket: bucket.clone(),
-            name: name.to_owned(),
-            is_done: false,
+            change: Change::put(bucket, name),
+            digest: String::new(),
         }
     }
 
-    /// Stores the chunks, and then makes them the object. Each chunk must be acknowledged within `timeout`, and `progress` gets
-    /// the number of bytes that are.
+    /// Stores the chunks, and then makes them the object, and gives its revision. Each chunk must be acknowledged within
+    /// `timeout`, as must be the end, and `progress` gets the number of bytes that are.
     pub(super) async fn write(
-        &self,
+        &mut self,
         chunk_size: usize,
         chunks: impl Stream<Item = Result<Bytes, WriteError>> + Send,
         description: Description,
         timeout: Duration,
         progress: &mut (dyn FnMut(u64) + Send),
-    ) -> Result<Put, WriteError> {
-        let subject = self.bucket.chunks_of(&self.nuid);
+    ) -> Result<u64, WriteError> {
+        let bucket = self.change.bucket().clone();
+        let subject = bucket.chunks_of(self.change.new_chunks());
         let window = (WINDOW / chunk_size.max(1)).max(1);
         let mut acks = VecDeque::<(PublishAckFuture, usize)>::with_capacity(window);
         let mut digest = digest::Context::new(&SHA256);
@@ -93,59 +83,61 @@ impl ObjectWriter {
             count += 1;
             let length = chunk.len();
             // One after the other: they are read in the order in which they are stored.
-            let ack = tokio::time::timeout(timeout, self.bucket.publish(&subject, chunk))
+            let ack = tokio::time::timeout(timeout, bucket.publish(&subject, chunk))
                 .await
                 .map_err(|_| too_late())?
                 .map_err(WriteError::new)?;
             acks.push_back((ack, length));
         }
-        let written = Written {
-            nuid: self.nuid.clone(),
-            chunk_size,
+        self.digest = digest_text(&digest);
+        let meta = Meta {
+            name: self.change.name().to_owned(),
+            description: description.description,
+            metadata: (!description.metadata.is_empty()).then_some(description.metadata),
+            headers: None,
+            options: Some(Options {
+                link: None,
+                max_chunk_size: Some(chunk_size),
+            }),
+            bucket: bucket.name().to_owned(),
+            nuid: self.change.new_chunks().to_owned(),
             size,
             chunks: count,
-            digest: digest_text(&digest),
+            digest: Some(self.digest.clone()),
+            deleted: false,
         };
-        self.bucket
-            .write_meta(&self.name, written, description)
+        tokio::time::timeout(timeout, self.publish(&meta))
             .await
+            .unwrap_or_else(|_| Err(too_late()))
     }
 
-    /// Ends a put: removes its chunks if it has failed. It may not have, after all.
-    pub(super) async fn finish(
-        mut self,
-        written: Result<Put, WriteError>,
-    ) -> Result<Put, WriteError> {
-        let error = match written {
-            Ok(put) => {
-                self.is_done = true;
-                return Ok(put);
+    /// Makes the chunks the object. Whoever replaces a version knows exactly which one, so that its chunks are removed.
+    async fn publish(&mut self, meta: &Meta) -> Result<u64, WriteError> {
+        for _ in 0..ATTEMPTS {
+            let there = self.change.bucket().newest(&meta.name).await?;
+            match self.change.publish(meta, there.as_ref()).await {
+                Err(WriteError::Conflict(_)) => {}
+                published => return published,
             }
-            Err(error) => error,
-        };
-        let clean_up = self.bucket.clean_up(&self.name, &self.nuid);
-        let cleaned_up = tokio::time::timeout(CLEAN_UP, clean_up).await;
-        self.is_done = cleaned_up.is_ok();
-        match cleaned_up {
-            Ok(Some(stored)) => Ok(Put {
-                revision: stored.revision,
-                digest: stored.meta.digest.unwrap_or_default(),
-            }),
-            Ok(None) | Err(_) => Err(error),
         }
+        Err(contended())
     }
-}
 
-impl Drop for ObjectWriter {
-    fn drop(&mut self) {
-        if self.is_done {
-            return;
-        }
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            let (bucket, name) = (self.bucket.clone(), std::mem::take(&mut self.name));
-            let nuid = std::mem::take(&mut self.nuid);
-            runtime.spawn(async move { bucket.clean_up(&name, &nuid).await });
-        }
+    /// Ends a put: removes its chunks if it has failed, and those that it replaces if not. It may not have failed, after all.
+    pub(super) async fn finish(
+        self,
+        written: Result<u64, WriteError>,
+        patience: Duration,
+    ) -> Result<Put, WriteError> {
+        let stored = self.change.settle(patience).await;
+        let revision = match stored {
+            Some(revision) => revision,
+            None => written?,
+        };
+        Ok(Put {
+            revision,
+            digest: self.digest,
+        })
     }
 }
 
@@ -212,7 +204,7 @@ impl<'a> PutFrom<'a> {
         checked(&self.name)?;
         let jetstream = self.jetstream?;
         let bucket: Arc<ObjectBucket> = jetstream.within(jetstream.objects(self.bucket)).await?;
-        let writer = ObjectWriter::new(&bucket, &self.name);
+        let mut writer = ObjectWriter::new(&bucket, &self.name);
         let chunks = chunks_of(self.reader, self.chunk_size);
         let written = writer
             .write(
@@ -223,7 +215,7 @@ impl<'a> PutFrom<'a> {
                 &mut *self.progress,
             )
             .await;
-        match writer.finish(written).await {
+        match writer.finish(written, CLEAN_UP).await {
             Ok(put) => Ok(put.revision),
             Err(error) => Err(jetstream
                 .explain(StoreKind::Object, self.bucket, error.into())

@@ -4,6 +4,7 @@
 #![allow(dead_code)]
 
 pub mod load;
+pub mod log;
 pub mod proxy;
 pub mod watching;
 

@@ -1,4 +1,4 @@
-//! A way to a nats-server that can be cut.
+//! A way to a nats-server that fails when it is told to.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -6,16 +6,38 @@ use std::sync::{Arc, Mutex};
 use async_nats::jetstream;
 use natsmicro::testing::NatsServer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinHandle};
+
+/// What becomes of a message of the client, once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The connection ends before it.
+    Lost,
+    /// The server answers it, but nothing comes back any more; the client does not learn that the connection is of no use
+    /// before [`Proxy::cut`].
+    Unanswered,
+    /// The connection of the client ends before it, and the server gets it at [`Proxy::release`].
+    Late,
+}
 
 pub struct Proxy {
     port: u16,
-    connections: Arc<Mutex<Vec<AbortHandle>>>,
-    /// What the server says does not arrive.
-    is_muted: Arc<AtomicBool>,
+    shared: Arc<Shared>,
     accepting: JoinHandle<()>,
+}
+
+#[derive(Default)]
+struct Shared {
+    /// What the server says does not arrive.
+    is_muted: AtomicBool,
+    connections: Mutex<Vec<AbortHandle>>,
+    /// The message begins or goes on with this text.
+    fault: Mutex<Option<(&'static str, Fault)>>,
+    happened: Notify,
+    release: Notify,
+    released: Notify,
 }
 
 impl Proxy {
@@ -23,31 +45,22 @@ impl Proxy {
         let upstream = server.url().trim_start_matches("nats://").to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let connections = Arc::<Mutex<Vec<AbortHandle>>>::default();
-        let is_muted = Arc::<AtomicBool>::default();
-        let (open, muted) = (connections.clone(), is_muted.clone());
+        let shared = Arc::<Shared>::default();
+        let of_connections = shared.clone();
         let accepting = tokio::spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
                 let Ok(far) = TcpStream::connect(&upstream).await else {
                     continue;
                 };
-                let (mut from_near, to_near) = near.into_split();
-                let (from_far, mut to_far) = far.into_split();
-                let muted = muted.clone();
-                let connection = tokio::spawn(async move {
-                    // The end of either is the end of the connection, whatever the cause.
-                    tokio::select! {
-                        _ = tokio::io::copy(&mut from_near, &mut to_far) => {}
-                        _ = copy_unless(&muted, from_far, to_near) => {}
-                    }
-                });
-                open.lock().unwrap().push(connection.abort_handle());
+                let shared = of_connections.clone();
+                let connection = tokio::spawn(async move { shared.carry(near, far).await });
+                let mut connections = of_connections.connections.lock().unwrap();
+                connections.push(connection.abort_handle());
             }
         });
         Self {
             port,
-            connections,
-            is_muted,
+            shared,
             accepting,
         }
     }
@@ -66,32 +79,85 @@ impl Proxy {
 
     /// Loses what the server says, until the connections are cut.
     pub fn mute(&self) {
-        self.is_muted.store(true, Ordering::SeqCst);
+        self.shared.is_muted.store(true, Ordering::SeqCst);
+    }
+
+    /// What becomes of the next message with this text.
+    pub fn fail(&self, text: &'static str, fault: Fault) {
+        *self.shared.fault.lock().unwrap() = Some((text, fault));
+    }
+
+    /// Waits until it has become of it.
+    pub async fn failed(&self) {
+        self.shared.happened.notified().await;
+    }
+
+    /// Sends what is late, and waits for an answer to it.
+    pub async fn release(&self) {
+        self.shared.release.notify_one();
+        self.shared.released.notified().await;
     }
 
     /// Ends all connections, whatever is on its way.
     pub fn cut(&self) {
-        self.is_muted.store(false, Ordering::SeqCst);
-        for connection in self.connections.lock().unwrap().drain(..) {
+        self.shared.is_muted.store(false, Ordering::SeqCst);
+        for connection in self.shared.connections.lock().unwrap().drain(..) {
             connection.abort();
         }
     }
 }
 
-async fn copy_unless(
-    muted: &AtomicBool,
-    mut from: OwnedReadHalf,
-    mut to: OwnedWriteHalf,
-) -> std::io::Result<()> {
-    let mut buffer = vec![0; 64 * 1024];
-    loop {
-        let length = from.read(&mut buffer).await?;
-        if length == 0 {
-            return Ok(());
+impl Shared {
+    /// Until either side ends it, or a fault does.
+    async fn carry(&self, mut near: TcpStream, mut far: TcpStream) {
+        let (mut from_client, mut from_server) = (vec![0; 1 << 16], vec![0; 1 << 16]);
+        let mut is_mute = false;
+        loop {
+            tokio::select! {
+                read = near.read(&mut from_client) => {
+                    let Ok(length @ 1..) = read else { return };
+                    let data = &from_client[..length];
+                    match self.fault_of(data) {
+                        Some(Fault::Lost) => return self.happened.notify_one(),
+                        Some(Fault::Late) => {
+                            drop(near);
+                            self.happened.notify_one();
+                            self.release.notified().await;
+                            // What was answered before is no answer to this.
+                            while far.try_read(&mut from_server).is_ok_and(|length| length > 0) {}
+                            far.write_all(data).await.unwrap();
+                            far.read_exact(&mut from_server[..1]).await.unwrap();
+                            return self.released.notify_one();
+                        }
+                        Some(Fault::Unanswered) => is_mute = true,
+                        None => {}
+                    }
+                    if far.write_all(data).await.is_err() {
+                        return;
+                    }
+                }
+                read = far.read(&mut from_server) => {
+                    let Ok(length @ 1..) = read else { return };
+                    if is_mute {
+                        self.happened.notify_one();
+                    }
+                    let is_lost = is_mute || self.is_muted.load(Ordering::SeqCst);
+                    if !is_lost && near.write_all(&from_server[..length]).await.is_err() {
+                        return;
+                    }
+                }
+            }
         }
-        if !muted.load(Ordering::SeqCst) {
-            to.write_all(&buffer[..length]).await?;
+    }
+
+    fn fault_of(&self, data: &[u8]) -> Option<Fault> {
+        let mut fault = self.fault.lock().unwrap();
+        let (text, _) = (*fault)?;
+        let text = text.as_bytes();
+        if data.windows(text.len()).any(|window| window == text) {
+            return fault.take().map(|(_, fault)| fault);
         }
+        None
     }
 }
 
