@@ -10,7 +10,6 @@ use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::error::WriteError;
-
 use super::jetstream::is_no_stream;
 use super::object_bucket::ObjectBucket;
 use super::object_info::{Meta, Stored};
