@@ -36,6 +36,7 @@ mod read_through;
 pub(crate) mod shelf;
 mod status;
 mod template;
+mod ttl;
 mod watch;
 
 pub use self::cache::{CacheBuilder, CacheEvent, CacheStatus, KvCache};

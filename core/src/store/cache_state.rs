@@ -4,13 +4,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use async_nats::HeaderValue;
-use async_nats::header::NATS_MESSAGE_TTL;
 use bytes::Bytes;
 
 use super::cache::CacheEvent;
 use super::entry::{Entry, Operation};
 use super::ordered::Delivered;
+use super::ttl::MessageTtl;
 use super::{StoreError, StoreErrorKind};
 use crate::codec::MessageCodec;
 
@@ -196,16 +195,14 @@ impl<T> State<T> {
         events
     }
 
+    /// When a message goes, as the server reckons; `None` if it stays.
     fn expiry(&self, message: &Delivered) -> Option<SystemTime> {
-        let headers = message.headers.as_ref();
-        let own = headers
-            .and_then(|headers| headers.get(NATS_MESSAGE_TTL))
-            .map(HeaderValue::as_str)
-            .and_then(|seconds| seconds.parse().ok())
-            .map(Duration::from_secs);
+        let own = message.headers.as_ref().and_then(MessageTtl::of);
         let ttl = match (own, self.ttl) {
-            (Some(own), Some(ttl)) => own.min(ttl),
-            (own, ttl) => own.or(ttl)?,
+            (Some(MessageTtl::Never), _) => return None,
+            (Some(MessageTtl::After(own)), Some(ttl)) => own.min(ttl),
+            (Some(MessageTtl::After(own)), None) => own,
+            (None, ttl) => ttl?,
         };
         message.published.checked_add(ttl)
     }
