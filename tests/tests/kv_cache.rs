@@ -4,9 +4,11 @@ mod persist_common;
 
 use std::time::Duration;
 
+use async_nats::HeaderMap;
 use async_nats::jetstream::kv;
 use natsmicro::{CacheEvent, KvCache, KvStore, Operation, Status, StoreErrorKind};
 use persist_common::{Nats, Save, Saved, TestResult, eventually};
+use prost::Message as _;
 use tokio::sync::broadcast::Receiver;
 
 #[natsmicro::service]
@@ -204,6 +206,50 @@ async fn what_expires() -> TestResult {
         expired.sort();
         assert_eq!(expired, ["a", "b"]);
         assert_eq!(cache.status().entries, 0);
+    }
+    Ok(())
+}
+
+/// What another client has written may have a TTL in each form that nats-server takes.
+#[tokio::test]
+async fn what_expires_by_itself() -> TestResult {
+    let without_ttl = [("stays", "never"), ("seconds", "1"), ("duration", "1.5s")];
+    let with_ttl = [("stays", "never"), ("longer", "1h0m0s"), ("shorter", "1s")];
+    for (ttl, entries) in [(0, without_ttl), (2, with_ttl)] {
+        let nats = Nats::start().await;
+        let config = kv::Config {
+            max_age: Duration::from_secs(ttl),
+            ..kv::Config::default()
+        };
+        let store = store_with(&nats, config).await;
+        let mut config = nats.stream_config("KV_profiles").await;
+        config.allow_message_ttl = true;
+        nats.js.update_stream(config).await?;
+        let cache = store.cached().await?;
+        let mut events = cache.subscribe();
+        for (key, ttl) in entries {
+            let headers = HeaderMap::from_iter([("Nats-TTL".parse()?, ttl.parse()?)]);
+            let subject = format!("$KV.profiles.{key}");
+            let payload = value(1).encode_to_vec().into();
+            let written = nats.js.publish_with_headers(subject, headers, payload);
+            written.await?.await?;
+        }
+        for _ in 0..2 {
+            let key = loop {
+                if let CacheEvent::Changed(entry) = event(&mut events).await
+                    && entry.value.is_none()
+                {
+                    break entry.key;
+                }
+            };
+            eventually("the store lets go of it too", async || {
+                store.get(&key).await.unwrap().is_none().then_some(())
+            })
+            .await;
+        }
+        assert_eq!(cached(&cache, "stays"), Some(1));
+        assert_eq!(cache.status().entries, 1);
+        assert_eq!(store.get("stays").await?, Some(value(1)));
     }
     Ok(())
 }
