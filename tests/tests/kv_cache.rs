@@ -81,6 +81,7 @@ async fn a_copy_that_follows() -> TestResult {
 
     store.delete("a").await?;
     store.purge("b").await?;
+    store.delete("never").await?;
     let last = store.put("c", &value(4)).await?;
     cache.wait_for(last).await?;
     assert_eq!((cached(&cache, "a"), cached(&cache, "b")), (None, None));
@@ -89,6 +90,7 @@ async fn a_copy_that_follows() -> TestResult {
         ("b", Operation::Put),
         ("a", Operation::Delete),
         ("b", Operation::Purge),
+        ("never", Operation::Delete),
         ("c", Operation::Put),
     ] {
         let CacheEvent::Changed(entry) = event(&mut events).await else {
@@ -144,6 +146,46 @@ async fn a_part_of_a_bucket() -> TestResult {
     assert_eq!(cached(&newest, "user.1"), Some(2));
     assert!(newest.get("user.2").is_err());
     assert_eq!(newest.status().entries, 2);
+    Ok(())
+}
+
+/// Whoever follows the events has all that the bucket has, also where the cache has no room for it.
+#[tokio::test]
+async fn changes_of_what_is_not_held() -> TestResult {
+    let nats = Nats::start().await;
+    let store = store(&nats).await;
+    store.put("old", &value(1)).await?;
+    let cache = store.cached().with_max_entries(1).await?;
+    assert!(cache.status().is_complete);
+    let mut events = cache.subscribe();
+    store.put("a", &value(1)).await?;
+    store.put("b", &value(1)).await?;
+    store.delete("a").await?;
+    store.purge("old").await?;
+    store.delete("never").await?;
+    store.delete("b").await?;
+    for (key, operation) in [
+        ("a", Operation::Put),
+        ("b", Operation::Put),
+        ("a", Operation::Delete),
+        ("old", Operation::Purge),
+        ("never", Operation::Delete),
+        ("b", Operation::Delete),
+    ] {
+        let CacheEvent::Changed(entry) = event(&mut events).await else {
+            panic!("no change");
+        };
+        assert_eq!((entry.key.as_str(), entry.operation), (key, operation));
+        assert_eq!(entry.value.is_some(), operation == Operation::Put);
+    }
+    let status = cache.status();
+    assert_eq!((status.entries, status.is_complete), (0, false));
+    let error = cache.get("a").unwrap_err();
+    assert_eq!(error.kind(), &StoreErrorKind::NotCached);
+    // A new look finds that there is room for all.
+    let again = store.cached().with_max_entries(1).await?;
+    assert!(again.status().is_complete);
+    assert_eq!(cached(&again, "a"), None);
     Ok(())
 }
 
@@ -206,6 +248,12 @@ async fn what_expires() -> TestResult {
         expired.sort();
         assert_eq!(expired, ["a", "b"]);
         assert_eq!(cache.status().entries, 0);
+        // Each is told of once, whether the server's marker comes first or the clock here.
+        let last = store.put("c", &value(1)).await?;
+        let CacheEvent::Changed(entry) = event(&mut events).await else {
+            panic!("no change");
+        };
+        assert_eq!((entry.key.as_str(), entry.revision), ("c", last));
     }
     Ok(())
 }
@@ -281,6 +329,7 @@ async fn a_bucket_that_goes_and_comes() -> TestResult {
     assert!(matches!(event(&mut events).await, CacheEvent::Cleared));
     let error = cache.get("a").unwrap_err();
     assert_eq!(error.kind(), &StoreErrorKind::BucketNotFound);
+    assert!(!cache.status().is_complete);
     let second = store(&nats).await;
     second.put("b", &value(2)).await?;
     while !matches!(event(&mut events).await, CacheEvent::Loaded) {}
@@ -289,6 +338,7 @@ async fn a_bucket_that_goes_and_comes() -> TestResult {
     })
     .await;
     assert_eq!(cached(&cache, "a"), None);
+    assert!(cache.status().is_complete);
     Ok(())
 }
 

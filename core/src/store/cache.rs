@@ -124,7 +124,8 @@ pub struct CacheStatus {
     pub behind: u64,
     /// How many keys are held.
     pub entries: usize,
-    /// Whether these are all keys that match; otherwise there was no room for the oldest ones.
+    /// Whether these are all keys that match. It is not so while the bucket is gone, and no longer so once there was no room for
+    /// one of them: it may have been deleted since, or not.
     pub is_complete: bool,
 }
 
@@ -183,7 +184,11 @@ impl<T: Send + Sync + 'static> KvCache<T> {
         }
     }
 
-    /// All changes from now on. A receiver that lags more than 1,024 events behind is told how many it has missed.
+    /// All changes of the keys that match from now on, whether they are held or not. A receiver that lags more than 1,024 events
+    /// behind is told how many it has missed.
+    ///
+    /// To make room for another entry, as [`with_max_entries`](CacheBuilder::with_max_entries) asks for, is no change: the bucket
+    /// has the entry still. If one that is not held expires, the server alone can tell, and does so in a bucket with `marker_ttl`.
     #[must_use]
     pub fn subscribe(&self) -> broadcast::Receiver<CacheEvent<T>> {
         self.shared.events.subscribe()
@@ -274,9 +279,7 @@ impl<T: Send + Sync + 'static> Shared<T> {
         loop {
             let error = self.follow(&mut changes).await;
             tracing::warn!(bucket = self.store.bucket(), %error, "a cache has lost its bucket");
-            let mut empty = State::new(self.max_entries, None);
-            empty.failure = Some(Arc::new(error));
-            *self.write() = empty;
+            *self.write() = State::lost(error);
             self.tell(CacheEvent::Cleared);
             let mut pause = FIRST_PAUSE;
             changes = loop {
@@ -351,8 +354,8 @@ impl<T: Send + Sync + 'static> CacheBuilder<T> {
         self
     }
 
-    /// Holds at most so many keys, those that were written last. Of a key that is not held a full cache cannot tell whether it
-    /// has a value: [`get`](KvCache::get) then fails with [`NotCached`](StoreErrorKind::NotCached).
+    /// Holds at most so many keys, those that were written last. Once it has left one out, the cache cannot tell of a key that
+    /// is not held whether it has a value: [`get`](KvCache::get) then fails with [`NotCached`](StoreErrorKind::NotCached).
     pub fn with_max_entries(mut self, entries: usize) -> Self {
         self.max_entries = Some(entries);
         self

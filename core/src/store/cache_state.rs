@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 
 use super::cache::CacheEvent;
-use super::entry::{Entry, Operation};
+use super::entry::{Entry, Operation, is_expiry};
 use super::ordered::Delivered;
 use super::ttl::MessageTtl;
 use super::{StoreError, StoreErrorKind};
@@ -20,7 +20,7 @@ pub(super) struct State<T> {
     max_entries: Option<usize>,
     /// How long entries of the bucket live.
     ttl: Option<Duration>,
-    /// Nothing was left out for lack of room.
+    /// Nothing was left out for lack of room. What was may have been deleted since, and only a new look at the bucket would tell.
     pub(super) is_complete: bool,
     /// No entry expires before that.
     next_expiry: Option<SystemTime>,
@@ -51,6 +51,15 @@ impl<T> State<T> {
             is_complete: true,
             next_expiry: None,
             failure: None,
+        }
+    }
+
+    /// Nothing, for the reason given.
+    pub(super) fn lost(failure: StoreError) -> Self {
+        Self {
+            is_complete: false,
+            failure: Some(Arc::new(failure)),
+            ..Self::new(None, None)
         }
     }
 
@@ -99,7 +108,7 @@ impl<T> State<T> {
         (!is_over).then_some(slot)
     }
 
-    /// Takes over what a message says; gives what has changed.
+    /// Takes over what a message says; gives what there is to tell.
     pub(super) fn apply(
         &mut self,
         codec: &MessageCodec<T>,
@@ -108,6 +117,7 @@ impl<T> State<T> {
     ) -> Option<CacheEvent<T>> {
         let (revision, created) = (message.sequence, message.published);
         let expires = self.expiry(&message);
+        let is_expiry = message.headers.as_ref().is_some_and(is_expiry);
         match Entry::of_delivered(codec, prefix, message) {
             Ok(Entry {
                 key,
@@ -116,7 +126,11 @@ impl<T> State<T> {
                 ..
             }) => {
                 let Some(value) = value.map(Arc::new) else {
-                    self.remove(&key)?;
+                    let held = self.remove(&key);
+                    // What expires here before the server says so was told of then.
+                    if is_expiry && held.is_none() && self.is_complete {
+                        return None;
+                    }
                     return Some(CacheEvent::Changed(Entry {
                         key,
                         value: None,
