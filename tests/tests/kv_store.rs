@@ -122,6 +122,49 @@ async fn update_needs_the_newest_revision() -> TestResult {
 }
 
 #[tokio::test]
+async fn deletions_that_need_the_newest_revision() -> TestResult {
+    let nats = Nats::start().await;
+    let store = store(&nats).await;
+    let first = store.put("a", &value("1")).await?;
+    let second = store.put("a", &value("2")).await?;
+    let wrong = [
+        store.delete_expect_revision("a", first).await,
+        store.purge_expect_revision("a", first).await,
+        store.delete_expect_revision("a", 0).await,
+        store.purge_expect_revision("nothing", second).await,
+    ];
+    for error in wrong.into_iter().map(Result::unwrap_err) {
+        assert_eq!(error.kind(), &StoreErrorKind::WrongRevision);
+    }
+    assert_eq!(store.get("a").await?, Some(value("2")));
+    assert!(store.entry("nothing").await?.is_none());
+
+    store.delete_expect_revision("a", second).await?;
+    let deleted = store.entry("a").await?.unwrap();
+    assert_eq!(
+        (deleted.value, deleted.operation),
+        (None, Operation::Delete)
+    );
+    assert_eq!(nats.revisions("profiles", "a").await.len(), 3);
+    store.purge_expect_revision("a", deleted.revision).await?;
+    let purged = store.entry("a").await?.unwrap();
+    assert_eq!((purged.value, purged.operation), (None, Operation::Purge));
+    assert_eq!(nats.revisions("profiles", "a").await.len(), 1);
+
+    // Of concurrent ones exactly one succeeds.
+    let revision = store.put("b", &value("1")).await?;
+    let deletions = (0..20).map(|_| store.delete_expect_revision("b", revision));
+    let results = futures::future::join_all(deletions).await;
+    assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1);
+    for error in results.into_iter().filter_map(Result::err) {
+        assert_eq!(error.kind(), &StoreErrorKind::WrongRevision);
+    }
+    let error = store.delete_expect_revision("a b", 1).await.unwrap_err();
+    assert_eq!(error.kind(), &StoreErrorKind::InvalidKey);
+    Ok(())
+}
+
+#[tokio::test]
 async fn keys_are_checked_before_anything_is_sent() -> TestResult {
     let nats = Nats::start().await;
     let store = store(&nats).await;

@@ -95,6 +95,9 @@ async fn seconds_are_rounded_up() -> TestResult {
     let odd = store.with_purge_ttl(Duration::from_millis(2_001));
     odd.purge("a").await?;
     assert_eq!(ttl_of(&nats, "a").await.as_deref(), Some("3"));
+    let revision = odd.put("b", &value(1)).await?;
+    odd.purge_expect_revision("b", revision).await?;
+    assert_eq!(ttl_of(&nats, "b").await.as_deref(), Some("3"));
     Ok(())
 }
 

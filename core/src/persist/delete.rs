@@ -28,18 +28,10 @@ pub(super) async fn delete(
         }
         seen = Some(newest.sequence);
     }
-    let store = bucket.store();
-    let deleted = match (deletion.write.operation(), seen, deletion.purge_ttl) {
-        (Operation::Put | Operation::Delete, seen, _) => {
-            store.delete_expect_revision(key, seen).await
-        }
-        (Operation::Purge, seen, None) => store.purge_expect_revision(key, seen).await,
-        (Operation::Purge, None, Some(ttl)) => store.purge_with_ttl(key, ttl).await,
-        (Operation::Purge, Some(seen), Some(ttl)) => {
-            store.purge_expect_revision_with_ttl(key, seen, ttl).await
-        }
-    };
-    deleted.map_err(WriteError::new)?;
+    match deletion.write.operation() {
+        Operation::Put | Operation::Delete => bucket.delete(key, seen).await?,
+        Operation::Purge => bucket.purge(key, seen, deletion.purge_ttl).await?,
+    }
     Ok(seen.unwrap_or(0))
 }
 

@@ -124,8 +124,8 @@ pub struct CacheStatus {
     pub behind: u64,
     /// How many keys are held.
     pub entries: usize,
-    /// Whether these are all keys that match. It is not so while the bucket is gone, and no longer so once there was no room for
-    /// one of them: it may have been deleted since, or not.
+    /// Whether these are all keys that match. They are not while the bucket is gone, and once one was left out for lack of room
+    /// the cache no longer knows: that one may have been deleted since.
     pub is_complete: bool,
 }
 

@@ -26,7 +26,7 @@ pub enum StoreErrorKind {
     InvalidKey,
     /// `create` found an entry.
     AlreadyExists,
-    /// `update` found another revision than the one given.
+    /// `update`, `delete_expect_revision` or `purge_expect_revision` found another revision than the one given.
     WrongRevision,
     /// The value is larger than the bucket or the server takes.
     TooLarge,

@@ -195,26 +195,44 @@ impl<T> KvStore<T> {
 
     /// Deletes the value of a key. Older revisions stay in the history. A key without a value is no error.
     pub async fn delete(&self, key: impl AsRef<str>) -> Result<(), StoreError> {
-        let key = checked(key.as_ref())?;
-        self.handle
-            .within(async |jetstream| {
-                let bucket = jetstream.kv(self.bucket()).await?;
-                Ok(bucket.delete(key).await?)
-            })
-            .await
+        self.mark_deleted(key.as_ref(), None).await
+    }
+
+    /// Deletes the value of a key, as [`delete`](Self::delete), if `revision` is still its newest; fails with
+    /// [`WrongRevision`](StoreErrorKind::WrongRevision) otherwise.
+    ///
+    /// ```no_run
+    /// # use natsmicro::{KvStore, StoreError};
+    /// # async fn example(jobs: KvStore<String>) -> Result<(), StoreError> {
+    /// if let Some(job) = jobs.entry("job.1").await? {
+    ///     // Nobody else has taken or changed it:
+    ///     jobs.delete_expect_revision("job.1", job.revision).await?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn delete_expect_revision(
+        &self,
+        key: impl AsRef<str>,
+        revision: u64,
+    ) -> Result<(), StoreError> {
+        self.mark_deleted(key.as_ref(), Some(revision)).await
     }
 
     /// Deletes a key with all its revisions. What is left is a marker, which expires if
     /// [`with_purge_ttl`](Self::with_purge_ttl) or the method's `purge_ttl` says so.
     pub async fn purge(&self, key: impl AsRef<str>) -> Result<(), StoreError> {
-        let key = checked(key.as_ref())?;
-        let ttl = self.handle.store.purge_ttl;
-        self.handle
-            .within(async |jetstream| {
-                let bucket = self.bucket_taking(jetstream, ttl).await?;
-                Ok(bucket.purge(key, ttl).await?)
-            })
-            .await
+        self.mark_purged(key.as_ref(), None).await
+    }
+
+    /// Deletes a key with all its revisions, as [`purge`](Self::purge), if `revision` is still the newest; fails with
+    /// [`WrongRevision`](StoreErrorKind::WrongRevision) otherwise.
+    pub async fn purge_expect_revision(
+        &self,
+        key: impl AsRef<str>,
+        revision: u64,
+    ) -> Result<(), StoreError> {
+        self.mark_purged(key.as_ref(), Some(revision)).await
     }
 
     /// What the server says of the bucket now.
@@ -253,6 +271,27 @@ impl<T> KvStore<T> {
                     ));
                 }
                 Ok(bucket.write(key, value, expected, ttl, None).await?)
+            })
+            .await
+    }
+
+    async fn mark_deleted(&self, key: &str, expected: Option<u64>) -> Result<(), StoreError> {
+        let key = checked(key)?;
+        self.handle
+            .within(async |jetstream| {
+                let bucket = jetstream.kv(self.bucket()).await?;
+                Ok(bucket.delete(key, expected).await?)
+            })
+            .await
+    }
+
+    async fn mark_purged(&self, key: &str, expected: Option<u64>) -> Result<(), StoreError> {
+        let key = checked(key)?;
+        let ttl = self.handle.store.purge_ttl;
+        self.handle
+            .within(async |jetstream| {
+                let bucket = self.bucket_taking(jetstream, ttl).await?;
+                Ok(bucket.purge(key, expected, ttl).await?)
             })
             .await
     }

@@ -179,16 +179,27 @@ impl KvBucket {
         Ok(read?.filter(|message| message.subject.as_str() == subject))
     }
 
-    /// Puts a marker over the value of a key.
-    pub(super) async fn delete(&self, key: &str) -> Result<(), WriteError> {
-        self.store.delete(key).await.map_err(WriteError::new)
+    /// Puts a marker over the value of a key; with `expected`, only if that is its revision.
+    pub(crate) async fn delete(&self, key: &str, expected: Option<u64>) -> Result<(), WriteError> {
+        let deleted = self.store.delete_expect_revision(key, expected).await;
+        deleted.map_err(WriteError::new)
     }
 
-    /// Puts a marker in place of all revisions of a key.
-    pub(super) async fn purge(&self, key: &str, ttl: Option<Duration>) -> Result<(), WriteError> {
-        let purged = match ttl {
-            Some(ttl) => self.store.purge_with_ttl(key, whole_seconds(ttl)).await,
-            None => self.store.purge(key).await,
+    /// Puts a marker in place of all revisions of a key; with `expected`, only if that is the newest of them.
+    pub(crate) async fn purge(
+        &self,
+        key: &str,
+        expected: Option<u64>,
+        ttl: Option<Duration>,
+    ) -> Result<(), WriteError> {
+        let purged = match (expected, ttl.map(whole_seconds)) {
+            (None, Some(ttl)) => self.store.purge_with_ttl(key, ttl).await,
+            (Some(revision), Some(ttl)) => {
+                self.store
+                    .purge_expect_revision_with_ttl(key, revision, ttl)
+                    .await
+            }
+            (expected, None) => self.store.purge_expect_revision(key, expected).await,
         };
         purged.map_err(WriteError::new)
     }
