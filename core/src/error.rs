@@ -38,6 +38,16 @@ impl<K> Error<K> {
         self
     }
 
+    /// The same as an error with other kinds.
+    #[cfg(feature = "kv")]
+    pub(crate) fn map_kind<L>(self, map: impl FnOnce(K) -> L) -> Error<L> {
+        Error {
+            kind: map(self.kind),
+            message: self.message,
+            source: self.source,
+        }
+    }
+
     /// What went wrong, for a program to match on.
     pub fn kind(&self) -> &K {
         &self.kind

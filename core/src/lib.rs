@@ -205,7 +205,7 @@ pub use self::discovery::{
 pub use self::error::Error;
 pub use self::header::InvalidHeader;
 #[cfg(feature = "kv")]
-pub use self::persist::{BucketPolicy, LostWrite};
+pub use self::persist::LostWrite;
 pub use self::server::{
     RunningServer, Server, StartError, StartErrorKind, StopError, UnfinishedCalls,
 };
@@ -219,8 +219,8 @@ pub use self::store::{
 };
 #[cfg(feature = "kv")]
 pub use self::store::{
-    BucketStatus, CacheBuilder, CacheEvent, CacheStatus, Cached, CachedCall, Entries, Entry, Keys,
-    KvCache, KvStore, Operation, Origin, Storage, Watch, WatchBuilder, WatchEvent,
+    BucketPolicy, BucketStatus, CacheBuilder, CacheEvent, CacheStatus, Cached, CachedCall, Entries,
+    Entry, Keys, KvCache, KvStore, Operation, Origin, Storage, Watch, WatchBuilder, WatchEvent,
 };
 #[cfg(feature = "object-store")]
 pub use self::store::{ObjectInfo, ObjectReader, ObjectStore, PutFrom};

@@ -6,7 +6,6 @@
 //! reply is waited for at the end ([`Pending::acknowledged`]). A deletion is one of these writes.
 
 mod batches;
-mod bucket;
 mod delete;
 mod open;
 mod publish;
@@ -22,8 +21,6 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-pub use self::bucket::BucketPolicy;
-pub(crate) use self::bucket::BucketSettings;
 pub(crate) use self::open::{OpenStores, Persistence};
 pub(crate) use self::publish::Publisher;
 pub(crate) use self::write::{Bucket, Failure, Outcome, Target};

@@ -21,9 +21,11 @@ use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::nats;
 #[cfg(feature = "kv")]
-use crate::persist::{BucketPolicy, BucketSettings, LostWrite, OpenStores, Persistence};
+use crate::persist::{LostWrite, OpenStores, Persistence};
 use crate::service::{Dispatch, QueueGroup, Route};
 use crate::service_server::{ServiceServer, ServiceSettings};
+#[cfg(feature = "kv")]
+use crate::store::provision::{BucketPolicy, BucketSettings};
 
 /// Why a server did not start. Nothing of it is left running.
 pub type StartError = Error<StartErrorKind>;

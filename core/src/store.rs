@@ -31,6 +31,7 @@ mod object_read;
 mod object_write;
 mod ordered;
 mod pattern;
+pub(crate) mod provision;
 mod range;
 mod read_through;
 pub(crate) mod shelf;
@@ -54,6 +55,7 @@ pub use self::object_read::ObjectReader;
 #[cfg(feature = "object-store")]
 pub use self::object_write::PutFrom;
 pub use self::pattern::{Any, Pattern, PatternToken};
+pub use self::provision::BucketPolicy;
 pub use self::range::{Entries, Keys};
 pub use self::read_through::{Cached, CachedCall, Origin};
 pub use self::status::BucketStatus;

@@ -212,7 +212,7 @@ fn kv_store(args: &KvStoreArgs, diags: &mut Diagnostics) {
             "an entry that expires would show the one before it; keep one entry per key",
         ));
     }
-    let writes = [args.persist.key(), args.write.key(), args.key_ttl.key()];
+    let writes = [args.persist.key(), args.write.key()];
     client_only(&args.client_only, writes, diags);
 }
 
@@ -234,7 +234,8 @@ fn object_store(args: &ObjectStoreArgs, diags: &mut Diagnostics) {
     client_only(&args.client_only, [args.persist.key()], diags);
 }
 
-/// The server writes nothing to a `client_only` store, so how it writes cannot be set.
+/// The server writes nothing to a `client_only` store, so how it writes cannot be set. The other settings are for the client, which
+/// makes the bucket and writes to it.
 fn client_only(
     flag: &Setting<Flag>,
     writes: impl IntoIterator<Item = impl ToTokens>,

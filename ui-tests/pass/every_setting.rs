@@ -86,7 +86,16 @@ pub trait Users {
     #[kv_delete(bucket = "users", key = "user.<id>.<name>")]
     async fn refresh(&self, request: SaveUser) -> Result<(), Status>;
 
-    #[kv_store(bucket = "users", key = "static", client_only)]
+    #[kv_store(
+        bucket = "sessions",
+        key = "static",
+        client_only,
+        ttl = "1h",
+        key_ttl = "5m",
+        purge_ttl = "1m",
+        storage = "memory"
+    )]
+    #[object_store(bucket = "pictures", key = "static", client_only, ttl = "1h")]
     async fn read(&self, request: SaveUser) -> Result<User, Status>;
 
     #[endpoint(skip)]

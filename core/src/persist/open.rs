@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::batches::Batches;
-use super::bucket::{BucketSettings, provision};
 use super::writer::{AllLost, OnLostWrite, Writer};
 use super::{Bucket, Publisher, Stores, Target};
 use crate::server::{StartError, StartErrorKind};
@@ -13,6 +12,7 @@ use crate::service::{MethodSettings, Place, Route};
 use crate::service_server::ServiceSettings;
 use crate::store::descriptor::{Persist, StoreDescriptor, StoreKind, Write};
 use crate::store::jetstream::JetStream;
+use crate::store::provision::{BucketSettings, provision};
 use crate::store::{StoreError, StoreErrorKind};
 
 /// How a server persists responses.
@@ -111,7 +111,9 @@ impl OpenStores {
             }
         }
         for store in &declared {
-            provision(&jetstream.context, store, persistence.buckets).await?;
+            provision(&jetstream.context, store, persistence.buckets)
+                .await
+                .map_err(not_provisioned)?;
             let opened = open_bucket(&jetstream, store)
                 .await
                 .map_err(|error| cannot_open(store, error))?;
@@ -223,6 +225,15 @@ fn written_by(method: &MethodSettings) -> impl Iterator<Item = (Place, &StoreDes
     stores
         .filter(|(_, store)| !store.client_only)
         .chain(deletions)
+}
+
+fn not_provisioned(error: StoreError) -> StartError {
+    error.map_kind(|kind| match kind {
+        StoreErrorKind::BucketNotFound => StartErrorKind::BucketNotFound,
+        StoreErrorKind::BucketMismatch => StartErrorKind::BucketMismatch,
+        StoreErrorKind::Unsupported => StartErrorKind::Unsupported,
+        _ => StartErrorKind::Nats,
+    })
 }
 
 fn cannot_open(store: &StoreDescriptor, error: StoreError) -> StartError {

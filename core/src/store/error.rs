@@ -19,9 +19,11 @@ pub type StoreError = Error<StoreErrorKind>;
 pub enum StoreErrorKind {
     /// The client was made without [`with_jetstream`](crate::Client::with_jetstream).
     JetStreamNotConfigured,
-    /// The bucket does not exist. A service creates the buckets that it writes to when it starts; one that is `client_only` is
-    /// made by whoever writes to it.
+    /// The bucket does not exist. A service creates the buckets that it writes to when it starts;
+    /// [`KvStore::create_bucket`](crate::KvStore::create_bucket) and its like make those that are `client_only`.
     BucketNotFound,
+    /// `create_bucket` found a bucket with other settings; the text names each.
+    BucketMismatch,
     /// The key cannot be one; the source is an [`InvalidKey`].
     InvalidKey,
     /// `create` found an entry.

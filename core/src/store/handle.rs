@@ -3,6 +3,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::jetstream::JetStream;
+use super::provision::{BucketPolicy, BucketSettings, provision};
 use super::{BucketStatus, StoreDescriptor, StoreError};
 use crate::codec::MessageCodec;
 
@@ -42,6 +43,19 @@ impl<T> Handle<T> {
             .within(async |jetstream| jetstream.info(kind, bucket).await)
             .await?;
         Ok(BucketStatus::new(bucket, info))
+    }
+
+    pub(super) async fn create_bucket(&self) -> Result<(), StoreError> {
+        let settings = BucketSettings {
+            policy: BucketPolicy::Create,
+            // That is for what services write, and up to them.
+            batches: false,
+        };
+        let jetstream = self.jetstream()?;
+        let created = provision(&jetstream.context, &self.store, settings);
+        let created = jetstream.within(created).await;
+        jetstream.forget(self.store.kind, self.store.bucket);
+        created
     }
 
     pub(super) async fn delete_bucket(&self) -> Result<(), StoreError> {

@@ -45,7 +45,8 @@ use crate::codec::MessageCodec;
 /// | [`delete`](Self::delete), [`purge`](Self::purge) | `nats kv del BUCKET KEY`, `nats kv purge BUCKET KEY` |
 /// | [`keys`](Self::keys), [`history`](Self::history) | `nats kv ls BUCKET`, `nats kv history BUCKET KEY` |
 /// | [`watch`](Self::watch) | `nats kv watch BUCKET KEY` |
-/// | [`status`](Self::status), [`delete_bucket`](Self::delete_bucket) | `nats kv info BUCKET`, `nats kv del BUCKET` |
+/// | [`create_bucket`](Self::create_bucket), [`delete_bucket`](Self::delete_bucket) | `nats kv add BUCKET`, `nats kv del BUCKET` |
+/// | [`status`](Self::status) | `nats kv info BUCKET` |
 pub struct KvStore<T> {
     pub(super) handle: Handle<T>,
     source: Source,
@@ -238,6 +239,23 @@ impl<T> KvStore<T> {
     /// What the server says of the bucket now.
     pub async fn status(&self) -> Result<BucketStatus, StoreError> {
         self.handle.status().await
+    }
+
+    /// Makes the bucket, with the settings that the method declares, unless it is there already. One with other settings is left
+    /// alone: this fails with [`BucketMismatch`](StoreErrorKind::BucketMismatch), and names each difference.
+    ///
+    /// This is for what is `client_only`. A service makes the buckets that it stores into when it starts, as all of its methods
+    /// together need them, and ready for writes in batches.
+    ///
+    /// ```no_run
+    /// # use natsmicro::{KvStore, StoreError};
+    /// # async fn example(profiles: KvStore<String>) -> Result<(), StoreError> {
+    /// profiles.create_bucket().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn create_bucket(&self) -> Result<(), StoreError> {
+        self.handle.create_bucket().await
     }
 
     /// Deletes the bucket with all that it holds. A service that writes to it needs a restart to make it again.

@@ -66,7 +66,8 @@ const MAX_NAME_LEN: usize = super::MAX_KEY_LEN;
 /// | [`delete`](Self::delete) | `nats object del BUCKET NAME` |
 /// | [`list`](Self::list), [`info`](Self::info) | `nats object ls BUCKET`, `nats object info BUCKET NAME` |
 /// | [`watch`](Self::watch) | `nats object watch BUCKET` |
-/// | [`status`](Self::status), [`delete_bucket`](Self::delete_bucket) | `nats object info BUCKET`, `nats object del BUCKET` |
+/// | [`create_bucket`](Self::create_bucket), [`delete_bucket`](Self::delete_bucket) | `nats object add BUCKET`, `nats object del BUCKET` |
+/// | [`status`](Self::status) | `nats object info BUCKET` |
 pub struct ObjectStore<T> {
     handle: Handle<T>,
 }
@@ -265,6 +266,23 @@ impl<T> ObjectStore<T> {
     /// What the server says of the bucket now.
     pub async fn status(&self) -> Result<BucketStatus, StoreError> {
         self.handle.status().await
+    }
+
+    /// Makes the bucket, with the settings that the method declares, unless it is there already. One with other settings is left
+    /// alone: this fails with [`BucketMismatch`](StoreErrorKind::BucketMismatch), and names each difference.
+    ///
+    /// This is for what is `client_only`. A service makes the buckets that it stores into when it starts, as all of its methods
+    /// together need them, and ready for writes in batches.
+    ///
+    /// ```no_run
+    /// # use natsmicro::{ObjectStore, StoreError};
+    /// # async fn example(reports: ObjectStore<String>) -> Result<(), StoreError> {
+    /// reports.create_bucket().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn create_bucket(&self) -> Result<(), StoreError> {
+        self.handle.create_bucket().await
     }
 
     /// Deletes the bucket with all that it holds. A service that writes to it needs a restart to make it again.

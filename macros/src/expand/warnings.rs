@@ -9,7 +9,7 @@ use syn::spanned::Spanned;
 
 use super::Expander;
 use crate::args::composite::Key;
-use crate::args::value::{Bucket, Flag, Text};
+use crate::args::value::Flag;
 use crate::args::{KvStoreArgs, ObjectStoreArgs, Setting};
 use crate::model::{Method, Service};
 
@@ -25,7 +25,7 @@ pub(super) fn all(expander: &Expander<'_>) -> TokenStream {
     let service = expander.service;
     let of_method = |method| {
         let attrs: Vec<&Attribute> = service.cfgs.iter().chain(attrs(service, method)).collect();
-        let warnings = of(service, method).into_iter();
+        let warnings = of(method).into_iter();
         warnings.map(move |Warning { span, name, note }| {
             let name = format_ident!("{name}", span = span);
             quote_spanned! {span=>
@@ -53,7 +53,7 @@ fn attrs<'a>(service: &'a Service, method: &'a Method) -> impl Iterator<Item = &
     method.attrs.cfgs.iter().chain(levels)
 }
 
-fn of(service: &Service, method: &Method) -> Vec<Warning> {
+fn of(method: &Method) -> Vec<Warning> {
     let mut warnings = Vec::new();
     if let Some(store) = &method.kv {
         let args = &store.args;
@@ -64,29 +64,11 @@ fn of(service: &Service, method: &Method) -> Vec<Warning> {
         warnings.extend(constant_key(method, &args.key, &args.client_only, creates));
         warnings.extend(empty_value(method, &store.attr, &args.client_only));
         warnings.extend(larger_than_the_bucket(args));
-        let of_bucket = |other: &&Method| {
-            let other = other.kv.as_ref().map(|store| &store.args);
-            other.is_some_and(|other| {
-                is_same(&other.bucket, &args.bucket) && is_persisted(&other.client_only)
-            })
-        };
-        if !service.endpoints().any(|other| of_bucket(&other)) {
-            warnings.extend(bucket_of_nobody(kv_settings(args)));
-        }
     }
     if let Some(store) = &method.object {
         let args: &ObjectStoreArgs = &store.args;
         warnings.extend(constant_key(method, &args.key, &args.client_only, false));
         warnings.extend(empty_value(method, &store.attr, &args.client_only));
-        let of_bucket = |other: &&Method| {
-            let other = other.object.as_ref().map(|store| &store.args);
-            other.is_some_and(|other| {
-                is_same(&other.bucket, &args.bucket) && is_persisted(&other.client_only)
-            })
-        };
-        if !service.endpoints().any(|other| of_bucket(&other)) {
-            warnings.extend(bucket_of_nobody(object_settings(args)));
-        }
     }
     warnings
 }
@@ -129,57 +111,6 @@ fn larger_than_the_bucket(args: &KvStoreArgs) -> Option<Warning> {
         name: "VALUE_LARGER_THAN_ITS_BUCKET",
         note: "no value can be larger than `max_bytes` of the whole bucket; make it smaller, or leave it out".to_owned(),
     })
-}
-
-/// What is said about a bucket that no method of the service persists to, which is made by somebody else.
-fn bucket_of_nobody(settings: impl IntoIterator<Item = TokenStream>) -> Option<Warning> {
-    let written = settings.into_iter().filter(|setting| !setting.is_empty());
-    let written: Vec<TokenStream> = written.collect();
-    let span = written.first()?.span();
-    let names: Vec<String> = written
-        .iter()
-        .map(|setting| format!("`{setting}`"))
-        .collect();
-    let names = names.join(", ");
-    Some(Warning {
-        span,
-        name: "SETTING_OF_A_CLIENT_ONLY_BUCKET",
-        note: format!(
-            "no effect on a `client_only` bucket, which the service does not make: {names}; set it where the bucket is made"
-        ),
-    })
-}
-
-fn kv_settings(args: &KvStoreArgs) -> [TokenStream; 11] {
-    [
-        args.compression.key(),
-        args.description.key(),
-        args.marker_ttl.key(),
-        args.max_bytes.key(),
-        args.max_history.key(),
-        args.max_value_size.key(),
-        args.metadata.key(),
-        args.purge_ttl.key(),
-        args.replicas.key(),
-        args.storage.key(),
-        args.ttl.key(),
-    ]
-}
-
-fn object_settings(args: &ObjectStoreArgs) -> [TokenStream; 6] {
-    [
-        args.compression.key(),
-        args.description.key(),
-        args.max_bytes.key(),
-        args.replicas.key(),
-        args.storage.key(),
-        args.ttl.key(),
-    ]
-}
-
-fn is_same(a: &Setting<Text<Bucket>>, b: &Setting<Text<Bucket>>) -> bool {
-    let name = |bucket: &Setting<Text<Bucket>>| bucket.get().map(|bucket| bucket.lit.value());
-    name(a) == name(b)
 }
 
 fn is_persisted(client_only: &Setting<Flag>) -> bool {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use async_nats::jetstream::stream::{Compression, Config};
 
 use super::{history_of, needs_ttls, storage_type};
-use crate::server::{StartError, StartErrorKind};
 use crate::store::descriptor::{StoreDescriptor, StoreKind};
+use crate::store::{StoreError, StoreErrorKind};
 
 /// A setting of a bucket that is not what the service declares.
 #[derive(Debug)]
@@ -101,7 +101,7 @@ pub(super) fn is_described(store: &StoreDescriptor, found: &Config) -> bool {
             .all(|&(key, value)| found.metadata.get(key).is_some_and(|found| found == value))
 }
 
-pub(super) fn mismatch(store: &StoreDescriptor, differences: &[Difference]) -> StartError {
+pub(super) fn mismatch(store: &StoreDescriptor, differences: &[Difference]) -> StoreError {
     let mut text = format!(
         "{} `{}` has other settings than the service declares:",
         store.kind.noun(),
@@ -120,10 +120,12 @@ pub(super) fn mismatch(store: &StoreDescriptor, differences: &[Difference]) -> S
             "{separator} `{setting}` is {found} and not {declared}"
         );
     }
-    text.push_str(
-        "; change the declaration, the bucket, or the policy with `Server::with_bucket_policy`",
-    );
-    StartError::new(StartErrorKind::BucketMismatch, text)
+    text.push_str(if store.client_only {
+        "; change the declaration or the bucket"
+    } else {
+        "; change the declaration, the bucket, or the policy with `Server::with_bucket_policy`"
+    });
+    StoreError::new(StoreErrorKind::BucketMismatch, text)
 }
 
 fn age(age: Duration) -> String {

@@ -1,4 +1,4 @@
-//! The buckets of a service: created, compared with what is there, or updated, when the server starts.
+//! The buckets that methods declare: created, compared with what is there, or updated.
 
 mod difference;
 
@@ -9,8 +9,8 @@ use async_nats::jetstream::context::{AccountError, CreateStreamErrorKind, GetStr
 use async_nats::jetstream::stream::{Compression, Config, DiscardPolicy, StorageType};
 use async_nats::jetstream::{Context, ErrorCode};
 
-use crate::server::{StartError, StartErrorKind};
-use crate::store::descriptor::{Storage, StoreDescriptor, StoreKind};
+use super::descriptor::{Storage, StoreDescriptor, StoreKind};
+use super::{StoreError, StoreErrorKind};
 use difference::{differences, is_described, mismatch};
 
 /// What a starting server does about the buckets of its services.
@@ -30,7 +30,7 @@ pub enum BucketPolicy {
     Never,
 }
 
-/// How a server makes buckets.
+/// How buckets are made.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BucketSettings {
     pub(crate) policy: BucketPolicy,
@@ -50,7 +50,7 @@ pub(crate) async fn provision(
     context: &Context,
     store: &StoreDescriptor,
     settings: BucketSettings,
-) -> Result<(), StartError> {
+) -> Result<(), StoreError> {
     if needs_ttls(store) {
         check_api_level(context, store).await?;
     }
@@ -60,8 +60,8 @@ pub(crate) async fn provision(
             return reconcile(context, store, found, settings).await;
         }
         if settings.policy == BucketPolicy::Never {
-            return Err(StartError::new(
-                StartErrorKind::BucketNotFound,
+            return Err(StoreError::new(
+                StoreErrorKind::BucketNotFound,
                 format!(
                     "there is no {} `{}`, and the bucket policy is not to create it",
                     store.kind.noun(),
@@ -80,8 +80,8 @@ pub(crate) async fn provision(
             },
         }
     }
-    Err(StartError::new(
-        StartErrorKind::Nats,
+    Err(StoreError::new(
+        StoreErrorKind::Nats,
         format!(
             "bucket `{}` is being created and deleted by others",
             store.bucket
@@ -89,7 +89,7 @@ pub(crate) async fn provision(
     ))
 }
 
-async fn find(context: &Context, store: &StoreDescriptor) -> Result<Option<Config>, StartError> {
+async fn find(context: &Context, store: &StoreDescriptor) -> Result<Option<Config>, StoreError> {
     match context
         .get_stream(store.kind.stream_name(store.bucket))
         .await
@@ -107,7 +107,7 @@ async fn reconcile(
     store: &StoreDescriptor,
     mut found: Config,
     settings: BucketSettings,
-) -> Result<(), StartError> {
+) -> Result<(), StoreError> {
     let differences = differences(store, &found);
     if settings.policy != BucketPolicy::Update {
         return if differences.is_empty() {
@@ -117,8 +117,8 @@ async fn reconcile(
         };
     }
     if store.kind == StoreKind::Kv && history_of(store) < found.max_messages_per_subject {
-        return Err(StartError::new(
-            StartErrorKind::BucketMismatch,
+        return Err(StoreError::new(
+            StoreErrorKind::BucketMismatch,
             format!(
                 "lowering `max_history` of bucket `{}` from {} to {} would delete revisions: do it by hand with `nats stream \
                  edit KV_{}`",
@@ -224,15 +224,15 @@ fn apply(store: &StoreDescriptor, config: &mut Config) {
 }
 
 /// An older server ignores TTLs in silence, so the level is asked for.
-async fn check_api_level(context: &Context, store: &StoreDescriptor) -> Result<(), StartError> {
+async fn check_api_level(context: &Context, store: &StoreDescriptor) -> Result<(), StoreError> {
     let level = api_level(context)
         .await
         .map_err(|error| failed(store, "read", error))?;
     if level >= LEVEL_OF_TTLS {
         return Ok(());
     }
-    Err(StartError::new(
-        StartErrorKind::Unsupported,
+    Err(StoreError::new(
+        StoreErrorKind::Unsupported,
         format!(
             "bucket `{}` sets a TTL for single entries, for which nats-server must be 2.11 or newer",
             store.bucket
@@ -257,9 +257,9 @@ fn failed(
     store: &StoreDescriptor,
     what: &str,
     error: impl std::error::Error + Send + Sync + 'static,
-) -> StartError {
-    StartError::new(
-        StartErrorKind::Nats,
+) -> StoreError {
+    StoreError::new(
+        StoreErrorKind::Nats,
         format!("{} `{}` cannot be {what}", store.kind.noun(), store.bucket),
     )
     .with_source(error)
