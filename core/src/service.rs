@@ -15,7 +15,7 @@ use crate::stream::{self, Streaming};
 
 pub use self::method::Method;
 #[cfg(feature = "kv")]
-pub(crate) use self::method::{KV, Keys, OBJECT, Place};
+pub(crate) use self::method::{KV, Keys, MethodStores, OBJECT, Place};
 pub(crate) use self::method::{MethodSettings, QueueGroup};
 
 type Pairs = &'static [(&'static str, &'static str)];
@@ -31,6 +31,8 @@ pub struct ServiceDescriptor {
     pub(crate) timeout: Option<Duration>,
     pub(crate) metadata: Pairs,
     pub(crate) queue_group: Option<&'static str>,
+    #[cfg(feature = "kv")]
+    pub(crate) stores: &'static [MethodStores],
 }
 
 impl ServiceDescriptor {
@@ -46,6 +48,8 @@ impl ServiceDescriptor {
             timeout: None,
             metadata: &[],
             queue_group: Some("q"),
+            #[cfg(feature = "kv")]
+            stores: &[],
         }
     }
 
@@ -81,6 +85,14 @@ impl ServiceDescriptor {
     #[must_use]
     pub const fn queue_group(mut self, queue_group: Option<&'static str>) -> Self {
         self.queue_group = queue_group;
+        self
+    }
+
+    /// Tells what the methods declare, where they may share a bucket.
+    #[cfg(feature = "kv")]
+    #[must_use]
+    pub const fn stores(mut self, stores: &'static [MethodStores]) -> Self {
+        self.stores = stores;
         self
     }
 }

@@ -144,7 +144,13 @@ impl ::natsmicro::__private::Describe for OrderServiceDescriptor {
             "order_service",
             3,
         )
-        .queue_group(::core::option::Option::None);
+        .queue_group(::core::option::Option::None)
+        .stores(
+            &[
+                ::natsmicro::__private::Method::stores(&Self::PLACE_ORDER),
+                ::natsmicro::__private::Method::stores(&Self::CANCEL_ORDER),
+            ],
+        );
 }
 impl<S: OrderService> ::natsmicro::__private::Dispatch<S> for OrderServiceDescriptor {
     fn register(router: &mut ::natsmicro::__private::Router<S>) {

@@ -53,6 +53,9 @@ macro_rules! services {
             #[object_store(bucket = "users", key = "<id>", persist = "before_response")]
             async fn save(&self, cx: &Context, request: SaveUser) -> Result<User, UserError>;
 
+            #[kv_store(bucket = "users", key = "<id>", client_only)]
+            async fn read(&self, request: SaveUser) -> Result<User, UserError>;
+
             async fn ping(&self) -> natsmicro::Result<()>;
 
             async fn list(&self, request: SaveUser) -> Result<Streaming<User>, UserError>;
@@ -74,7 +77,7 @@ pub mod by_value {
         compression description expect field fmt from from_result from_status get get_save_from_kv index into into_future
         into_result into_status key_ttl kv_key kv_store list local map max_bytes max_history max_in_flight message metadata
         object_key object_store ok parse persist ping poll put put_save_to_kv queue_group read register replicas save save_all
-        save_kv save_object_store server_streaming storage sync take text timeout ttl unary unimplemented unwrap version window
+        save_kv save_object_store server_streaming storage stores sync take text timeout ttl unary unimplemented unwrap version window
         with_context with_subject_prefix write
     );
     services!();
@@ -86,7 +89,7 @@ pub mod by_reference {
         description expect field fmt from from_result from_status get get_save_from_kv index into into_future into_result
         into_status key_ttl kv_key kv_store list local map max_bytes max_history max_in_flight message metadata object_key
         object_store ok parse persist ping poll put put_save_to_kv queue_group read register replicas save save_all save_kv
-        save_object_store server_streaming storage sync take text timeout ttl unary unimplemented unwrap version window
+        save_object_store server_streaming storage stores sync take text timeout ttl unary unimplemented unwrap version window
         with_context with_subject_prefix write
     );
     services!();

@@ -7,7 +7,7 @@ use futures::{FutureExt, TryFutureExt};
 use super::{ServiceClient, encode_request};
 use crate::Status;
 use crate::call::Response;
-use crate::codec;
+use crate::codec::{self, MessageCodec};
 #[cfg(feature = "object-store")]
 use crate::service::OBJECT;
 use crate::service::{KV, Method, MethodSettings, Place};
@@ -20,16 +20,14 @@ impl ServiceClient {
     /// The bucket of a method's `#[kv_store]`.
     #[must_use]
     pub fn kv_store<Req, Resp, E>(&self, method: &Method<Req, Resp, E>) -> KvStore<Resp> {
-        let store = declared(&method.settings, KV);
-        KvStore::new(self.client.jetstream.clone(), store, method.response)
+        self.kv(&method.settings, method.response)
     }
 
     /// The bucket of a method's `#[object_store]`.
     #[cfg(feature = "object-store")]
     #[must_use]
     pub fn object_store<Req, Resp, E>(&self, method: &Method<Req, Resp, E>) -> ObjectStore<Resp> {
-        let store = declared(&method.settings, OBJECT);
-        ObjectStore::new(self.client.jetstream.clone(), store, method.response)
+        self.objects(&method.settings, method.response)
     }
 
     /// A call that looks into the method's `#[kv_store]` first, whose key needs the request alone.
@@ -38,8 +36,7 @@ impl ServiceClient {
         method: &'static Method<Req, Resp, E>,
         request: &Req,
     ) -> CachedCall<Resp, E> {
-        let store = declared(&method.settings, KV);
-        let store = KvStore::new(self.client.jetstream.clone(), store, codec::BYTES);
+        let store = self.kv(&method.settings, codec::BYTES);
         self.cached(method, request, KV, Shelf::Kv(store))
     }
 
@@ -50,9 +47,21 @@ impl ServiceClient {
         method: &'static Method<Req, Resp, E>,
         request: &Req,
     ) -> CachedCall<Resp, E> {
-        let store = declared(&method.settings, OBJECT);
-        let store = ObjectStore::new(self.client.jetstream.clone(), store, codec::BYTES);
+        let store = self.objects(&method.settings, codec::BYTES);
         self.cached(method, request, OBJECT, Shelf::Object(store))
+    }
+
+    fn kv<T>(&self, method: &MethodSettings, codec: MessageCodec<T>) -> KvStore<T> {
+        let store = declared(method, KV);
+        let jetstream = self.client.jetstream.clone();
+        KvStore::new(jetstream, store, self.service.stores, codec)
+    }
+
+    #[cfg(feature = "object-store")]
+    fn objects<T>(&self, method: &MethodSettings, codec: MessageCodec<T>) -> ObjectStore<T> {
+        let store = declared(method, OBJECT);
+        let jetstream = self.client.jetstream.clone();
+        ObjectStore::new(jetstream, store, self.service.stores, codec)
     }
 
     fn cached<Req, Resp, E>(

@@ -8,7 +8,7 @@ use super::batches::Batches;
 use super::writer::{AllLost, OnLostWrite, Writer};
 use super::{Bucket, Publisher, Stores, Target};
 use crate::server::{StartError, StartErrorKind};
-use crate::service::{MethodSettings, Place, Route};
+use crate::service::{MethodSettings, MethodStores, Place, Route};
 use crate::service_server::ServiceSettings;
 use crate::store::descriptor::{Persist, StoreDescriptor, StoreKind, Write};
 use crate::store::jetstream::JetStream;
@@ -110,8 +110,11 @@ impl OpenStores {
                 None => declared.push(*store),
             }
         }
+        let routes = services.iter().flat_map(|(_, routes)| routes);
+        let methods: Vec<MethodStores> = routes.map(|route| route.settings.stores).collect();
         for store in &declared {
-            provision(&jetstream.context, store, persistence.buckets)
+            let bucket = store.joined(&methods);
+            provision(&jetstream.context, &bucket, persistence.buckets)
                 .await
                 .map_err(not_provisioned)?;
             let opened = open_bucket(&jetstream, store)

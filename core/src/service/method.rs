@@ -25,7 +25,7 @@ pub(crate) struct MethodSettings {
     pub(crate) streaming: bool,
     pub(crate) window: u32,
     #[cfg(feature = "kv")]
-    pub(crate) stores: [Option<StoreDescriptor>; 2],
+    pub(crate) stores: MethodStores,
     #[cfg(feature = "kv")]
     pub(crate) deletions: &'static [StoreDescriptor],
 }
@@ -44,6 +44,10 @@ impl MethodSettings {
         self.max_in_flight.unwrap_or(default)
     }
 }
+
+/// What a method declares at [`KV`] and at [`OBJECT`].
+#[cfg(feature = "kv")]
+pub(crate) type MethodStores = [Option<StoreDescriptor>; 2];
 
 /// Where a method's stores stand in its arrays.
 #[cfg(feature = "kv")]
@@ -193,6 +197,13 @@ impl<Req, Resp, E> Method<Req, Resp, E> {
         self.settings.deletions = deletions;
         self.keys.deletions = keys;
         self
+    }
+
+    /// What it declares, for [`ServiceDescriptor::stores`](super::ServiceDescriptor::stores).
+    #[cfg(feature = "kv")]
+    #[must_use]
+    pub const fn stores(&self) -> MethodStores {
+        self.settings.stores
     }
 
     /// Reads a request of a caller.

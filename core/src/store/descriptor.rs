@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Operation;
+use crate::service::MethodStores;
 
 /// When a response is stored, relative to the reply.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -155,6 +156,34 @@ impl StoreDescriptor {
             max_value_size: None,
             metadata: &[],
         }
+    }
+
+    /// The bucket as all these methods declare it together. They agree on its settings, but those of which only clients write need
+    /// not repeat them, and it must be ready for the TTLs of each.
+    pub(crate) fn joined(self, methods: &[MethodStores]) -> Self {
+        let same = |other: &&Self| (other.kind, other.bucket) == (self.kind, self.bucket);
+        let others = methods.iter().flatten().flatten().filter(same);
+        let all = std::iter::once(&self).chain(others);
+        let settings = all.clone().find(|store| store.describes_bucket());
+        Self {
+            key_ttl: all.clone().find_map(|store| store.key_ttl),
+            purge_ttl: all.clone().find_map(|store| store.purge_ttl),
+            ..*settings.unwrap_or(&self)
+        }
+    }
+
+    fn describes_bucket(&self) -> bool {
+        !self.client_only
+            || self.description.is_some()
+            || self.max_history.is_some()
+            || self.ttl.is_some()
+            || self.marker_ttl.is_some()
+            || self.compression.is_some()
+            || self.storage.is_some()
+            || self.replicas.is_some()
+            || self.max_bytes.is_some()
+            || self.max_value_size.is_some()
+            || !self.metadata.is_empty()
     }
 
     setters! {

@@ -6,11 +6,14 @@ use super::jetstream::JetStream;
 use super::provision::{BucketPolicy, BucketSettings, provision};
 use super::{BucketStatus, StoreDescriptor, StoreError};
 use crate::codec::MessageCodec;
+use crate::service::MethodStores;
 
 /// What the typed handles of both kinds of stores hold: where, which bucket, and what is in it.
 pub(super) struct Handle<T> {
     jetstream: Option<Arc<JetStream>>,
     pub(super) store: StoreDescriptor,
+    /// What the methods of the service declare, this one and the others.
+    declared: &'static [MethodStores],
     pub(super) codec: MessageCodec<T>,
 }
 
@@ -18,11 +21,13 @@ impl<T> Handle<T> {
     pub(super) fn new(
         jetstream: Option<Arc<JetStream>>,
         store: StoreDescriptor,
+        declared: &'static [MethodStores],
         codec: MessageCodec<T>,
     ) -> Self {
         Self {
             jetstream,
             store,
+            declared,
             codec,
         }
     }
@@ -52,9 +57,10 @@ impl<T> Handle<T> {
             batches: false,
         };
         let jetstream = self.jetstream()?;
-        let created = provision(&jetstream.context, &self.store, settings);
+        let store = self.store.joined(self.declared);
+        let created = provision(&jetstream.context, &store, settings);
         let created = jetstream.within(created).await;
-        jetstream.forget(self.store.kind, self.store.bucket);
+        jetstream.forget(store.kind, store.bucket);
         created
     }
 
@@ -94,6 +100,11 @@ pub(super) fn decode<T>(
 
 impl<T> Clone for Handle<T> {
     fn clone(&self) -> Self {
-        Self::new(self.jetstream.clone(), self.store, self.codec)
+        Self::new(
+            self.jetstream.clone(),
+            self.store,
+            self.declared,
+            self.codec,
+        )
     }
 }

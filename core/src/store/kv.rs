@@ -11,6 +11,7 @@ use super::kv_bucket::{KvBucket, Source};
 use super::status::BucketStatus;
 use super::{StoreDescriptor, StoreError, StoreErrorKind};
 use crate::codec::MessageCodec;
+use crate::service::MethodStores;
 
 /// A Key-Value bucket whose values are messages of type `T`.
 ///
@@ -56,10 +57,11 @@ impl<T> KvStore<T> {
     pub(crate) fn new(
         jetstream: Option<Arc<JetStream>>,
         store: StoreDescriptor,
+        declared: &'static [MethodStores],
         codec: MessageCodec<T>,
     ) -> Self {
         Self {
-            handle: Handle::new(jetstream, store, codec),
+            handle: Handle::new(jetstream, store, declared, codec),
             source: Source::Any,
         }
     }
@@ -241,11 +243,11 @@ impl<T> KvStore<T> {
         self.handle.status().await
     }
 
-    /// Makes the bucket, with the settings that the method declares, unless it is there already. One with other settings is left
+    /// Makes the bucket, with the settings that the methods declare, unless it is there already. One with other settings is left
     /// alone: this fails with [`BucketMismatch`](StoreErrorKind::BucketMismatch), and names each difference.
     ///
-    /// This is for what is `client_only`. A service makes the buckets that it stores into when it starts, as all of its methods
-    /// together need them, and ready for writes in batches.
+    /// This is for what is `client_only`. A service makes the buckets that it stores into when it starts, ready for writes in
+    /// batches.
     ///
     /// ```no_run
     /// # use natsmicro::{KvStore, StoreError};

@@ -18,6 +18,7 @@ use super::watch::Watch;
 use super::{StoreDescriptor, StoreError, StoreErrorKind};
 use crate::codec::MessageCodec;
 use crate::nats;
+use crate::service::MethodStores;
 
 /// The longest name of an object in bytes; it travels in a subject, as a key does.
 const MAX_NAME_LEN: usize = super::MAX_KEY_LEN;
@@ -76,10 +77,11 @@ impl<T> ObjectStore<T> {
     pub(crate) fn new(
         jetstream: Option<Arc<JetStream>>,
         store: StoreDescriptor,
+        declared: &'static [MethodStores],
         codec: MessageCodec<T>,
     ) -> Self {
         Self {
-            handle: Handle::new(jetstream, store, codec),
+            handle: Handle::new(jetstream, store, declared, codec),
         }
     }
 
@@ -268,11 +270,11 @@ impl<T> ObjectStore<T> {
         self.handle.status().await
     }
 
-    /// Makes the bucket, with the settings that the method declares, unless it is there already. One with other settings is left
+    /// Makes the bucket, with the settings that the methods declare, unless it is there already. One with other settings is left
     /// alone: this fails with [`BucketMismatch`](StoreErrorKind::BucketMismatch), and names each difference.
     ///
-    /// This is for what is `client_only`. A service makes the buckets that it stores into when it starts, as all of its methods
-    /// together need them, and ready for writes in batches.
+    /// This is for what is `client_only`. A service makes the buckets that it stores into when it starts, ready for writes in
+    /// batches.
     ///
     /// ```no_run
     /// # use natsmicro::{ObjectStore, StoreError};

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use std::collections::HashMap;
+
 use proc_macro2::{Literal, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
 use syn::Type;
@@ -11,7 +13,8 @@ use super::store::{duration, kv_deletes, kv_store, lit, metadata, object_store, 
 use super::{Expander, doc};
 use crate::args::Setting;
 use crate::args::composite::{Codec, QueueGroup};
-use crate::model::{Method, Request, call_site_at};
+use crate::args::value::{Bucket, Text};
+use crate::model::{Method, Request, Service, call_site_at};
 use crate::names::snake_case;
 
 /// ```text
@@ -168,6 +171,7 @@ pub(super) fn describe(expander: &Expander<'_>) -> TokenStream {
         setting(&args.timeout, "timeout", |period| duration(*period)),
         setting(&args.metadata, "metadata", metadata),
         queue_group(&args.queue_group),
+        stores(expander),
     ];
     quote! {
         #(#cfgs)*
@@ -177,8 +181,38 @@ pub(super) fn describe(expander: &Expander<'_>) -> TokenStream {
     }
 }
 
+/// `.stores(&[#p::Method::stores(&Self::SAVE_PROFILE), ..])` of the methods that share a bucket.
+fn stores(expander: &Expander<'_>) -> Option<TokenStream> {
+    let (service, p) = (expander.service, expander.krate.private());
+    let mut users: HashMap<_, usize> = HashMap::new();
+    for bucket in service.endpoints().flat_map(buckets) {
+        *users.entry(bucket).or_default() += 1;
+    }
+    let is_shared = |method: &&Method| {
+        let mut buckets = buckets(method);
+        buckets.any(|bucket| users.get(&bucket).is_some_and(|&users| users > 1))
+    };
+    let shared = service.endpoints().filter(is_shared).map(|method| {
+        let (cfgs, name) = (&method.attrs.cfgs, method.constant(""));
+        quote!(#(#cfgs)* #p::Method::stores(&Self::#name))
+    });
+    let shared: Vec<TokenStream> = shared.collect();
+    (!shared.is_empty()).then(|| quote!(.stores(&[#(#shared),*])))
+}
+
+/// The buckets of a method: the names, each with the attribute that says it.
+fn buckets(method: &Method) -> impl Iterator<Item = (&'static str, String)> {
+    let name = |bucket: &Setting<Text<Bucket>>| Some(bucket.get()?.lit.value());
+    let kv = method.kv.as_ref().and_then(|kv| name(&kv.args.bucket));
+    let object = method.object.as_ref();
+    let object = object.and_then(|object| name(&object.args.bucket));
+    let kv = kv.map(|name| ("kv_store", name));
+    kv.into_iter()
+        .chain(object.map(|name| ("object_store", name)))
+}
+
 /// The doc comment of the trait in one line.
-fn description(service: &crate::model::Service) -> Option<String> {
+fn description(service: &Service) -> Option<String> {
     let lines = service
         .attrs
         .iter()
