@@ -20,7 +20,7 @@ pub enum StoreErrorKind {
     /// The client was made without [`with_jetstream`](crate::Client::with_jetstream).
     JetStreamNotConfigured,
     /// The bucket does not exist. A service creates the buckets that it writes to when it starts;
-    /// [`KvStore::create_bucket`](crate::KvStore::create_bucket) and its like make those that are `client_only`.
+    /// [`create_bucket`](crate::KvStore::create_bucket) makes those that are `client_only`.
     BucketNotFound,
     /// `create_bucket` found a bucket with other settings; the text names each.
     BucketMismatch,

@@ -53,7 +53,7 @@ impl<T> Handle<T> {
     pub(super) async fn create_bucket(&self) -> Result<(), StoreError> {
         let settings = BucketSettings {
             policy: BucketPolicy::Create,
-            // That is for what services write, and up to them.
+            // Whether a service writes in batches is up to the service.
             batches: false,
         };
         let jetstream = self.jetstream()?;

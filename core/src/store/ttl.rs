@@ -98,10 +98,6 @@ fn nanos_of(whole: &str, fraction: &str, unit: u64) -> Option<u64> {
 mod tests {
     use super::*;
 
-    fn after(seconds: u64) -> Option<MessageTtl> {
-        Some(MessageTtl::After(Duration::from_secs(seconds)))
-    }
-
     #[test]
     fn what_nats_server_takes() {
         for (text, seconds) in [
@@ -128,7 +124,8 @@ mod tests {
             ("4000000000ns", 4),
             ("1.99999999999999999999999999999s", 1),
         ] {
-            assert_eq!(MessageTtl::parse(text), after(seconds), "{text}");
+            let after = MessageTtl::After(Duration::from_secs(seconds));
+            assert_eq!(MessageTtl::parse(text), Some(after), "{text}");
         }
         for text in ["never", "Never", "NEVER"] {
             assert_eq!(MessageTtl::parse(text), Some(MessageTtl::Never), "{text}");
