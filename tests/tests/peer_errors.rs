@@ -188,18 +188,20 @@ async fn silence_is_deadline_exceeded() -> TestResult {
     let mut requests = nats.peer("peer.*").await;
     let short = Duration::from_millis(50);
 
-    let client = natsmicro::Client::new(nats.caller.clone()).with_timeout(short);
-    let status = PeerClient::new(client).tell().await.unwrap_err();
-    assert_eq!(status.code(), &Code::DeadlineExceeded);
-    // Only a timeout that is set for the call is announced.
-    assert_eq!(requests.next().await.unwrap().headers, None);
-
+    let of_all_calls = natsmicro::Client::new(nats.caller.clone()).with_timeout(short);
+    let of_all_calls = PeerClient::new(of_all_calls).tell();
     let client = PeerClient::new(nats.caller.clone());
-    let status = client.tell().with_timeout(short).await.unwrap_err();
-    assert_eq!(status.code(), &Code::DeadlineExceeded);
-    let headers = requests.next().await.unwrap().headers.unwrap();
-    assert_eq!(headers.get("Natsmicro-Timeout-Ms").unwrap().as_str(), "50");
-    assert_eq!(headers.len(), 1);
+    for call in [of_all_calls, client.tell().with_timeout(short)] {
+        let status = call.await.unwrap_err();
+        assert_eq!(status.code(), &Code::DeadlineExceeded);
+        let headers = requests.next().await.unwrap().headers.unwrap();
+        assert_eq!(headers.get("Natsmicro-Timeout-Ms").unwrap().as_str(), "50");
+        assert_eq!(headers.len(), 1);
+    }
+
+    // One that nobody has set is not announced.
+    let _call = tokio::spawn(client.tell().into_future());
+    assert_eq!(requests.next().await.unwrap().headers, None);
     Ok(())
 }
 
