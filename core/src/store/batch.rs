@@ -13,6 +13,7 @@ use futures::StreamExt;
 use serde::Serialize;
 use tokio::time::{sleep, timeout};
 
+use super::budget::{LEAST, Share};
 use super::consumer::{Range, Start};
 use super::ordered::{ATTEMPT, OrderedConsumer, header_number};
 use super::{StoreError, StoreErrorKind};
@@ -31,6 +32,7 @@ pub(super) struct Silence(Arc<AtomicU64>);
 
 pub(super) struct Batch {
     range: Range,
+    share: Share,
     messages: Subscriber,
     first: Option<Message>,
     /// Up to where the stream has been read.
@@ -49,7 +51,8 @@ struct Ask<'a> {
 }
 
 impl Batch {
-    /// Asks for the first `count` messages of a subject, with `size` bytes together; `None` unless the server has so many.
+    /// Asks for the first `count` messages of a subject, with `size` bytes together; `None` unless there is room for them, and the
+    /// server has so many.
     pub(super) async fn start(
         range: &Range,
         count: usize,
@@ -64,12 +67,17 @@ impl Batch {
         let [subject] = &range.subjects[..] else {
             return None;
         };
+        // Not more than fits, whatever is there: the server holds it all for a client that is slow.
+        let max_bytes = size.saturating_add(count.saturating_mul(ENVELOPE));
+        let mut share = range.budget.share();
+        if share.ask(max_bytes.min(LEAST), max_bytes).await < max_bytes {
+            return None;
+        }
         let ask = Ask {
             seq: 1,
             next_by_subj: subject,
             batch: count,
-            // Not more than fits, whatever is there: the server holds it all for a client that is slow.
-            max_bytes: size.saturating_add(count.saturating_mul(ENVELOPE)),
+            max_bytes,
         };
         let ask = serde_json::to_vec(&ask).ok()?;
         let client = range.context.client();
@@ -80,6 +88,7 @@ impl Batch {
         range.context.send_request(address, request).await.ok()?;
         let mut batch = Self {
             range: range.clone(),
+            share,
             messages,
             first: None,
             position: 0,
@@ -111,6 +120,11 @@ impl Batch {
             return None;
         }
         self.position = header_number(&message, "Nats-Sequence")?;
+        if header_number(&message, "Nats-Num-Pending") == Some(0) {
+            self.share.release();
+        } else {
+            self.share.touch();
+        }
         Some(message.payload)
     }
 

@@ -18,6 +18,7 @@ use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{self, BoxStream, StreamExt};
 use tokio::time::timeout;
 
+use super::budget::{LEAST, MOST, Share};
 use super::consumer::{Failure, Range, Start, at};
 use super::contact::Contact;
 use super::{StoreError, StoreErrorKind};
@@ -32,8 +33,6 @@ const TICK: Duration = Duration::from_millis(500);
 const STALLED: Duration = Duration::from_millis(200);
 /// How long one attempt to begin again may take.
 pub(super) const ATTEMPT: Duration = Duration::from_secs(5);
-/// How many bytes are asked for at once, unless single messages are larger.
-const BATCH_BYTES: usize = 4 << 20;
 
 /// What is read.
 pub(super) enum Delivery {
@@ -67,7 +66,10 @@ pub(super) struct OrderedConsumer {
     delivered: u64,
     /// How many messages it may still deliver before it is asked for more.
     requested: usize,
-    batch_bytes: usize,
+    /// What it was asked for while it was behind.
+    share: Share,
+    /// How many bytes have to be asked for, so that a single message fits.
+    least: usize,
     /// How many messages of the initial part are to come; `None` once its end was reported.
     initial: Option<u64>,
     contact: Arc<Contact>,
@@ -119,15 +121,15 @@ impl OrderedConsumer {
             position: 0,
             delivered: 0,
             requested: 0,
-            // A message is never larger than this, unless the server's limit was lowered.
-            batch_bytes: BATCH_BYTES.max(client.max_payload().saturating_mul(2)),
+            share: range.budget.share(),
+            least: LEAST,
             initial: Some(initial),
             contact: Arc::new(Contact::new()),
             envelope: None,
             consumer,
             range,
         };
-        ordered.begin_at(initial);
+        ordered.begin();
         // Not only when it is first read: what is replaced before it was sent is never seen.
         ordered.request().await?;
         Ok(ordered)
@@ -184,12 +186,23 @@ impl OrderedConsumer {
     /// Asks for as many messages as there is room for: this is what holds a fast server back.
     async fn request(&mut self) -> Result<(), StoreError> {
         let batch = self.range.window.div_ceil(2);
-        while self.requested + batch <= 2 * batch {
+        while self.requested <= batch {
+            let most = MOST.max(self.least);
+            let max_bytes = if self.contact.behind() == 0 {
+                most
+            } else if self.requested == 0 {
+                self.share.release();
+                self.share.ask(self.least, most).await
+            } else if let Some(bytes) = self.share.try_ask(self.least, most) {
+                bytes
+            } else {
+                break;
+            };
             let request = BatchConfig {
                 batch,
                 expires: Some(EXPIRES),
                 idle_heartbeat: HEARTBEAT,
-                max_bytes: self.batch_bytes,
+                max_bytes,
                 ..BatchConfig::default()
             };
             self.consumer
@@ -218,6 +231,9 @@ impl OrderedConsumer {
                 let last = header_number(&message, "Nats-Last-Consumer");
                 if last.is_some_and(|last| last != self.delivered) {
                     self.begin_again("a message was lost").await?;
+                } else {
+                    // It has no more, even if it had before.
+                    self.caught_up();
                 }
                 Ok(None)
             }
@@ -244,7 +260,11 @@ impl OrderedConsumer {
             .as_deref()
             .is_some_and(|text| text.starts_with("Message Size"));
         if too_large && left >= self.range.window.div_ceil(2) {
-            self.batch_bytes = self.batch_bytes.saturating_mul(2);
+            // Two requests may be refused for the same message.
+            let asked = header_number(message, "Nats-Pending-Bytes");
+            let asked = asked.and_then(|bytes| usize::try_from(bytes).ok());
+            let more = asked.unwrap_or(self.least).saturating_mul(2);
+            self.least = self.least.max(more);
         }
         Ok(())
     }
@@ -288,7 +308,12 @@ impl OrderedConsumer {
         };
         self.delivered += 1;
         self.requested = self.requested.saturating_sub(1);
-        self.contact.set_behind(pending);
+        if pending == 0 {
+            self.caught_up();
+        } else {
+            self.contact.set_behind(pending);
+            self.share.touch();
+        }
         if let Some(initial) = &mut self.initial {
             // The server's own count also covers what vanishes while the initial part is on its way.
             *initial = initial.saturating_sub(1).min(pending);
@@ -303,6 +328,7 @@ impl OrderedConsumer {
 
     /// Nothing has come for a while.
     async fn look_after(&mut self) -> Result<(), StoreError> {
+        self.share.touch();
         if self.range.connection() != self.connection {
             return self.begin_again("the connection was interrupted").await;
         }
@@ -335,13 +361,18 @@ impl OrderedConsumer {
     }
 
     /// Where a new consumer has nothing to deliver, that is as good as having read up to where it stands.
-    fn begin_at(&mut self, initial: u64) {
-        if initial == 0 {
-            let info = self.consumer.cached_info();
+    fn begin(&mut self) {
+        let info = self.consumer.cached_info();
+        if self.initial == Some(0) {
             self.position = self.position.max(info.delivered.stream_sequence);
         }
-        let pending = self.consumer.cached_info().num_pending;
-        self.contact.set_behind(pending);
+        self.contact.set_behind(info.num_pending);
+    }
+
+    /// From now on comes what changes, and the requests for that take up no room.
+    fn caught_up(&mut self) {
+        self.contact.set_behind(0);
+        self.share.release();
     }
 
     fn delete_consumer(&self) -> impl Future<Output = ()> + Send + use<> {
