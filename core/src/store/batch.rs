@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use async_nats::{Message, Request, Subscriber};
 use bytes::Bytes;
-use futures::StreamExt;
 use serde::Serialize;
 use tokio::time::{sleep, timeout};
 
@@ -122,8 +121,6 @@ impl Batch {
         self.position = header_number(&message, "Nats-Sequence")?;
         if header_number(&message, "Nats-Num-Pending") == Some(0) {
             self.share.release();
-        } else {
-            self.share.touch();
         }
         Some(message.payload)
     }
@@ -149,7 +146,7 @@ impl Batch {
     }
 
     async fn receive(&mut self) -> Option<Message> {
-        let message = timeout(self.patience, self.messages.next()).await;
+        let message = self.share.next(&mut self.messages, self.patience).await;
         message.unwrap_or_else(|_| {
             self.silence.begin(self.connection);
             None

@@ -1,14 +1,17 @@
 //! What all readers of a client together may have asked the server for.
 //!
 //! The server holds what a client does not take at once, and cuts the connection where that is more than its `max_pending`, 64 MiB
-//! unless it is told otherwise. So readers share a part of that. What a reader has asked for counts until it has come. It also
-//! counts no longer when nobody looks at the reader: then it lies in this process, and others are not to wait for it.
+//! unless it is told otherwise. So readers share a part of that. What a reader has asked for counts until it has come, or the reader
+//! does not wait for it any more: then it lies in this process already, and nobody waits for a reader that is slow or stands still.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use async_nats::{Message, Subscriber};
+use futures::{FutureExt, StreamExt};
 use tokio::sync::Notify;
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout};
 
 /// For all readers together. A server's stores and a client may be on one connection, each with a budget of its own.
@@ -17,10 +20,12 @@ const BUDGET: usize = 24 << 20;
 pub(super) const MOST: usize = 4 << 20;
 /// The same where many read at once: two chunks of an object, with what the server counts beside them.
 pub(super) const LEAST: usize = 264 << 10;
-/// How long a reader waits for room, and how long one that nobody looks at takes up room.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// How often a reader that waits looks whether others are looked at.
+/// How long a reader waits for room.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How often it looks whether others still wait for what they have asked for.
 const LOOK: Duration = Duration::from_millis(100);
+/// How long after a reader has waited for messages those it has asked for may be on their way.
+const ON_ITS_WAY: Duration = Duration::from_millis(500);
 
 #[derive(Default)]
 pub(crate) struct Budget {
@@ -39,14 +44,14 @@ struct Shares {
 struct Asked {
     older: usize,
     newer: usize,
-    seen: Instant,
+    waited: Instant,
 }
 
 /// What one reader has asked for.
 pub(super) struct Share {
     budget: Arc<Budget>,
     id: u64,
-    seen: Instant,
+    waited: Instant,
 }
 
 impl Budget {
@@ -56,7 +61,7 @@ impl Budget {
         Share {
             id: shares.made,
             budget: Arc::clone(self),
-            seen: Instant::now(),
+            waited: Instant::now(),
         }
     }
 
@@ -67,8 +72,8 @@ impl Budget {
 
 impl Shares {
     fn free(&self, now: Instant) -> usize {
-        let seen = |asked: &&Asked| now.duration_since(asked.seen) < PATIENCE;
-        let asked = self.asked.values().filter(seen);
+        let is_on_its_way = |asked: &&Asked| now.duration_since(asked.waited) < ON_ITS_WAY;
+        let asked = self.asked.values().filter(is_on_its_way);
         BUDGET.saturating_sub(asked.map(|asked| asked.older + asked.newer).sum())
     }
 
@@ -76,11 +81,11 @@ impl Shares {
         let asked = self.asked.entry(id).or_insert(Asked {
             older: 0,
             newer: 0,
-            seen: now,
+            waited: now,
         });
         asked.older = asked.newer;
         asked.newer = bytes;
-        asked.seen = now;
+        asked.waited = now;
     }
 }
 
@@ -109,7 +114,6 @@ impl Share {
         let mut spare = 0;
         if let Some(asked) = shares.asked.get_mut(&self.id) {
             asked.older = 0;
-            asked.seen = now;
             // One request each comes before the second of anybody.
             spare = least;
         }
@@ -122,21 +126,28 @@ impl Share {
         }
         shares.add(self.id, bytes, now);
         drop(shares);
-        self.seen = now;
         // There may be room for the next one too.
         self.budget.room.notify_one();
         Some(bytes)
     }
 
-    /// Somebody looks at the reader.
-    pub(super) fn touch(&mut self) {
-        if self.seen.elapsed() < PATIENCE / 4 {
-            return;
+    /// The next of the messages that were asked for.
+    pub(super) async fn next(
+        &mut self,
+        messages: &mut Subscriber,
+        patience: Duration,
+    ) -> Result<Option<Message>, Elapsed> {
+        if let Some(message) = messages.next().now_or_never() {
+            return Ok(message);
         }
-        self.seen = Instant::now();
-        if let Some(asked) = self.budget.lock().asked.get_mut(&self.id) {
-            asked.seen = self.seen;
+        // There may be a million of these in a second.
+        if self.waited.elapsed() > ON_ITS_WAY / 4 {
+            self.waited = Instant::now();
+            if let Some(asked) = self.budget.lock().asked.get_mut(&self.id) {
+                asked.waited = self.waited;
+            }
         }
+        timeout(patience, messages.next()).await
     }
 
     /// All has come that was asked for.
@@ -150,5 +161,84 @@ impl Share {
 impl Drop for Share {
     fn drop(&mut self) {
         self.release();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shares(count: usize) -> Vec<Share> {
+        let budget = Arc::<Budget>::default();
+        (0..count).map(|_| budget.share()).collect()
+    }
+
+    fn asked(share: &Share) -> usize {
+        BUDGET - share.budget.lock().free(Instant::now())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn alone_there_is_room_for_two_requests_at_any_time() {
+        let mut share = shares(1).remove(0);
+        assert_eq!(share.ask(LEAST, MOST).await, MOST);
+        for _ in 0..10 {
+            assert_eq!(share.try_ask(LEAST, MOST), Some(MOST));
+            assert_eq!(asked(&share), 2 * MOST);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn together_they_stay_within_the_budget_and_become_equal() {
+        let mut shares = shares(20);
+        for share in &mut shares {
+            share.ask(LEAST, MOST).await;
+        }
+        assert!(asked(&shares[0]) <= BUDGET);
+        let mut last = Vec::new();
+        for _ in 0..100 {
+            last = shares
+                .iter_mut()
+                .map(|share| share.ask(LEAST, MOST).now_or_never().unwrap_or(0))
+                .collect();
+            assert!(asked(&shares[0]) <= BUDGET);
+        }
+        let most = last.iter().max().unwrap();
+        assert!(last.iter().all(|bytes| *bytes >= most / 2), "{last:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn room_that_is_given_back_is_taken_at_once() {
+        let mut shares = shares(7);
+        let mut late = shares.remove(0);
+        for share in &mut shares {
+            share.ask(MOST, MOST).await;
+        }
+        assert_eq!(late.try_ask(LEAST, MOST), None);
+        let begun = Instant::now();
+        let (bytes, ()) = tokio::join!(late.ask(LEAST, MOST), async { drop(shares.pop()) });
+        assert_eq!((bytes, begun.elapsed()), (MOST / 2, Duration::ZERO));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_does_not_wait_takes_up_no_room() {
+        let mut shares = shares(7);
+        let mut late = shares.remove(0);
+        for share in &mut shares {
+            share.ask(MOST, MOST).await;
+        }
+        let begun = Instant::now();
+        assert_eq!(late.ask(LEAST, MOST).await, MOST);
+        assert_eq!(begun.elapsed(), ON_ITS_WAY);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_larger_than_the_budget_goes_alone() {
+        let mut shares = shares(2);
+        let (mut other, mut share) = (shares.remove(0), shares.remove(0));
+        other.ask(LEAST, LEAST).await;
+        assert_eq!(share.try_ask(2 * BUDGET, 2 * BUDGET), None);
+        other.release();
+        assert_eq!(share.try_ask(2 * BUDGET, 2 * BUDGET), Some(2 * BUDGET));
+        assert_eq!(other.try_ask(LEAST, MOST), None);
     }
 }

@@ -171,7 +171,7 @@ impl OrderedConsumer {
             } else {
                 TICK
             };
-            match timeout(patience, self.messages.next()).await {
+            match self.share.next(&mut self.messages, patience).await {
                 Ok(None) => return Err(closed()),
                 Ok(Some(message)) => {
                     if let Some(delivered) = self.receive(message).await? {
@@ -312,7 +312,6 @@ impl OrderedConsumer {
             self.caught_up();
         } else {
             self.contact.set_behind(pending);
-            self.share.touch();
         }
         if let Some(initial) = &mut self.initial {
             // The server's own count also covers what vanishes while the initial part is on its way.
@@ -328,7 +327,6 @@ impl OrderedConsumer {
 
     /// Nothing has come for a while.
     async fn look_after(&mut self) -> Result<(), StoreError> {
-        self.share.touch();
         if self.range.connection() != self.connection {
             return self.begin_again("the connection was interrupted").await;
         }
