@@ -131,14 +131,14 @@ async fn paused_readers() -> TestResult {
     let store = reports(&nats);
     let data = bytes(80 * CHUNK);
     store.put_from("a", &data[..]).await?;
-    let mut paused = Vec::new();
-    for _ in 0..READERS {
+    let paused = (0..READERS / 2).map(async |_| {
         let mut reader = reader(&store).await;
         let mut first = vec![0; 10];
-        reader.read_exact(&mut first).await?;
+        reader.read_exact(&mut first).await.unwrap();
         assert_eq!(first, data[..10]);
-        paused.push(reader);
-    }
+        reader
+    });
+    let paused = join_all(paused).await;
     for _ in 0..4 {
         read_all(reader(&store).await, &data).await;
     }
