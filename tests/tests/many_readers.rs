@@ -29,7 +29,9 @@ const READERS: usize = 64;
 
 /// A server that holds half of what it holds by default.
 async fn start() -> Nats {
-    let server = NatsServer::builder().config("max_pending: 32MB");
+    let server = NatsServer::builder()
+        .max_payload(8 << 20)
+        .config("max_pending: 32MB");
     let nats = Nats::of(server.start().await.unwrap()).await;
     let config = object_store::Config {
         bucket: "reports".to_owned(),
@@ -41,6 +43,15 @@ async fn start() -> Nats {
 
 fn reports(nats: &Nats) -> ObjectStore<Saved> {
     ReportsClient::new(nats.client()).report_object_store()
+}
+
+async fn drafts(nats: &Nats) -> KvStore<Saved> {
+    let config = kv::Config {
+        bucket: "drafts".to_owned(),
+        ..kv::Config::default()
+    };
+    nats.js.create_key_value(config).await.unwrap();
+    ReportsClient::new(nats.client()).draft_kv()
 }
 
 fn bytes(length: usize) -> Bytes {
@@ -91,12 +102,7 @@ async fn objects() -> TestResult {
 async fn watches() -> TestResult {
     const VALUES: usize = 16;
     let nats = start().await;
-    let config = kv::Config {
-        bucket: "drafts".to_owned(),
-        ..kv::Config::default()
-    };
-    nats.js.create_key_value(config).await?;
-    let store: KvStore<Saved> = ReportsClient::new(nats.client()).draft_kv();
+    let store = drafts(&nats).await;
     let value = Save::new("", "x".repeat(700 << 10)).saved();
     for n in 0..VALUES {
         store.put(&n.to_string(), &value).await?;
@@ -169,6 +175,35 @@ async fn a_single_reader() -> TestResult {
             (&request["batch"], &request["max_bytes"]),
             (&16.into(), &(4 << 20).into())
         );
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn values_that_are_larger_than_a_request() -> TestResult {
+    let nats = start().await;
+    let store = drafts(&nats).await;
+    for size in [10, 7 << 20, 1, 5 << 20, 7 << 20] {
+        let value = Save::new("", "x".repeat(size)).saved();
+        store.put(&size.to_string(), &value).await?;
+        let watches = (0..8).map(async |_| {
+            let mut watch = store.watch(&size.to_string()).await.unwrap();
+            let Some(Ok(WatchEvent::Entry(entry))) = watch.next().await else {
+                panic!("the value has come");
+            };
+            assert!(entry.value.as_ref() == Some(&value));
+            let end = watch.next().await.unwrap().unwrap();
+            assert_eq!(end, WatchEvent::EndOfInitial);
+            watch
+        });
+        let mut watch = join_all(watches).await.remove(0);
+        // And while nothing is behind.
+        let changed = Save::new("", "y".repeat(size)).saved();
+        store.put(&size.to_string(), &changed).await?;
+        let Some(Ok(WatchEvent::Entry(entry))) = watch.next().await else {
+            panic!("the change has come");
+        };
+        assert!(entry.value.as_ref() == Some(&changed));
     }
     Ok(())
 }

@@ -3,13 +3,14 @@
 //! This is an ordered consumer of our own. Those of async-nats push, and so overrun a slow reader; after a reconnect in the
 //! initial part they replay revisions that were superseded; and they never say that their stream is gone.
 
+mod request;
 mod resume;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_nats::jetstream::Message;
-use async_nats::jetstream::consumer::pull::{BatchConfig, Config};
+use async_nats::jetstream::consumer::pull::Config;
 use async_nats::jetstream::consumer::{Consumer, DeliverPolicy};
 use async_nats::jetstream::context::ConsumerInfoErrorKind;
 use async_nats::{HeaderMap, StatusCode, Subject, Subscriber};
@@ -18,15 +19,13 @@ use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{self, BoxStream, StreamExt};
 use tokio::time::timeout;
 
-use super::budget::{LEAST, MOST, Share};
+use super::budget::{LEAST, Share};
 use super::consumer::{Failure, Range, Start, at};
 use super::contact::Contact;
 use super::{StoreError, StoreErrorKind};
 
 /// How often the server says that it is there while there is nothing to deliver.
 const HEARTBEAT: Duration = Duration::from_secs(5);
-/// How long the server keeps a request for messages.
-const EXPIRES: Duration = Duration::from_secs(30);
 /// How often a quiet consumer looks at its connection.
 const TICK: Duration = Duration::from_millis(500);
 /// How long the initial part may stand still before the server is asked what is left of it.
@@ -183,37 +182,6 @@ impl OrderedConsumer {
         }
     }
 
-    /// Asks for as many messages as there is room for: this is what holds a fast server back.
-    async fn request(&mut self) -> Result<(), StoreError> {
-        let batch = self.range.window.div_ceil(2);
-        while self.requested <= batch {
-            let most = MOST.max(self.least);
-            let max_bytes = if self.contact.behind() == 0 {
-                most
-            } else if self.requested == 0 {
-                self.share.release();
-                self.share.ask(self.least, most).await
-            } else if let Some(bytes) = self.share.try_ask(self.least, most) {
-                bytes
-            } else {
-                break;
-            };
-            let request = BatchConfig {
-                batch,
-                expires: Some(EXPIRES),
-                idle_heartbeat: HEARTBEAT,
-                max_bytes,
-                ..BatchConfig::default()
-            };
-            self.consumer
-                .request_batch(request, self.subject.clone())
-                .await
-                .map_err(|error| StoreError::nats("the connection is closed", error))?;
-            self.requested += batch;
-        }
-        Ok(())
-    }
-
     async fn receive(
         &mut self,
         message: async_nats::Message,
@@ -246,27 +214,6 @@ impl OrderedConsumer {
                 Ok(None)
             }
         }
-    }
-
-    /// A request is over before it got all that it asked for: it has expired, or got as many bytes as it may.
-    async fn end_of_request(&mut self, message: &async_nats::Message) -> Result<(), StoreError> {
-        let Some(left) = header_number(message, "Nats-Pending-Messages") else {
-            return self.begin_again("the consumer was stopped").await;
-        };
-        let left = usize::try_from(left).unwrap_or(usize::MAX);
-        self.requested = self.requested.saturating_sub(left);
-        let too_large = message
-            .description
-            .as_deref()
-            .is_some_and(|text| text.starts_with("Message Size"));
-        if too_large && left >= self.range.window.div_ceil(2) {
-            // Two requests may be refused for the same message.
-            let asked = header_number(message, "Nats-Pending-Bytes");
-            let asked = asked.and_then(|bytes| usize::try_from(bytes).ok());
-            let more = asked.unwrap_or(self.least).saturating_mul(2);
-            self.least = self.least.max(more);
-        }
-        Ok(())
     }
 
     async fn accept(
@@ -346,6 +293,7 @@ impl OrderedConsumer {
             Ok(Ok(info)) => {
                 if info.num_pending == 0 && info.delivered.consumer_sequence == self.delivered {
                     self.initial = Some(0);
+                    self.caught_up();
                     self.position = self.position.max(info.delivered.stream_sequence);
                 }
                 Ok(())
@@ -365,11 +313,6 @@ impl OrderedConsumer {
             self.position = self.position.max(info.delivered.stream_sequence);
         }
         self.contact.set_behind(info.num_pending);
-    }
-
-    /// From now on comes what changes, and the requests for that take up no room.
-    fn caught_up(&mut self) {
-        self.contact.set_behind(0);
         self.share.release();
     }
 
