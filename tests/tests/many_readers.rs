@@ -187,7 +187,7 @@ async fn values_that_are_larger_than_a_request() -> TestResult {
         let value = Save::new("", "x".repeat(size)).saved();
         store.put(&size.to_string(), &value).await?;
         let watches = (0..8).map(async |_| {
-            let mut watch = store.watch(&size.to_string()).await.unwrap();
+            let mut watch = store.watch(size.to_string()).await.unwrap();
             let Some(Ok(WatchEvent::Entry(entry))) = watch.next().await else {
                 panic!("the value has come");
             };
