@@ -2,6 +2,7 @@
 
 #[cfg(feature = "object-store")]
 mod batch;
+mod budget;
 mod cache;
 mod cache_state;
 pub(crate) mod clock;

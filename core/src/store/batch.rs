@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use async_nats::{Message, Request, Subscriber};
 use bytes::Bytes;
-use futures::StreamExt;
 use serde::Serialize;
 use tokio::time::{sleep, timeout};
 
+use super::budget::{LEAST, Share};
 use super::consumer::{Range, Start};
 use super::ordered::{ATTEMPT, OrderedConsumer, header_number};
 use super::{StoreError, StoreErrorKind};
@@ -31,6 +31,7 @@ pub(super) struct Silence(Arc<AtomicU64>);
 
 pub(super) struct Batch {
     range: Range,
+    share: Share,
     messages: Subscriber,
     first: Option<Message>,
     /// Up to where the stream has been read.
@@ -49,7 +50,8 @@ struct Ask<'a> {
 }
 
 impl Batch {
-    /// Asks for the first `count` messages of a subject, with `size` bytes together; `None` unless the server has so many.
+    /// Asks for the first `count` messages of a subject, with `size` bytes together; `None` unless there is room for them, and the
+    /// server has so many.
     pub(super) async fn start(
         range: &Range,
         count: usize,
@@ -64,12 +66,17 @@ impl Batch {
         let [subject] = &range.subjects[..] else {
             return None;
         };
+        // Not more than fits, whatever is there: the server holds it all for a client that is slow.
+        let max_bytes = size.saturating_add(count.saturating_mul(ENVELOPE));
+        let mut share = range.budget.share();
+        if share.ask(max_bytes.min(LEAST), max_bytes).await < max_bytes {
+            return None;
+        }
         let ask = Ask {
             seq: 1,
             next_by_subj: subject,
             batch: count,
-            // Not more than fits, whatever is there: the server holds it all for a client that is slow.
-            max_bytes: size.saturating_add(count.saturating_mul(ENVELOPE)),
+            max_bytes,
         };
         let ask = serde_json::to_vec(&ask).ok()?;
         let client = range.context.client();
@@ -80,6 +87,7 @@ impl Batch {
         range.context.send_request(address, request).await.ok()?;
         let mut batch = Self {
             range: range.clone(),
+            share,
             messages,
             first: None,
             position: 0,
@@ -111,6 +119,9 @@ impl Batch {
             return None;
         }
         self.position = header_number(&message, "Nats-Sequence")?;
+        if header_number(&message, "Nats-Num-Pending") == Some(0) {
+            self.share.release();
+        }
         Some(message.payload)
     }
 
@@ -135,7 +146,7 @@ impl Batch {
     }
 
     async fn receive(&mut self) -> Option<Message> {
-        let message = timeout(self.patience, self.messages.next()).await;
+        let message = self.share.next(&mut self.messages, self.patience).await;
         message.unwrap_or_else(|_| {
             self.silence.begin(self.connection);
             None

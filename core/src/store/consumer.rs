@@ -1,6 +1,7 @@
 //! What a reader asks of the server: a range of a bucket's stream, delivered on request.
 
 use std::error::Error as StdError;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy};
 use async_nats::jetstream::stream::{Info, Stream};
 
 use super::StoreError;
+use super::budget::Budget;
 use super::jetstream::{is_no_stream, no_such_bucket};
 
 /// How long the server keeps a consumer that nobody reads.
@@ -30,6 +32,7 @@ pub(super) enum Start {
 #[derive(Clone)]
 pub(super) struct Range {
     pub(super) context: Context,
+    pub(super) budget: Arc<Budget>,
     pub(super) bucket: String,
     pub(super) stream: String,
     pub(super) subjects: Vec<String>,

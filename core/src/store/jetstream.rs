@@ -13,6 +13,7 @@ use async_nats::jetstream::stream::{
 };
 use async_nats::jetstream::{Context, ErrorCode, stream};
 
+use super::budget::Budget;
 use super::descriptor::StoreKind;
 use super::kv_bucket::KvBucket;
 #[cfg(feature = "object-store")]
@@ -27,6 +28,7 @@ pub(crate) struct JetStream {
     pub(crate) timeout: Duration,
     /// For what async-nats asks at a higher price.
     connection: Arc<Connection>,
+    pub(super) budget: Arc<Budget>,
     opened: Opened,
 }
 
@@ -43,6 +45,7 @@ impl JetStream {
     pub(crate) fn new(context: Context, timeout: Duration) -> Self {
         Self {
             connection: Connection::new(context.client()),
+            budget: Arc::default(),
             context,
             timeout,
             opened: Opened::default(),
@@ -65,7 +68,7 @@ impl JetStream {
     #[cfg(feature = "object-store")]
     pub(crate) async fn objects(&self, bucket: &str) -> Result<Arc<ObjectBucket>, StoreError> {
         cached(&self.opened.objects, bucket, || {
-            ObjectBucket::open(&self.context, bucket)
+            ObjectBucket::open(&self.context, &self.budget, bucket)
         })
         .await
     }

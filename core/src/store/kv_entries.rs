@@ -1,5 +1,6 @@
 //! Reads of many entries of a Key-Value bucket: lists, histories, watches and caches.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::StoreError;
@@ -112,6 +113,7 @@ impl<T: 'static> KvStore<T> {
                 let bucket = jetstream.kv(self.bucket()).await?;
                 let consumer = OrderedConsumer::start(Range {
                     context: bucket.context().clone(),
+                    budget: Arc::clone(&jetstream.budget),
                     bucket: self.bucket().to_owned(),
                     stream: StoreKind::Kv.stream_name(self.bucket()),
                     subjects: patterns.iter().map(|p| bucket.subject(p)).collect(),

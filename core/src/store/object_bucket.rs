@@ -5,6 +5,7 @@
 //! read was replaced.
 
 use std::error::Error as _;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_nats::header::{NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_MESSAGE_ID, NATS_ROLLUP};
@@ -21,6 +22,7 @@ use ring::digest;
 use tokio::time::Instant;
 
 use super::batch::{Batch, Silence};
+use super::budget::Budget;
 use super::consumer::{Range, Start};
 use super::descriptor::StoreKind;
 use super::error::WriteError;
@@ -69,19 +71,25 @@ pub(crate) struct Put {
 #[derive(Clone)]
 pub(crate) struct ObjectBucket {
     context: Context,
+    budget: Arc<Budget>,
     name: String,
     stream: Stream,
     silence: Silence,
 }
 
 impl ObjectBucket {
-    pub(crate) async fn open(context: &Context, bucket: &str) -> Result<Self, StoreError> {
+    pub(crate) async fn open(
+        context: &Context,
+        budget: &Arc<Budget>,
+        bucket: &str,
+    ) -> Result<Self, StoreError> {
         let stream = context
             .get_stream(StoreKind::Object.stream_name(bucket))
             .await
             .map_err(|error| cannot_open(bucket, error))?;
         Ok(Self {
             context: context.clone(),
+            budget: Arc::clone(budget),
             name: bucket.to_owned(),
             stream,
             silence: Silence::default(),
@@ -325,6 +333,7 @@ impl ObjectBucket {
     fn range(&self, subject: String, start: Start, window: usize, endless: bool) -> Range {
         Range {
             context: self.context.clone(),
+            budget: Arc::clone(&self.budget),
             bucket: self.name.clone(),
             stream: StoreKind::Object.stream_name(&self.name),
             subjects: vec![subject],

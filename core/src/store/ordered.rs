@@ -3,13 +3,14 @@
 //! This is an ordered consumer of our own. Those of async-nats push, and so overrun a slow reader; after a reconnect in the
 //! initial part they replay revisions that were superseded; and they never say that their stream is gone.
 
+mod request;
 mod resume;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_nats::jetstream::Message;
-use async_nats::jetstream::consumer::pull::{BatchConfig, Config};
+use async_nats::jetstream::consumer::pull::Config;
 use async_nats::jetstream::consumer::{Consumer, DeliverPolicy};
 use async_nats::jetstream::context::ConsumerInfoErrorKind;
 use async_nats::{HeaderMap, StatusCode, Subject, Subscriber};
@@ -18,22 +19,19 @@ use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{self, BoxStream, StreamExt};
 use tokio::time::timeout;
 
+use super::budget::{LEAST, Share};
 use super::consumer::{Failure, Range, Start, at};
 use super::contact::Contact;
 use super::{StoreError, StoreErrorKind};
 
 /// How often the server says that it is there while there is nothing to deliver.
 const HEARTBEAT: Duration = Duration::from_secs(5);
-/// How long the server keeps a request for messages.
-const EXPIRES: Duration = Duration::from_secs(30);
 /// How often a quiet consumer looks at its connection.
 const TICK: Duration = Duration::from_millis(500);
 /// How long the initial part may stand still before the server is asked what is left of it.
 const STALLED: Duration = Duration::from_millis(200);
 /// How long one attempt to begin again may take.
 pub(super) const ATTEMPT: Duration = Duration::from_secs(5);
-/// How many bytes are asked for at once, unless single messages are larger.
-const BATCH_BYTES: usize = 4 << 20;
 
 /// What is read.
 pub(super) enum Delivery {
@@ -67,7 +65,10 @@ pub(super) struct OrderedConsumer {
     delivered: u64,
     /// How many messages it may still deliver before it is asked for more.
     requested: usize,
-    batch_bytes: usize,
+    /// What it was asked for while it was behind.
+    share: Share,
+    /// How many bytes have to be asked for, so that a single message fits.
+    least: usize,
     /// How many messages of the initial part are to come; `None` once its end was reported.
     initial: Option<u64>,
     contact: Arc<Contact>,
@@ -119,15 +120,15 @@ impl OrderedConsumer {
             position: 0,
             delivered: 0,
             requested: 0,
-            // A message is never larger than this, unless the server's limit was lowered.
-            batch_bytes: BATCH_BYTES.max(client.max_payload().saturating_mul(2)),
+            share: range.budget.share(),
+            least: LEAST,
             initial: Some(initial),
             contact: Arc::new(Contact::new()),
             envelope: None,
             consumer,
             range,
         };
-        ordered.begin_at(initial);
+        ordered.begin();
         // Not only when it is first read: what is replaced before it was sent is never seen.
         ordered.request().await?;
         Ok(ordered)
@@ -169,7 +170,7 @@ impl OrderedConsumer {
             } else {
                 TICK
             };
-            match timeout(patience, self.messages.next()).await {
+            match self.share.next(&mut self.messages, patience).await {
                 Ok(None) => return Err(closed()),
                 Ok(Some(message)) => {
                     if let Some(delivered) = self.receive(message).await? {
@@ -179,26 +180,6 @@ impl OrderedConsumer {
                 Err(_) => self.look_after().await?,
             }
         }
-    }
-
-    /// Asks for as many messages as there is room for: this is what holds a fast server back.
-    async fn request(&mut self) -> Result<(), StoreError> {
-        let batch = self.range.window.div_ceil(2);
-        while self.requested + batch <= 2 * batch {
-            let request = BatchConfig {
-                batch,
-                expires: Some(EXPIRES),
-                idle_heartbeat: HEARTBEAT,
-                max_bytes: self.batch_bytes,
-                ..BatchConfig::default()
-            };
-            self.consumer
-                .request_batch(request, self.subject.clone())
-                .await
-                .map_err(|error| StoreError::nats("the connection is closed", error))?;
-            self.requested += batch;
-        }
-        Ok(())
     }
 
     async fn receive(
@@ -218,6 +199,9 @@ impl OrderedConsumer {
                 let last = header_number(&message, "Nats-Last-Consumer");
                 if last.is_some_and(|last| last != self.delivered) {
                     self.begin_again("a message was lost").await?;
+                } else {
+                    // It has no more, even if it had before.
+                    self.caught_up();
                 }
                 Ok(None)
             }
@@ -230,23 +214,6 @@ impl OrderedConsumer {
                 Ok(None)
             }
         }
-    }
-
-    /// A request is over before it got all that it asked for: it has expired, or got as many bytes as it may.
-    async fn end_of_request(&mut self, message: &async_nats::Message) -> Result<(), StoreError> {
-        let Some(left) = header_number(message, "Nats-Pending-Messages") else {
-            return self.begin_again("the consumer was stopped").await;
-        };
-        let left = usize::try_from(left).unwrap_or(usize::MAX);
-        self.requested = self.requested.saturating_sub(left);
-        let too_large = message
-            .description
-            .as_deref()
-            .is_some_and(|text| text.starts_with("Message Size"));
-        if too_large && left >= self.range.window.div_ceil(2) {
-            self.batch_bytes = self.batch_bytes.saturating_mul(2);
-        }
-        Ok(())
     }
 
     async fn accept(
@@ -288,7 +255,11 @@ impl OrderedConsumer {
         };
         self.delivered += 1;
         self.requested = self.requested.saturating_sub(1);
-        self.contact.set_behind(pending);
+        if pending == 0 {
+            self.caught_up();
+        } else {
+            self.contact.set_behind(pending);
+        }
         if let Some(initial) = &mut self.initial {
             // The server's own count also covers what vanishes while the initial part is on its way.
             *initial = initial.saturating_sub(1).min(pending);
@@ -322,6 +293,7 @@ impl OrderedConsumer {
             Ok(Ok(info)) => {
                 if info.num_pending == 0 && info.delivered.consumer_sequence == self.delivered {
                     self.initial = Some(0);
+                    self.caught_up();
                     self.position = self.position.max(info.delivered.stream_sequence);
                 }
                 Ok(())
@@ -335,13 +307,13 @@ impl OrderedConsumer {
     }
 
     /// Where a new consumer has nothing to deliver, that is as good as having read up to where it stands.
-    fn begin_at(&mut self, initial: u64) {
-        if initial == 0 {
-            let info = self.consumer.cached_info();
+    fn begin(&mut self) {
+        let info = self.consumer.cached_info();
+        if self.initial == Some(0) {
             self.position = self.position.max(info.delivered.stream_sequence);
         }
-        let pending = self.consumer.cached_info().num_pending;
-        self.contact.set_behind(pending);
+        self.contact.set_behind(info.num_pending);
+        self.share.release();
     }
 
     fn delete_consumer(&self) -> impl Future<Output = ()> + Send + use<> {

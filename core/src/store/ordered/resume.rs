@@ -87,10 +87,9 @@ impl OrderedConsumer {
         self.requested = 0;
         self.contact.heard();
         if self.initial.is_some() {
-            let pending = info.num_pending;
-            self.initial = Some(pending);
-            self.begin_at(pending);
+            self.initial = Some(info.num_pending);
         }
+        self.begin();
         Ok(())
     }
 
