@@ -86,8 +86,8 @@ impl Client {
     /// How long a call, or an operation on a store, waits for its answer. By default a call waits as long as its method may
     /// take by `timeout = ..`, and 10 seconds if that says nothing.
     ///
-    /// As with [`Call::with_timeout`], the service is told, and does not work for a caller who has gone. A stream only has to be
-    /// opened within this time.
+    /// As with [`Call::with_timeout`], the service is told, and does not work for a caller who has gone; but not by a
+    /// [`CachedCall`](crate::CachedCall), which may be for several callers. A stream only has to be opened within this time.
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);

@@ -24,6 +24,18 @@ pub(crate) struct Outgoing {
     pub(crate) headers: HeaderMap,
 }
 
+impl Outgoing {
+    /// About how many bytes it takes.
+    pub(crate) fn size(&self) -> usize {
+        let headers = self.headers.iter().map(|(name, values)| {
+            let name: &str = name.as_ref();
+            let values = values.iter().map(|value| value.as_str().len());
+            name.len() + values.sum::<usize>()
+        });
+        self.payload.len() + headers.sum::<usize>()
+    }
+}
+
 /// Sends a request, and waits for the reply. Written by hand, since it moves with every call: what the compiler makes of the
 /// same as an `async fn` is several times as large.
 pub(crate) struct Exchange {

@@ -20,8 +20,9 @@ use tokio::task::AbortHandle;
 
 use crate::exchange::Outgoing;
 
-/// How many calls may wait for replies on one subscription; the others use the next one. async-nats holds 65,536 messages for it, unless it is told
-/// otherwise, and drops what comes on top in silence; the other half is for replies that nobody waits for any more.
+/// How many calls may wait for replies on one subscription; the others use the next one. async-nats holds 65,536 messages for it,
+/// unless it is told otherwise, and drops what comes on top in silence; the other half is for replies that nobody waits for any
+/// more.
 const MAX_WAITING: usize = 32_768;
 
 /// How many replies are handed over at one look.
@@ -30,7 +31,7 @@ const BATCH: usize = 64;
 /// With fewer calls than this on their way, a request is sent at once. With more, those that are made at the same time are sent
 /// together: async-nats writes to the socket whenever it finds something to write, and that is what a call costs most.
 const FEW: usize = 8;
-/// How many requests are held for that, and with how much payload each. What comes on top is sent at once.
+/// How many requests are held for that, and of which size, headers included. What comes on top is sent at once.
 const MAX_HELD: usize = 4_096;
 const MAX_HELD_BYTES: usize = 4_096;
 
@@ -144,7 +145,7 @@ impl Connection {
             .hash_one(self.made.fetch_add(1, Ordering::Relaxed));
         let inbox = self.reply_subject(token);
         let (sender, reply) = oneshot::channel();
-        let may_be_held = request.payload.len() <= MAX_HELD_BYTES.min(self.nats.max_payload());
+        let may_be_held = request.size() <= MAX_HELD_BYTES.min(self.nats.max_payload());
         let mut calls = self.shared.calls();
         if calls.tasks.is_none() {
             return Entrance::Closed;

@@ -9,7 +9,7 @@ pub(crate) mod clock;
 mod consumer;
 mod contact;
 pub(crate) mod descriptor;
-mod entry;
+pub(crate) mod entry;
 pub(crate) mod error;
 pub(crate) mod flights;
 mod handle;

@@ -8,8 +8,9 @@ use std::time::Duration;
 use async_nats::jetstream::context::PublishErrorKind;
 use async_nats::jetstream::kv;
 use async_nats::jetstream::message::PublishMessage;
-use natsmicro::Status;
-use persist_common::proxy::Proxy;
+use natsmicro::{Operation, Status, WatchEvent};
+use persist_common::proxy::{Fault, Proxy};
+use persist_common::watching::next;
 use persist_common::{Gate, Nats, Save, Saved, TestResult, eventually};
 
 /// nats-server compares revisions before it looks for duplicates, so a repetition of what it has stored is a conflict; the id in
@@ -51,6 +52,15 @@ pub trait Profiles {
 
     #[kv_delete(bucket = "profiles", key = "<key>")]
     async fn delete(&self, request: Save) -> Result<(), Status>;
+
+    #[kv_store(
+        bucket = "brief",
+        key = "<key>",
+        ttl = "1s",
+        marker_ttl = "1h",
+        persist = "before_response"
+    )]
+    async fn brief(&self, request: Save) -> Result<Saved, Status>;
 }
 
 /// Answers when the gate is open.
@@ -64,6 +74,9 @@ impl Profiles for Gated {
     async fn delete(&self, _request: Save) -> Result<(), Status> {
         self.0.pass().await;
         Ok(())
+    }
+    async fn brief(&self, request: Save) -> Result<Saved, Status> {
+        request.answer()
     }
 }
 
@@ -133,4 +146,47 @@ async fn nothing_is_undone_one_by_one() -> TestResult {
 #[tokio::test]
 async fn nothing_is_undone_by_batches() -> TestResult {
     nothing_is_undone(true).await
+}
+
+/// A write does not arrive, and before it is repeated, the value that was there expires: that is no write of somebody else.
+async fn an_expiry_does_not_count(with_batches: bool) -> TestResult {
+    let nats = Nats::start().await;
+    let proxy = Proxy::start(&nats.server).await;
+    let server = proxy
+        .service()
+        .await
+        .with_batches(with_batches)
+        .add_service(ProfilesServer::new(Gated(Arc::default())))
+        .start()
+        .await?;
+    let client = ProfilesClient::new(nats.client());
+    client.brief(Save::new("key", "first")).await?;
+    proxy.fail("second", Fault::Swallowed);
+    let second = client.brief(Save::new("key", "second"));
+    let second = tokio::spawn(second.with_timeout(Duration::from_secs(30)).into_future());
+    proxy.failed().await;
+    let mut watch = client.brief_kv().watch("key").await?;
+    let mut operations = Vec::new();
+    while operations.len() < 3 {
+        if let WatchEvent::Entry(entry) = next(&mut watch).await? {
+            operations.push((entry.operation, entry.value.map(|value| value.text)));
+        }
+    }
+    let put = |text: &str| (Operation::Put, Some(text.to_owned()));
+    assert_eq!(operations[0], put("first"));
+    assert_ne!(operations[1].0, Operation::Put);
+    assert_eq!(operations[2], put("second"));
+    second.await??;
+    server.stop().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_expiry_does_not_count_one_by_one() -> TestResult {
+    an_expiry_does_not_count(false).await
+}
+
+#[tokio::test]
+async fn an_expiry_does_not_count_with_batches() -> TestResult {
+    an_expiry_does_not_count(true).await
 }

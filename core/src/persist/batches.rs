@@ -20,6 +20,7 @@ use bytes::Bytes;
 use futures::{FutureExt, StreamExt};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
+use super::writer::Begun;
 use wire::{Answer, Step};
 
 /// How many batches are on their way at once, and how many writes are worth a batch while there is one. What arrives meanwhile
@@ -74,7 +75,7 @@ pub(super) struct Put {
 struct Batch {
     number: u64,
     keys: Vec<Arc<str>>,
-    begun: Instant,
+    begun: Begun,
     /// How often the client had connected when the batch was sent.
     connects: u64,
     ask: Instant,
@@ -84,9 +85,11 @@ struct Batch {
 /// A batch that is over.
 pub(super) struct Ended {
     pub(super) keys: Vec<Arc<str>>,
-    pub(super) begun: Instant,
+    pub(super) begun: Begun,
     /// How many of the writes, from the first one on, are stored; the others are not. `None`: each may be or not.
     pub(super) stored: Option<usize>,
+    /// That of the last one that is, if the server has told.
+    pub(super) revision: Option<u64>,
 }
 
 /// How many writes of a batch are stored?
@@ -132,7 +135,7 @@ impl Batches {
 
     /// Takes the writes for one batch off the front of the list, and sends them; what cannot be sent now goes when
     /// [`ended`](Self::ended) is waited for.
-    pub(super) fn send(&mut self, puts: &mut VecDeque<Put>) {
+    pub(super) fn send(&mut self, puts: &mut VecDeque<Put>, begun: Begun) {
         let mut bytes = 0;
         let fit = puts.iter().take(MAX_WRITES).take_while(|put| {
             bytes += put.value.len();
@@ -162,7 +165,7 @@ impl Batches {
         self.open.push(Batch {
             number,
             keys,
-            begun: now,
+            begun,
             connects: self.connects(),
             ask: now + PATIENCE.min(time / 2),
             give_up: now + GIVE_UP.min(time),
@@ -226,6 +229,7 @@ impl Batches {
             keys,
             begun,
             stored,
+            revision: None,
         }
     }
 
@@ -241,7 +245,10 @@ impl Batches {
         }
         let stored = match answer {
             Answer::GoesOn => return None,
-            Answer::Ended { stored } => Some(stored.min(count)),
+            Answer::Ended { stored, revision } => {
+                let ended = self.end(at, Some(stored.min(count)));
+                return Some(Ended { revision, ..ended });
+            }
             Answer::Refused | Answer::NoBatches if place == 1 => Some(0),
             Answer::Refused | Answer::NoBatches if place <= count => {
                 // How many of those ahead of it are stored, it does not say: they may never have arrived.

@@ -23,6 +23,13 @@ async fn bucket(
     Ok((stream, Batches::open(nats, "$KV.b.").await?))
 }
 
+fn begun() -> Begun {
+    Begun {
+        at: Instant::now(),
+        newest: 0,
+    }
+}
+
 fn puts(count: usize) -> Vec<Put> {
     let put = |n| Put {
         key: format!("key-{n}").into(),
@@ -41,7 +48,7 @@ impl Batches {
         self.open.push(Batch {
             number,
             keys: puts(count).into_iter().map(|put| put.key).collect(),
-            begun: now,
+            begun: begun(),
             connects: self.connects(),
             ask: now,
             give_up: now + GIVE_UP,
@@ -77,7 +84,7 @@ async fn a_batch_without_its_end_is_counted_and_takes_nothing_more() -> TestResu
     // What comes late is refused, and nobody waits for that answer.
     batches.send_one(batch, 4, Step::Add).await?;
     batches.send_one(batch, 5, Step::AddLast).await?;
-    batches.send(&mut puts(2).into());
+    batches.send(&mut puts(2).into(), begun());
     assert_eq!(batches.ended().await.stored, Some(2));
     assert_eq!(messages(&mut stream).await?, 5);
     Ok(())
@@ -117,7 +124,7 @@ async fn a_refused_value_leaves_those_ahead_of_it() -> TestResult {
     for refused in [0, 2, 4] {
         let mut puts = puts(5);
         puts[refused].value = Bytes::from(vec![0; 100]);
-        batches.send(&mut puts.into());
+        batches.send(&mut puts.into(), begun());
         assert_eq!(batches.ended().await.stored, Some(refused));
     }
     assert_eq!(messages(&mut stream).await?, 6);
@@ -129,7 +136,7 @@ async fn a_bucket_that_takes_no_batches_says_so_once() -> TestResult {
     let server = NatsServer::start().await?;
     let (mut stream, mut batches) = bucket(&server, false).await?;
     assert!(batches.take(&Bytes::new()));
-    batches.send(&mut puts(3).into());
+    batches.send(&mut puts(3).into(), begun());
     assert_eq!(batches.ended().await.stored, Some(0));
     assert!(!batches.take(&Bytes::new()));
     assert_eq!(messages(&mut stream).await?, 0);
@@ -175,7 +182,7 @@ async fn large_values_make_small_batches() -> TestResult {
     for put in &mut waiting {
         put.value = vec![0; MAX_BYTES / 2].into();
     }
-    batches.send(&mut waiting);
+    batches.send(&mut waiting, begun());
     assert_eq!((batches.open[0].keys.len(), waiting.len()), (2, 3));
     Ok(())
 }

@@ -1,11 +1,12 @@
 //! One try to delete an entry that a call has made stale.
 
 use async_nats::jetstream::message::StreamMessage;
-use tokio::time::Instant;
 
+use super::write::is_after;
+use super::writer::Begun;
 use crate::store::error::WriteError;
 use crate::store::kv_bucket::{KvBucket, is_marker};
-use crate::store::{Operation, StoreDescriptor, StoreError, Write};
+use crate::store::{Operation, StoreDescriptor, Write};
 
 /// Puts a marker over the value of a key, or in place of all its revisions. Gives the revision that it looked at, 0 for none.
 ///
@@ -16,14 +17,15 @@ pub(super) async fn delete(
     bucket: &KvBucket,
     key: &str,
     deletion: &StoreDescriptor,
-    begun: Option<Instant>,
+    begun: Option<Begun>,
 ) -> Result<u64, WriteError> {
     let mut seen = None;
     if let Some(begun) = begun {
         let Some(newest) = bucket.newest(key).await? else {
             return Ok(0);
         };
-        if is_done(&newest, deletion.write) || is_newer(bucket, &newest, begun).await? {
+        let is_newer = !is_marker(&newest) && is_after(bucket, &newest, begun).await? == Some(true);
+        if is_newer || is_done(&newest, deletion.write) {
             return Ok(newest.sequence);
         }
         seen = Some(newest.sequence);
@@ -33,16 +35,6 @@ pub(super) async fn delete(
         Operation::Purge => bucket.purge(key, seen, deletion.purge_ttl).await?,
     }
     Ok(seen.unwrap_or(0))
-}
-
-/// Whether a value was certainly written after this moment.
-async fn is_newer(
-    bucket: &KvBucket,
-    newest: &StreamMessage,
-    begun: Instant,
-) -> Result<bool, StoreError> {
-    let clock = bucket.clock().await?;
-    Ok(!is_marker(newest) && clock.is_after(newest.time.into(), begun) == Some(true))
 }
 
 /// Whether nothing is left to do. Under the marker of a mere deletion there may be older revisions, which a purge is to take away.

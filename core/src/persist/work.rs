@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::collections::hash_map::{Entry, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -11,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::batches::{Batches, Ended, Put};
-use super::writer::Shared;
+use super::writer::{Begun, Shared};
 use super::{Failure, Outcome, QueuedWrite};
 
 /// How many writes are on their way at once, to different keys.
@@ -22,7 +21,6 @@ pub(super) struct Work {
     /// The writes on their way, and what waits for them.
     lines: HashMap<Arc<str>, Line>,
     on_their_way: OnTheirWay,
-    shared: Arc<Shared>,
 }
 
 /// The key of a write, and what became of it.
@@ -34,7 +32,7 @@ struct OnTheirWay {
     /// Those of the next batch.
     next: VecDeque<Put>,
     batches: Option<Batches>,
-    timeout: Duration,
+    shared: Arc<Shared>,
 }
 
 /// The writes to one key: one on its way, and those that wait for it.
@@ -70,9 +68,8 @@ impl Work {
                 alone: FuturesUnordered::new(),
                 next: VecDeque::new(),
                 batches,
-                timeout: shared.timeout,
+                shared,
             },
-            shared,
         }
     }
 
@@ -91,11 +88,11 @@ impl Work {
         for line in self.lines.into_values() {
             let ahead = line.replaced.into_iter().chain([line.current]);
             for write in ahead.chain(line.behind) {
-                self.shared.settle(write, Err(stopped()));
+                self.on_their_way.shared.settle(write, Err(stopped()));
             }
         }
         while let Some(write) = queue.recv().await {
-            self.shared.settle(write, Err(stopped()));
+            self.on_their_way.shared.settle(write, Err(stopped()));
         }
     }
 
@@ -134,6 +131,8 @@ impl Work {
     }
 
     fn batch_ended(&mut self, batch: &Ended) {
+        let shared = &self.on_their_way.shared;
+        shared.acknowledged(batch.revision.unwrap_or_default());
         for (at, key) in batch.keys.iter().enumerate() {
             if batch.stored.is_some_and(|stored| at < stored) {
                 self.ended(key, &Ok(None));
@@ -164,10 +163,11 @@ impl Work {
             };
             (line.current, line.replaced)
         };
+        let shared = &self.on_their_way.shared;
         for write in replaced {
-            self.shared.settle(write, result.clone());
+            shared.settle(write, result.clone());
         }
-        self.shared.settle(settled, result.clone());
+        shared.settle(settled, result.clone());
     }
 }
 
@@ -185,8 +185,8 @@ impl OnTheirWay {
         }
     }
 
-    /// One write up to its end: done, refused, or out of time. With `since`, it may have been stored from that time on.
-    fn start_alone(&mut self, write: &QueuedWrite, since: Option<Instant>) {
+    /// One write up to its end: done, refused, or out of time. With `since`, it may have been stored from then on.
+    fn start_alone(&mut self, write: &QueuedWrite, since: Option<Begun>) {
         let (key, target) = (Arc::clone(&write.key), Arc::clone(&write.target));
         let (payload, seen, deadline) = (write.payload.clone(), write.seen, self.deadline(write));
         self.alone.push(Box::pin(async move {
@@ -196,14 +196,14 @@ impl OnTheirWay {
     }
 
     fn deadline(&self, write: &QueuedWrite) -> Instant {
-        crate::nats::after(write.queued, self.timeout)
+        crate::nats::after(write.queued, self.shared.timeout)
     }
 
     /// Sends batches as long as they have room.
     fn send(&mut self) {
         if let Some(batches) = &mut self.batches {
             while batches.have_room(self.next.len()) {
-                batches.send(&mut self.next);
+                batches.send(&mut self.next, self.shared.begin());
             }
         }
     }

@@ -5,18 +5,21 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_nats::jetstream::message::StreamMessage;
 use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::delete::delete;
+use super::writer::Begun;
 use super::{Publisher, Writer};
 use crate::Status;
 use crate::store::descriptor::Write;
+use crate::store::entry::is_expiry;
 use crate::store::error::WriteError;
 use crate::store::kv_bucket::{KvBucket, is_marker};
 #[cfg(feature = "object-store")]
 use crate::store::object_bucket::{self, ObjectBucket};
-use crate::store::{InvalidKey, PartialKey, StoreDescriptor};
+use crate::store::{InvalidKey, PartialKey, StoreDescriptor, StoreError};
 
 /// A bucket that a service writes to.
 #[derive(Debug)]
@@ -134,17 +137,18 @@ impl Target {
     }
 
     /// Writes until it is done, is refused, or the deadline passes. With `since`, it may have been done from that time on.
-    pub(crate) async fn write(
+    pub(super) async fn write(
         &self,
         key: &str,
         payload: &Bytes,
         seen: Option<u64>,
-        since: Option<Instant>,
+        since: Option<Begun>,
         deadline: Instant,
     ) -> Outcome {
+        let shared = self.writer.shared();
         let mut pause = FIRST_PAUSE;
         let mut last_cause = "no answer from the store".to_owned();
-        let begun = since.unwrap_or_else(Instant::now);
+        let begun = since.unwrap_or_else(|| shared.begin());
         // The same for all tries, so that a later one finds out that an earlier one was stored. The others carry none.
         let id = match &self.bucket {
             Bucket::Kv(bucket) if matches!(self.store.write, Write::Create | Write::Update) => {
@@ -197,7 +201,10 @@ impl Target {
                                     .await
                                 }
                             };
-                            written.map(|_| None)
+                            written.map(|revision| {
+                                shared.acknowledged(revision);
+                                None
+                            })
                         }
                         #[cfg(feature = "object-store")]
                         Bucket::Object(bucket) => {
@@ -253,22 +260,38 @@ async fn put_again(
     key: &str,
     payload: Bytes,
     ttl: Option<Duration>,
-    begun: Instant,
+    begun: Begun,
 ) -> Result<u64, WriteError> {
     let Some(newest) = bucket.newest(key).await? else {
         return bucket.write(key, payload, Some(0), ttl, None).await;
     };
     let is_equal = !is_marker(&newest) && newest.payload == payload;
-    let is_done = match bucket.clock().await?.is_after(newest.time.into(), begun) {
-        Some(is_after) => is_after,
-        None => is_equal,
-    };
+    // What expires does so by itself.
+    let is_done = !is_expiry(&newest.headers)
+        && match is_after(bucket, &newest, begun).await? {
+            Some(is_after) => is_after,
+            None => is_equal,
+        };
     if is_done {
         return Ok(newest.sequence);
     }
     // An equal value from before this write is another one: it has its own age and history.
     let seen = Some(newest.sequence);
     bucket.write(key, payload, seen, ttl, None).await
+}
+
+/// Whether a message came after a write was begun; `None` if that is too close to tell.
+pub(super) async fn is_after(
+    bucket: &KvBucket,
+    message: &StreamMessage,
+    begun: Begun,
+) -> Result<Option<bool>, StoreError> {
+    // What was acknowledged before surely did not, whatever the clocks say.
+    if message.sequence <= begun.newest {
+        return Ok(Some(false));
+    }
+    let clock = bucket.clock().await?;
+    Ok(clock.is_after(message.time.into(), begun.at))
 }
 
 /// An error with its causes, for the log.

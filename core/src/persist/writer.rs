@@ -2,7 +2,7 @@
 
 use std::collections::hash_map::{Entry, HashMap};
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -38,6 +38,8 @@ pub(super) struct Shared {
     bytes: AtomicUsize,
     /// A write has been settled.
     settled: Notify,
+    /// The highest revision that the bucket has acknowledged.
+    newest: AtomicU64,
     /// The writes that are queued, for the buckets in which a method compares revisions.
     queued: Mutex<HashMap<Arc<str>, Queued>>,
     lost: AllLost,
@@ -49,6 +51,14 @@ struct Queued {
     writes: usize,
     /// All of them are settled.
     settled: Arc<Notify>,
+}
+
+/// When a write was begun.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Begun {
+    pub(super) at: Instant,
+    /// Up to this revision, the bucket holds what was there before.
+    pub(super) newest: u64,
 }
 
 /// The writes that were given up.
@@ -108,6 +118,7 @@ impl Writer {
             pending: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
             settled: Notify::new(),
+            newest: AtomicU64::new(0),
             queued: Mutex::default(),
             lost,
         });
@@ -181,6 +192,10 @@ impl Writer {
         }
     }
 
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
     /// Queues a write; the writes to one key are done in this order.
     pub(crate) fn submit(&self, write: QueuedWrite) {
         if write.target.is_compared {
@@ -227,6 +242,18 @@ impl Writer {
 }
 
 impl Shared {
+    /// What a write that is begun now is to be compared with.
+    pub(super) fn begin(&self) -> Begun {
+        Begun {
+            at: Instant::now(),
+            newest: self.newest.load(Ordering::Acquire),
+        }
+    }
+
+    pub(super) fn acknowledged(&self, revision: u64) {
+        self.newest.fetch_max(revision, Ordering::AcqRel);
+    }
+
     async fn idle(&self) {
         loop {
             let settled = self.settled.notified();

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use tokio::time::{sleep, timeout};
 
-use super::budget::{LEAST, Share};
+use super::budget::Share;
 use super::consumer::{Range, Start};
 use super::ordered::{ATTEMPT, OrderedConsumer, header_number};
 use super::{StoreError, StoreErrorKind};
@@ -69,9 +69,7 @@ impl Batch {
         // Not more than fits, whatever is there: the server holds it all for a client that is slow.
         let max_bytes = size.saturating_add(count.saturating_mul(ENVELOPE));
         let mut share = range.budget.share();
-        if share.ask(max_bytes.min(LEAST), max_bytes).await < max_bytes {
-            return None;
-        }
+        share.try_ask(max_bytes, max_bytes)?;
         let ask = Ask {
             seq: 1,
             next_by_subj: subject,
@@ -126,7 +124,8 @@ impl Batch {
     }
 
     /// Reads what is left in another way. What may pass is waited for and not reported, as a consumer that is interrupted does it.
-    pub(super) async fn consume_rest(&self) -> Result<OrderedConsumer, StoreError> {
+    pub(super) async fn consume_rest(&mut self) -> Result<OrderedConsumer, StoreError> {
+        self.share.release();
         let (bucket, position) = (&self.range.bucket, self.position);
         tracing::debug!(bucket, position, "a batch of messages has ended early");
         let rest = Range {

@@ -21,7 +21,7 @@ pub(super) const MOST: usize = 4 << 20;
 /// The same where many read at once: two chunks of an object, with what the server counts beside them.
 pub(super) const LEAST: usize = 264 << 10;
 /// How long a reader waits for room.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(1);
 /// How often it looks whether others still wait for what they have asked for.
 const LOOK: Duration = Duration::from_millis(100);
 /// How long after a reader has waited for messages those it has asked for may be on their way.

@@ -53,7 +53,7 @@ impl Operation {
 }
 
 /// Whether it is the server's marker of an entry that has expired.
-pub(super) fn is_expiry(headers: &HeaderMap) -> bool {
+pub(crate) fn is_expiry(headers: &HeaderMap) -> bool {
     let reason = headers.get(NATS_MARKER_REASON).map(HeaderValue::as_str);
     reason == Some("MaxAge")
 }

@@ -180,7 +180,7 @@ pub(super) fn cannot_open(
 
 pub(super) fn no_such_bucket(bucket: &str) -> StoreError {
     let text = format!(
-        "there is no bucket `{bucket}`; a service creates those it writes to when it starts, and `create_bucket` any"
+        "there is no bucket `{bucket}`; a service creates those it writes to when it starts, and `create_bucket` makes any"
     );
     StoreError::new(StoreErrorKind::BucketNotFound, text)
 }

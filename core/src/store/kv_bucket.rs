@@ -1,6 +1,6 @@
 //! One Key-Value bucket, in bytes: what the typed handle and the persistence of a service both write through.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_nats::header::NATS_MESSAGE_ID;
@@ -13,7 +13,6 @@ use async_nats::jetstream::stream::{
 };
 use async_nats::{HeaderMap, HeaderValue, StatusCode, Subject};
 use bytes::Bytes;
-use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::clock::{Clock, Now};
@@ -29,7 +28,6 @@ pub(crate) struct KvBucket {
     store: kv::Store,
     /// For reads that any replica may answer; none where async-nats alone knows the subject.
     reads: Option<Reads>,
-    /// Held while the server is asked.
     clock: Mutex<Option<Clock>>,
 }
 
@@ -130,8 +128,9 @@ impl KvBucket {
 
     /// The clock by which the messages have their times.
     pub(crate) async fn clock(&self) -> Result<Clock, StoreError> {
-        let mut known = self.clock.lock().await;
-        if let Some(clock) = known.filter(Clock::is_fresh) {
+        let known = || self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = *known();
+        if let Some(clock) = told.filter(Clock::is_fresh) {
             return Ok(clock);
         }
         let failed = "cannot read the clock of the server";
@@ -143,8 +142,9 @@ impl KvBucket {
             .await;
         match answer.map_err(|error| StoreError::nats(failed, error))? {
             Response::Ok(now) => {
-                *known = Clock::read(&now, asked);
-                known.ok_or_else(|| StoreError::new(StoreErrorKind::Nats, failed))
+                let clock = Clock::read(&now, asked);
+                *known() = clock;
+                clock.ok_or_else(|| StoreError::new(StoreErrorKind::Nats, failed))
             }
             Response::Err { error } => Err(StoreError::nats(failed, error)),
         }

@@ -153,7 +153,8 @@ impl<T> ObjectStore<T> {
         self.handle
             .within(async |jetstream| {
                 let bucket = jetstream.objects(self.bucket()).await?;
-                Ok(Box::pin(bucket.delete(name)).await?)
+                let clean_up = CLEAN_UP.min(jetstream.timeout / 4);
+                Ok(Box::pin(bucket.delete(name, clean_up)).await?)
             })
             .await
     }

@@ -19,6 +19,7 @@ use base64::engine::general_purpose::URL_SAFE;
 use bytes::Bytes;
 use futures::stream;
 use ring::digest;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 use tokio::time::Instant;
 
 use super::batch::{Batch, Silence};
@@ -38,6 +39,8 @@ use super::{StoreError, StoreErrorKind};
 pub(super) const CHUNK: usize = 128 * 1024;
 /// How long the caller of a change may wait for its end, once it is stored or has failed. What is then left is done behind it.
 pub(crate) const CLEAN_UP: Duration = Duration::from_secs(1);
+/// How many tasks go on with that after an operation, where the server is away or the account may not remove chunks.
+const MAX_CLEANERS: usize = 64;
 /// How often the metadata is written again when others write to the same name.
 pub(super) const ATTEMPTS: usize = 16;
 /// How many chunks may be on their way to a reader, or wait for it.
@@ -75,6 +78,7 @@ pub(crate) struct ObjectBucket {
     name: String,
     stream: Stream,
     silence: Silence,
+    cleaners: Arc<Semaphore>,
 }
 
 impl ObjectBucket {
@@ -93,6 +97,7 @@ impl ObjectBucket {
             name: bucket.to_owned(),
             stream,
             silence: Silence::default(),
+            cleaners: Arc::new(Semaphore::new(MAX_CLEANERS)),
         })
     }
 
@@ -206,8 +211,13 @@ impl ObjectBucket {
         writer.finish(written, patience).await
     }
 
-    /// Takes an object away. A name without one is no error.
-    pub(crate) async fn delete(&self, name: &str) -> Result<(), WriteError> {
+    /// Leave for one more task that removes what was left behind.
+    pub(super) fn cleaner(&self) -> Result<OwnedSemaphorePermit, TryAcquireError> {
+        Arc::clone(&self.cleaners).try_acquire_owned()
+    }
+
+    /// Takes an object away, and its chunks within `patience`, or later. A name without one is no error.
+    pub(crate) async fn delete(&self, name: &str, patience: Duration) -> Result<(), WriteError> {
         let mut change = Change::delete(self, name);
         for _ in 0..ATTEMPTS {
             let Some(stored) = self.newest(name).await? else {
@@ -226,7 +236,7 @@ impl ObjectBucket {
                     published => published?,
                 };
             }
-            change.settle(CLEAN_UP).await;
+            change.settle(patience).await;
             return Ok(());
         }
         Err(contended())

@@ -102,8 +102,8 @@ impl Change {
             .await;
         match &published {
             Ok(revision) => leftovers.outcome = Outcome::Stored(*revision),
-            Err(WriteError::Conflict(_)) => leftovers.outcome = Outcome::NotStored,
-            Err(_) => {}
+            Err(WriteError::Uncertain(_)) => {}
+            Err(_) => leftovers.outcome = Outcome::NotStored,
         }
         published
     }
@@ -143,8 +143,16 @@ impl Drop for Change {
         if self.is_settled || self.leftovers.is_nothing() {
             return;
         }
-        if let Some(runtime) = &self.runtime {
-            runtime.spawn(self.leftovers.clone().settle_later());
+        let leftovers = self.leftovers.clone();
+        match (&self.runtime, leftovers.bucket.cleaner()) {
+            (Some(runtime), Ok(permit)) => {
+                runtime.spawn(async move {
+                    leftovers.settle_later().await;
+                    drop(permit);
+                });
+            }
+            (None, _) => leftovers.give_up("there is no runtime"),
+            (_, Err(_)) => leftovers.give_up("too many other objects have left some"),
         }
     }
 }
@@ -159,7 +167,7 @@ impl Leftovers {
     }
 
     fn is_nothing(&self) -> bool {
-        !matches!(self.outcome, Outcome::Unknown) && self.unneeded().is_none()
+        !matches!(self.outcome, Outcome::Unknown) && self.unneeded().is_none() && !self.is_fenced
     }
 
     async fn settle(&mut self) -> Result<(), StoreError> {
@@ -221,6 +229,9 @@ impl Leftovers {
     /// Goes on until it is done, the connection is closed, or it has taken too long.
     async fn settle_later(mut self) {
         let client = self.bucket.client();
+        // Its failure is the only sign that the connection was closed for good. It waits as long as there is none, and takes a
+        // place in async-nats' queue meanwhile: so there is one of them.
+        let mut round_trip = Box::pin(client.flush());
         let end = Instant::now() + GIVE_UP;
         let mut pause = FIRST_PAUSE;
         let mut cause = "there is no connection".to_owned();
@@ -234,12 +245,24 @@ impl Leftovers {
                     Err(_) => cause = StoreError::timed_out().to_string(),
                 }
             }
-            if !is_open_after(&client, pause).await {
-                "the connection is closed".clone_into(&mut cause);
-                break;
+            let paused = Instant::now() + pause;
+            match timeout_at(paused, &mut round_trip).await {
+                Ok(Err(error)) if error.kind() == FlushErrorKind::SendError => {
+                    "the connection is closed".clone_into(&mut cause);
+                    break;
+                }
+                Ok(_) => {
+                    round_trip = Box::pin(client.flush());
+                    sleep_until(paused).await;
+                }
+                Err(_) => {}
             }
             pause = (pause * 2).min(MAX_PAUSE);
         }
+        self.give_up(&cause);
+    }
+
+    fn give_up(&self, cause: &str) {
         tracing::warn!(
             bucket = self.bucket.name(),
             object = self.name,
@@ -248,19 +271,6 @@ impl Leftovers {
             "chunks that no object refers to stay in the bucket"
         );
     }
-}
-
-/// Waits, unless the connection was closed for good.
-async fn is_open_after(client: &Client, pause: Duration) -> bool {
-    let end = Instant::now() + pause;
-    // It is the only sign of it, and waits as long as there is no connection.
-    if let Ok(Err(error)) = timeout_at(end, client.flush()).await
-        && error.kind() == FlushErrorKind::SendError
-    {
-        return false;
-    }
-    sleep_until(end).await;
-    true
 }
 
 fn connects(client: &Client) -> u64 {

@@ -15,6 +15,8 @@ use tokio::task::{AbortHandle, JoinHandle};
 pub enum Fault {
     /// The connection ends before it.
     Lost,
+    /// The server does not get it, and neither side learns of that.
+    Swallowed,
     /// The server answers it, but nothing comes back any more; the client does not learn that the connection is of no use
     /// before [`Proxy::cut`].
     Unanswered,
@@ -119,6 +121,10 @@ impl Shared {
                     let data = &from_client[..length];
                     match self.fault_of(data) {
                         Some(Fault::Lost) => return self.happened.notify_one(),
+                        Some(Fault::Swallowed) => {
+                            self.happened.notify_one();
+                            continue;
+                        }
                         Some(Fault::Late) => {
                             drop(near);
                             self.happened.notify_one();

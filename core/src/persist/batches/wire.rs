@@ -38,7 +38,11 @@ pub(super) enum Answer {
     /// It goes on, or is about to be ended.
     GoesOn,
     /// It is over, with so many of its messages stored from the first one on.
-    Ended { stored: usize },
+    Ended {
+        stored: usize,
+        /// That of the last one.
+        revision: Option<u64>,
+    },
     /// One of its messages is not taken.
     Refused,
     /// The same, since the bucket takes no batches.
@@ -52,6 +56,7 @@ pub(super) enum Answer {
 struct Reply {
     /// In the message that ends a batch.
     count: Option<usize>,
+    seq: Option<u64>,
     /// In one that refuses a message.
     error: Option<Refusal>,
     /// In what is said of a batch that is not over.
@@ -72,8 +77,9 @@ impl Answer {
         match serde_json::from_slice(&message.payload) {
             Ok(Reply {
                 count: Some(stored),
+                seq: revision,
                 ..
-            }) => Self::Ended { stored },
+            }) => Self::Ended { stored, revision },
             Ok(Reply {
                 interim: Some(_), ..
             }) => Self::GoesOn,

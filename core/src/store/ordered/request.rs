@@ -11,6 +11,9 @@ use crate::store::budget::MOST;
 /// How long the server keeps a request for messages.
 const EXPIRES: Duration = Duration::from_secs(30);
 
+/// A message is never larger than 64 MiB: the server allows no more.
+const LARGEST: usize = 128 << 20;
+
 impl OrderedConsumer {
     /// Asks for as many messages as there is room for: this is what holds a fast server back.
     pub(super) async fn request(&mut self) -> Result<(), StoreError> {
@@ -62,7 +65,7 @@ impl OrderedConsumer {
             let asked = header_number(message, "Nats-Pending-Bytes");
             let asked = asked.and_then(|bytes| usize::try_from(bytes).ok());
             let more = asked.unwrap_or(self.least).saturating_mul(2);
-            self.least = self.least.max(more);
+            self.least = self.least.max(more.min(LARGEST));
         }
         Ok(())
     }

@@ -123,7 +123,7 @@ pub(super) fn mismatch(store: &StoreDescriptor, differences: &[Difference]) -> S
     text.push_str(if store.client_only {
         "; change the declaration or the bucket"
     } else {
-        "; change the declaration, the bucket, or the policy with `Server::with_bucket_policy`"
+        "; change the declaration or the bucket, or let the service do it with `Server::with_bucket_policy`"
     });
     StoreError::new(StoreErrorKind::BucketMismatch, text)
 }
