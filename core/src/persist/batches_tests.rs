@@ -81,11 +81,13 @@ async fn a_batch_without_its_end_is_counted_and_takes_nothing_more() -> TestResu
     batches.send_one(batch, 3, Step::Add).await?;
     let ended = batches.ended().await;
     assert_eq!((ended.stored, ended.keys.len()), (Some(3), 5));
+    assert_eq!(ended.revision, Some(3));
     // What comes late is refused, and nobody waits for that answer.
     batches.send_one(batch, 4, Step::Add).await?;
     batches.send_one(batch, 5, Step::AddLast).await?;
     batches.send(&mut puts(2).into(), begun());
-    assert_eq!(batches.ended().await.stored, Some(2));
+    let ended = batches.ended().await;
+    assert_eq!((ended.stored, ended.revision), (Some(2), Some(5)));
     assert_eq!(messages(&mut stream).await?, 5);
     Ok(())
 }
