@@ -1,6 +1,7 @@
 //! What a call costs in the service beside NATS, in instructions: those of a call, less those of a service that sends each
 //! payload back without a look at it. Unlike time, they do not depend on what else the machine does. A service runs under
-//! valgrind, which counts, once with few calls and once with many; the difference is that of the calls alone.
+//! valgrind, which counts, once with few calls and once with many; the difference is that of the calls alone. It is an upper bound:
+//! under valgrind handlers are so slow that some are taken for such that compute, and get a task.
 //!
 //! `cargo bench -p natsmicro-bench --bench instructions`, some two minutes; needs `valgrind` on the PATH.
 
