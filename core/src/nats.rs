@@ -11,6 +11,15 @@ pub(crate) fn unique_id(nats: &async_nats::Client) -> String {
     inbox.rsplit('.').next().unwrap_or_default().to_owned()
 }
 
+/// Which of its connections a client is on, or was on last: those it had, counted.
+#[cfg(feature = "kv")]
+pub(crate) fn connection(nats: &async_nats::Client) -> u64 {
+    let statistics = nats.statistics();
+    statistics
+        .connects
+        .load(std::sync::atomic::Ordering::Relaxed)
+}
+
 /// Waits until the server has processed everything that was sent on this connection before, and everything that it had sent
 /// has been received. `flush` only waits for the socket.
 pub(crate) async fn round_trip(nats: &async_nats::Client, timeout: Duration) -> Result<(), String> {

@@ -9,7 +9,6 @@ mod wire;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_nats::client::PublishError;
@@ -21,6 +20,7 @@ use futures::{FutureExt, StreamExt};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::writer::Begun;
+use crate::nats::connection;
 use wire::{Answer, Step};
 
 /// How many batches are on their way at once, and how many writes are worth a batch while there is one. What arrives meanwhile
@@ -76,8 +76,8 @@ struct Batch {
     number: u64,
     keys: Vec<Arc<str>>,
     begun: Begun,
-    /// How often the client had connected when the batch was sent.
-    connects: u64,
+    /// The connection on which the batch was sent, or asked for last.
+    connection: u64,
     ask: Instant,
     give_up: Instant,
 }
@@ -166,7 +166,7 @@ impl Batches {
             number,
             keys,
             begun,
-            connects: self.connects(),
+            connection: connection(&self.nats),
             ask: now + PATIENCE.min(time / 2),
             give_up: now + GIVE_UP.min(time),
         });
@@ -273,10 +273,10 @@ impl Batches {
 
     /// Asks for batches of which nothing has been heard, and gives up those that are out of time.
     fn look_after(&mut self, now: Instant) -> Option<Ended> {
-        let connects = self.connects();
+        let connection = connection(&self.nats);
         if let Some(at) = self.open.iter().position(|batch| batch.give_up <= now) {
             let is_connected = self.nats.connection_state() == State::Connected;
-            if !self.is_heard && is_connected && self.open[at].connects == connects {
+            if !self.is_heard && is_connected && self.open[at].connection == connection {
                 self.disable(
                     "no answer to one arrives; may this account not subscribe to its inbox?",
                 );
@@ -284,7 +284,7 @@ impl Batches {
             return Some(self.end(at, None));
         }
         for at in 0..self.open.len() {
-            if self.open[at].ask <= now || self.open[at].connects != connects {
+            if self.open[at].ask <= now || self.open[at].connection != connection {
                 self.ask(at, now);
             }
         }
@@ -293,7 +293,7 @@ impl Batches {
 
     /// Asks how many writes of a batch are stored, and so ends it.
     fn ask(&mut self, at: usize, now: Instant) {
-        let connects = self.connects();
+        let connection = connection(&self.nats);
         let batch = &self.open[at];
         let first = batch.keys.first().map_or("-", |key| key);
         let question = self.question(batch.number, first, batch.keys.len());
@@ -307,7 +307,7 @@ impl Batches {
         if let Some(Ok(())) = tokio::task::unconstrained(asked).now_or_never() {
             let batch = &mut self.open[at];
             batch.ask = now + PATIENCE;
-            batch.connects = connects;
+            batch.connection = connection;
         }
     }
 
@@ -321,10 +321,6 @@ impl Batches {
             reply: wire::reply_subject(&self.inbox, batch, count + 1, Step::End),
             headers,
         }
-    }
-
-    fn connects(&self) -> u64 {
-        self.nats.statistics().connects.load(Ordering::Relaxed)
     }
 }
 

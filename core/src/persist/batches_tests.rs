@@ -49,7 +49,7 @@ impl Batches {
             number,
             keys: puts(count).into_iter().map(|put| put.key).collect(),
             begun: begun(),
-            connects: self.connects(),
+            connection: connection(&self.nats),
             ask: now,
             give_up: now + GIVE_UP,
         });

@@ -2,7 +2,6 @@
 
 use std::error::Error as StdError;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_nats::jetstream::Context;
@@ -13,6 +12,7 @@ use async_nats::jetstream::stream::{Info, Stream};
 use super::StoreError;
 use super::budget::Budget;
 use super::jetstream::{is_no_stream, no_such_bucket};
+use crate::nats;
 
 /// How long the server keeps a consumer that nobody reads.
 const ABANDONED: Duration = Duration::from_secs(60);
@@ -53,10 +53,8 @@ pub(super) enum Failure {
 }
 
 impl Range {
-    /// Which connection of the client this is: those it had, counted.
     pub(super) fn connection(&self) -> u64 {
-        let statistics = self.context.client().statistics();
-        statistics.connects.load(Ordering::Relaxed)
+        nats::connection(&self.context.client())
     }
 
     pub(super) async fn stream(&self) -> Result<Stream<()>, StoreError> {
@@ -80,7 +78,7 @@ impl Range {
             subjects => (String::new(), subjects.to_vec()),
         };
         let config = Config {
-            name: Some(crate::nats::unique_id(&self.context.client())),
+            name: Some(nats::unique_id(&self.context.client())),
             description: Some("natsmicro".to_owned()),
             deliver_policy,
             ack_policy: AckPolicy::None,

@@ -1,9 +1,7 @@
 //! What a change of an object may leave behind, and its removal.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use async_nats::Client;
 use async_nats::client::FlushErrorKind;
 use async_nats::connection::State;
 use tokio::runtime::Handle;
@@ -14,6 +12,7 @@ use super::jetstream::is_no_stream;
 use super::object_bucket::ObjectBucket;
 use super::object_info::{Meta, Stored};
 use super::{StoreError, StoreErrorKind};
+use crate::nats::connection;
 
 /// How long what is left behind is looked after.
 const GIVE_UP: Duration = Duration::from_secs(5 * 60);
@@ -45,8 +44,8 @@ struct Leftovers {
     message: String,
     /// A message that is no metadata may be there under that id.
     is_fenced: bool,
-    /// How many connections there had been when it began.
-    connects: u64,
+    /// The one on which it began.
+    connection: u64,
 }
 
 #[derive(Clone, Copy)]
@@ -76,7 +75,7 @@ impl Change {
             outcome,
             message: bucket.new_id(),
             is_fenced: false,
-            connects: connects(&bucket.client()),
+            connection: connection(&bucket.client()),
         };
         Self {
             leftovers,
@@ -223,7 +222,7 @@ impl Leftovers {
     fn may_grow(&self) -> bool {
         matches!(self.outcome, Outcome::NotStored)
             && self.new.is_some()
-            && self.connects != connects(&self.bucket.client())
+            && self.connection != connection(&self.bucket.client())
     }
 
     /// Goes on until it is done, the connection is closed, or it has taken too long.
@@ -238,7 +237,7 @@ impl Leftovers {
         while Instant::now() < end {
             if client.connection_state() == State::Connected {
                 match timeout(ATTEMPT, self.settle()).await {
-                    Ok(Ok(())) if self.may_grow() => self.connects = connects(&client),
+                    Ok(Ok(())) if self.may_grow() => self.connection = connection(&client),
                     Ok(Ok(())) => return,
                     Ok(Err(error)) if is_no_stream(&error) => return,
                     Ok(Err(error)) => cause = error.to_string(),
@@ -271,8 +270,4 @@ impl Leftovers {
             "chunks that no object refers to stay in the bucket"
         );
     }
-}
-
-fn connects(client: &Client) -> u64 {
-    client.statistics().connects.load(Ordering::Relaxed)
 }
