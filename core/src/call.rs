@@ -9,7 +9,6 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use tokio::time::Instant;
 
-#[cfg(feature = "object-store")]
 use crate::claim::Fetch;
 use crate::codec::MessageCodec;
 use crate::context::Context;
@@ -65,7 +64,6 @@ pub(crate) enum Answer<T> {
     /// One message for one message.
     Message(MessageCodec<T>),
     /// The same, or an object in its place.
-    #[cfg(feature = "object-store")]
     MessageOrObject(MessageCodec<T>, Box<Fetch>),
     Stream(OpenStream<T>),
 }
@@ -151,7 +149,6 @@ impl<T, E> Call<T, E> {
 
     /// Makes it a call for several callers, which ends when they drop it: each of them has a deadline of its own, of which the
     /// service is not told.
-    #[cfg(feature = "kv")]
     pub(crate) fn shared(mut self, headers: HeaderMap) -> Self {
         if let Ok(outgoing) = &mut self.outgoing {
             outgoing.headers = headers;
@@ -201,7 +198,6 @@ impl<T, E> Call<T, E> {
             Answer::Message(codec) => {
                 Sending::Message(Exchange::new(self.connection, outgoing, timeout), codec)
             }
-            #[cfg(feature = "object-store")]
             Answer::MessageOrObject(codec, fetch) => {
                 let exchange = Exchange::new(self.connection, outgoing, timeout);
                 Sending::MessageOrObject(Box::pin(fetch.reply(exchange, timeout)), codec)
@@ -221,7 +217,6 @@ pub(crate) enum Sending<T> {
     /// There is nothing that can be sent.
     Failed(Status),
     Message(Exchange, MessageCodec<T>),
-    #[cfg(feature = "object-store")]
     MessageOrObject(BoxFuture<'static, Result<Message, Status>>, MessageCodec<T>),
     Stream(StreamFuture<T>),
 }
@@ -236,7 +231,6 @@ impl<T> Future for Sending<T> {
                 let reply = ready!(Pin::new(exchange).poll(cx));
                 Poll::Ready(reply.and_then(|reply| Response::decode(reply, *codec)))
             }
-            #[cfg(feature = "object-store")]
             Self::MessageOrObject(fetching, codec) => {
                 let reply = ready!(fetching.as_mut().poll(cx));
                 Poll::Ready(reply.and_then(|reply| Response::decode(reply, *codec)))

@@ -3,12 +3,10 @@
 //! To whoever does not know of this, what is sent is an error that says where the response is. Our client finds the reference in
 //! a header of that error, and fetches the object.
 
-#[cfg(feature = "object-store")]
 mod fetch;
 
 use async_nats::{HeaderMap, HeaderValue};
 
-#[cfg(feature = "object-store")]
 pub(crate) use self::fetch::Fetch;
 use crate::{Status, wire};
 

@@ -1,6 +1,5 @@
 //! The client side: what a generated client consists of.
 
-#[cfg(feature = "kv")]
 mod stores;
 
 use std::fmt;
@@ -12,17 +11,13 @@ use bytes::Bytes;
 
 use crate::Status;
 use crate::call::{Answer, Call, Response};
-#[cfg(feature = "object-store")]
 use crate::claim::Fetch;
 use crate::codec::MessageCodec;
 use crate::replies::Connection;
 use crate::server::check_subject_prefix;
-#[cfg(feature = "object-store")]
 use crate::service::OBJECT;
 use crate::service::{Describe, Method, MethodSettings, ServiceDescriptor};
-#[cfg(feature = "kv")]
 use crate::store::flights::Flights;
-#[cfg(feature = "kv")]
 use crate::store::jetstream::JetStream;
 use crate::stream::{self, Streaming};
 
@@ -30,7 +25,6 @@ use crate::stream::{self, Streaming};
 pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How many bytes of a response are fetched from an object store, unless something else is said.
-#[cfg(feature = "object-store")]
 const DEFAULT_MAX_RESPONSE_SIZE: usize = 256 << 20;
 
 /// A connection for generated clients: what `UserServiceClient::new` takes. Cheap to clone.
@@ -53,9 +47,7 @@ const DEFAULT_MAX_RESPONSE_SIZE: usize = 256 << 20;
 pub struct Client {
     connection: Arc<Connection>,
     timeout: Option<Duration>,
-    #[cfg(feature = "kv")]
     jetstream: Option<Arc<JetStream>>,
-    #[cfg(feature = "object-store")]
     max_response_size: usize,
 }
 
@@ -67,15 +59,12 @@ impl Client {
         Self {
             connection: Connection::new(nats),
             timeout: None,
-            #[cfg(feature = "kv")]
             jetstream: None,
-            #[cfg(feature = "object-store")]
             max_response_size: DEFAULT_MAX_RESPONSE_SIZE,
         }
     }
 
     /// Lets the clients read and write stores, and fetch the responses that are stored because they are too large for a reply.
-    #[cfg(feature = "kv")]
     #[must_use]
     pub fn with_jetstream(mut self, jetstream: async_nats::jetstream::Context) -> Self {
         let timeout = self.timeout.unwrap_or(DEFAULT_TIMEOUT);
@@ -91,7 +80,6 @@ impl Client {
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
-        #[cfg(feature = "kv")]
         if let Some(jetstream) = self.jetstream.take() {
             let context = jetstream.context.clone();
             self.jetstream = Some(Arc::new(JetStream::of_client(context, timeout)));
@@ -116,7 +104,6 @@ impl Client {
     /// # Ok(())
     /// # }
     /// ```
-    #[cfg(feature = "object-store")]
     #[must_use]
     pub fn with_max_response_size(mut self, bytes: usize) -> Self {
         self.max_response_size = bytes;
@@ -146,7 +133,6 @@ pub struct ServiceClient {
     /// One per method, made when it is first called.
     subjects: Arc<[OnceLock<Subject>]>,
     prefix: Result<Arc<str>, Status>,
-    #[cfg(feature = "kv")]
     flights: Arc<Flights>,
 }
 
@@ -160,7 +146,6 @@ impl ServiceClient {
             service,
             subjects: subjects(service),
             prefix: Ok(service.subject_prefix.into()),
-            #[cfg(feature = "kv")]
             flights: Arc::default(),
         }
     }
@@ -179,7 +164,6 @@ impl ServiceClient {
             }
         };
         self.subjects = subjects(self.service);
-        #[cfg(feature = "kv")]
         {
             self.flights = Arc::default();
         }
@@ -197,16 +181,7 @@ impl ServiceClient {
     }
 
     /// What answers a call of a method that does not stream.
-    #[cfg_attr(
-        not(feature = "object-store"),
-        expect(
-            clippy::unused_self,
-            unused_variables,
-            reason = "messages are all there is"
-        )
-    )]
     fn answer<T>(&self, method: &MethodSettings, codec: MessageCodec<T>) -> Answer<T> {
-        #[cfg(feature = "object-store")]
         if let Some(fetch) = self.fetch(method) {
             return Answer::MessageOrObject(codec, Box::new(fetch));
         }
@@ -214,7 +189,6 @@ impl ServiceClient {
     }
 
     /// How responses are fetched, if the service stores them as objects.
-    #[cfg(feature = "object-store")]
     fn fetch(&self, method: &MethodSettings) -> Option<Fetch> {
         let store = method.stores[OBJECT].filter(|store| !store.client_only)?;
         Some(Fetch {

@@ -136,7 +136,6 @@ pub struct MessageCodec<T> {
 }
 
 /// Payloads as they are.
-#[cfg(feature = "kv")]
 pub(crate) const BYTES: MessageCodec<Bytes> = MessageCodec {
     encode: |bytes| Ok(bytes.clone()),
     decode: Ok,

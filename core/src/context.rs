@@ -1,5 +1,4 @@
 use std::fmt;
-#[cfg(feature = "kv")]
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -39,7 +38,6 @@ pub struct Context {
     headers: HeaderMap,
     deadline: Option<Instant>,
     response: Mutex<HeaderMap>,
-    #[cfg(feature = "kv")]
     not_stored: AtomicBool,
 }
 
@@ -69,7 +67,6 @@ impl Context {
             headers: headers.unwrap_or_default(),
             deadline,
             response: Mutex::default(),
-            #[cfg(feature = "kv")]
             not_stored: AtomicBool::new(false),
         }
     }
@@ -175,13 +172,11 @@ impl Context {
     /// assert_eq!(Prices { lagging: true, last: 7 }.price(&cx).unwrap(), 7);
     /// assert!(!cx.stores_response());
     /// ```
-    #[cfg(feature = "kv")]
     pub fn do_not_store(&self) {
         self.not_stored.store(true, Ordering::Relaxed);
     }
 
     /// Whether the response goes to the stores of the method, if it has any: until [`do_not_store`](Self::do_not_store).
-    #[cfg(feature = "kv")]
     #[must_use]
     pub fn stores_response(&self) -> bool {
         !self.not_stored.load(Ordering::Relaxed)
@@ -192,7 +187,6 @@ impl Context {
     }
 
     /// How many bytes of the reply the response headers take.
-    #[cfg(feature = "kv")]
     pub(crate) fn response_headers_len(&self) -> usize {
         wire::headers_len(&self.lock_response())
     }

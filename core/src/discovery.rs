@@ -244,7 +244,6 @@ impl Instance {
     pub(crate) fn reset(&self) {
         for endpoint in &self.endpoints {
             endpoint.counters.reset();
-            #[cfg(feature = "kv")]
             endpoint.stores.reset_stats();
         }
         *self.started.lock().unwrap_or_else(PoisonError::into_inner) = SystemTime::now();
@@ -273,10 +272,7 @@ fn endpoint_stats(endpoint: &Endpoint) -> EndpointStats {
         ..
     } = endpoint.info();
     let counters = &endpoint.counters;
-    #[cfg(feature = "kv")]
     let persistence = endpoint.stores.stats();
-    #[cfg(not(feature = "kv"))]
-    let persistence = None;
     let num_requests = counters.requests.load(Ordering::Relaxed);
     let processing = counters.processing.load(Ordering::Relaxed);
     EndpointStats {

@@ -18,7 +18,6 @@ pub(crate) use self::reply::{Caller, StreamCaller};
 use crate::client::DEFAULT_TIMEOUT;
 use crate::context::{Context, Names};
 use crate::discovery::{Counters, EndpointInfo, endpoint_metadata};
-#[cfg(feature = "kv")]
 use crate::persist::{Pending, Stores};
 use crate::service::{Method, MethodSettings, Rest};
 use crate::{Status, wire};
@@ -34,7 +33,6 @@ pub(crate) struct Endpoint {
     pub(crate) nats: async_nats::Client,
     pub(crate) inbox_prefix: String,
     pub(crate) counters: Counters,
-    #[cfg(feature = "kv")]
     pub(crate) stores: Stores,
 }
 
@@ -52,7 +50,6 @@ pub(crate) struct Request {
 /// What a handler's success comes to.
 struct Success {
     reply: Bytes,
-    #[cfg(feature = "kv")]
     pending: Pending,
 }
 
@@ -95,10 +92,8 @@ where
             let answer = pin!(
                 AssertUnwindSafe(async {
                     let request = method.decode_request(payload)?;
-                    #[cfg(feature = "kv")]
                     let mut writes = endpoint.stores.bind(&method.keys, &request)?;
                     // Before the handler runs, so that a full queue holds calls back and the write itself never waits.
-                    #[cfg(feature = "kv")]
                     endpoint.stores.reserve(&mut writes).await?;
 
                     let response = handler(Arc::clone(&cx), request)
@@ -106,7 +101,6 @@ where
                         .map_err(method.error.into_status)?;
 
                     let reply = method.encode_response(&response)?;
-                    #[cfg(feature = "kv")]
                     let pending = endpoint.stores.submit(
                         &endpoint,
                         writes,
@@ -115,11 +109,7 @@ where
                         &reply,
                         &response,
                     );
-                    Ok(Success {
-                        reply,
-                        #[cfg(feature = "kv")]
-                        pending,
-                    })
+                    Ok(Success { reply, pending })
                 })
                 .catch_unwind()
             );
@@ -138,7 +128,6 @@ where
             Ok(success) => success,
             Err(status) => return finish(Err(status)),
         };
-        #[cfg(feature = "kv")]
         if success.pending.is_awaited() {
             return Some(Box::pin(async move {
                 let acknowledged = success.pending.acknowledged();
@@ -195,24 +184,12 @@ impl Endpoint {
     }
 
     /// Whether the writes of another call have room in their queues.
-    #[cfg_attr(
-        not(feature = "kv"),
-        expect(clippy::unused_self, reason = "nothing is written")
-    )]
     pub(crate) fn has_room(&self) -> bool {
-        #[cfg(feature = "kv")]
-        return self.stores.have_room();
-        #[cfg(not(feature = "kv"))]
-        true
+        self.stores.have_room()
     }
 
     /// Waits until they have.
-    #[cfg_attr(
-        not(feature = "kv"),
-        expect(clippy::unused_async, reason = "nothing is written")
-    )]
     pub(crate) async fn room(&self) {
-        #[cfg(feature = "kv")]
         self.stores.room().await;
     }
 

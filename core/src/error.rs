@@ -39,7 +39,6 @@ impl<K> Error<K> {
     }
 
     /// The same as an error with other kinds.
-    #[cfg(feature = "kv")]
     pub(crate) fn map_kind<L>(self, map: impl FnOnce(K) -> L) -> Error<L> {
         Error {
             kind: map(self.kind),

@@ -5,10 +5,7 @@
 //! those stores. Requests and responses may be streams. No `.proto` file, no build script.
 //!
 //! ```no_run
-#![cfg_attr(
-    not(all(feature = "protobuf", feature = "kv")),
-    doc = "# #[cfg(any())] mod sample {"
-)]
+#![cfg_attr(not(feature = "protobuf"), doc = "# #[cfg(any())] mod sample {")]
 //! use natsmicro::{Client, Server, Status};
 //!
 //! #[derive(Clone, PartialEq, prost::Message)]
@@ -58,7 +55,7 @@
 //! server.stop().await?; // answers what was accepted, and stores what is queued
 //! # Ok(())
 //! # }
-#![cfg_attr(not(all(feature = "protobuf", feature = "kv")), doc = "# }")]
+#![cfg_attr(not(feature = "protobuf"), doc = "# }")]
 //! ```
 //!
 //! # Where to look
@@ -71,14 +68,8 @@
 //! * [`Context`]: what a handler may know of its call.
 //! * [`Streaming`]: requests and responses of more than one message, what is guaranteed of them, and their protocol. [`Chunk`]:
 //!   blobs and files.
-#![cfg_attr(
-    feature = "kv",
-    doc = "* [`KvStore`], [`Watch`] and [`KvCache`]: the buckets, typed. [`CachedCall`]: calls only where the bucket has nothing."
-)]
-#![cfg_attr(
-    feature = "object-store",
-    doc = "* [`ObjectStore`]: large messages, and bytes; [large responses](macro@object_store#large-responses)."
-)]
+//! * [`KvStore`], [`Watch`] and [`KvCache`]: the buckets, typed. [`CachedCall`]: calls only where the bucket has nothing.
+//! * [`ObjectStore`]: large messages, and bytes; [large responses](macro@object_store#large-responses).
 #![cfg_attr(
     feature = "testing",
     doc = "* [`testing`]: a real nats-server for your own tests."
@@ -154,8 +145,6 @@
 //! | --- | --- | --- |
 //! | `protobuf` | yes | messages that derive [`prost::Message`](https://docs.rs/prost) |
 //! | `json` | yes | messages that derive serde's traits |
-//! | `kv` | yes | `#[kv_store]`, `#[kv_delete]`, `KvStore` |
-//! | `object-store` | yes | `#[object_store]`, `ObjectStore`; includes `kv` |
 //! | `testing` | no | `natsmicro::testing` |
 //!
 //! The MSRV is 1.89, that of async-nats; it is raised in minor versions only.
@@ -164,7 +153,6 @@
 #[path = "private.rs"]
 pub mod __private;
 mod call;
-#[cfg(feature = "kv")]
 mod claim;
 mod client;
 mod codec;
@@ -176,7 +164,6 @@ mod error;
 mod exchange;
 mod header;
 mod nats;
-#[cfg(feature = "kv")]
 mod persist;
 mod replies;
 mod server;
@@ -184,7 +171,6 @@ mod service;
 mod service_error;
 mod service_server;
 mod status;
-#[cfg(feature = "kv")]
 mod store;
 mod stream;
 #[cfg(feature = "testing")]
@@ -204,7 +190,6 @@ pub use self::discovery::{
 };
 pub use self::error::Error;
 pub use self::header::InvalidHeader;
-#[cfg(feature = "kv")]
 pub use self::persist::LostWrite;
 pub use self::server::{
     RunningServer, Server, StartError, StartErrorKind, StopError, UnfinishedCalls,
@@ -212,17 +197,14 @@ pub use self::server::{
 pub use self::service_error::ServiceError;
 pub use self::service_server::ServiceServer;
 pub use self::status::{Code, Result, Status};
-#[cfg(feature = "kv")]
 pub use self::store::{
     Any, InvalidKey, InvalidKeyKind, Key, KeyToken, MAX_KEY_LEN, Pattern, PatternToken, StoreError,
     StoreErrorKind, UndecodableValue,
 };
-#[cfg(feature = "kv")]
 pub use self::store::{
     BucketPolicy, BucketStatus, CacheBuilder, CacheEvent, CacheStatus, Cached, CachedCall, Entries,
     Entry, Keys, KvCache, KvStore, Operation, Origin, Storage, Watch, WatchBuilder, WatchEvent,
 };
-#[cfg(feature = "object-store")]
 pub use self::store::{ObjectInfo, ObjectReader, ObjectStore, PutFrom};
 pub use self::stream::{Chunk, SendError, StreamSender, Streaming};
 pub use natsmicro_macros::{

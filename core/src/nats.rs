@@ -12,7 +12,6 @@ pub(crate) fn unique_id(nats: &async_nats::Client) -> String {
 }
 
 /// Which of its connections a client is on, or was on last: those it had, counted.
-#[cfg(feature = "kv")]
 pub(crate) fn connection(nats: &async_nats::Client) -> u64 {
     let statistics = nats.statistics();
     statistics

@@ -12,7 +12,6 @@ pub use crate::service::{Describe, Dispatch, Method, Router, ServiceDescriptor};
 pub use crate::service_error::{
     AnyStatus, ErrorBody, ErrorCodec, ErrorField, ErrorFields, ErrorText, Outcome,
 };
-#[cfg(feature = "kv")]
 pub use crate::store::{
     KeyPart, KeyTemplate, PartialKey, Persist, Storage, StoreDescriptor, StoreKey, Write,
 };

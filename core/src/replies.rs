@@ -129,7 +129,6 @@ impl Connection {
     }
 
     /// Sends a request, and waits for the reply without end.
-    #[cfg(feature = "kv")]
     pub(crate) async fn request(
         self: &Arc<Self>,
         mut request: Outgoing,

@@ -20,11 +20,9 @@ use crate::dispatch::{Dispatcher, Phase};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::nats;
-#[cfg(feature = "kv")]
 use crate::persist::{LostWrite, OpenStores, Persistence};
 use crate::service::{Dispatch, QueueGroup, Route};
 use crate::service_server::{ServiceServer, ServiceSettings};
-#[cfg(feature = "kv")]
 use crate::store::provision::{BucketPolicy, BucketSettings};
 
 /// Why a server did not start. Nothing of it is left running.
@@ -54,7 +52,6 @@ pub enum StartErrorKind {
 /// The time that the start may take to reach the NATS server.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
-#[cfg(feature = "kv")]
 const PERSIST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Serves services on a NATS connection.
@@ -79,7 +76,6 @@ pub struct Server {
     nats: async_nats::Client,
     services: Vec<(ServiceSettings, Vec<Route>)>,
     drain_timeout: Duration,
-    #[cfg(feature = "kv")]
     persistence: Persistence,
 }
 
@@ -91,7 +87,6 @@ impl Server {
             nats,
             services: Vec::new(),
             drain_timeout: DRAIN_TIMEOUT,
-            #[cfg(feature = "kv")]
             persistence: Persistence {
                 jetstream: None,
                 buckets: BucketSettings {
@@ -107,14 +102,12 @@ impl Server {
     /// Lets the services persist responses. Without it they answer calls and store nothing.
     ///
     /// The context may be on a connection of its own.
-    #[cfg(feature = "kv")]
     pub fn with_jetstream(mut self, jetstream: async_nats::jetstream::Context) -> Self {
         self.persistence.jetstream = Some(jetstream);
         self
     }
 
     /// Says what to do about buckets that are missing or have other settings; [`BucketPolicy::Create`] by default.
-    #[cfg(feature = "kv")]
     pub fn with_bucket_policy(mut self, policy: BucketPolicy) -> Self {
         self.persistence.buckets.policy = policy;
         self
@@ -128,14 +121,12 @@ impl Server {
     /// [`BucketPolicy::Update`] does not say otherwise, and one that loses the setting while the service runs, since another
     /// client updates it, is written to one by one from then on. A bucket with the setting is offline on a nats-server older than
     /// 2.14: switch batches off where you may have to go back to one.
-    #[cfg(feature = "kv")]
     pub fn with_batches(mut self, enabled: bool) -> Self {
         self.persistence.buckets.batches = enabled;
         self
     }
 
     /// How long a response is tried to be stored, or an entry to be deleted, before it is given up; 30 seconds by default.
-    #[cfg(feature = "kv")]
     pub fn with_persist_timeout(mut self, timeout: Duration) -> Self {
         self.persistence.timeout = timeout;
         self
@@ -143,7 +134,6 @@ impl Server {
 
     /// Calls this for every response and every deletion that is given up, from the task that does the writes or handles the
     /// call: it must not block.
-    #[cfg(feature = "kv")]
     pub fn on_lost_write(mut self, callback: impl Fn(&LostWrite) + Send + Sync + 'static) -> Self {
         self.persistence.on_lost = Some(Arc::new(callback));
         self
@@ -169,7 +159,6 @@ impl Server {
     /// Creates the buckets, subscribes, and returns once requests from any connection reach the services.
     pub async fn start(self) -> Result<RunningServer, StartError> {
         settings::check(&self.services)?;
-        #[cfg(feature = "kv")]
         let stores = OpenStores::open(&self.services, self.persistence).await?;
 
         let (phase, phases) = watch::channel(Phase::Running);
@@ -200,7 +189,6 @@ impl Server {
                     nats: self.nats.clone(),
                     inbox_prefix: inbox_prefix.clone(),
                     counters: Counters::default(),
-                    #[cfg(feature = "kv")]
                     stores: stores.of(&route.settings),
                 });
                 let requests = subscribe(&self.nats, &endpoint).await?;
@@ -248,9 +236,7 @@ impl Server {
             endpoints,
             phase,
             left_queue_groups,
-            #[cfg(feature = "kv")]
             writers: stores.writers,
-            #[cfg(feature = "kv")]
             lost: stores.lost,
         })
     }

@@ -14,7 +14,6 @@ use crate::endpoint::{self, Request};
 use crate::stream::{self, Streaming};
 
 pub use self::method::Method;
-#[cfg(feature = "kv")]
 pub(crate) use self::method::{KV, Keys, MethodStores, OBJECT, Place};
 pub(crate) use self::method::{MethodSettings, QueueGroup};
 
@@ -31,7 +30,6 @@ pub struct ServiceDescriptor {
     pub(crate) timeout: Option<Duration>,
     pub(crate) metadata: Pairs,
     pub(crate) queue_group: Option<&'static str>,
-    #[cfg(feature = "kv")]
     pub(crate) stores: &'static [MethodStores],
 }
 
@@ -48,7 +46,6 @@ impl ServiceDescriptor {
             timeout: None,
             metadata: &[],
             queue_group: Some("q"),
-            #[cfg(feature = "kv")]
             stores: &[],
         }
     }
@@ -89,7 +86,6 @@ impl ServiceDescriptor {
     }
 
     /// Tells what the methods declare, where they may share a bucket.
-    #[cfg(feature = "kv")]
     #[must_use]
     pub const fn stores(mut self, stores: &'static [MethodStores]) -> Self {
         self.stores = stores;

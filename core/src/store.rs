@@ -1,6 +1,5 @@
 //! Key-Value buckets and Object Stores with the service's own message types.
 
-#[cfg(feature = "object-store")]
 mod batch;
 mod budget;
 mod cache;
@@ -18,17 +17,11 @@ pub(crate) mod key;
 mod kv;
 pub(crate) mod kv_bucket;
 mod kv_entries;
-#[cfg(feature = "object-store")]
 mod object;
-#[cfg(feature = "object-store")]
 pub(crate) mod object_bucket;
-#[cfg(feature = "object-store")]
 mod object_change;
-#[cfg(feature = "object-store")]
 mod object_info;
-#[cfg(feature = "object-store")]
 mod object_read;
-#[cfg(feature = "object-store")]
 mod object_write;
 mod ordered;
 mod pattern;
@@ -47,13 +40,9 @@ pub use self::entry::{Entry, Operation};
 pub use self::error::{StoreError, StoreErrorKind, UndecodableValue};
 pub use self::key::{InvalidKey, InvalidKeyKind, Key, MAX_KEY_LEN};
 pub use self::kv::KvStore;
-#[cfg(feature = "object-store")]
 pub use self::object::ObjectStore;
-#[cfg(feature = "object-store")]
 pub use self::object_info::ObjectInfo;
-#[cfg(feature = "object-store")]
 pub use self::object_read::ObjectReader;
-#[cfg(feature = "object-store")]
 pub use self::object_write::PutFrom;
 pub use self::pattern::{Any, Pattern, PatternToken};
 pub use self::provision::BucketPolicy;

@@ -18,7 +18,6 @@ pub(crate) const REPLY_TO: &str = "Reply-To";
 /// Our extension: the milliseconds that the caller still waits for the answer.
 pub(crate) const TIMEOUT: &str = "Natsmicro-Timeout-Ms";
 /// Our extension: where the response is that an error stands for. Its bucket, number of bytes, digest and name, with spaces between.
-#[cfg(feature = "kv")]
 pub(crate) const OBJECT: &str = "Natsmicro-Object";
 /// W3C trace context, passed on untouched.
 pub(crate) const TRACE: [&str; 2] = ["traceparent", "tracestate"];
@@ -79,7 +78,6 @@ pub(crate) async fn publish_status(
 }
 
 /// How many bytes the headers of a message have; they count towards the `max_payload` of the server.
-#[cfg(feature = "kv")]
 pub(crate) fn headers_len(headers: &HeaderMap) -> usize {
     if headers.is_empty() {
         return 0;

@@ -8,10 +8,8 @@ use super::{ServiceClient, encode_request};
 use crate::Status;
 use crate::call::Response;
 use crate::codec::{self, MessageCodec};
-#[cfg(feature = "object-store")]
 use crate::service::OBJECT;
 use crate::service::{KV, Method, MethodSettings, Place};
-#[cfg(feature = "object-store")]
 use crate::store::ObjectStore;
 use crate::store::shelf::Shelf;
 use crate::store::{CachedCall, KvStore, StoreDescriptor};
@@ -24,7 +22,6 @@ impl ServiceClient {
     }
 
     /// The bucket of a method's `#[object_store]`.
-    #[cfg(feature = "object-store")]
     #[must_use]
     pub fn object_store<Req, Resp, E>(&self, method: &Method<Req, Resp, E>) -> ObjectStore<Resp> {
         self.objects(&method.settings, method.response)
@@ -41,7 +38,6 @@ impl ServiceClient {
     }
 
     /// A call that looks into the method's `#[object_store]` first, like [`kv_cached`](Self::kv_cached).
-    #[cfg(feature = "object-store")]
     pub fn object_cached<Req, Resp, E>(
         &self,
         method: &'static Method<Req, Resp, E>,
@@ -57,7 +53,6 @@ impl ServiceClient {
         KvStore::new(jetstream, store, self.service.stores, codec)
     }
 
-    #[cfg(feature = "object-store")]
     fn objects<T>(&self, method: &MethodSettings, codec: MessageCodec<T>) -> ObjectStore<T> {
         let store = declared(method, OBJECT);
         let jetstream = self.client.jetstream.clone();

@@ -10,7 +10,6 @@ use bytes::Bytes;
 use futures::FutureExt;
 
 use super::Endpoint;
-#[cfg(feature = "kv")]
 use crate::claim::Claim;
 use crate::service::Rest;
 use crate::{Status, nats, stream, wire};
@@ -19,7 +18,6 @@ use crate::{Status, nats, stream, wire};
 pub(super) enum Answer {
     Message(Bytes),
     /// Stands in for a response that is too large for a message.
-    #[cfg(feature = "kv")]
     Object(Box<Claim>),
 }
 
@@ -76,13 +74,12 @@ impl Endpoint {
         self: &Arc<Self>,
         to: Option<Subject>,
         result: Result<Answer, Status>,
-        #[cfg_attr(not(feature = "kv"), expect(unused_mut))] mut headers: HeaderMap,
+        mut headers: HeaderMap,
         took: Duration,
     ) -> Option<Rest> {
         let result = match result {
             Ok(Answer::Message(payload)) => self.count(to.is_some(), Ok(payload), took),
             // The call is a success: our client gets the response.
-            #[cfg(feature = "kv")]
             Ok(Answer::Object(claim)) => {
                 self.counters.record(None, took);
                 claim.write(&mut headers);

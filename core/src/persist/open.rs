@@ -171,9 +171,7 @@ impl OpenStores {
                 };
                 (Some(Publisher::new(nats, prefix)), batches)
             }
-            Bucket::Kv(_) => (None, None),
-            #[cfg(feature = "object-store")]
-            Bucket::Object(_) => (None, None),
+            Bucket::Kv(_) | Bucket::Object(_) => (None, None),
         };
         let writer = Arc::new(Writer::start(
             persistence.timeout,
@@ -250,11 +248,7 @@ fn cannot_open(store: &StoreDescriptor, error: StoreError) -> StartError {
 async fn open_bucket(jetstream: &JetStream, store: &StoreDescriptor) -> Result<Bucket, StoreError> {
     match store.kind {
         StoreKind::Kv => jetstream.kv(store.bucket).await.map(Bucket::Kv),
-        #[cfg(feature = "object-store")]
         StoreKind::Object => jetstream.objects(store.bucket).await.map(Bucket::Object),
-        // The macro has refused such a method.
-        #[cfg(not(feature = "object-store"))]
-        StoreKind::Object => Err(StoreError::not_configured()),
     }
 }
 
@@ -270,9 +264,7 @@ fn check_reach(bucket: &Bucket, store: &StoreDescriptor) -> Result<(), StartErro
                 ),
             ))
         }
-        Bucket::Kv(_) => Ok(()),
-        #[cfg(feature = "object-store")]
-        Bucket::Object(_) => Ok(()),
+        Bucket::Kv(_) | Bucket::Object(_) => Ok(()),
     }
 }
 

@@ -17,7 +17,6 @@ use crate::store::descriptor::Write;
 use crate::store::entry::is_expiry;
 use crate::store::error::WriteError;
 use crate::store::kv_bucket::{KvBucket, is_marker};
-#[cfg(feature = "object-store")]
 use crate::store::object_bucket::{self, ObjectBucket};
 use crate::store::{InvalidKey, PartialKey, StoreDescriptor, StoreError};
 
@@ -37,7 +36,6 @@ pub(crate) struct Target {
 #[derive(Clone, Debug)]
 pub(crate) enum Bucket {
     Kv(Arc<KvBucket>),
-    #[cfg(feature = "object-store")]
     Object(Arc<ObjectBucket>),
 }
 
@@ -95,7 +93,6 @@ impl fmt::Display for Failure {
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const MAX_PAUSE: Duration = Duration::from_secs(2);
 /// How long a write that is out of time may clean up after itself: a little more than a put of an object takes for it.
-#[cfg(feature = "object-store")]
 const CLEAN_UP: Duration = Duration::from_millis(1_500);
 
 impl Target {
@@ -122,7 +119,6 @@ impl Target {
         match &self.bucket {
             Bucket::Kv(bucket) => self.seen_in(bucket, key).await,
             // An object is written over whatever is there.
-            #[cfg(feature = "object-store")]
             Bucket::Object(_) => Ok(0),
         }
     }
@@ -154,15 +150,12 @@ impl Target {
             Bucket::Kv(bucket) if matches!(self.store.write, Write::Create | Write::Update) => {
                 bucket.new_id()
             }
-            Bucket::Kv(_) => String::new(),
-            #[cfg(feature = "object-store")]
-            Bucket::Object(_) => String::new(),
+            Bucket::Kv(_) | Bucket::Object(_) => String::new(),
         };
         let mut retry = since.is_some();
         let end = match &self.bucket {
             Bucket::Kv(_) => deadline,
             // It sees the deadline itself, and then removes what it has written.
-            #[cfg(feature = "object-store")]
             Bucket::Object(_) => deadline + CLEAN_UP,
         };
         let tried = {
@@ -206,7 +199,6 @@ impl Target {
                                 None
                             })
                         }
-                        #[cfg(feature = "object-store")]
                         Bucket::Object(bucket) => {
                             let patience = object_bucket::CLEAN_UP;
                             let put = bucket.put(key, payload.clone(), deadline, patience);

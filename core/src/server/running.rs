@@ -2,7 +2,6 @@ use std::convert::Infallible;
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
-#[cfg(feature = "kv")]
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -15,7 +14,6 @@ use crate::discovery::{Instance, ServiceInfo, ServiceStats};
 use crate::dispatch::Phase;
 use crate::endpoint::Endpoint;
 use crate::nats;
-#[cfg(feature = "kv")]
 use crate::persist::{AllLost, Lost, LostWrite, Writer};
 
 /// A started [`Server`](crate::Server).
@@ -32,9 +30,7 @@ pub struct RunningServer {
     pub(super) phase: watch::Sender<Phase>,
     /// Closed when all endpoints have left their queue groups.
     pub(super) left_queue_groups: mpsc::Receiver<Infallible>,
-    #[cfg(feature = "kv")]
     pub(super) writers: Vec<Arc<Writer>>,
-    #[cfg(feature = "kv")]
     pub(super) lost: AllLost,
 }
 
@@ -91,7 +87,6 @@ impl RunningServer {
 
         self.phase.send_replace(Phase::Draining);
         let unfinished = self.finish_calls(deadline).await;
-        #[cfg(feature = "kv")]
         futures::future::join_all(self.writers.iter().map(|writer| writer.drain(deadline))).await;
         self.discovery.clear();
         // The replies are on their way; wait until the server has them. They get a moment even if the time is up.
@@ -101,7 +96,6 @@ impl RunningServer {
         let error = StopError {
             unfinished,
             connection,
-            #[cfg(feature = "kv")]
             lost: self
                 .lost
                 .lock()
@@ -177,7 +171,6 @@ impl fmt::Debug for RunningServer {
 pub struct StopError {
     unfinished: Vec<UnfinishedCalls>,
     connection: Option<String>,
-    #[cfg(feature = "kv")]
     lost: Lost,
 }
 
@@ -195,7 +188,6 @@ pub struct UnfinishedCalls {
 
 impl StopError {
     fn is_nothing(&self) -> bool {
-        #[cfg(feature = "kv")]
         if self.lost.count > 0 {
             return false;
         }
@@ -210,14 +202,12 @@ impl StopError {
 
     /// The responses that were not stored and the entries that were not deleted, since the start of the server: up to 1,000
     /// of them.
-    #[cfg(feature = "kv")]
     #[must_use]
     pub fn lost_writes(&self) -> &[LostWrite] {
         &self.lost.listed
     }
 
     /// How many responses were not stored, and entries not deleted.
-    #[cfg(feature = "kv")]
     #[must_use]
     pub fn lost_write_count(&self) -> usize {
         self.lost.count
@@ -235,7 +225,6 @@ impl fmt::Display for StopError {
         {
             write!(f, " {calls} calls of `{service}.{endpoint}` were dropped;")?;
         }
-        #[cfg(feature = "kv")]
         if self.lost.count > 0 {
             write!(f, " {} writes were given up", self.lost.count)?;
             if let Some(first) = self.lost.listed.first() {

@@ -9,7 +9,6 @@ use super::Pairs;
 use crate::Status;
 use crate::codec::MessageCodec;
 use crate::service_error::ErrorCodec;
-#[cfg(feature = "kv")]
 use crate::store::{InvalidKey, Key, KeyToken, Pattern, PatternToken, StoreDescriptor, StoreKey};
 use crate::stream;
 
@@ -24,9 +23,7 @@ pub(crate) struct MethodSettings {
     pub(crate) max_in_flight: Option<usize>,
     pub(crate) streaming: bool,
     pub(crate) window: u32,
-    #[cfg(feature = "kv")]
     pub(crate) stores: MethodStores,
-    #[cfg(feature = "kv")]
     pub(crate) deletions: &'static [StoreDescriptor],
 }
 
@@ -46,17 +43,13 @@ impl MethodSettings {
 }
 
 /// What a method declares at [`KV`] and at [`OBJECT`].
-#[cfg(feature = "kv")]
 pub(crate) type MethodStores = [Option<StoreDescriptor>; 2];
 
 /// Where a method's stores stand in its arrays.
-#[cfg(feature = "kv")]
 pub(crate) const KV: usize = 0;
-#[cfg(feature = "kv")]
 pub(crate) const OBJECT: usize = 1;
 
 /// Where the key of something that a method's success does is found.
-#[cfg(feature = "kv")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
     /// [`KV`] or [`OBJECT`].
@@ -66,13 +59,11 @@ pub(crate) enum Place {
 }
 
 /// How the keys of a method are made.
-#[cfg(feature = "kv")]
 pub(crate) struct Keys<Req: 'static, Resp: 'static> {
     stores: [Option<StoreKey<Req, Resp>>; 2],
     deletions: &'static [StoreKey<Req, Resp>],
 }
 
-#[cfg(feature = "kv")]
 impl<Req, Resp> Keys<Req, Resp> {
     /// The key of a store or a deletion that the method has.
     pub(crate) fn at(&self, place: Place) -> &StoreKey<Req, Resp> {
@@ -93,7 +84,6 @@ pub struct Method<Req: 'static, Resp: 'static, E> {
     pub(crate) request: MessageCodec<Req>,
     pub(crate) response: MessageCodec<Resp>,
     pub(crate) error: ErrorCodec<E>,
-    #[cfg(feature = "kv")]
     pub(crate) keys: Keys<Req, Resp>,
 }
 
@@ -117,15 +107,12 @@ impl<Req, Resp, E> Method<Req, Resp, E> {
                 max_in_flight: None,
                 streaming: false,
                 window: stream::DEFAULT_WINDOW,
-                #[cfg(feature = "kv")]
                 stores: [None, None],
-                #[cfg(feature = "kv")]
                 deletions: &[],
             },
             request,
             response,
             error,
-            #[cfg(feature = "kv")]
             keys: Keys {
                 stores: [None, None],
                 deletions: &[],
@@ -169,7 +156,6 @@ impl<Req, Resp, E> Method<Req, Resp, E> {
     }
 
     /// Adds a `#[kv_store]`.
-    #[cfg(feature = "kv")]
     #[must_use]
     pub const fn kv_store(mut self, store: StoreDescriptor, key: StoreKey<Req, Resp>) -> Self {
         self.settings.stores[KV] = Some(store);
@@ -178,7 +164,6 @@ impl<Req, Resp, E> Method<Req, Resp, E> {
     }
 
     /// Adds an `#[object_store]`.
-    #[cfg(feature = "object-store")]
     #[must_use]
     pub const fn object_store(mut self, store: StoreDescriptor, key: StoreKey<Req, Resp>) -> Self {
         self.settings.stores[OBJECT] = Some(store);
@@ -187,7 +172,6 @@ impl<Req, Resp, E> Method<Req, Resp, E> {
     }
 
     /// Adds the `#[kv_delete]`s, each with its key.
-    #[cfg(feature = "kv")]
     #[must_use]
     pub const fn kv_deletes(
         mut self,
@@ -200,7 +184,6 @@ impl<Req, Resp, E> Method<Req, Resp, E> {
     }
 
     /// What it declares, for [`ServiceDescriptor::stores`](super::ServiceDescriptor::stores).
-    #[cfg(feature = "kv")]
     #[must_use]
     pub const fn stores(&self) -> MethodStores {
         self.settings.stores
@@ -219,32 +202,27 @@ impl<Req, Resp, E> Method<Req, Resp, E> {
     }
 
     /// The key of the `#[kv_store]` with these values in its placeholders, in the order in which they stand.
-    #[cfg(feature = "kv")]
     pub fn kv_key(&self, values: &[&dyn KeyToken]) -> Result<Key, InvalidKey> {
         self.keys.at(Place::Store(KV)).template().fill(values)
     }
 
     /// The pattern of the keys of the `#[kv_store]` with these values in its placeholders, in the order in which they stand.
-    #[cfg(feature = "kv")]
     pub fn kv_pattern(&self, values: &[&dyn PatternToken]) -> Result<Pattern, InvalidKey> {
         self.keys.at(Place::Store(KV)).template().pattern(values)
     }
 
     /// The key of the `#[object_store]`, like [`kv_key`](Self::kv_key).
-    #[cfg(feature = "object-store")]
     pub fn object_key(&self, values: &[&dyn KeyToken]) -> Result<Key, InvalidKey> {
         self.keys.at(Place::Store(OBJECT)).template().fill(values)
     }
 }
 
-#[cfg(feature = "kv")]
 impl<Req, Resp> Clone for Keys<Req, Resp> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-#[cfg(feature = "kv")]
 impl<Req, Resp> Copy for Keys<Req, Resp> {}
 
 impl<Req, Resp, E> Clone for Method<Req, Resp, E> {

@@ -16,7 +16,6 @@ use async_nats::jetstream::{Context, ErrorCode, stream};
 use super::budget::Budget;
 use super::descriptor::StoreKind;
 use super::kv_bucket::KvBucket;
-#[cfg(feature = "object-store")]
 use super::object_bucket::ObjectBucket;
 use super::{StoreError, StoreErrorKind};
 use crate::replies::Connection;
@@ -37,7 +36,6 @@ type Cache<T> = Mutex<HashMap<String, Arc<T>>>;
 #[derive(Default)]
 struct Opened {
     kv: Cache<KvBucket>,
-    #[cfg(feature = "object-store")]
     objects: Cache<ObjectBucket>,
 }
 
@@ -65,7 +63,6 @@ impl JetStream {
         Self::new(context, timeout)
     }
 
-    #[cfg(feature = "object-store")]
     pub(crate) async fn objects(&self, bucket: &str) -> Result<Arc<ObjectBucket>, StoreError> {
         cached(&self.opened.objects, bucket, || {
             ObjectBucket::open(&self.context, &self.budget, bucket)
@@ -118,10 +115,7 @@ impl JetStream {
     pub(super) fn forget(&self, kind: StoreKind, bucket: &str) {
         match kind {
             StoreKind::Kv => remove(&self.opened.kv, bucket),
-            #[cfg(feature = "object-store")]
             StoreKind::Object => remove(&self.opened.objects, bucket),
-            #[cfg(not(feature = "object-store"))]
-            StoreKind::Object => {}
         }
     }
 

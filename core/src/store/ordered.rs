@@ -135,7 +135,6 @@ impl OrderedConsumer {
     }
 
     /// How many messages of what was there at the beginning are to come.
-    #[cfg(feature = "object-store")]
     pub(super) fn initial(&self) -> u64 {
         self.initial.unwrap_or(0)
     }

@@ -5,9 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::flights::Landed;
-#[cfg(feature = "object-store")]
 use super::object::ObjectStore;
-#[cfg(feature = "object-store")]
 use super::object_info::Stored;
 use super::read_through::Origin;
 use super::{Key, KvStore, StoreError, StoreErrorKind};
@@ -17,7 +15,6 @@ use crate::Status;
 #[derive(Clone)]
 pub(crate) enum Shelf {
     Kv(KvStore<Bytes>),
-    #[cfg(feature = "object-store")]
     Object(ObjectStore<Bytes>),
 }
 
@@ -33,7 +30,6 @@ impl Shelf {
     pub(super) fn bucket(&self) -> &str {
         match self {
             Self::Kv(store) => store.bucket(),
-            #[cfg(feature = "object-store")]
             Self::Object(store) => store.bucket(),
         }
     }
@@ -42,7 +38,6 @@ impl Shelf {
     pub(super) fn is_client_only(&self) -> bool {
         match self {
             Self::Kv(store) => store.is_client_only(),
-            #[cfg(feature = "object-store")]
             Self::Object(store) => store.is_client_only(),
         }
     }
@@ -51,7 +46,6 @@ impl Shelf {
     pub(super) fn check(&self) -> Result<(), Status> {
         let configured = match self {
             Self::Kv(store) => store.timeout().map(drop),
-            #[cfg(feature = "object-store")]
             Self::Object(store) => store.timeout().map(drop),
         };
         configured.map_err(|error| Status::failed_precondition(error.to_string()))
@@ -73,7 +67,6 @@ impl Shelf {
                     fresh: fresh.map(|value| Landed { value, origin }),
                 })
             }
-            #[cfg(feature = "object-store")]
             Self::Object(store) => {
                 let is_young = |stored: &Stored| {
                     Origin::store(stored.revision, stored.modified).is_younger_than(max_age)
@@ -99,7 +92,6 @@ impl Shelf {
     ) -> Result<(), StoreError> {
         let written = match self {
             Self::Kv(store) => store.update(key, value, revision).await,
-            #[cfg(feature = "object-store")]
             Self::Object(store) => store.put(key, value).await,
         };
         match written {
