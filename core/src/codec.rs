@@ -128,7 +128,7 @@ fn is_unit<T: 'static>() -> bool {
     std::any::TypeId::of::<T>() == std::any::TypeId::of::<()>()
 }
 
-/// A codec bound to one message type, as plain functions: what a [`Method`](crate::service::Method) carries, so that the
+/// A codec bound to one message type, as plain functions: what a [`Method`](crate::descriptor::method::Method) carries, so that the
 /// rest of the crate is generic over messages and not over codecs.
 pub struct MessageCodec<T> {
     pub(crate) encode: fn(&T) -> Result<Bytes, CodecError>,

@@ -6,8 +6,8 @@ use std::time::Duration;
 use async_nats::{HeaderMap, HeaderValue, Subject};
 use tokio::time::Instant;
 
-use crate::header::{self, InvalidHeader};
-use crate::wire;
+use crate::transport::header::InvalidHeader;
+use crate::transport::{header, headers};
 
 /// What a handler may know about the call it answers, and the place to set response headers.
 ///
@@ -188,12 +188,12 @@ impl Context {
 
     /// How many bytes of the reply the response headers take.
     pub(crate) fn response_headers_len(&self) -> usize {
-        wire::headers_len(&self.lock_response())
+        headers::headers_len(&self.lock_response())
     }
 
     /// The trace headers of the request, which a call made on its behalf passes on.
     pub(crate) fn trace_headers(&self) -> impl Iterator<Item = (&'static str, &HeaderValue)> {
-        wire::TRACE
+        headers::TRACE
             .into_iter()
             .filter_map(|name| Some((name, self.headers.get(name)?)))
     }

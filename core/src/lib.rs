@@ -152,61 +152,49 @@
 #[doc(hidden)]
 #[path = "private.rs"]
 pub mod __private;
-mod call;
-mod claim;
 mod client;
 mod codec;
 mod context;
-mod discovery;
-mod dispatch;
-mod endpoint;
+mod descriptor;
 mod error;
-mod exchange;
-mod header;
-mod nats;
 mod persist;
-mod replies;
 mod server;
-mod service;
 mod service_error;
-mod service_server;
 mod status;
 mod store;
 mod stream;
 #[cfg(feature = "testing")]
 pub mod testing;
-mod wire;
+mod transport;
 
-pub use self::call::{Call, CallFuture, Response};
 pub use self::client::Client;
+pub use self::client::cached::call::{Cached, CachedCall, Origin};
+pub use self::client::call::{Call, CallFuture, Response};
 #[cfg(feature = "json")]
 pub use self::codec::Json;
 #[cfg(feature = "protobuf")]
 pub use self::codec::Protobuf;
 pub use self::codec::{Codec, CodecError};
 pub use self::context::Context;
-pub use self::discovery::{
+pub use self::error::Error;
+pub use self::persist::LostWrite;
+pub use self::server::discovery::{
     EndpointInfo, EndpointStats, PersistenceStats, ServiceInfo, ServiceStats,
 };
-pub use self::error::Error;
-pub use self::header::InvalidHeader;
-pub use self::persist::LostWrite;
-pub use self::server::{
-    RunningServer, Server, StartError, StartErrorKind, StopError, UnfinishedCalls,
-};
+pub use self::server::running::{RunningServer, StopError, UnfinishedCalls};
+pub use self::server::service_server::ServiceServer;
+pub use self::server::{Server, StartError, StartErrorKind};
 pub use self::service_error::ServiceError;
-pub use self::service_server::ServiceServer;
 pub use self::status::{Code, Result, Status};
 pub use self::store::{
-    Any, InvalidKey, InvalidKeyKind, Key, KeyToken, MAX_KEY_LEN, Pattern, PatternToken, StoreError,
-    StoreErrorKind, UndecodableValue,
+    Any, BucketPolicy, BucketStatus, CacheBuilder, CacheEvent, CacheStatus, Entries, Entry,
+    InvalidKey, InvalidKeyKind, Key, KeyToken, Keys, KvCache, KvStore, MAX_KEY_LEN, ObjectInfo,
+    ObjectReader, ObjectStore, Operation, Pattern, PatternToken, PutFrom, Storage, StoreError,
+    StoreErrorKind, UndecodableValue, Watch, WatchBuilder, WatchEvent,
 };
-pub use self::store::{
-    BucketPolicy, BucketStatus, CacheBuilder, CacheEvent, CacheStatus, Cached, CachedCall, Entries,
-    Entry, Keys, KvCache, KvStore, Operation, Origin, Storage, Watch, WatchBuilder, WatchEvent,
-};
-pub use self::store::{ObjectInfo, ObjectReader, ObjectStore, PutFrom};
-pub use self::stream::{Chunk, SendError, StreamSender, Streaming};
+pub use self::stream::blob::Chunk;
+pub use self::stream::streaming::{SendError, StreamSender, Streaming};
+pub use self::transport::header::InvalidHeader;
 pub use natsmicro_macros::{
     ServiceError, endpoint, kv_delete, kv_store, object_store, service, stream,
 };

@@ -8,10 +8,10 @@ pub use crate::codec::JsonMessage;
 #[cfg(feature = "protobuf")]
 pub use crate::codec::ProtobufMessage;
 pub use crate::codec::{MessageCodec, message};
-pub use crate::service::{Describe, Dispatch, Method, Router, ServiceDescriptor};
+pub use crate::descriptor::method::Method;
+pub use crate::descriptor::service::{Describe, Dispatch, Router, ServiceDescriptor};
+pub use crate::descriptor::store::{Persist, Storage, StoreDescriptor, Write};
+pub use crate::descriptor::template::{KeyPart, KeyTemplate, PartialKey, StoreKey};
 pub use crate::service_error::{
     AnyStatus, ErrorBody, ErrorCodec, ErrorField, ErrorFields, ErrorText, Outcome,
-};
-pub use crate::store::{
-    KeyPart, KeyTemplate, PartialKey, Persist, Storage, StoreDescriptor, StoreKey, Write,
 };

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::{Code, Status};
+use crate::status::{Code, Status};
 
 /// An error that a service method can return: it becomes a [`Status`] on the wire, and the client makes it from one.
 ///

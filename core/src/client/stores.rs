@@ -4,15 +4,17 @@ use std::sync::Arc;
 
 use futures::{FutureExt, TryFutureExt};
 
-use super::{ServiceClient, encode_request};
-use crate::Status;
-use crate::call::Response;
-use crate::codec::{self, MessageCodec};
-use crate::service::OBJECT;
-use crate::service::{KV, Method, MethodSettings, Place};
-use crate::store::ObjectStore;
-use crate::store::shelf::Shelf;
-use crate::store::{CachedCall, KvStore, StoreDescriptor};
+use crate::client::cached::call::CachedCall;
+use crate::client::cached::shelf::Shelf;
+use crate::client::call::Response;
+use crate::client::{ServiceClient, encode_request};
+use crate::codec;
+use crate::codec::MessageCodec;
+use crate::descriptor::method::{KV, Method, MethodSettings, OBJECT, Place};
+use crate::descriptor::store::StoreDescriptor;
+use crate::status::Status;
+use crate::store::kv::handle::KvStore;
+use crate::store::object::handle::ObjectStore;
 
 impl ServiceClient {
     /// The bucket of a method's `#[kv_store]`.

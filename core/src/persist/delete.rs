@@ -2,18 +2,19 @@
 
 use async_nats::jetstream::message::StreamMessage;
 
-use super::write::is_after;
-use super::writer::Begun;
+use crate::descriptor::store::{StoreDescriptor, Write};
+use crate::persist::queue::Begun;
+use crate::persist::target::is_after;
 use crate::store::error::WriteError;
-use crate::store::kv_bucket::{KvBucket, is_marker};
-use crate::store::{Operation, StoreDescriptor, Write};
+use crate::store::kv::bucket::{KvBucket, is_marker};
+use crate::store::kv::entry::Operation;
 
 /// Puts a marker over the value of a key, or in place of all its revisions. Gives the revision that it looked at, 0 for none.
 ///
 /// A marker whose acknowledgement did not come has most likely been stored. A repetition therefore looks, and is only made over
 /// what it saw, so that a try that arrives late cannot take away a newer value; nor does it take away what somebody has written
 /// since the deletion was `begun`.
-pub(super) async fn delete(
+pub(crate) async fn delete(
     bucket: &KvBucket,
     key: &str,
     deletion: &StoreDescriptor,

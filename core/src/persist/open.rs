@@ -4,16 +4,19 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::batches::Batches;
-use super::writer::{AllLost, OnLostWrite, Writer};
-use super::{Bucket, Publisher, Stores, Target};
+use crate::descriptor::method::{MethodSettings, MethodStores, Place};
+use crate::descriptor::service::Route;
+use crate::descriptor::store::{Persist, StoreDescriptor, StoreKind, Write};
+use crate::persist::Stores;
+use crate::persist::batches::Batches;
+use crate::persist::plain_put::Publisher;
+use crate::persist::queue::{AllLost, OnLostWrite, Writer};
+use crate::persist::target::{Bucket, Target};
+use crate::server::service_server::ServiceSettings;
 use crate::server::{StartError, StartErrorKind};
-use crate::service::{MethodSettings, MethodStores, Place, Route};
-use crate::service_server::ServiceSettings;
-use crate::store::descriptor::{Persist, StoreDescriptor, StoreKind, Write};
-use crate::store::jetstream::JetStream;
-use crate::store::provision::{BucketSettings, provision};
-use crate::store::{StoreError, StoreErrorKind};
+use crate::store::bucket::jetstream::JetStream;
+use crate::store::bucket::provision::{BucketSettings, provision};
+use crate::store::error::{StoreError, StoreErrorKind};
 
 /// How a server persists responses.
 pub(crate) struct Persistence {

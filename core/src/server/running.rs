@@ -10,11 +10,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::discovery::{Instance, ServiceInfo, ServiceStats};
-use crate::dispatch::Phase;
-use crate::endpoint::Endpoint;
-use crate::nats;
-use crate::persist::{AllLost, Lost, LostWrite, Writer};
+use crate::persist::LostWrite;
+use crate::persist::queue::{AllLost, Lost, Writer};
+use crate::server::call::Endpoint;
+use crate::server::discovery::{Instance, ServiceInfo, ServiceStats};
+use crate::server::dispatch::Phase;
+use crate::transport::subject;
 
 /// A started [`Server`](crate::Server).
 ///
@@ -22,26 +23,26 @@ use crate::persist::{AllLost, Lost, LostWrite, Writer};
 /// long as the runtime lives. [`stop`](Self::stop) waits for all of that, and says whether it succeeded.
 #[must_use = "dropping a `RunningServer` ends its services; keep it, and call `stop` in the end"]
 pub struct RunningServer {
-    pub(super) nats: async_nats::Client,
-    pub(super) drain_timeout: Duration,
-    pub(super) instances: Vec<Arc<Instance>>,
-    pub(super) discovery: Vec<Task>,
-    pub(super) endpoints: Vec<RunningEndpoint>,
-    pub(super) phase: watch::Sender<Phase>,
+    pub(crate) nats: async_nats::Client,
+    pub(crate) drain_timeout: Duration,
+    pub(crate) instances: Vec<Arc<Instance>>,
+    pub(crate) discovery: Vec<Task>,
+    pub(crate) endpoints: Vec<RunningEndpoint>,
+    pub(crate) phase: watch::Sender<Phase>,
     /// Closed when all endpoints have left their queue groups.
-    pub(super) left_queue_groups: mpsc::Receiver<Infallible>,
-    pub(super) writers: Vec<Arc<Writer>>,
-    pub(super) lost: AllLost,
+    pub(crate) left_queue_groups: mpsc::Receiver<Infallible>,
+    pub(crate) writers: Vec<Arc<Writer>>,
+    pub(crate) lost: AllLost,
 }
 
-pub(super) struct RunningEndpoint {
-    pub(super) endpoint: Arc<Endpoint>,
-    pub(super) unfinished: Arc<AtomicUsize>,
-    pub(super) task: JoinHandle<()>,
+pub(crate) struct RunningEndpoint {
+    pub(crate) endpoint: Arc<Endpoint>,
+    pub(crate) unfinished: Arc<AtomicUsize>,
+    pub(crate) task: JoinHandle<()>,
 }
 
 /// A task that ends when this is dropped.
-pub(super) struct Task(pub(super) JoinHandle<()>);
+pub(crate) struct Task(pub(crate) JoinHandle<()>);
 
 impl Drop for Task {
     fn drop(&mut self) {
@@ -81,7 +82,7 @@ impl RunningServer {
     /// be stored since the start is stored, and every entry deleted that was to be. It takes as long as the calls that run, up to the drain timeout; then they are
     /// dropped, their callers get `UNAVAILABLE`, and the error lists them. The connection stays open.
     pub async fn stop(mut self) -> Result<(), StopError> {
-        let deadline = nats::after(Instant::now(), self.drain_timeout);
+        let deadline = subject::after(Instant::now(), self.drain_timeout);
         let left = || deadline.saturating_duration_since(Instant::now());
         let mut connection = self.leave_queue_groups(deadline).await.err();
 
@@ -90,7 +91,7 @@ impl RunningServer {
         futures::future::join_all(self.writers.iter().map(|writer| writer.drain(deadline))).await;
         self.discovery.clear();
         // The replies are on their way; wait until the server has them. They get a moment even if the time is up.
-        let arrived = nats::round_trip(&self.nats, left().max(Duration::from_secs(1))).await;
+        let arrived = subject::round_trip(&self.nats, left().max(Duration::from_secs(1))).await;
         connection = connection.or(arrived.err());
 
         let error = StopError {
@@ -118,7 +119,7 @@ impl RunningServer {
         {
             return Err("the connection does not take commands".to_owned());
         }
-        nats::round_trip(
+        subject::round_trip(
             &self.nats,
             deadline.saturating_duration_since(Instant::now()),
         )

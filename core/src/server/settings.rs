@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 
-use super::{StartError, StartErrorKind};
-use crate::service::Route;
-use crate::service_server::ServiceSettings;
+use crate::descriptor::service::Route;
+use crate::server::service_server::ServiceSettings;
+use crate::server::{StartError, StartErrorKind};
 
-pub(super) fn check(services: &[(ServiceSettings, Vec<Route>)]) -> Result<(), StartError> {
+pub(crate) fn check(services: &[(ServiceSettings, Vec<Route>)]) -> Result<(), StartError> {
     let mut subjects = HashMap::new();
     for (settings, routes) in services {
         check_service(settings)?;

@@ -7,8 +7,8 @@ use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use bytes::Bytes;
 
 use crate::codec::CodecError;
+use crate::descriptor::key::InvalidKey;
 use crate::error::Error;
-use crate::store::key::InvalidKey;
 
 /// Why reading or writing a store failed.
 pub type StoreError = Error<StoreErrorKind>;
@@ -17,10 +17,10 @@ pub type StoreError = Error<StoreErrorKind>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StoreErrorKind {
-    /// The client was made without [`with_jetstream`](crate::Client::with_jetstream).
+    /// The client was made without [`with_jetstream`](crate::client::Client::with_jetstream).
     JetStreamNotConfigured,
     /// The bucket does not exist. A service creates the buckets that it writes to when it starts;
-    /// [`create_bucket`](crate::KvStore::create_bucket) makes those that are `client_only`.
+    /// [`create_bucket`](crate::store::kv::handle::KvStore::create_bucket) makes those that are `client_only`.
     BucketNotFound,
     /// `create_bucket` found a bucket with other settings; the text names each.
     BucketMismatch,
@@ -66,7 +66,7 @@ impl StoreError {
         Self::new(StoreErrorKind::Encode, "the value could not be encoded").with_source(error)
     }
 
-    pub(super) fn decode(key: &str, revision: u64, value: Bytes, error: CodecError) -> Self {
+    pub(crate) fn decode(key: &str, revision: u64, value: Bytes, error: CodecError) -> Self {
         Self::new(
             StoreErrorKind::Decode,
             format!("`{key}` holds something else than such a message"),
@@ -85,7 +85,7 @@ impl StoreError {
         self.source()?.downcast_ref()
     }
 
-    pub(super) fn unsupported(text: impl Into<std::borrow::Cow<'static, str>>) -> Self {
+    pub(crate) fn unsupported(text: impl Into<std::borrow::Cow<'static, str>>) -> Self {
         Self::new(StoreErrorKind::Unsupported, text)
     }
 

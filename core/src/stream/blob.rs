@@ -8,8 +8,8 @@ use std::{fs, io, process};
 use bytes::{BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::Streaming;
-use crate::Status;
+use crate::status::Status;
+use crate::stream::streaming::Streaming;
 
 /// The largest chunk. As base64 it still fits into a message of 1 MiB, the most that NATS takes by default; and of larger ones,
 /// none would be on its way while another is written.
@@ -303,12 +303,12 @@ mod base64_text {
     const BASE64: GeneralPurpose = GeneralPurpose::new(&STANDARD, LENIENT);
     const BASE64_URL: GeneralPurpose = GeneralPurpose::new(&URL_SAFE, LENIENT);
 
-    pub(super) fn serialize<S: Serializer>(data: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(data: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
         // What is read is an option, which formats without names tell from a string.
         serializer.serialize_some(&BASE64.encode(data))
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Bytes, D::Error> {
         let text = Option::<String>::deserialize(deserializer)?.unwrap_or_default();

@@ -4,16 +4,16 @@ use async_nats::{HeaderMap, HeaderValue};
 use bytes::Bytes;
 use futures::FutureExt;
 
-use super::flow::Credit;
-use super::link::{HEARTBEAT, Link, Role};
-use super::wire::{COUNT, CREDIT, INBOX, OUR_VERSION, Said, VERSION};
+use crate::stream::flow::Credit;
+use crate::stream::link::{HEARTBEAT, Link, Role};
+use crate::stream::wire::{COUNT, CREDIT, INBOX, OUR_VERSION, Said, VERSION};
 
 impl Link {
     /// Grants what the reader has made room for. The same message is the heartbeat, and repeats all that was said so far, since a
     /// message may have been lost with a connection. The reply subject is for the NATS server, to say if nobody receives it.
     ///
     /// It is sent while the link goes on: with thousands of streams, the connection takes its time.
-    pub(super) fn tell_state(&mut self) {
+    pub(crate) fn tell_state(&mut self) {
         if self.telling.is_some() {
             self.tell_again = true;
             return;
@@ -26,7 +26,7 @@ impl Link {
             confirmation: Some(confirmation),
         } = &self.role
         {
-            crate::wire::add(&mut headers, confirmation);
+            crate::transport::headers::add(&mut headers, confirmation);
         }
         let mut telling = self.tell(headers).boxed();
         if (&mut telling).now_or_never().is_none() {

@@ -10,9 +10,9 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use tokio::sync::{Notify, mpsc};
 
-use super::flow::Credit;
 use crate::codec::MessageCodec;
-use crate::{Code, Status};
+use crate::status::{Code, Status};
+use crate::stream::flow::Credit;
 
 /// What arrived.
 enum Item {
@@ -45,7 +45,7 @@ pub(crate) struct Incoming<T> {
     items: mpsc::UnboundedReceiver<Item>,
     /// The messages of the last payload that were not yet read.
     batch: VecDeque<Bytes>,
-    decode: fn(Bytes) -> Result<T, crate::CodecError>,
+    decode: fn(Bytes) -> Result<T, crate::codec::CodecError>,
     /// What was read, and how much of that the other end knows.
     taken: Credit,
     told: Credit,

@@ -8,14 +8,15 @@ use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
-use super::PLAIN_WINDOW;
-use super::delivery::Delivery;
-use super::flow::{Arrival, Credit, Fault, Inbound, Outbound};
-use super::wire::{self, Control, Received, Said};
-use crate::{Status, nats};
+use crate::status::Status;
+use crate::stream::delivery::Delivery;
+use crate::stream::flow::{Arrival, Credit, Fault, Inbound, Outbound};
+use crate::stream::wire::{Control, Received, Said};
+use crate::stream::{PLAIN_WINDOW, wire};
+use crate::transport::subject;
 
 /// How often each end tells the other that it is there.
-pub(super) const HEARTBEAT: Duration = Duration::from_secs(2);
+pub(crate) const HEARTBEAT: Duration = Duration::from_secs(2);
 /// After how many heartbeats without one from the other end it is taken for dead. It is these that are counted and not the time,
 /// which passes as well while this process, and what it would have heard, waits for a CPU.
 const DEAD: u32 = 3;
@@ -66,22 +67,22 @@ pub(crate) enum Role {
 
 /// One end of a stream.
 pub(crate) struct Link {
-    pub(super) nats: async_nats::Client,
+    pub(crate) nats: async_nats::Client,
     inbox: Subscriber,
-    pub(super) own: Subject,
+    pub(crate) own: Subject,
     /// Where messages go; unknown until the service has told.
-    pub(super) peer: Option<Subject>,
-    pub(super) role: Role,
+    pub(crate) peer: Option<Subject>,
+    pub(crate) role: Role,
     /// Both ends speak the extension.
-    pub(super) extension: bool,
-    pub(super) outbound: Outbound,
-    pub(super) inbound: Inbound,
+    pub(crate) extension: bool,
+    pub(crate) outbound: Outbound,
+    pub(crate) inbound: Inbound,
     /// Where messages are delivered, in a direction that has any.
-    pub(super) delivery: Option<Delivery>,
-    pub(super) said: Said,
+    pub(crate) delivery: Option<Delivery>,
+    pub(crate) said: Said,
     /// What was said last, while the connection does not take it; and whether there is more to say by now.
-    pub(super) telling: Option<BoxFuture<'static, ()>>,
-    pub(super) tell_again: bool,
+    pub(crate) telling: Option<BoxFuture<'static, ()>>,
+    pub(crate) tell_again: bool,
     tick: Interval,
     /// How many heartbeats ago something was heard.
     silence: u32,
@@ -214,7 +215,7 @@ impl Link {
     /// Where the service receives, whether it speaks the extension, and what it grants.
     fn learn(&mut self, control: &Control) -> Result<(), Status> {
         if let (Role::Caller, None, Some(inbox)) = (&self.role, &self.peer, &control.inbox) {
-            if !nats::is_receiver(inbox) {
+            if !subject::is_receiver(inbox) {
                 return Err(Status::internal(format!(
                     "the service names `{}` as its inbox, which cannot be one",
                     inbox.escape_debug()
@@ -298,7 +299,7 @@ impl Link {
     }
 
     /// Whether to send the next message with a reply subject, to hear if nobody receives it. Heartbeats do that otherwise.
-    pub(super) fn probe(&mut self) -> bool {
+    pub(crate) fn probe(&mut self) -> bool {
         let is_due = !self.extension && self.probed.elapsed() >= PROBE;
         if is_due {
             self.probed = Instant::now();
@@ -354,7 +355,7 @@ async fn of_reader(reader: Option<&Delivery>) -> Signal {
     }
 }
 
-pub(super) fn malformed(what: &str) -> Status {
+pub(crate) fn malformed(what: &str) -> Status {
     Status::internal(format!("the other side of the stream sent {what}"))
 }
 

@@ -10,14 +10,14 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{FutureExt, Stream, StreamExt};
 
-use super::Streaming;
-use super::link::Link;
-use super::wire::{Batch, COUNT, END};
-use crate::Status;
 use crate::codec::MessageCodec;
+use crate::status::Status;
+use crate::stream::link::Link;
+use crate::stream::streaming::Streaming;
+use crate::stream::wire::{Batch, COUNT, END};
 
 /// How long a message waits for a connection that takes nothing. The other end hears nothing for as long.
-pub(super) const STUCK: Duration = Duration::from_secs(5);
+pub(crate) const STUCK: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 pub(crate) enum Out {
@@ -179,12 +179,14 @@ impl Link {
             end.insert(COUNT.clone(), HeaderValue::from(self.outbound.count()));
         }
         let sent = if let Some(status) = status {
-            let sent = crate::wire::publish_status(&self.nats, &peer, headers, &end, status, None);
+            let sent = crate::transport::headers::publish_status(
+                &self.nats, &peer, headers, &end, status, None,
+            );
             tokio::time::timeout(STUCK, sent)
                 .await
                 .unwrap_or(Err(PublishErrorKind::Send))
         } else {
-            crate::wire::add(&mut headers, &end);
+            crate::transport::headers::add(&mut headers, &end);
             self.publish(headers, Bytes::new(), false).await
         };
         if let Err(error) = sent {

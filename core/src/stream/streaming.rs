@@ -8,8 +8,8 @@ use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
 use tokio::sync::mpsc;
 
-use super::delivery::Incoming;
-use crate::Status;
+use crate::status::Status;
+use crate::stream::delivery::Incoming;
 
 /// Messages that follow one another: a stream parameter of a service method, a stream response, or both.
 ///
@@ -78,8 +78,8 @@ use crate::Status;
 ///
 /// # Timeouts
 ///
-/// A stream lives for as long as both sides want. [`Client::with_timeout`](crate::Client::with_timeout) (10 seconds) bounds the
-/// time until it is open, and, once a caller has sent all it has, until the response. [`Call::with_timeout`](crate::Call::with_timeout), and `#[endpoint(timeout = ..)]` on
+/// A stream lives for as long as both sides want. [`Client::with_timeout`](crate::client::Client::with_timeout) (10 seconds) bounds the
+/// time until it is open, and, once a caller has sent all it has, until the response. [`Call::with_timeout`](crate::client::call::Call::with_timeout), and `#[endpoint(timeout = ..)]` on
 /// the method itself, bound the stream as a whole; a timeout of the whole service does not.
 #[doc = include_str!("protocol.md")]
 #[must_use = "a stream does nothing unless it is polled"]
@@ -133,7 +133,7 @@ impl<T> Streaming<T> {
         (StreamSender { sender, panicked }, stream)
     }
 
-    pub(super) fn incoming(incoming: Incoming<T>) -> Self {
+    pub(crate) fn incoming(incoming: Incoming<T>) -> Self {
         Self(Source::Incoming(incoming))
     }
 

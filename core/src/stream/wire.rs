@@ -3,9 +3,10 @@
 use async_nats::{HeaderMap, HeaderName, HeaderValue, Message, StatusCode, Subject};
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::delivery::first_message;
-use super::flow::{Arrival, Credit};
-use crate::{Status, wire};
+use crate::status::Status;
+use crate::stream::delivery::first_message;
+use crate::stream::flow::{Arrival, Credit};
+use crate::transport::headers;
 
 pub(crate) static SEQ: HeaderName = HeaderName::from_static("Nats-Stream-Seq");
 pub(crate) static END: HeaderName = HeaderName::from_static("Nats-Stream-End");
@@ -103,7 +104,7 @@ pub(crate) fn read(message: Message) -> Received {
             return Received::Malformed("a message that is numbered and the end at once");
         }
         return Received::End {
-            status: wire::read_status(&message),
+            status: headers::read_status(&message),
             announced: number(headers, &COUNT),
             message,
         };
@@ -114,7 +115,7 @@ pub(crate) fn read(message: Message) -> Received {
     let is_control = [&INBOX, &VERSION, &CREDIT, &OPENED, &CANCEL]
         .into_iter()
         .any(has);
-    if is_control && wire::read_status(&message).is_none() {
+    if is_control && headers::read_status(&message).is_none() {
         let text = |name: &HeaderName| headers.get(name.clone()).map(HeaderValue::as_str);
         return Received::Control(Control {
             inbox: text(&INBOX).map(Subject::from),

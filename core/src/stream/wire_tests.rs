@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
-use super::super::delivery::split;
 use super::*;
+use crate::stream::delivery::split;
 
 fn received(headers: &[(&str, &str)], payload: impl Into<Bytes>) -> Received {
     let mut map = HeaderMap::new();

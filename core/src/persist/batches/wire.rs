@@ -10,7 +10,7 @@ const UNKNOWN_BATCH: u64 = 10_208;
 
 /// What a message does.
 #[derive(Clone, Copy)]
-pub(super) enum Step {
+pub(crate) enum Step {
     Begin = 0,
     Add = 1,
     AddLast = 2,
@@ -19,14 +19,14 @@ pub(super) enum Step {
 }
 
 /// Which batch a message belongs to, its place there, counted from 1, and what it does.
-pub(super) fn reply_subject(inbox: &str, batch: u64, place: usize, step: Step) -> Subject {
+pub(crate) fn reply_subject(inbox: &str, batch: u64, place: usize, step: Step) -> Subject {
     let step = step as u8;
     // `fail`: a message that is missing ends the batch. Acknowledgements in between are of no use here.
     Subject::from(format!("{inbox}{batch}.1000.fail.{place}.{step}.$FI"))
 }
 
 /// The number of a batch, and the place in it, of a reply subject behind its inbox.
-pub(super) fn place_of(subject: &str) -> Option<(u64, usize)> {
+pub(crate) fn place_of(subject: &str) -> Option<(u64, usize)> {
     let mut tokens = subject.split('.');
     let number = tokens.next()?.parse().ok()?;
     let place = tokens.nth(2)?.parse().ok().filter(|place| *place > 0)?;
@@ -34,7 +34,7 @@ pub(super) fn place_of(subject: &str) -> Option<(u64, usize)> {
 }
 
 /// What the server says of a batch.
-pub(super) enum Answer {
+pub(crate) enum Answer {
     /// It goes on, or is about to be ended.
     GoesOn,
     /// It is over, with so many of its messages stored from the first one on.
@@ -70,7 +70,7 @@ struct Refusal {
 }
 
 impl Answer {
-    pub(super) fn of(message: &Message) -> Self {
+    pub(crate) fn of(message: &Message) -> Self {
         if message.status == Some(StatusCode::NO_RESPONDERS) {
             return Self::Unknown;
         }

@@ -1,0 +1,318 @@
+//! The client side: what a generated client consists of.
+
+pub(crate) mod cached;
+pub(crate) mod call;
+pub(crate) mod fetch;
+mod stores;
+pub(crate) mod stream;
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use async_nats::Subject;
+use bytes::Bytes;
+
+use crate::client::cached::singleflight::Flights;
+use crate::client::call::{Answer, Call, Response};
+use crate::client::fetch::Fetch;
+use crate::codec::MessageCodec;
+use crate::descriptor::method::{Method, MethodSettings, OBJECT};
+use crate::descriptor::service::{Describe, ServiceDescriptor};
+use crate::server::settings::check_subject_prefix;
+use crate::status::Status;
+use crate::store::bucket::jetstream::JetStream;
+use crate::stream::streaming::Streaming;
+use crate::transport::mux::Connection;
+
+/// How long a call waits for its answer, unless something else is said.
+pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How many bytes of a response are fetched from an object store, unless something else is said.
+const DEFAULT_MAX_RESPONSE_SIZE: usize = 256 << 20;
+
+/// A connection for generated clients: what `UserServiceClient::new` takes. Cheap to clone.
+///
+/// An [`async_nats::Client`] becomes one by itself, so that `UserServiceClient::new(nats)` works where no store is read.
+///
+/// ```no_run
+/// # use natsmicro::Status;
+/// # #[natsmicro::service]
+/// # pub trait Users { async fn ping(&self) -> Result<(), Status>; }
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let nats = async_nats::connect("localhost").await?;
+/// let client = natsmicro::Client::new(nats).with_timeout(std::time::Duration::from_secs(2));
+/// let users = UsersClient::new(client);
+/// users.ping().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Client {
+    connection: Arc<Connection>,
+    timeout: Option<Duration>,
+    jetstream: Option<Arc<JetStream>>,
+    max_response_size: usize,
+}
+
+impl Client {
+    /// A client on this connection. It should have the `subscription_capacity` that async-nats gives it: with a smaller one,
+    /// [replies can be lost](crate#connections).
+    #[must_use]
+    pub fn new(nats: async_nats::Client) -> Self {
+        Self {
+            connection: Connection::new(nats),
+            timeout: None,
+            jetstream: None,
+            max_response_size: DEFAULT_MAX_RESPONSE_SIZE,
+        }
+    }
+
+    /// Lets the clients read and write stores, and fetch the responses that are stored because they are too large for a reply.
+    #[must_use]
+    pub fn with_jetstream(mut self, jetstream: async_nats::jetstream::Context) -> Self {
+        let timeout = self.timeout.unwrap_or(DEFAULT_TIMEOUT);
+        self.jetstream = Some(Arc::new(JetStream::of_client(jetstream, timeout)));
+        self
+    }
+
+    /// How long a call, or an operation on a store, waits for its answer. By default a call waits as long as its method may
+    /// take by `timeout = ..`, and 10 seconds if that says nothing.
+    ///
+    /// As with [`Call::with_timeout`], the service is told, and does not work for a caller who has gone; but not by a
+    /// [`CachedCall`](crate::CachedCall), which may be for several callers. A stream only has to be opened within this time.
+    #[must_use]
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        if let Some(jetstream) = self.jetstream.take() {
+            let context = jetstream.context.clone();
+            self.jetstream = Some(Arc::new(JetStream::of_client(context, timeout)));
+        }
+        self
+    }
+
+    /// The largest response, in bytes, that a call fetches from an object store: 256 MiB unless this says something else. A
+    /// larger one fails the call with `RESOURCE_EXHAUSTED`, and can be read piece by piece with
+    /// [`ObjectStore::reader`](crate::store::object::handle::ObjectStore::reader).
+    ///
+    /// This is for the responses that do not fit into a message; see
+    /// [`#[object_store]`](macro@crate::object_store#large-responses). The others are as large as the NATS server allows.
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), async_nats::ConnectError> {
+    /// let nats = async_nats::connect("localhost").await?;
+    /// let jetstream = async_nats::jetstream::new(nats.clone());
+    /// let client = natsmicro::Client::new(nats)
+    ///     .with_jetstream(jetstream)
+    ///     .with_max_response_size(1 << 30);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with_max_response_size(mut self, bytes: usize) -> Self {
+        self.max_response_size = bytes;
+        self
+    }
+}
+
+impl From<async_nats::Client> for Client {
+    fn from(nats: async_nats::Client) -> Self {
+        Self::new(nats)
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a generated client wraps.
+#[derive(Clone)]
+pub struct ServiceClient {
+    client: Client,
+    service: &'static ServiceDescriptor,
+    /// One per method, made when it is first called.
+    subjects: Arc<[OnceLock<Subject>]>,
+    prefix: Result<Arc<str>, Status>,
+    flights: Arc<Flights>,
+}
+
+impl ServiceClient {
+    /// A client of the service `D`.
+    #[must_use]
+    pub fn new<D: Describe>(client: Client) -> Self {
+        let service = const { &D::SERVICE };
+        Self {
+            client,
+            service,
+            subjects: subjects(service),
+            prefix: Ok(service.subject_prefix.into()),
+            flights: Arc::default(),
+        }
+    }
+
+    /// Calls instances that were started with this prefix. One that cannot be a prefix fails the calls.
+    #[must_use]
+    pub fn with_subject_prefix(mut self, prefix: String) -> Self {
+        self.prefix = match check_subject_prefix(&prefix) {
+            Ok(()) => Ok(prefix.into()),
+            Err(reason) => {
+                let text = format!(
+                    "`{}` cannot be a subject prefix: {reason}",
+                    prefix.escape_debug()
+                );
+                Err(Status::invalid_argument(text))
+            }
+        };
+        self.subjects = subjects(self.service);
+        {
+            self.flights = Arc::default();
+        }
+        self
+    }
+
+    /// A call of a method, ready to be sent.
+    pub fn call<Req, Resp, E>(
+        &self,
+        method: &Method<Req, Resp, E>,
+        request: &Req,
+    ) -> Call<Resp, E> {
+        let answer = self.answer(&method.settings, method.response);
+        self.new_call(method, encode_request(method, request), answer)
+    }
+
+    /// What answers a call of a method that does not stream.
+    fn answer<T>(&self, method: &MethodSettings, codec: MessageCodec<T>) -> Answer<T> {
+        if let Some(fetch) = self.fetch(method) {
+            return Answer::MessageOrObject(codec, Box::new(fetch));
+        }
+        Answer::Message(codec)
+    }
+
+    /// How responses are fetched, if the service stores them as objects.
+    fn fetch(&self, method: &MethodSettings) -> Option<Fetch> {
+        let store = method.stores[OBJECT].filter(|store| !store.client_only)?;
+        Some(Fetch {
+            jetstream: self.client.jetstream.clone(),
+            bucket: store.bucket,
+            max_size: self.client.max_response_size,
+        })
+    }
+
+    /// A call that is answered with a stream.
+    pub fn server_streaming<Req, Resp, E>(
+        &self,
+        method: &Method<Req, Resp, E>,
+        request: &Req,
+    ) -> Call<Streaming<Resp>, E>
+    where
+        Resp: Send + 'static,
+    {
+        let (codec, window) = (method.response, method.settings.window);
+        let answer =
+            Answer::stream(move |opening| stream::server_streaming(opening, codec, window));
+        self.new_call(method, encode_request(method, request), answer)
+    }
+
+    /// A call that sends a stream and is answered with one message.
+    pub fn client_streaming<Req, Resp, E>(
+        &self,
+        method: &Method<Req, Resp, E>,
+        requests: Streaming<Req>,
+    ) -> Call<Resp, E>
+    where
+        Req: Send + 'static,
+        Resp: Send + 'static,
+    {
+        let (codec, response) = (method.request, method.response);
+        let answer = Answer::stream(move |opening| async move {
+            let message = stream::client_streaming(opening, requests, codec).await?;
+            Response::decode(message, response)
+        });
+        self.new_call(method, Ok(Bytes::new()), answer)
+    }
+
+    /// A call that sends a stream and is answered with one.
+    pub fn bidirectional<Req, Resp, E>(
+        &self,
+        method: &Method<Req, Resp, E>,
+        requests: Streaming<Req>,
+    ) -> Call<Streaming<Resp>, E>
+    where
+        Req: Send + 'static,
+        Resp: Send + 'static,
+    {
+        let (codec, responses, window) = (method.request, method.response, method.settings.window);
+        let answer = Answer::stream(move |opening| {
+            stream::bidirectional(opening, requests, codec, responses, window)
+        });
+        self.new_call(method, Ok(Bytes::new()), answer)
+    }
+
+    fn new_call<Req, Resp, E, T>(
+        &self,
+        method: &Method<Req, Resp, E>,
+        payload: Result<Bytes, Status>,
+        answer: Answer<T>,
+    ) -> Call<T, E> {
+        let settings = &method.settings;
+        // The timeout of a method that streams bounds the stream, and not the time until it is open.
+        let is_stream = matches!(answer, Answer::Stream(_));
+        let timeout = if is_stream {
+            self.client.timeout.unwrap_or(DEFAULT_TIMEOUT)
+        } else {
+            self.timeout(settings)
+        };
+        let call = Call::new(
+            Arc::clone(&self.client.connection),
+            self.subject(settings.index, settings.name),
+            payload,
+            timeout,
+            answer,
+            method.error,
+        );
+        match self.client.timeout {
+            Some(timeout) if !is_stream => call.with_timeout(timeout),
+            _ => call,
+        }
+    }
+
+    /// How long a call that is answered with one message may take, unless it says something else.
+    fn timeout(&self, method: &MethodSettings) -> Duration {
+        let of_method = method.timeout.or(self.service.timeout);
+        self.client.timeout.or(of_method).unwrap_or(DEFAULT_TIMEOUT)
+    }
+
+    fn subject(&self, index: usize, name: &str) -> Result<Subject, Status> {
+        let prefix = self.prefix.as_ref().map_err(Status::clone)?;
+        let make = || Subject::from(format!("{prefix}.{name}"));
+        Ok(self
+            .subjects
+            .get(index)
+            .map_or_else(make, |subject| subject.get_or_init(make).clone()))
+    }
+}
+
+fn encode_request<Req, Resp, E>(
+    method: &Method<Req, Resp, E>,
+    request: &Req,
+) -> Result<Bytes, Status> {
+    (method.request.encode)(request)
+        .map_err(|error| Status::invalid_argument(format!("failed to encode the request: {error}")))
+}
+
+fn subjects(service: &ServiceDescriptor) -> Arc<[OnceLock<Subject>]> {
+    (0..service.methods).map(|_| OnceLock::new()).collect()
+}
+
+impl fmt::Debug for ServiceClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServiceClient")
+            .field("service", &self.service.name)
+            .field("prefix", &self.prefix)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,245 @@
+//! One method of a service as the macro writes it down.
+
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::codec::MessageCodec;
+use crate::descriptor::key::{InvalidKey, Key};
+use crate::descriptor::pattern::{Pattern, PatternToken};
+use crate::descriptor::service::Pairs;
+use crate::descriptor::store::StoreDescriptor;
+use crate::descriptor::template::{KeyToken, StoreKey};
+use crate::service_error::ErrorCodec;
+use crate::status::Status;
+use crate::stream;
+
+/// What is known of a method without its types.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MethodSettings {
+    pub(crate) index: usize,
+    pub(crate) name: &'static str,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) metadata: Pairs,
+    pub(crate) queue_group: QueueGroup,
+    pub(crate) max_in_flight: Option<usize>,
+    pub(crate) streaming: bool,
+    pub(crate) window: u32,
+    pub(crate) stores: MethodStores,
+    pub(crate) deletions: &'static [StoreDescriptor],
+}
+
+/// Where the queue group of a method is set.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum QueueGroup {
+    OfService,
+    Own(Option<&'static str>),
+}
+
+impl MethodSettings {
+    /// How many calls of the endpoint run at once, or how many of its streams are open.
+    pub(crate) fn max_in_flight(&self) -> usize {
+        let default = if self.streaming { 10_000 } else { 1024 };
+        self.max_in_flight.unwrap_or(default)
+    }
+}
+
+/// What a method declares at [`KV`] and at [`OBJECT`].
+pub(crate) type MethodStores = [Option<StoreDescriptor>; 2];
+
+/// Where a method's stores stand in its arrays.
+pub(crate) const KV: usize = 0;
+pub(crate) const OBJECT: usize = 1;
+
+/// Where the key of something that a method's success does is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// [`KV`] or [`OBJECT`].
+    Store(usize),
+    /// One of the `#[kv_delete]`s, in the order of the source.
+    Deletion(usize),
+}
+
+/// How the keys of a method are made.
+pub(crate) struct Keys<Req: 'static, Resp: 'static> {
+    stores: [Option<StoreKey<Req, Resp>>; 2],
+    deletions: &'static [StoreKey<Req, Resp>],
+}
+
+impl<Req, Resp> Keys<Req, Resp> {
+    /// The key of a store or a deletion that the method has.
+    pub(crate) fn at(&self, place: Place) -> &StoreKey<Req, Resp> {
+        let key = match place {
+            Place::Store(at) => self.stores.get(at).and_then(Option::as_ref),
+            Place::Deletion(at) => self.deletions.get(at),
+        };
+        match key {
+            Some(key) => key,
+            None => unreachable!("the macro makes keys of what is declared"),
+        }
+    }
+}
+
+/// One method of a service: its settings, its messages and its stores. Server and client are both made from it.
+pub struct Method<Req: 'static, Resp: 'static, E> {
+    pub(crate) settings: MethodSettings,
+    pub(crate) request: MessageCodec<Req>,
+    pub(crate) response: MessageCodec<Resp>,
+    pub(crate) error: ErrorCodec<E>,
+    pub(crate) keys: Keys<Req, Resp>,
+}
+
+impl<Req, Resp, E> Method<Req, Resp, E> {
+    /// The method declared at `index`, answering on the endpoint `name`.
+    #[must_use]
+    pub const fn new(
+        index: usize,
+        name: &'static str,
+        request: MessageCodec<Req>,
+        response: MessageCodec<Resp>,
+        error: ErrorCodec<E>,
+    ) -> Self {
+        Self {
+            settings: MethodSettings {
+                index,
+                name,
+                timeout: None,
+                metadata: &[],
+                queue_group: QueueGroup::OfService,
+                max_in_flight: None,
+                streaming: false,
+                window: stream::DEFAULT_WINDOW,
+                stores: [None, None],
+                deletions: &[],
+            },
+            request,
+            response,
+            error,
+            keys: Keys {
+                stores: [None, None],
+                deletions: &[],
+            },
+        }
+    }
+
+    /// Sets `timeout`.
+    #[must_use]
+    pub const fn timeout(mut self, timeout: Duration) -> Self {
+        self.settings.timeout = Some(timeout);
+        self
+    }
+
+    /// Sets `metadata`.
+    #[must_use]
+    pub const fn metadata(mut self, metadata: Pairs) -> Self {
+        self.settings.metadata = metadata;
+        self
+    }
+
+    /// Sets the `queue_group`; `None` for none at all.
+    #[must_use]
+    pub const fn queue_group(mut self, queue_group: Option<&'static str>) -> Self {
+        self.settings.queue_group = QueueGroup::Own(queue_group);
+        self
+    }
+
+    /// Sets `max_in_flight`.
+    #[must_use]
+    pub const fn max_in_flight(mut self, max_in_flight: usize) -> Self {
+        self.settings.max_in_flight = Some(max_in_flight);
+        self
+    }
+
+    /// Sets the `window` of `#[stream]`.
+    #[must_use]
+    pub const fn window(mut self, messages: u32) -> Self {
+        self.settings.window = messages;
+        self
+    }
+
+    /// Adds a `#[kv_store]`.
+    #[must_use]
+    pub const fn kv_store(mut self, store: StoreDescriptor, key: StoreKey<Req, Resp>) -> Self {
+        self.settings.stores[KV] = Some(store);
+        self.keys.stores[KV] = Some(key);
+        self
+    }
+
+    /// Adds an `#[object_store]`.
+    #[must_use]
+    pub const fn object_store(mut self, store: StoreDescriptor, key: StoreKey<Req, Resp>) -> Self {
+        self.settings.stores[OBJECT] = Some(store);
+        self.keys.stores[OBJECT] = Some(key);
+        self
+    }
+
+    /// Adds the `#[kv_delete]`s, each with its key.
+    #[must_use]
+    pub const fn kv_deletes(
+        mut self,
+        deletions: &'static [StoreDescriptor],
+        keys: &'static [StoreKey<Req, Resp>],
+    ) -> Self {
+        self.settings.deletions = deletions;
+        self.keys.deletions = keys;
+        self
+    }
+
+    /// What it declares, for [`ServiceDescriptor::stores`](super::ServiceDescriptor::stores).
+    #[must_use]
+    pub const fn stores(&self) -> MethodStores {
+        self.settings.stores
+    }
+
+    /// Reads a request of a caller.
+    pub(crate) fn decode_request(&self, payload: Bytes) -> Result<Req, Status> {
+        (self.request.decode)(payload)
+            .map_err(|error| Status::invalid_argument(format!("failed to decode request: {error}")))
+    }
+
+    /// The payload of a response.
+    pub(crate) fn encode_response(&self, response: &Resp) -> Result<Bytes, Status> {
+        (self.response.encode)(response)
+            .map_err(|error| Status::internal(format!("failed to encode the response: {error}")))
+    }
+
+    /// The key of the `#[kv_store]` with these values in its placeholders, in the order in which they stand.
+    pub fn kv_key(&self, values: &[&dyn KeyToken]) -> Result<Key, InvalidKey> {
+        self.keys.at(Place::Store(KV)).template().fill(values)
+    }
+
+    /// The pattern of the keys of the `#[kv_store]` with these values in its placeholders, in the order in which they stand.
+    pub fn kv_pattern(&self, values: &[&dyn PatternToken]) -> Result<Pattern, InvalidKey> {
+        self.keys.at(Place::Store(KV)).template().pattern(values)
+    }
+
+    /// The key of the `#[object_store]`, like [`kv_key`](Self::kv_key).
+    pub fn object_key(&self, values: &[&dyn KeyToken]) -> Result<Key, InvalidKey> {
+        self.keys.at(Place::Store(OBJECT)).template().fill(values)
+    }
+}
+
+impl<Req, Resp> Clone for Keys<Req, Resp> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<Req, Resp> Copy for Keys<Req, Resp> {}
+
+impl<Req, Resp, E> Clone for Method<Req, Resp, E> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<Req, Resp, E> Copy for Method<Req, Resp, E> {}
+
+impl<Req, Resp, E> fmt::Debug for Method<Req, Resp, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Method")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,243 @@
+//! How a call is counted, and how its answer gets to the caller.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_nats::client::PublishErrorKind;
+use async_nats::{HeaderMap, Message, Subject};
+use bytes::Bytes;
+use futures::FutureExt;
+
+use crate::descriptor::service::Rest;
+use crate::server::call::Endpoint;
+use crate::status::Status;
+use crate::stream::output;
+use crate::transport::claim::Claim;
+use crate::transport::{headers, subject};
+
+/// What a success is answered with.
+pub(crate) enum Answer {
+    Message(Bytes),
+    /// Stands in for a response that is too large for a message.
+    Object(Box<Claim>),
+}
+
+/// Whom an answer goes to.
+#[derive(Clone)]
+pub(crate) struct Caller {
+    pub(crate) reply: Option<Subject>,
+    /// If it is a stream that is asked for.
+    pub(crate) stream: Option<StreamCaller>,
+}
+
+/// The caller of a stream.
+#[derive(Clone)]
+pub(crate) struct StreamCaller {
+    /// Where it receives, if it has said so.
+    pub(crate) inbox: Option<Subject>,
+    answered: Arc<AtomicBool>,
+}
+
+impl StreamCaller {
+    /// The inbox that the header names, or else the reply subject. A subject that is no inbox of somebody is none: the service
+    /// would send with its own rights wherever a caller likes.
+    fn of(request: &Message, inbox_prefix: &str) -> Self {
+        let reply = request.reply.as_ref();
+        let named = request
+            .headers
+            .as_ref()
+            .and_then(|headers| headers.get(headers::REPLY_TO))
+            .map(|inbox| Subject::from(inbox.as_str()));
+        let inbox = match named {
+            Some(named) if reply == Some(&named) || subject::is_inbox(&named, inbox_prefix) => {
+                Some(named)
+            }
+            Some(_) => None,
+            None => reply.cloned(),
+        };
+        Self {
+            inbox: inbox.filter(|inbox| subject::is_receiver(inbox)),
+            answered: Arc::default(),
+        }
+    }
+
+    /// Whether the last answer is still to be given; not after this.
+    pub(crate) fn answer_once(&self) -> bool {
+        !self.answered.swap(true, Ordering::AcqRel)
+    }
+}
+
+impl Endpoint {
+    /// Counts the call, and sends the reply if the caller wants one: whoever has the reply finds the call in the statistics.
+    ///
+    /// Most replies are queued at once. What there is to do for another is left to a future, which so is no part of every call.
+    pub(crate) fn finish(
+        self: &Arc<Self>,
+        to: Option<Subject>,
+        result: Result<Answer, Status>,
+        mut headers: HeaderMap,
+        took: Duration,
+    ) -> Option<Rest> {
+        let result = match result {
+            Ok(Answer::Message(payload)) => self.count(to.is_some(), Ok(payload), took),
+            // The call is a success: our client gets the response.
+            Ok(Answer::Object(claim)) => {
+                self.counters.record(None, took);
+                claim.write(&mut headers);
+                Err(claim.status(self.nats.max_payload()))
+            }
+            Err(status) => self.count(to.is_some(), Err(status), took),
+        };
+        let to = to?;
+        if let Ok(payload) = &result
+            && headers.is_empty()
+            && subject::is_reply_subject(&to)
+        {
+            let sent = self.nats.publish(to.clone(), payload.clone());
+            if let Some(Ok(())) = sent.now_or_never() {
+                return None;
+            }
+        }
+        let endpoint = Arc::clone(self);
+        Some(Box::pin(async move {
+            endpoint.reply(&to, result, headers, None).await;
+        }))
+    }
+
+    /// Counts the call, with an error if its response cannot be sent.
+    pub(crate) fn count(
+        &self,
+        is_sent: bool,
+        result: Result<Bytes, Status>,
+        took: Duration,
+    ) -> Result<Bytes, Status> {
+        let max = self.nats.max_payload();
+        let result = match result {
+            Ok(payload) if is_sent && payload.len() > max => {
+                let size = payload.len();
+                Err(Status::resource_exhausted(format!(
+                    "the response has {size} bytes, and the NATS server takes messages of up to {max} bytes"
+                )))
+            }
+            result => result,
+        };
+        self.counters.record(result.as_ref().err(), took);
+        result
+    }
+
+    /// Sends a reply, or an error in place of one that cannot be sent. If nobody listens on `to`, the NATS server says so to
+    /// `from`.
+    pub(crate) async fn reply(
+        &self,
+        to: &Subject,
+        result: Result<Bytes, Status>,
+        headers: HeaderMap,
+        from: Option<Subject>,
+    ) {
+        if !subject::is_reply_subject(to) {
+            tracing::warn!(
+                endpoint = self.subject,
+                reply = to.as_str(),
+                "no reply is sent to a subject of NATS itself"
+            );
+            return;
+        }
+        let (status, headers) = match result {
+            Err(status) => (status, headers),
+            Ok(payload) => {
+                let status = match self.publish(to, headers, payload, from.clone()).await {
+                    Ok(()) => return,
+                    Err(PublishErrorKind::MaxPayloadExceeded) => {
+                        let max = self.nats.max_payload();
+                        Status::resource_exhausted(format!(
+                            "the response and its headers have more than the {max} bytes that the NATS server takes"
+                        ))
+                    }
+                    Err(kind) => {
+                        Status::unavailable(format!("the reply could not be sent: {kind}"))
+                    }
+                };
+                self.counters.record_error(&status);
+                (status, HeaderMap::new())
+            }
+        };
+        let required = HeaderMap::new();
+        // Kept apart, since few calls need it.
+        let sent =
+            headers::publish_status(&self.nats, to, headers, &required, &status, from.as_ref());
+        let sent = Box::pin(sent).await;
+        if let Err(error) = sent {
+            tracing::warn!(endpoint = self.subject, %error, "cannot send an error reply");
+        }
+    }
+
+    async fn publish(
+        &self,
+        to: &Subject,
+        headers: HeaderMap,
+        payload: Bytes,
+        from: Option<Subject>,
+    ) -> Result<(), PublishErrorKind> {
+        let nats = &self.nats;
+        let to = to.clone();
+        let sent = match from {
+            None if headers.is_empty() => nats.publish(to, payload).boxed().await,
+            None => {
+                nats.publish_with_headers(to, headers, payload)
+                    .boxed()
+                    .await
+            }
+            Some(from) => {
+                let sent = nats.publish_with_reply_and_headers(to, from, headers, payload);
+                sent.boxed().await
+            }
+        };
+        sent.map_err(|error| error.kind())
+    }
+
+    /// Whom the answer to a request goes to.
+    pub(crate) fn caller(&self, request: &Message) -> Caller {
+        let stream = self.settings.streaming;
+        Caller {
+            reply: request.reply.clone(),
+            stream: stream.then(|| StreamCaller::of(request, &self.inbox_prefix)),
+        }
+    }
+
+    /// Answers a request with an error without running its handler, or in place of it.
+    pub(crate) async fn refuse(self: &Arc<Self>, caller: Caller, status: Status) {
+        let Caller { reply, stream } = caller;
+        let Some(stream) = stream else {
+            if let Some(rest) = self.finish(reply, Err(status), HeaderMap::new(), Duration::ZERO) {
+                rest.await;
+            }
+            return;
+        };
+        if !stream.answer_once() {
+            return;
+        }
+        self.counters.record(Some(&status), Duration::ZERO);
+        if let Some(inbox) = &stream.inbox {
+            let end = output::end_headers();
+            let none = HeaderMap::new();
+            let sent = headers::publish_status(&self.nats, inbox, none, &end, &status, None).await;
+            if let Err(error) = sent {
+                tracing::warn!(endpoint = self.subject, %error, "cannot refuse a stream");
+            }
+        }
+        // A caller who waits for a handshake waits there.
+        if let Some(reply) = reply.filter(|reply| Some(reply) != stream.inbox.as_ref()) {
+            self.reply(&reply, Err(status), HeaderMap::new(), None)
+                .await;
+        }
+    }
+
+    /// Waits until the replies are sent. A connection that nobody holds any more is closed at once, so this is for a server
+    /// that was dropped.
+    pub(crate) async fn flush(&self) {
+        if let Err(error) = self.nats.flush().await {
+            tracing::debug!(endpoint = self.subject, %error, "cannot send what is left");
+        }
+    }
+}

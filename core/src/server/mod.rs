@@ -1,0 +1,275 @@
+//! A server: services on a connection, from their settings to their end.
+
+pub(crate) mod call;
+pub(crate) mod discovery;
+pub(crate) mod dispatch;
+pub(crate) mod running;
+pub(crate) mod service_server;
+pub(crate) mod settings;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::Subscriber;
+use tokio::sync::{mpsc, watch};
+
+use crate::context::Names;
+use crate::descriptor::method::QueueGroup;
+use crate::descriptor::service::{Dispatch, Route};
+use crate::error::Error;
+use crate::persist::LostWrite;
+use crate::persist::open::{OpenStores, Persistence};
+use crate::server::call::Endpoint;
+use crate::server::discovery::{Counters, Instance};
+use crate::server::dispatch::{Dispatcher, Phase};
+use crate::server::running::{RunningEndpoint, RunningServer, Task};
+use crate::server::service_server::{ServiceServer, ServiceSettings};
+use crate::store::bucket::provision::{BucketPolicy, BucketSettings};
+use crate::transport::subject;
+
+/// Why a server did not start. Nothing of it is left running.
+pub type StartError = Error<StartErrorKind>;
+
+/// The kinds of [`StartError`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StartErrorKind {
+    /// A name, version, subject prefix or timeout that was set at run time cannot be one.
+    InvalidSettings,
+    /// Two endpoints would answer on the same subject.
+    DuplicateSubject,
+    /// A method has `persist = "before_response"`, and the server has no JetStream.
+    JetStreamRequired,
+    /// A bucket has other settings than the service declares.
+    BucketMismatch,
+    /// A bucket is missing, and the policy is not to create it; or a method deletes from it, and none of this server stores
+    /// into it.
+    BucketNotFound,
+    /// The NATS server is too old for a setting.
+    Unsupported,
+    /// NATS did not do what was asked.
+    Nats,
+}
+
+/// The time that the start may take to reach the NATS server.
+const START_TIMEOUT: Duration = Duration::from_secs(10);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+const PERSIST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Serves services on a NATS connection.
+///
+/// ```no_run
+/// # use natsmicro::Status;
+/// # #[natsmicro::service]
+/// # pub trait Users { async fn ping(&self) -> Result<(), Status>; }
+/// # struct Impl;
+/// # impl Users for Impl { async fn ping(&self) -> Result<(), Status> { Ok(()) } }
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let nats = async_nats::connect("localhost").await?;
+/// let server = natsmicro::Server::new(nats).add_service(UsersServer::new(Impl)).start().await?;
+///
+/// tokio::signal::ctrl_c().await?;
+/// server.stop().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "a server does nothing until it is started"]
+pub struct Server {
+    nats: async_nats::Client,
+    services: Vec<(ServiceSettings, Vec<Route>)>,
+    drain_timeout: Duration,
+    persistence: Persistence,
+}
+
+impl Server {
+    /// A server without services on this connection. It should have the `subscription_capacity` that async-nats gives it: with
+    /// a smaller one, [requests can be lost](crate#connections).
+    pub fn new(nats: async_nats::Client) -> Self {
+        Self {
+            nats,
+            services: Vec::new(),
+            drain_timeout: DRAIN_TIMEOUT,
+            persistence: Persistence {
+                jetstream: None,
+                buckets: BucketSettings {
+                    policy: BucketPolicy::default(),
+                    batches: true,
+                },
+                timeout: PERSIST_TIMEOUT,
+                on_lost: None,
+            },
+        }
+    }
+
+    /// Lets the services persist responses. Without it they answer calls and store nothing.
+    ///
+    /// The context may be on a connection of its own.
+    pub fn with_jetstream(mut self, jetstream: async_nats::jetstream::Context) -> Self {
+        self.persistence.jetstream = Some(jetstream);
+        self
+    }
+
+    /// Says what to do about buckets that are missing or have other settings; [`BucketPolicy::Create`] by default.
+    pub fn with_bucket_policy(mut self, policy: BucketPolicy) -> Self {
+        self.persistence.buckets.policy = policy;
+        self
+    }
+
+    /// Whether the responses of concurrent calls are written in batches, which nats-server 2.14 and newer acknowledge as a whole;
+    /// on by default.
+    ///
+    /// Batches save nats-server a part of its work, and change nothing in what is stored or in which order. For them, the
+    /// Key-Value buckets that this server makes get the setting `allow_batched`; one that exists is used as it is, if
+    /// [`BucketPolicy::Update`] does not say otherwise, and one that loses the setting while the service runs, since another
+    /// client updates it, is written to one by one from then on. A bucket with the setting is offline on a nats-server older than
+    /// 2.14: switch batches off where you may have to go back to one.
+    pub fn with_batches(mut self, enabled: bool) -> Self {
+        self.persistence.buckets.batches = enabled;
+        self
+    }
+
+    /// How long a response is tried to be stored, or an entry to be deleted, before it is given up; 30 seconds by default.
+    pub fn with_persist_timeout(mut self, timeout: Duration) -> Self {
+        self.persistence.timeout = timeout;
+        self
+    }
+
+    /// Calls this for every response and every deletion that is given up, from the task that does the writes or handles the
+    /// call: it must not block.
+    pub fn on_lost_write(mut self, callback: impl Fn(&LostWrite) + Send + Sync + 'static) -> Self {
+        self.persistence.on_lost = Some(Arc::new(callback));
+        self
+    }
+
+    /// How long [`RunningServer::stop`] waits for calls and writes; 30 seconds by default.
+    pub fn with_drain_timeout(mut self, timeout: Duration) -> Self {
+        self.drain_timeout = timeout;
+        self
+    }
+
+    /// Adds a service. Several instances of one service, in one process or in many, share the requests through their queue
+    /// group.
+    pub fn add_service<S, D>(mut self, service: ServiceServer<S, D>) -> Self
+    where
+        S: Send + Sync + 'static,
+        D: Dispatch<S>,
+    {
+        self.services.push(service.into_parts());
+        self
+    }
+
+    /// Creates the buckets, subscribes, and returns once requests from any connection reach the services.
+    pub async fn start(self) -> Result<RunningServer, StartError> {
+        settings::check(&self.services)?;
+        let stores = OpenStores::open(&self.services, self.persistence).await?;
+
+        let (phase, phases) = watch::channel(Phase::Running);
+        let (staying, left_queue_groups) = mpsc::channel(1);
+        let inbox_prefix = subject::inbox_prefix(&self.nats);
+        let mut endpoints = Vec::new();
+        let mut instances = Vec::new();
+        let mut discovery = Vec::new();
+        for (settings, routes) in self.services {
+            let mut of_service = Vec::new();
+            for route in routes {
+                let endpoint = Arc::new(Endpoint {
+                    names: Arc::new(Names {
+                        service: settings.name.clone(),
+                        endpoint: route.settings.name.to_owned(),
+                    }),
+                    subject: format!("{}.{}", settings.subject_prefix, route.settings.name),
+                    queue_group: match route.settings.queue_group {
+                        QueueGroup::OfService => settings.queue_group,
+                        QueueGroup::Own(queue_group) => queue_group,
+                    },
+                    settings: route.settings,
+                    // A stream lives for as long as both sides want, unless the method itself says otherwise.
+                    timeout: route
+                        .settings
+                        .timeout
+                        .or(settings.timeout.filter(|_| !route.settings.streaming)),
+                    nats: self.nats.clone(),
+                    inbox_prefix: inbox_prefix.clone(),
+                    counters: Counters::default(),
+                    stores: stores.of(&route.settings),
+                });
+                let requests = subscribe(&self.nats, &endpoint).await?;
+                let unfinished = Arc::default();
+                let dispatcher = Dispatcher {
+                    endpoint: Arc::clone(&endpoint),
+                    handler: route.handler,
+                    requests,
+                    phase: phases.clone(),
+                    staying: Some(staying.clone()),
+                    drain_timeout: self.drain_timeout,
+                    unfinished: Arc::clone(&unfinished),
+                };
+                endpoints.push(RunningEndpoint {
+                    endpoint: Arc::clone(&endpoint),
+                    unfinished,
+                    task: tokio::spawn(dispatcher.run()),
+                });
+                of_service.push(endpoint);
+            }
+            let instance = Arc::new(Instance::new(
+                subject::unique_id(&self.nats),
+                settings,
+                of_service,
+            ));
+            let responder = discovery::respond(self.nats.clone(), Arc::clone(&instance))
+                .await
+                .map_err(|error| cannot_subscribe("$SRV", error))?;
+            discovery.push(Task(tokio::spawn(responder)));
+            instances.push(instance);
+        }
+        subject::round_trip(&self.nats, START_TIMEOUT)
+            .await
+            .map_err(|error| {
+                StartError::new(
+                    StartErrorKind::Nats,
+                    format!("the services are not reachable: {error}"),
+                )
+            })?;
+        Ok(RunningServer {
+            nats: self.nats,
+            drain_timeout: self.drain_timeout,
+            instances,
+            discovery,
+            endpoints,
+            phase,
+            left_queue_groups,
+            writers: stores.writers,
+            lost: stores.lost,
+        })
+    }
+}
+
+async fn subscribe(
+    nats: &async_nats::Client,
+    endpoint: &Endpoint,
+) -> Result<Subscriber, StartError> {
+    let subject = endpoint.subject.clone();
+    let subscribed = match endpoint.queue_group {
+        Some(group) => nats.queue_subscribe(subject, group.to_owned()).await,
+        None => nats.subscribe(subject).await,
+    };
+    subscribed.map_err(|error| cannot_subscribe(&endpoint.subject, error))
+}
+
+fn cannot_subscribe(subject: &str, error: async_nats::SubscribeError) -> StartError {
+    StartError::new(
+        StartErrorKind::Nats,
+        format!("cannot subscribe to `{subject}`"),
+    )
+    .with_source(error)
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = self.services.iter().map(|(settings, _)| &settings.name);
+        f.debug_struct("Server")
+            .field("services", &names.collect::<Vec<_>>())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,112 @@
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::codec::MessageCodec;
+use crate::descriptor::method::MethodStores;
+use crate::descriptor::store::StoreDescriptor;
+use crate::store::bucket::jetstream::JetStream;
+use crate::store::bucket::provision::{BucketPolicy, BucketSettings, provision};
+use crate::store::bucket::status::BucketStatus;
+use crate::store::error::StoreError;
+
+/// What the typed handles of both kinds of stores hold: where, which bucket, and what is in it.
+pub(crate) struct Handle<T> {
+    jetstream: Option<Arc<JetStream>>,
+    pub(crate) store: StoreDescriptor,
+    /// What the methods of the service declare, this one and the others.
+    declared: &'static [MethodStores],
+    pub(crate) codec: MessageCodec<T>,
+}
+
+impl<T> Handle<T> {
+    pub(crate) fn new(
+        jetstream: Option<Arc<JetStream>>,
+        store: StoreDescriptor,
+        declared: &'static [MethodStores],
+        codec: MessageCodec<T>,
+    ) -> Self {
+        Self {
+            jetstream,
+            store,
+            declared,
+            codec,
+        }
+    }
+
+    pub(crate) fn jetstream(&self) -> Result<&Arc<JetStream>, StoreError> {
+        self.jetstream
+            .as_ref()
+            .ok_or_else(StoreError::not_configured)
+    }
+
+    pub(crate) fn encode(&self, value: &T) -> Result<Bytes, StoreError> {
+        (self.codec.encode)(value).map_err(StoreError::encode)
+    }
+
+    pub(crate) async fn status(&self) -> Result<BucketStatus, StoreError> {
+        let StoreDescriptor { kind, bucket, .. } = self.store;
+        let info = self
+            .within(async |jetstream| jetstream.info(kind, bucket).await)
+            .await?;
+        Ok(BucketStatus::new(bucket, info))
+    }
+
+    pub(crate) async fn create_bucket(&self) -> Result<(), StoreError> {
+        let settings = BucketSettings {
+            policy: BucketPolicy::Create,
+            // Whether a service writes in batches is up to the service.
+            batches: false,
+        };
+        let jetstream = self.jetstream()?;
+        let store = self.store.joined(self.declared);
+        let created = provision(&jetstream.context, &store, settings);
+        let created = jetstream.within(created).await;
+        jetstream.forget(store.kind, store.bucket);
+        created
+    }
+
+    pub(crate) async fn delete_bucket(&self) -> Result<(), StoreError> {
+        let StoreDescriptor { kind, bucket, .. } = self.store;
+        self.within(async |jetstream| jetstream.delete(kind, bucket).await)
+            .await
+    }
+
+    /// Runs an operation within the client's timeout. A bucket that has gone since it was opened is what the error says then.
+    pub(crate) async fn within<R>(
+        &self,
+        operation: impl AsyncFnOnce(&JetStream) -> Result<R, StoreError>,
+    ) -> Result<R, StoreError> {
+        let jetstream = self.jetstream()?;
+        let StoreDescriptor { kind, bucket, .. } = self.store;
+        jetstream
+            .within(async {
+                match operation(jetstream).await {
+                    Err(error) => Err(jetstream.explain(kind, bucket, error).await),
+                    done => done,
+                }
+            })
+            .await
+    }
+}
+
+/// Reads a value back, and keeps what it was if it is none.
+pub(crate) fn decode<T>(
+    codec: &MessageCodec<T>,
+    key: &str,
+    revision: u64,
+    value: Bytes,
+) -> Result<T, StoreError> {
+    (codec.decode)(value.clone()).map_err(|error| StoreError::decode(key, revision, value, error))
+}
+
+impl<T> Clone for Handle<T> {
+    fn clone(&self) -> Self {
+        Self::new(
+            self.jetstream.clone(),
+            self.store,
+            self.declared,
+            self.codec,
+        )
+    }
+}

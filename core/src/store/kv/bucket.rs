@@ -1,0 +1,339 @@
+//! One Key-Value bucket, in bytes: what the typed handle and the persistence of a service both write through.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_nats::header::NATS_MESSAGE_ID;
+use async_nats::jetstream::context::Context;
+use async_nats::jetstream::kv;
+use async_nats::jetstream::message::{PublishMessage, StreamMessage};
+use async_nats::jetstream::response::Response;
+use async_nats::jetstream::stream::{
+    DirectGetError, DirectGetErrorKind, LastRawMessageError, LastRawMessageErrorKind,
+};
+use async_nats::{HeaderMap, HeaderValue, StatusCode, Subject};
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use crate::store::bucket::jetstream::cannot_open;
+use crate::store::error::{StoreError, StoreErrorKind, WriteError};
+use crate::store::kv::clock::{Clock, Now};
+use crate::store::kv::entry::Operation;
+use crate::transport::exchange::Outgoing;
+use crate::transport::mux::Connection;
+
+#[derive(Debug)]
+pub(crate) struct KvBucket {
+    context: Context,
+    store: kv::Store,
+    /// For reads that any replica may answer; none where async-nats alone knows the subject.
+    reads: Option<Reads>,
+    clock: Mutex<Option<Clock>>,
+}
+
+/// Asks for the newest message of a key. async-nats does that too, with an inbox, a copy of its context and a timer each time.
+#[derive(Debug)]
+struct Reads {
+    connection: Arc<Connection>,
+    /// What the subjects of the requests begin with, up to the key.
+    prefix: String,
+}
+
+impl KvBucket {
+    pub(crate) async fn open(
+        context: &Context,
+        connection: &Arc<Connection>,
+        bucket: &str,
+    ) -> Result<Self, StoreError> {
+        let store = context
+            .get_key_value(bucket)
+            .await
+            .map_err(|error| cannot_open(bucket, error))?;
+        let is_plain = !store.use_jetstream_prefix && store.put_prefix.is_none();
+        let reads = is_plain.then(|| Reads {
+            connection: Arc::clone(connection),
+            prefix: format!("$JS.API.DIRECT.GET.{}.{}", store.stream_name, store.prefix),
+        });
+        Ok(Self {
+            context: context.clone(),
+            store,
+            reads,
+            clock: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn store(&self) -> &kv::Store {
+        &self.store
+    }
+
+    pub(crate) fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// An id that no other message has.
+    pub(crate) fn new_id(&self) -> String {
+        crate::transport::subject::unique_id(&self.context.client())
+    }
+
+    /// Writes a value; with `expected`, only if that is the revision of the key, 0 for none. With `id`, the entry can be told
+    /// from an equal one of somebody else.
+    pub(crate) async fn write(
+        &self,
+        key: &str,
+        value: Bytes,
+        expected: Option<u64>,
+        ttl: Option<Duration>,
+        id: Option<&str>,
+    ) -> Result<u64, WriteError> {
+        if self.store.use_jetstream_prefix || (ttl.is_none() && id.is_none()) {
+            return match (expected, ttl) {
+                (_, Some(_)) => Err(WriteError::Refused(
+                    "a TTL cannot be written through a JetStream domain or prefix".into(),
+                )),
+                (None, None) => self.store.put(key, value).await.map_err(WriteError::new),
+                (Some(revision), None) => self
+                    .store
+                    .update(key, value, revision)
+                    .await
+                    .map_err(WriteError::new),
+            };
+        }
+        // async-nats writes a TTL only where it creates a key, and no id at all.
+        let mut message = PublishMessage::build().payload(value);
+        if let Some(revision) = expected {
+            message = message.expected_last_subject_sequence(revision);
+        }
+        if let Some(ttl) = ttl {
+            message = message.ttl(whole_seconds(ttl));
+        }
+        if let Some(id) = id {
+            message = message.message_id(id);
+        }
+        let subject = format!(
+            "{}{key}",
+            self.store.put_prefix.as_ref().unwrap_or(&self.store.prefix)
+        );
+        let ack = self
+            .context
+            .send_publish(subject, message)
+            .await
+            .map_err(WriteError::new)?;
+        ack.await.map(|ack| ack.sequence).map_err(WriteError::new)
+    }
+
+    /// The newest message of a key, markers included, from the leader: what was acknowledged is seen.
+    pub(crate) async fn newest(&self, key: &str) -> Result<Option<StreamMessage>, StoreError> {
+        self.read(key, None, Source::Leader).await
+    }
+
+    /// The clock by which the messages have their times.
+    pub(crate) async fn clock(&self) -> Result<Clock, StoreError> {
+        let known = || self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = *known();
+        if let Some(clock) = told.filter(Clock::is_fresh) {
+            return Ok(clock);
+        }
+        let failed = "cannot read the clock of the server";
+        let asked = Instant::now();
+        let subject = format!("STREAM.INFO.{}", self.store.stream_name);
+        let answer = self
+            .context
+            .request::<_, _, Response<Now>>(subject, &())
+            .await;
+        match answer.map_err(|error| StoreError::nats(failed, error))? {
+            Response::Ok(now) => {
+                let clock = Clock::read(&now, asked);
+                *known() = clock;
+                clock.ok_or_else(|| StoreError::new(StoreErrorKind::Nats, failed))
+            }
+            Response::Err { error } => Err(StoreError::nats(failed, error)),
+        }
+    }
+
+    /// A message of a key, markers included: the newest, or the one of a revision.
+    pub(crate) async fn read(
+        &self,
+        key: &str,
+        revision: Option<u64>,
+        source: Source,
+    ) -> Result<Option<StreamMessage>, StoreError> {
+        let stream = &self.store.stream;
+        let source = if stream.cached_info().config.allow_direct {
+            source
+        } else {
+            Source::Leader
+        };
+        if let (Source::Any, None, Some(reads)) = (source, revision, &self.reads) {
+            return reads.newest(key).await;
+        }
+        let subject = self.subject(key);
+        let read = match (source, revision) {
+            (Source::Any, None) => {
+                found(stream.direct_get_last_for_subject(subject.as_str()).await)
+            }
+            (Source::Any, Some(revision)) => found(stream.direct_get(revision).await),
+            (Source::Leader, None) => found(stream.get_last_raw_message_by_subject(&subject).await),
+            (Source::Leader, Some(revision)) => found(stream.get_raw_message(revision).await),
+        };
+        // The revision may be one of another key.
+        Ok(read?.filter(|message| message.subject.as_str() == subject))
+    }
+
+    /// Puts a marker over the value of a key; with `expected`, only if that is its revision.
+    pub(crate) async fn delete(&self, key: &str, expected: Option<u64>) -> Result<(), WriteError> {
+        let deleted = self.store.delete_expect_revision(key, expected).await;
+        deleted.map_err(WriteError::new)
+    }
+
+    /// Puts a marker in place of all revisions of a key; with `expected`, only if that is the newest of them.
+    pub(crate) async fn purge(
+        &self,
+        key: &str,
+        expected: Option<u64>,
+        ttl: Option<Duration>,
+    ) -> Result<(), WriteError> {
+        let purged = match (expected, ttl.map(whole_seconds)) {
+            (None, Some(ttl)) => self.store.purge_with_ttl(key, ttl).await,
+            (Some(revision), Some(ttl)) => {
+                self.store
+                    .purge_expect_revision_with_ttl(key, revision, ttl)
+                    .await
+            }
+            (expected, None) => self.store.purge_expect_revision(key, expected).await,
+        };
+        purged.map_err(WriteError::new)
+    }
+
+    /// Whether single entries may have a TTL, as far as was known when the bucket was opened. A server older than 2.11 ignores
+    /// TTLs in silence, and has no such setting.
+    pub(crate) fn allows_entry_ttl(&self) -> bool {
+        self.store.stream.cached_info().config.allow_message_ttl
+    }
+
+    /// How many revisions a key keeps.
+    pub(crate) fn history(&self) -> i64 {
+        self.store
+            .stream
+            .cached_info()
+            .config
+            .max_messages_per_subject
+    }
+
+    /// The subject of the messages of a key, or of those that match a pattern.
+    pub(crate) fn subject(&self, pattern: &str) -> String {
+        format!("{}{pattern}", self.store.prefix)
+    }
+
+    /// Writes a value if the key has none; a deleted key has none. What an earlier try with the same `id` has stored counts as
+    /// written.
+    pub(crate) async fn create(
+        &self,
+        key: &str,
+        value: Bytes,
+        ttl: Option<Duration>,
+        id: Option<&str>,
+    ) -> Result<u64, WriteError> {
+        let conflict = match self.write(key, value.clone(), Some(0), ttl, id).await {
+            Err(conflict @ WriteError::Conflict(_)) => conflict,
+            done => return done,
+        };
+        match self.newest(key).await? {
+            Some(newest) if is_marker(&newest) => {
+                self.write(key, value, Some(newest.sequence), ttl, id).await
+            }
+            newest => its_own(newest, id).ok_or(conflict),
+        }
+    }
+
+    /// Writes a value over a revision; what an earlier try with the same `id` has stored counts as written.
+    pub(crate) async fn update(
+        &self,
+        key: &str,
+        value: Bytes,
+        revision: Option<u64>,
+        ttl: Option<Duration>,
+        id: &str,
+    ) -> Result<u64, WriteError> {
+        let conflict = match self.write(key, value, revision, ttl, Some(id)).await {
+            Err(conflict @ WriteError::Conflict(_)) => conflict,
+            done => return done,
+        };
+        its_own(self.newest(key).await?, Some(id)).ok_or(conflict)
+    }
+}
+
+impl Reads {
+    async fn newest(&self, key: &str) -> Result<Option<StreamMessage>, StoreError> {
+        let request = Outgoing {
+            subject: Subject::from([&self.prefix, key].concat()),
+            payload: Bytes::new(),
+            headers: HeaderMap::new(),
+        };
+        let failed = "cannot read the entry";
+        let reply = self.connection.request(request).await;
+        let reply = reply.map_err(|error| StoreError::nats(failed, error))?;
+        match reply.status {
+            None => StreamMessage::try_from(reply)
+                .map(Some)
+                .map_err(|error| StoreError::nats(failed, error)),
+            Some(StatusCode::NOT_FOUND) => Ok(None),
+            Some(status) => {
+                let description = reply.description.unwrap_or_default();
+                let kind = DirectGetErrorKind::ErrorResponse(status, description);
+                Err(StoreError::nats(failed, DirectGetError::new(kind)))
+            }
+        }
+    }
+}
+
+/// Who answers a read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    Any,
+    Leader,
+}
+
+/// The two ways of reading a message fail in different types.
+trait ReadError: std::error::Error + Send + Sync + 'static {
+    fn is_not_found(&self) -> bool;
+}
+
+impl ReadError for DirectGetError {
+    fn is_not_found(&self) -> bool {
+        self.kind() == DirectGetErrorKind::NotFound
+    }
+}
+
+impl ReadError for LastRawMessageError {
+    fn is_not_found(&self) -> bool {
+        self.kind() == LastRawMessageErrorKind::NoMessageFound
+    }
+}
+
+fn found(read: Result<StreamMessage, impl ReadError>) -> Result<Option<StreamMessage>, StoreError> {
+    match read {
+        Ok(message) => Ok(Some(message)),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(StoreError::nats("cannot read the entry", error)),
+    }
+}
+
+/// The server counts TTLs in whole seconds. Nothing expires earlier than asked for.
+fn whole_seconds(ttl: Duration) -> Duration {
+    Duration::from_secs(
+        ttl.as_secs()
+            .saturating_add((ttl.subsec_nanos() > 0).into()),
+    )
+}
+
+/// The revision of what stands in the way of a write, if that is an earlier try of the same write.
+fn its_own(newest: Option<StreamMessage>, id: Option<&str>) -> Option<u64> {
+    let newest = newest?;
+    let stored = newest.headers.get(NATS_MESSAGE_ID).map(HeaderValue::as_str);
+    (stored.is_some() && stored == id).then_some(newest.sequence)
+}
+
+/// Whether this message says that its key is gone: deleted, purged, or expired.
+pub(crate) fn is_marker(message: &StreamMessage) -> bool {
+    Operation::of(&message.headers) != Operation::Put
+}

@@ -1,0 +1,129 @@
+//! Reads of many entries of a Key-Value bucket: lists, histories, watches and caches.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::codec::MessageCodec;
+use crate::descriptor::key;
+use crate::descriptor::store::StoreKind;
+use crate::store::error::StoreError;
+use crate::store::kv::cache::CacheBuilder;
+use crate::store::kv::entry::Entry;
+use crate::store::kv::handle::{KvStore, checked};
+use crate::store::kv::listing::{Entries, Keys};
+use crate::store::kv::watch::{Watch, WatchBuilder};
+use crate::store::reader::ordered::OrderedConsumer;
+use crate::store::reader::range::{Range, Start};
+
+/// How many messages of a bucket may be on their way to a reader, or wait for it, if they are not too large.
+const WINDOW: usize = 1024;
+
+impl<T: 'static> KvStore<T> {
+    /// The keys that have a value and match a [`Pattern`](crate::Pattern), in which `*` stands for one token and a final `>` for
+    /// all that follow.
+    ///
+    /// They come as a stream, so that a large bucket is never in memory as a whole.
+    ///
+    /// ```no_run
+    /// # use futures::TryStreamExt;
+    /// # use natsmicro::{KvStore, StoreError};
+    /// # async fn example(profiles: KvStore<String>) -> Result<(), StoreError> {
+    /// let mut keys: Vec<String> = profiles.keys("user.*").await?.try_collect().await?;
+    /// keys.sort();
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn keys(&self, pattern: impl AsRef<str>) -> Result<Keys, StoreError> {
+        let patterns = [pattern.as_ref().to_owned()];
+        let (consumer, prefix) = self.consume(&patterns, Start::Newest, true, false).await?;
+        Ok(Keys::new(consumer.into_stream(), prefix))
+    }
+
+    /// All revisions of a key that are kept, deletions included, oldest first.
+    ///
+    /// ```no_run
+    /// # use futures::TryStreamExt;
+    /// # use natsmicro::{Entry, KvStore, StoreError};
+    /// # async fn example(profiles: KvStore<String>) -> Result<(), StoreError> {
+    /// let revisions: Vec<Entry<String>> = profiles.history("user.ada").await?.try_collect().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn history(&self, key: impl AsRef<str>) -> Result<Entries<T>, StoreError> {
+        let keys = [checked(key.as_ref())?.to_owned()];
+        let (consumer, prefix) = self.consume(&keys, Start::At(1), false, false).await?;
+        let codec = self.handle.codec;
+        let entries = consumer.into_stream();
+        Ok(Entries::new(Watch::new(
+            self.bucket(),
+            entries,
+            false,
+            move |message| Entry::of_delivered(&codec, &prefix, message),
+        )))
+    }
+
+    /// Follows the keys that match a [`Pattern`](crate::Pattern), in which `*` stands for one token and a final `>` for all that
+    /// follow.
+    ///
+    /// The stream yields the current values first, then [`EndOfInitial`](crate::store::kv::watch::WatchEvent::EndOfInitial) (also if there are
+    /// none), then every change; [`WatchBuilder`] has other beginnings. It goes on through reconnects and restarts of the server,
+    /// without gap and without repeat. A slow reader holds the server back. A value that is no `T` is an error in its place,
+    /// see [`StoreError::undecodable`]; every other error is the end, as that the bucket was deleted.
+    ///
+    /// Changes that are not read can be lost only by the limits of the bucket: a key keeps `max_history` revisions.
+    pub fn watch(&self, pattern: impl AsRef<str>) -> WatchBuilder<T> {
+        WatchBuilder::new(self.clone(), pattern.as_ref())
+    }
+
+    /// Follows all keys, as [`watch(">")`](Self::watch).
+    pub fn watch_all(&self) -> WatchBuilder<T> {
+        self.watch(">")
+    }
+
+    /// Loads the bucket into a copy in memory that is kept up to date; see [`KvCache`](crate::KvCache).
+    pub fn cached(&self) -> CacheBuilder<T>
+    where
+        T: Send + Sync,
+    {
+        CacheBuilder::new(self.clone())
+    }
+
+    /// How long an operation may take.
+    pub(crate) fn timeout(&self) -> Result<Duration, StoreError> {
+        Ok(self.handle.jetstream()?.timeout)
+    }
+
+    pub(crate) fn codec(&self) -> MessageCodec<T> {
+        self.handle.codec
+    }
+
+    /// Reads the entries that match one of the patterns. What it gives besides is what their subjects begin with.
+    pub(crate) async fn consume(
+        &self,
+        patterns: &[String],
+        start: Start,
+        headers_only: bool,
+        endless: bool,
+    ) -> Result<(OrderedConsumer, String), StoreError> {
+        for pattern in patterns {
+            key::check_pattern(pattern)?;
+        }
+        self.handle
+            .within(async |jetstream| {
+                let bucket = jetstream.kv(self.bucket()).await?;
+                let consumer = OrderedConsumer::start(Range {
+                    context: bucket.context().clone(),
+                    budget: Arc::clone(&jetstream.budget),
+                    bucket: self.bucket().to_owned(),
+                    stream: StoreKind::Kv.stream_name(self.bucket()),
+                    subjects: patterns.iter().map(|p| bucket.subject(p)).collect(),
+                    start,
+                    headers_only,
+                    window: WINDOW,
+                    endless,
+                });
+                Ok((consumer.await?, bucket.subject("")))
+            })
+            .await
+    }
+}

@@ -1,0 +1,116 @@
+use std::time::SystemTime;
+
+use async_nats::header::NATS_MARKER_REASON;
+use async_nats::jetstream::message::StreamMessage;
+use async_nats::{HeaderMap, HeaderName, HeaderValue};
+use bytes::Bytes;
+
+use crate::codec::MessageCodec;
+use crate::store::bucket::handle::decode;
+use crate::store::error::StoreError;
+use crate::store::reader::ordered::Delivered;
+
+/// One revision of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Entry<T> {
+    /// The key.
+    pub key: String,
+    /// The value; `None` if the operation took it away.
+    pub value: Option<T>,
+    /// The revision, which grows with every write to the bucket.
+    pub revision: u64,
+    /// When it was written, by the clock of the server.
+    pub created: SystemTime,
+    /// What was done to the key.
+    pub operation: Operation,
+}
+
+static OPERATION: HeaderName = HeaderName::from_static("KV-Operation");
+
+/// What was done to a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// It got a value.
+    Put,
+    /// Its value was deleted; older revisions are kept as far as the history goes.
+    Delete,
+    /// It was deleted with all its revisions, or expired.
+    Purge,
+}
+
+impl Operation {
+    /// What a message of a bucket did to its key. The server writes markers too, for what expires, and says why.
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        let operation = headers.get(OPERATION.clone()).map(HeaderValue::as_str);
+        let reason = headers.get(NATS_MARKER_REASON).map(HeaderValue::as_str);
+        match (operation, reason) {
+            (Some("DEL"), _) | (None, Some("Remove")) => Self::Delete,
+            (Some("PURGE"), _) | (None, Some(_)) => Self::Purge,
+            _ => Self::Put,
+        }
+    }
+}
+
+/// Whether it is the server's marker of an entry that has expired.
+pub(crate) fn is_expiry(headers: &HeaderMap) -> bool {
+    let reason = headers.get(NATS_MARKER_REASON).map(HeaderValue::as_str);
+    reason == Some("MaxAge")
+}
+
+impl<T> Entry<T> {
+    pub(crate) fn of_message(
+        codec: &MessageCodec<T>,
+        key: &str,
+        message: StreamMessage,
+    ) -> Result<Self, StoreError> {
+        let StreamMessage {
+            headers,
+            payload,
+            sequence,
+            time,
+            ..
+        } = message;
+        let operation = Operation::of(&headers);
+        Self::new(codec, key, operation, payload, sequence, time.into())
+    }
+
+    /// The entry in a message on a subject that begins with `prefix`.
+    pub(crate) fn of_delivered(
+        codec: &MessageCodec<T>,
+        prefix: &str,
+        message: Delivered,
+    ) -> Result<Self, StoreError> {
+        let Delivered {
+            subject,
+            headers,
+            payload,
+            sequence,
+            published,
+        } = message;
+        let key = subject.strip_prefix(prefix).unwrap_or(&subject);
+        let operation = headers.as_ref().map_or(Operation::Put, Operation::of);
+        Self::new(codec, key, operation, payload, sequence, published)
+    }
+
+    fn new(
+        codec: &MessageCodec<T>,
+        key: &str,
+        operation: Operation,
+        value: Bytes,
+        revision: u64,
+        created: SystemTime,
+    ) -> Result<Self, StoreError> {
+        let value = match operation {
+            Operation::Put => Some(decode(codec, key, revision, value)?),
+            Operation::Delete | Operation::Purge => None,
+        };
+        Ok(Self {
+            key: key.to_owned(),
+            value,
+            revision,
+            created,
+            operation,
+        })
+    }
+}

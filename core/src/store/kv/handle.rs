@@ -1,0 +1,370 @@
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::codec::MessageCodec;
+use crate::descriptor::key;
+use crate::descriptor::method::MethodStores;
+use crate::descriptor::store::{StoreDescriptor, StoreKind};
+use crate::store::bucket::handle::Handle;
+use crate::store::bucket::jetstream::JetStream;
+use crate::store::bucket::status::BucketStatus;
+use crate::store::error::{StoreError, StoreErrorKind};
+use crate::store::kv::bucket::{KvBucket, Source};
+use crate::store::kv::entry::Entry;
+
+/// A Key-Value bucket whose values are messages of type `T`.
+///
+/// `client.save_profile_kv()` makes one for a method that declares `#[kv_store]`. It works on the bucket directly, without a
+/// call to the service, and costs nothing until it is used. Each operation fails with [`StoreErrorKind::TimedOut`] after the
+/// client's timeout, and with [`StoreErrorKind::BucketNotFound`] if the bucket does not exist or was deleted.
+///
+/// ```no_run
+/// # use natsmicro::{KvStore, StoreError, StoreErrorKind};
+/// # async fn example(profiles: KvStore<String>) -> Result<(), StoreError> {
+/// let revision = profiles.put("user.ada", &"Ada".to_owned()).await?;
+/// // Only if nobody has changed it since:
+/// match profiles.update("user.ada", &"Ada L.".to_owned(), revision).await {
+///     Err(error) if *error.kind() == StoreErrorKind::WrongRevision => { /* read again */ }
+///     other => { other?; }
+/// }
+/// profiles.delete("user.ada").await?;
+/// assert_eq!(profiles.get("user.ada").await?, None);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # With the `nats` command line
+///
+/// A bucket is an ordinary one, so that these do the same on the bytes of the values:
+///
+/// | here | there |
+/// | --- | --- |
+/// | [`get`](Self::get), [`entry_at`](Self::entry_at) | `nats kv get BUCKET KEY`, with `--revision N` |
+/// | [`put`](Self::put), [`create`](Self::create) | `nats kv put BUCKET KEY VALUE`, `nats kv create BUCKET KEY VALUE` |
+/// | [`update`](Self::update) | `nats kv update BUCKET KEY VALUE REVISION` |
+/// | [`delete`](Self::delete), [`purge`](Self::purge) | `nats kv del BUCKET KEY`, `nats kv purge BUCKET KEY` |
+/// | [`keys`](Self::keys), [`history`](Self::history) | `nats kv ls BUCKET`, `nats kv history BUCKET KEY` |
+/// | [`watch`](Self::watch) | `nats kv watch BUCKET KEY` |
+/// | [`create_bucket`](Self::create_bucket), [`delete_bucket`](Self::delete_bucket) | `nats kv add BUCKET`, `nats kv del BUCKET` |
+/// | [`status`](Self::status) | `nats kv info BUCKET` |
+pub struct KvStore<T> {
+    pub(crate) handle: Handle<T>,
+    source: Source,
+}
+
+impl<T> KvStore<T> {
+    pub(crate) fn new(
+        jetstream: Option<Arc<JetStream>>,
+        store: StoreDescriptor,
+        declared: &'static [MethodStores],
+        codec: MessageCodec<T>,
+    ) -> Self {
+        Self {
+            handle: Handle::new(jetstream, store, declared, codec),
+            source: Source::Any,
+        }
+    }
+
+    /// The name of the bucket.
+    #[must_use]
+    pub fn bucket(&self) -> &str {
+        self.handle.store.bucket
+    }
+
+    pub(crate) fn is_client_only(&self) -> bool {
+        self.handle.store.client_only
+    }
+
+    /// Lets the leader of a replicated bucket answer [`get`](Self::get), [`entry`](Self::entry) and
+    /// [`entry_at`](Self::entry_at), so that they see every acknowledged write. Otherwise any replica may answer, which is faster
+    /// and may lag behind.
+    ///
+    /// ```no_run
+    /// # use natsmicro::{KvStore, StoreError};
+    /// # async fn example(profiles: KvStore<String>) -> Result<(), StoreError> {
+    /// profiles.put("user.ada", &"Ada".to_owned()).await?;
+    /// let own_write = profiles.with_leader_reads().get("user.ada").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with_leader_reads(mut self) -> Self {
+        self.source = Source::Leader;
+        self
+    }
+
+    /// Lets what is written through this handle expire after `ttl`, in place of the `key_ttl` of the method. The server counts
+    /// whole seconds; a fraction is rounded up.
+    ///
+    /// Writes fail with [`Unsupported`](StoreErrorKind::Unsupported) if `ttl` is shorter than a second, if the bucket takes no
+    /// TTLs for single entries (one whose methods set neither `key_ttl` nor `purge_ttl` nor `marker_ttl`, or a server older than
+    /// 2.11), and, except for [`create`](Self::create), if it keeps more than one revision of a key: the one before would come
+    /// back when this one expires.
+    ///
+    /// ```no_run
+    /// # use natsmicro::{KvStore, StoreError};
+    /// # async fn example(sessions: KvStore<String>) -> Result<(), StoreError> {
+    /// let minute = std::time::Duration::from_secs(60);
+    /// sessions.clone().with_key_ttl(minute).create("session.1", &"Ada".to_owned()).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with_key_ttl(mut self, ttl: Duration) -> Self {
+        self.handle.store.key_ttl = Some(ttl);
+        self
+    }
+
+    /// Lets the markers that [`purge`](Self::purge) leaves expire after `ttl`, in place of the `purge_ttl` of the method. The
+    /// conditions are those of [`with_key_ttl`](Self::with_key_ttl) on a `create`.
+    #[must_use]
+    pub fn with_purge_ttl(mut self, ttl: Duration) -> Self {
+        self.handle.store.purge_ttl = Some(ttl);
+        self
+    }
+
+    /// The value of a key; `None` if it has none.
+    pub async fn get(&self, key: impl AsRef<str>) -> Result<Option<T>, StoreError> {
+        Ok(self.entry(key).await?.and_then(|entry| entry.value))
+    }
+
+    /// The newest revision of a key, also if it says that the value was deleted; `None` if nothing is known of the key.
+    pub async fn entry(&self, key: impl AsRef<str>) -> Result<Option<Entry<T>>, StoreError> {
+        self.read(key.as_ref(), None).await
+    }
+
+    /// A certain revision of a key; `None` if it is not one of this key or is no longer kept.
+    ///
+    /// ```no_run
+    /// # use natsmicro::{KvStore, StoreError};
+    /// # async fn example(profiles: KvStore<String>) -> Result<(), StoreError> {
+    /// let first = profiles.put("user.ada", &"Ada".to_owned()).await?;
+    /// profiles.put("user.ada", &"Ada L.".to_owned()).await?;
+    /// let before = profiles.entry_at("user.ada", first).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn entry_at(
+        &self,
+        key: impl AsRef<str>,
+        revision: u64,
+    ) -> Result<Option<Entry<T>>, StoreError> {
+        // To the server, zero asks for something else.
+        match revision {
+            0 => Ok(None),
+            revision => self.read(key.as_ref(), Some(revision)).await,
+        }
+    }
+
+    /// Sets the value of a key and returns the new revision.
+    pub async fn put(&self, key: impl AsRef<str>, value: &T) -> Result<u64, StoreError> {
+        self.write(key.as_ref(), value, None).await
+    }
+
+    /// Sets the value of a key that has none and returns the new revision; fails with
+    /// [`AlreadyExists`](StoreErrorKind::AlreadyExists) otherwise.
+    pub async fn create(&self, key: impl AsRef<str>, value: &T) -> Result<u64, StoreError> {
+        let key = checked(key.as_ref())?;
+        let value = self.handle.encode(value)?;
+        let ttl = self.handle.store.key_ttl;
+        let created = self
+            .handle
+            .within(async |jetstream| {
+                let bucket = self.bucket_taking(jetstream, ttl).await?;
+                Ok(bucket.create(key, value, ttl, None).await?)
+            })
+            .await;
+        created.map_err(|error| match error.kind() {
+            StoreErrorKind::WrongRevision => StoreError::new(
+                StoreErrorKind::AlreadyExists,
+                format!("`{key}` exists already"),
+            )
+            .with_source(error),
+            _ => error,
+        })
+    }
+
+    /// Sets the value of a key if `revision` is still its newest, and returns the new revision; fails with
+    /// [`WrongRevision`](StoreErrorKind::WrongRevision) otherwise. Zero is the revision of a key that was never written.
+    pub async fn update(
+        &self,
+        key: impl AsRef<str>,
+        value: &T,
+        revision: u64,
+    ) -> Result<u64, StoreError> {
+        self.write(key.as_ref(), value, Some(revision)).await
+    }
+
+    /// Deletes the value of a key. Older revisions stay in the history. A key without a value is no error.
+    pub async fn delete(&self, key: impl AsRef<str>) -> Result<(), StoreError> {
+        self.mark_deleted(key.as_ref(), None).await
+    }
+
+    /// Deletes the value of a key, as [`delete`](Self::delete), if `revision` is still its newest; fails with
+    /// [`WrongRevision`](StoreErrorKind::WrongRevision) otherwise.
+    ///
+    /// ```no_run
+    /// # use natsmicro::{KvStore, StoreError};
+    /// # async fn example(jobs: KvStore<String>) -> Result<(), StoreError> {
+    /// if let Some(job) = jobs.entry("job.1").await? {
+    ///     // Nobody else has taken or changed it:
+    ///     jobs.delete_expect_revision("job.1", job.revision).await?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn delete_expect_revision(
+        &self,
+        key: impl AsRef<str>,
+        revision: u64,
+    ) -> Result<(), StoreError> {
+        self.mark_deleted(key.as_ref(), Some(revision)).await
+    }
+
+    /// Deletes a key with all its revisions. What is left is a marker, which expires if
+    /// [`with_purge_ttl`](Self::with_purge_ttl) or the method's `purge_ttl` says so.
+    pub async fn purge(&self, key: impl AsRef<str>) -> Result<(), StoreError> {
+        self.mark_purged(key.as_ref(), None).await
+    }
+
+    /// Deletes a key with all its revisions, as [`purge`](Self::purge), if `revision` is still the newest; fails with
+    /// [`WrongRevision`](StoreErrorKind::WrongRevision) otherwise.
+    pub async fn purge_expect_revision(
+        &self,
+        key: impl AsRef<str>,
+        revision: u64,
+    ) -> Result<(), StoreError> {
+        self.mark_purged(key.as_ref(), Some(revision)).await
+    }
+
+    /// What the server says of the bucket now.
+    pub async fn status(&self) -> Result<BucketStatus, StoreError> {
+        self.handle.status().await
+    }
+
+    /// Makes the bucket, with the settings that the methods declare, unless it is there already. One with other settings is left
+    /// alone: this fails with [`BucketMismatch`](StoreErrorKind::BucketMismatch), and names each difference.
+    ///
+    /// This is for what is `client_only`. A service makes the buckets that it stores into when it starts, ready for writes in
+    /// batches.
+    ///
+    /// ```no_run
+    /// # use natsmicro::{KvStore, StoreError};
+    /// # async fn example(profiles: KvStore<String>) -> Result<(), StoreError> {
+    /// profiles.create_bucket().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn create_bucket(&self) -> Result<(), StoreError> {
+        self.handle.create_bucket().await
+    }
+
+    /// Deletes the bucket with all that it holds. A service that writes to it needs a restart to make it again.
+    pub async fn delete_bucket(&self) -> Result<(), StoreError> {
+        self.handle.delete_bucket().await
+    }
+
+    async fn read(&self, key: &str, revision: Option<u64>) -> Result<Option<Entry<T>>, StoreError> {
+        let key = checked(key)?;
+        let read = self
+            .handle
+            .within(async |jetstream| {
+                let bucket = jetstream.kv(self.bucket()).await?;
+                bucket.read(key, revision, self.source).await
+            })
+            .await?;
+        read.map(|message| Entry::of_message(&self.handle.codec, key, message))
+            .transpose()
+    }
+
+    async fn write(&self, key: &str, value: &T, expected: Option<u64>) -> Result<u64, StoreError> {
+        let key = checked(key)?;
+        let value = self.handle.encode(value)?;
+        let ttl = self.handle.store.key_ttl;
+        self.handle
+            .within(async |jetstream| {
+                let bucket = self.bucket_taking(jetstream, ttl).await?;
+                if ttl.is_some() && bucket.history() > 1 {
+                    return Err(StoreError::unsupported(
+                        "the bucket keeps several revisions, and the one before would come back when this one expires",
+                    ));
+                }
+                Ok(bucket.write(key, value, expected, ttl, None).await?)
+            })
+            .await
+    }
+
+    async fn mark_deleted(&self, key: &str, expected: Option<u64>) -> Result<(), StoreError> {
+        let key = checked(key)?;
+        self.handle
+            .within(async |jetstream| {
+                let bucket = jetstream.kv(self.bucket()).await?;
+                Ok(bucket.delete(key, expected).await?)
+            })
+            .await
+    }
+
+    async fn mark_purged(&self, key: &str, expected: Option<u64>) -> Result<(), StoreError> {
+        let key = checked(key)?;
+        let ttl = self.handle.store.purge_ttl;
+        self.handle
+            .within(async |jetstream| {
+                let bucket = self.bucket_taking(jetstream, ttl).await?;
+                Ok(bucket.purge(key, expected, ttl).await?)
+            })
+            .await
+    }
+
+    /// The bucket, if it takes such a TTL.
+    async fn bucket_taking(
+        &self,
+        jetstream: &JetStream,
+        ttl: Option<Duration>,
+    ) -> Result<Arc<KvBucket>, StoreError> {
+        let mut bucket = jetstream.kv(self.bucket()).await?;
+        let Some(ttl) = ttl else {
+            return Ok(bucket);
+        };
+        if ttl < Duration::from_secs(1) {
+            return Err(StoreError::unsupported(
+                "a TTL is at least one second: shorter ones are unknown to nats-server",
+            ));
+        }
+        if !bucket.allows_entry_ttl() {
+            // They may have been switched on since it was opened.
+            jetstream.forget(StoreKind::Kv, self.bucket());
+            bucket = jetstream.kv(self.bucket()).await?;
+        }
+        if bucket.allows_entry_ttl() {
+            return Ok(bucket);
+        }
+        Err(StoreError::unsupported(format!(
+            "bucket `{}` takes no TTLs for single entries; a `key_ttl`, `purge_ttl` or `marker_ttl` of a method makes it do \
+             so, with nats-server 2.11 or newer",
+            self.bucket()
+        )))
+    }
+}
+
+pub(crate) fn checked(key: &str) -> Result<&str, StoreError> {
+    key::check(key)?;
+    Ok(key)
+}
+
+impl<T> Clone for KvStore<T> {
+    fn clone(&self) -> Self {
+        Self {
+            handle: self.handle.clone(),
+            source: self.source,
+        }
+    }
+}
+
+impl<T> fmt::Debug for KvStore<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KvStore")
+            .field("bucket", &self.handle.store.bucket)
+            .finish_non_exhaustive()
+    }
+}

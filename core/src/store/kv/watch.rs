@@ -1,0 +1,200 @@
+use std::fmt;
+use std::future::IntoFuture;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use futures::future::{BoxFuture, FutureExt};
+use futures::stream::BoxStream;
+use futures::{Stream, StreamExt};
+
+use crate::store::error::StoreError;
+use crate::store::kv::entry::{Entry, Operation};
+use crate::store::kv::handle::KvStore;
+use crate::store::reader::ordered::{Delivered, Delivery};
+use crate::store::reader::range::Start;
+
+/// What a [`Watch`] yields.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WatchEvent<T> {
+    /// A key was written, deleted or purged. Before [`EndOfInitial`](Self::EndOfInitial): what was there before.
+    Entry(Entry<T>),
+    /// What was stored when the watch began has been yielded. A key that is written meanwhile may come after it, as a change.
+    EndOfInitial,
+}
+
+/// The changes of a bucket as they happen; made by [`KvStore::watch`](crate::store::kv::handle::KvStore::watch).
+///
+/// ```no_run
+/// # use futures::StreamExt;
+/// # use natsmicro::{KvStore, StoreError, WatchEvent};
+/// # async fn example(profiles: KvStore<String>) -> Result<(), StoreError> {
+/// let mut changes = profiles.watch("user.>").await?;
+/// while let Some(event) = changes.next().await {
+///     match event? {
+///         WatchEvent::Entry(entry) => println!("{} is now {:?}", entry.key, entry.value),
+///         WatchEvent::EndOfInitial => println!("that is all for now"),
+///         _ => {}
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "a stream does nothing unless it is polled"]
+pub struct Watch<T> {
+    bucket: String,
+    deliveries: BoxStream<'static, Result<Delivery, StoreError>>,
+    /// In the initial part, and deletions are not wanted there.
+    hides_deletions: bool,
+    read: Box<dyn Fn(Delivered) -> Result<Entry<T>, StoreError> + Send + Sync>,
+}
+
+impl<T> Watch<T> {
+    pub(crate) fn new(
+        bucket: &str,
+        deliveries: BoxStream<'static, Result<Delivery, StoreError>>,
+        hides_deletions: bool,
+        read: impl Fn(Delivered) -> Result<Entry<T>, StoreError> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            bucket: bucket.to_owned(),
+            deliveries,
+            hides_deletions,
+            read: Box::new(read),
+        }
+    }
+}
+
+impl<T> Stream for Watch<T> {
+    type Item = Result<WatchEvent<T>, StoreError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            let event = match ready!(self.deliveries.poll_next_unpin(cx)) {
+                None => return Poll::Ready(None),
+                Some(Err(error)) => Err(error),
+                Some(Ok(Delivery::CaughtUp)) => {
+                    self.hides_deletions = false;
+                    Ok(WatchEvent::EndOfInitial)
+                }
+                Some(Ok(Delivery::Message(message))) => match (self.read)(message) {
+                    Ok(entry) if self.hides_deletions && entry.operation != Operation::Put => {
+                        continue;
+                    }
+                    read => read.map(WatchEvent::Entry),
+                },
+            };
+            return Poll::Ready(Some(event));
+        }
+    }
+}
+
+impl<T> fmt::Debug for Watch<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watch")
+            .field("bucket", &self.bucket)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a watch yields before the changes.
+#[derive(Clone, Copy, Debug)]
+enum Initial {
+    Values,
+    ValuesAndDeletions,
+    From(u64),
+    Nothing,
+}
+
+/// A [`Watch`] about to begin: await it. Of the methods that say what comes before the changes, the last one counts.
+///
+/// ```no_run
+/// # use natsmicro::{KvStore, StoreError, Watch};
+/// # async fn example(profiles: KvStore<String>) -> Result<(), StoreError> {
+/// // All revisions of two kinds of keys, and then every change.
+/// let mut watch: Watch<String> = profiles.watch("user.*").and("team.*").with_history().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "a watch begins when it is awaited"]
+pub struct WatchBuilder<T> {
+    store: KvStore<T>,
+    patterns: Vec<String>,
+    initial: Initial,
+}
+
+impl<T: 'static> WatchBuilder<T> {
+    pub(crate) fn new(store: KvStore<T>, pattern: &str) -> Self {
+        Self {
+            store,
+            patterns: vec![pattern.to_owned()],
+            initial: Initial::Values,
+        }
+    }
+
+    /// Follows the keys that match this pattern too. The server refuses patterns of which some keys match several.
+    pub fn and(mut self, pattern: impl AsRef<str>) -> Self {
+        self.patterns.push(pattern.as_ref().to_owned());
+        self
+    }
+
+    /// Also begins with the keys that were deleted, as far as the bucket remembers them.
+    pub fn with_deletes(mut self) -> Self {
+        self.initial = Initial::ValuesAndDeletions;
+        self
+    }
+
+    /// Begins with all revisions that are kept, deletions included.
+    pub fn with_history(self) -> Self {
+        self.from_revision(1)
+    }
+
+    /// Begins with all revisions from this one on that are kept, deletions included: goes on where another watch ended.
+    pub fn from_revision(mut self, revision: u64) -> Self {
+        self.initial = Initial::From(revision);
+        self
+    }
+
+    /// Begins with the changes: [`EndOfInitial`](WatchEvent::EndOfInitial) comes at once.
+    pub fn updates_only(mut self) -> Self {
+        self.initial = Initial::Nothing;
+        self
+    }
+
+    async fn begin(self) -> Result<Watch<T>, StoreError> {
+        let start = match self.initial {
+            Initial::Values | Initial::ValuesAndDeletions => Start::Newest,
+            Initial::From(revision) => Start::At(revision),
+            Initial::Nothing => Start::Next,
+        };
+        let store = self.store;
+        let (consumer, prefix) = store.consume(&self.patterns, start, false, true).await?;
+        let hides_deletions = matches!(self.initial, Initial::Values);
+        let codec = store.codec();
+        Ok(Watch::new(
+            store.bucket(),
+            consumer.into_stream(),
+            hides_deletions,
+            move |message| Entry::of_delivered(&codec, &prefix, message),
+        ))
+    }
+}
+
+impl<T: 'static> IntoFuture for WatchBuilder<T> {
+    type Output = Result<Watch<T>, StoreError>;
+    type IntoFuture = BoxFuture<'static, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        self.begin().boxed()
+    }
+}
+
+impl<T> fmt::Debug for WatchBuilder<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WatchBuilder")
+            .field("store", &self.store)
+            .field("patterns", &self.patterns)
+            .field("initial", &self.initial)
+            .finish()
+    }
+}

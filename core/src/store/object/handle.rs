@@ -1,0 +1,323 @@
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::io::AsyncRead;
+use tokio::time::Instant;
+
+use crate::codec::MessageCodec;
+use crate::descriptor::method::MethodStores;
+use crate::descriptor::store::{StoreDescriptor, StoreKind};
+use crate::store::bucket::handle::{Handle, decode};
+use crate::store::bucket::jetstream::JetStream;
+use crate::store::bucket::status::BucketStatus;
+use crate::store::error::{StoreError, StoreErrorKind};
+use crate::store::kv::listing::Entries;
+use crate::store::kv::watch::Watch;
+use crate::store::object::bucket::CLEAN_UP;
+use crate::store::object::info::{ObjectInfo, Stored, entry};
+use crate::store::object::read::ObjectReader;
+use crate::store::object::write::PutFrom;
+use crate::transport::subject;
+
+/// The longest name of an object in bytes; it travels in a subject, as a key does.
+const MAX_NAME_LEN: usize = crate::descriptor::key::MAX_KEY_LEN;
+
+/// An Object Store bucket whose objects are messages of type `T`.
+///
+/// `client.generate_report_object_store()` makes one for a method that declares `#[object_store]`. It works on the bucket
+/// directly, without a call to the service. Each operation fails with
+/// [`StoreErrorKind::TimedOut`](crate::store::error::StoreErrorKind::TimedOut) after the client's timeout, also where the data of an object
+/// is gone, and with [`StoreErrorKind::BucketNotFound`] if the bucket does not exist or was deleted.
+///
+/// ```no_run
+/// # use natsmicro::{ObjectStore, StoreError};
+/// # async fn example(reports: ObjectStore<String>) -> Result<(), StoreError> {
+/// reports.put("report.monthly", &"all is well".to_owned()).await?;
+/// assert!(reports.get("report.monthly").await?.is_some());
+/// reports.delete("report.monthly").await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Small objects
+///
+/// An object of at most 4 MiB in at most 32 chunks is read with two requests, one for its metadata and one for all of its chunks
+/// (a batched direct get). This takes nats-server 2.11 or newer, and the permission to publish to
+/// `$JS.API.DIRECT.GET.OBJ_<bucket>`. Where the chunks do not come that way, and for larger objects, a consumer is made and
+/// removed again: that takes longer, and nats-server 2.15 allows 1,000 consumers per bucket unless it is told otherwise. Without
+/// the permission there is no answer at all, so that the first read on each connection takes up to a second more, or up to a
+/// quarter of the client's timeout if that is less.
+///
+/// # What is left of an operation that fails
+///
+/// Nothing: a put that fails or is dropped removes what it has stored so far, and one that succeeds the data that it replaces, as
+/// a delete does. Where the server does not answer in time, this goes on in the background for up to five minutes, and ends with
+/// the connection or the runtime; what is given up then is logged as a warning. So data stays behind only if the process or its
+/// connection ends first, or the server is away for longer. No object refers to it, and it does no harm but to take space.
+///
+/// # With the `nats` command line
+///
+/// A bucket is an ordinary one, so that these do the same on the bytes of the objects:
+///
+/// | here | there |
+/// | --- | --- |
+/// | [`get`](Self::get), [`reader`](Self::reader) | `nats object get BUCKET NAME` |
+/// | [`put`](Self::put), [`put_from`](Self::put_from) | `nats object put BUCKET FILE --name NAME` |
+/// | [`delete`](Self::delete) | `nats object del BUCKET NAME` |
+/// | [`list`](Self::list), [`info`](Self::info) | `nats object ls BUCKET`, `nats object info BUCKET NAME` |
+/// | [`watch`](Self::watch) | `nats object watch BUCKET` |
+/// | [`create_bucket`](Self::create_bucket), [`delete_bucket`](Self::delete_bucket) | `nats object add BUCKET`, `nats object del BUCKET` |
+/// | [`status`](Self::status) | `nats object info BUCKET` |
+pub struct ObjectStore<T> {
+    handle: Handle<T>,
+}
+
+impl<T> ObjectStore<T> {
+    pub(crate) fn new(
+        jetstream: Option<Arc<JetStream>>,
+        store: StoreDescriptor,
+        declared: &'static [MethodStores],
+        codec: MessageCodec<T>,
+    ) -> Self {
+        Self {
+            handle: Handle::new(jetstream, store, declared, codec),
+        }
+    }
+
+    /// The name of the bucket.
+    #[must_use]
+    pub fn bucket(&self) -> &str {
+        self.handle.store.bucket
+    }
+
+    pub(crate) fn is_client_only(&self) -> bool {
+        self.handle.store.client_only
+    }
+
+    /// How long an operation may take.
+    pub(crate) fn timeout(&self) -> Result<Duration, StoreError> {
+        Ok(self.handle.jetstream()?.timeout)
+    }
+
+    /// The message stored under a name; `None` if there is none. Fails with [`Incomplete`](StoreErrorKind::Incomplete) if some
+    /// of its data is gone or damaged.
+    pub async fn get(&self, name: impl AsRef<str>) -> Result<Option<T>, StoreError> {
+        let found = self.get_if(name, |_| true).await?;
+        Ok(found.map(|(_, _, value)| value))
+    }
+
+    /// The message stored under a name with its revision and its time, if it is `wanted`.
+    pub(crate) async fn get_if(
+        &self,
+        name: impl AsRef<str>,
+        wanted: impl Fn(&Stored) -> bool,
+    ) -> Result<Option<(u64, SystemTime, T)>, StoreError> {
+        let name = checked(name.as_ref())?;
+        let found = self
+            .handle
+            .within(async |jetstream| {
+                let bucket = jetstream.objects(self.bucket()).await?;
+                bucket.get_if(name, jetstream.timeout, wanted).await
+            })
+            .await?;
+        let Some((revision, modified, data)) = found else {
+            return Ok(None);
+        };
+        let value = decode(&self.handle.codec, name, revision, data)?;
+        Ok(Some((revision, modified, value)))
+    }
+
+    /// Stores a message under a name, in place of the one that was there, and returns the revision of the object. Of concurrent
+    /// puts the last is what is stored. Of one that [fails](Self#what-is-left-of-an-operation-that-fails), nothing stays. The end
+    /// of the client's timeout, a quarter of it but no more than a second, is for removing what could not be stored in time.
+    pub async fn put(&self, name: impl AsRef<str>, value: &T) -> Result<u64, StoreError> {
+        let name = checked(name.as_ref())?;
+        let data = self.handle.encode(value)?;
+        let jetstream = self.handle.jetstream()?;
+        let bucket = jetstream.within(jetstream.objects(self.bucket())).await?;
+        let clean_up = CLEAN_UP.min(jetstream.timeout / 4);
+        let deadline = subject::after(Instant::now(), jetstream.timeout.saturating_sub(clean_up));
+        match bucket.put(name, data, deadline, clean_up).await {
+            Ok(put) => Ok(put.revision),
+            Err(_) if Instant::now() >= deadline => Err(StoreError::timed_out()),
+            Err(error) => Err(jetstream
+                .explain(StoreKind::Object, self.bucket(), error.into())
+                .await),
+        }
+    }
+
+    /// Takes an object away, with the data that is left of one that was deleted half-way. A name without one is no error.
+    pub async fn delete(&self, name: impl AsRef<str>) -> Result<(), StoreError> {
+        let name = checked(name.as_ref())?;
+        self.handle
+            .within(async |jetstream| {
+                let bucket = jetstream.objects(self.bucket()).await?;
+                let clean_up = CLEAN_UP.min(jetstream.timeout / 4);
+                Ok(Box::pin(bucket.delete(name, clean_up)).await?)
+            })
+            .await
+    }
+
+    /// What is known of an object without reading it; `None` if there is none.
+    pub async fn info(&self, name: impl AsRef<str>) -> Result<Option<ObjectInfo>, StoreError> {
+        let name = checked(name.as_ref())?;
+        let stored = self
+            .handle
+            .within(async |jetstream| {
+                let bucket = jetstream.objects(self.bucket()).await?;
+                bucket.stored(name).await
+            })
+            .await?;
+        Ok(stored.map(Stored::info))
+    }
+
+    /// The bytes of an object, as they are stored; `None` if there is none.
+    ///
+    /// ```no_run
+    /// # use natsmicro::ObjectStore;
+    /// # async fn example(reports: ObjectStore<String>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut file = tokio::fs::File::create("report").await?;
+    /// if let Some(mut reader) = reports.reader("report.monthly").await? {
+    ///     tokio::io::copy(&mut reader, &mut file).await?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn reader(&self, name: impl AsRef<str>) -> Result<Option<ObjectReader>, StoreError> {
+        let name = checked(name.as_ref())?;
+        self.handle
+            .within(async |jetstream| {
+                let bucket = jetstream.objects(self.bucket()).await?;
+                let chunks = bucket
+                    .open_object(name, jetstream.timeout, |_| true)
+                    .await?;
+                Ok(chunks.map(ObjectReader::new))
+            })
+            .await
+    }
+
+    /// Stores all that a reader gives, in place of the object that was there. A few chunks are in memory at a time.
+    ///
+    /// It may take as long as it needs, but fails with [`TimedOut`](StoreErrorKind::TimedOut) if a chunk is not stored within
+    /// the client's timeout, and with [`Reader`](StoreErrorKind::Reader) if the reader does. Of a put that
+    /// [fails](Self#what-is-left-of-an-operation-that-fails) or is dropped, nothing stays.
+    ///
+    /// ```no_run
+    /// # use natsmicro::ObjectStore;
+    /// # async fn example(reports: ObjectStore<String>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let file = tokio::fs::File::open("report").await?;
+    /// let revision = reports
+    ///     .put_from("report.monthly", file)
+    ///     .with_progress(|bytes| println!("{bytes} bytes are stored"))
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn put_from<'a>(
+        &self,
+        name: impl AsRef<str>,
+        reader: impl AsyncRead + Send + 'a,
+    ) -> PutFrom<'a> {
+        PutFrom::new(
+            self.handle.jetstream().cloned(),
+            self.handle.store.bucket,
+            name.as_ref(),
+            reader,
+        )
+    }
+
+    /// The objects that are there, in the order in which they were written.
+    ///
+    /// ```no_run
+    /// # use futures::TryStreamExt;
+    /// # use natsmicro::{ObjectStore, StoreError};
+    /// # async fn example(reports: ObjectStore<String>) -> Result<(), StoreError> {
+    /// let mut objects = reports.list().await?;
+    /// while let Some(object) = objects.try_next().await? {
+    ///     println!("{}", object.key);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn list(&self) -> Result<Entries<ObjectInfo>, StoreError> {
+        Ok(Entries::new(self.follow(false).await?))
+    }
+
+    /// Follows the objects: first those that are there, then [`EndOfInitial`](crate::store::kv::watch::WatchEvent::EndOfInitial) (also if there
+    /// are none), then each that is stored or deleted. Otherwise it is as [`KvStore::watch`](crate::store::kv::handle::KvStore::watch).
+    pub async fn watch(&self) -> Result<Watch<ObjectInfo>, StoreError> {
+        self.follow(true).await
+    }
+
+    async fn follow(&self, endless: bool) -> Result<Watch<ObjectInfo>, StoreError> {
+        let consumer = self
+            .handle
+            .within(async |jetstream| {
+                let bucket = jetstream.objects(self.bucket()).await?;
+                bucket.consume_metas(endless).await
+            })
+            .await?;
+        Ok(Watch::new(
+            self.bucket(),
+            consumer.into_stream(),
+            true,
+            entry,
+        ))
+    }
+
+    /// What the server says of the bucket now.
+    pub async fn status(&self) -> Result<BucketStatus, StoreError> {
+        self.handle.status().await
+    }
+
+    /// Makes the bucket, with the settings that the methods declare, unless it is there already. One with other settings is left
+    /// alone: this fails with [`BucketMismatch`](StoreErrorKind::BucketMismatch), and names each difference.
+    ///
+    /// This is for what is `client_only`. A service makes the buckets that it stores into when it starts, ready for writes in
+    /// batches.
+    ///
+    /// ```no_run
+    /// # use natsmicro::{ObjectStore, StoreError};
+    /// # async fn example(reports: ObjectStore<String>) -> Result<(), StoreError> {
+    /// reports.create_bucket().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn create_bucket(&self) -> Result<(), StoreError> {
+        self.handle.create_bucket().await
+    }
+
+    /// Deletes the bucket with all that it holds. A service that writes to it needs a restart to make it again.
+    pub async fn delete_bucket(&self) -> Result<(), StoreError> {
+        self.handle.delete_bucket().await
+    }
+}
+
+/// Object names are free text: they travel encoded.
+pub(crate) fn checked(name: &str) -> Result<&str, StoreError> {
+    let refused = if name.is_empty() {
+        "the name of an object cannot be empty".to_owned()
+    } else if name.len() > MAX_NAME_LEN {
+        format!("the name of an object cannot have more than {MAX_NAME_LEN} bytes")
+    } else {
+        return Ok(name);
+    };
+    Err(StoreError::new(StoreErrorKind::InvalidKey, refused))
+}
+
+impl<T> Clone for ObjectStore<T> {
+    fn clone(&self) -> Self {
+        Self {
+            handle: self.handle.clone(),
+        }
+    }
+}
+
+impl<T> fmt::Debug for ObjectStore<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ObjectStore")
+            .field("bucket", &self.handle.store.bucket)
+            .finish_non_exhaustive()
+    }
+}

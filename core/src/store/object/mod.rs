@@ -1,0 +1,8 @@
+//! Object Stores: values in chunks, their metadata, and what is left of a write that fails.
+
+pub(crate) mod bucket;
+pub(crate) mod change;
+pub(crate) mod handle;
+pub(crate) mod info;
+pub(crate) mod read;
+pub(crate) mod write;

@@ -1,0 +1,121 @@
+//! What a reader asks of the server: a range of a bucket's stream, delivered on request.
+
+use std::error::Error as StdError;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::jetstream::Context;
+use async_nats::jetstream::consumer::pull::Config;
+use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy};
+use async_nats::jetstream::stream::{Info, Stream};
+
+use crate::store::bucket::jetstream::{is_no_stream, no_such_bucket};
+use crate::store::error::StoreError;
+use crate::store::reader::budget::Budget;
+use crate::transport::subject;
+
+/// How long the server keeps a consumer that nobody reads.
+const ABANDONED: Duration = Duration::from_secs(60);
+
+/// Which messages to begin with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// The newest of each subject.
+    Newest,
+    /// Those from this sequence on; 1 for all.
+    At(u64),
+    /// None of those that are there.
+    Next,
+}
+
+/// What to read.
+#[derive(Clone)]
+pub(crate) struct Range {
+    pub(crate) context: Context,
+    pub(crate) budget: Arc<Budget>,
+    pub(crate) bucket: String,
+    pub(crate) stream: String,
+    pub(crate) subjects: Vec<String>,
+    pub(crate) start: Start,
+    /// Leaves the payloads away.
+    pub(crate) headers_only: bool,
+    /// How many messages may be under way or unread at once.
+    pub(crate) window: usize,
+    /// Goes on for so long that the bucket may be deleted, and another made under its name.
+    pub(crate) endless: bool,
+}
+
+/// Why a consumer could not be made.
+pub(crate) enum Failure {
+    /// It never will.
+    Final(StoreError),
+    Passing(StoreError),
+}
+
+impl Range {
+    pub(crate) fn connection(&self) -> u64 {
+        subject::connection(&self.context.client())
+    }
+
+    pub(crate) async fn stream(&self) -> Result<Stream<()>, StoreError> {
+        self.context
+            .get_stream_no_info(&self.stream)
+            .await
+            .map_err(|error| StoreError::nats("cannot read the bucket", error))
+    }
+
+    pub(crate) async fn info(&self) -> Result<Info, Failure> {
+        let stream = self.stream().await.map_err(Failure::Passing)?;
+        stream.get_info().await.map_err(|error| self.failure(error))
+    }
+
+    pub(crate) async fn consume(
+        &self,
+        deliver_policy: DeliverPolicy,
+    ) -> Result<Consumer<Config>, Failure> {
+        let (filter_subject, filter_subjects) = match &self.subjects[..] {
+            [subject] => (subject.clone(), Vec::new()),
+            subjects => (String::new(), subjects.to_vec()),
+        };
+        let config = Config {
+            name: Some(subject::unique_id(&self.context.client())),
+            description: Some("natsmicro".to_owned()),
+            deliver_policy,
+            ack_policy: AckPolicy::None,
+            filter_subject,
+            filter_subjects,
+            headers_only: self.headers_only,
+            inactive_threshold: ABANDONED,
+            num_replicas: 1,
+            memory_storage: true,
+            ..Config::default()
+        };
+        self.context
+            .create_consumer_on_stream(config, &self.stream)
+            .await
+            .map_err(|error| self.failure(error))
+    }
+
+    fn failure(&self, error: impl StdError + Send + Sync + 'static) -> Failure {
+        if is_no_stream(&error) {
+            Failure::Final(no_such_bucket(&self.bucket))
+        } else {
+            Failure::Passing(StoreError::nats("cannot read the bucket", error))
+        }
+    }
+}
+
+impl Failure {
+    pub(crate) fn into_error(self) -> StoreError {
+        match self {
+            Self::Final(error) | Self::Passing(error) => error,
+        }
+    }
+}
+
+pub(crate) fn at(sequence: u64) -> DeliverPolicy {
+    DeliverPolicy::ByStartSequence {
+        // The server refuses zero.
+        start_sequence: sequence.max(1),
+    }
+}

@@ -1,0 +1,45 @@
+//! Claim checks: a response that is too large for a reply is stored as an object, and what is sent refers to it.
+//!
+//! To whoever does not know of this, what is sent is an error that says where the response is. Our client finds the reference in
+//! a header of that error, and fetches the object.
+
+use async_nats::{HeaderMap, HeaderValue};
+
+use crate::status::Status;
+use crate::transport::headers;
+
+/// Refers to a response that is stored as an object.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Claim {
+    pub(crate) bucket: String,
+    pub(crate) name: String,
+    /// How many bytes the response has.
+    pub(crate) size: usize,
+    /// As the metadata of the object has it: tells the response from what else is stored under the name.
+    pub(crate) digest: String,
+}
+
+impl Claim {
+    /// What a caller is told who does not follow references.
+    pub(crate) fn status(&self, max_payload: usize) -> Status {
+        let Self {
+            bucket, name, size, ..
+        } = self;
+        Status::resource_exhausted(format!(
+            "the response has {size} bytes, and the NATS server takes messages of up to {max_payload} bytes, headers included; \
+             it is stored as object `{name}` in bucket `{bucket}`"
+        ))
+    }
+
+    pub(crate) fn write(&self, headers: &mut HeaderMap) {
+        let Self {
+            bucket,
+            name,
+            size,
+            digest,
+        } = self;
+        let text = format!("{bucket} {size} {digest} {name}");
+        // Cannot panic: keys and digests have no line breaks.
+        headers.insert(headers::OBJECT, HeaderValue::from(text));
+    }
+}

@@ -1,0 +1,143 @@
+//! The headers of the protocol, and how a [`Status`] travels in them.
+
+use std::borrow::Cow;
+
+use async_nats::client::PublishErrorKind;
+use async_nats::{HeaderMap, HeaderValue, Message, Subject};
+use bytes::Bytes;
+
+use crate::status::{Code, Status};
+
+pub(crate) const ERROR: &str = "Nats-Service-Error";
+pub(crate) const ERROR_CODE: &str = "Nats-Service-Error-Code";
+/// The pair that some generated peers send instead of the two above.
+const PEER_CODE: &str = "Status";
+const PEER_MESSAGE: &str = "Description";
+/// Where a caller receives a stream.
+pub(crate) const REPLY_TO: &str = "Reply-To";
+/// Our extension: the milliseconds that the caller still waits for the answer.
+pub(crate) const TIMEOUT: &str = "Natsmicro-Timeout-Ms";
+/// Our extension: where the response is that an error stands for. Its bucket, number of bytes, digest and name, with spaces between.
+pub(crate) const OBJECT: &str = "Natsmicro-Object";
+/// W3C trace context, passed on untouched.
+pub(crate) const TRACE: [&str; 2] = ["traceparent", "tracestate"];
+
+/// Headers that belong to the protocol: a user's value there would be read as something else by the peer.
+pub(crate) fn is_reserved(name: &str) -> bool {
+    let has_prefix = |prefix: &str| {
+        name.get(..prefix.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+    };
+    has_prefix("Nats-") || has_prefix("Natsmicro-") || name == PEER_CODE || name == PEER_MESSAGE
+}
+
+/// Writes `status` into the headers of a reply. Neither header is ever empty: peers drop such a reply or wait for ever.
+pub(crate) fn write_status(headers: &mut HeaderMap, status: &Status) {
+    let code = header_text(status.code().as_str(), Code::Unknown.as_str());
+    let message = header_text(status.message(), code.as_str());
+    headers.insert(ERROR, message);
+    headers.insert(ERROR_CODE, code);
+}
+
+/// Sends an error, next to `headers`. One that is too large goes without these and its details and with a shorter message, or with
+/// none: nobody must wait because of them. The headers in `required` go in any case. If nobody listens, the NATS server says so to
+/// `from`.
+pub(crate) async fn publish_status(
+    nats: &async_nats::Client,
+    to: &Subject,
+    mut headers: HeaderMap,
+    required: &HeaderMap,
+    status: &Status,
+    from: Option<&Subject>,
+) -> Result<(), PublishErrorKind> {
+    let mut details = status.details().clone();
+    for shorter in [None, Some(256), Some(0)] {
+        add(&mut headers, required);
+        match shorter {
+            None => write_status(&mut headers, status),
+            Some(chars) => write_status(&mut headers, &shortened(status, chars)),
+        }
+        let sent = match from {
+            None => {
+                nats.publish_with_headers(to.clone(), headers, details)
+                    .await
+            }
+            Some(from) => {
+                nats.publish_with_reply_and_headers(to.clone(), from.clone(), headers, details)
+                    .await
+            }
+        };
+        match sent.map_err(|error| error.kind()) {
+            Err(PublishErrorKind::MaxPayloadExceeded) => {}
+            sent => return sent,
+        }
+        headers = HeaderMap::new();
+        details = Bytes::new();
+    }
+    Err(PublishErrorKind::MaxPayloadExceeded)
+}
+
+/// How many bytes the headers of a message have; they count towards the `max_payload` of the server.
+pub(crate) fn headers_len(headers: &HeaderMap) -> usize {
+    if headers.is_empty() {
+        return 0;
+    }
+    let lines = headers.iter().flat_map(|(name, values)| {
+        let name: &str = name.as_ref();
+        let line = move |value: &HeaderValue| name.len() + ": ".len() + value.as_str().len() + 2;
+        values.iter().map(line)
+    });
+    "NATS/1.0\r\n\r\n".len() + lines.sum::<usize>()
+}
+
+/// Adds `more` to `headers`.
+pub(crate) fn add(headers: &mut HeaderMap, more: &HeaderMap) {
+    for (name, values) in more.iter() {
+        for value in values {
+            headers.append(name.clone(), value.clone());
+        }
+    }
+}
+
+/// As much of `status` as fits into a small message.
+fn shortened(status: &Status, chars: usize) -> Status {
+    let code = match status.code() {
+        code if code.as_str().len() <= 64 => code.clone(),
+        _ => Code::ResourceExhausted,
+    };
+    Status::new(
+        code,
+        status.message().chars().take(chars).collect::<String>(),
+    )
+}
+
+/// The failure that a reply reports, in either of the header pairs that peers send.
+pub(crate) fn read_status(reply: &Message) -> Option<Status> {
+    let headers = reply.headers.as_ref()?;
+    let text = |name: &str| {
+        headers
+            .get(name)
+            .map(HeaderValue::as_str)
+            .filter(|text| !text.is_empty())
+    };
+    let is_peer_error = headers.get(PEER_MESSAGE).is_some();
+    let (code, message) = match (text(ERROR_CODE), text(PEER_CODE)) {
+        (Some(code), _) => (code, text(ERROR).unwrap_or(code)),
+        (None, Some(code)) if is_peer_error => (code, text(PEER_MESSAGE).unwrap_or(code)),
+        _ => return None,
+    };
+    Some(Status::new(code, message).with_details(reply.payload.clone()))
+}
+
+/// `text` as a header value: control characters (CR and LF would end the header) become spaces.
+fn header_text(text: &str, fallback: &str) -> HeaderValue {
+    let clean = if text.contains(char::is_control) {
+        Cow::Owned(text.replace(char::is_control, " "))
+    } else {
+        Cow::Borrowed(text)
+    };
+    let clean = clean.trim();
+    let value = if clean.is_empty() { fallback } else { clean };
+    // Cannot panic: only CR and LF are refused, and both are control characters.
+    HeaderValue::from(value)
+}
