@@ -9,9 +9,10 @@ pub use crate::codec::JsonMessage;
 pub use crate::codec::ProtobufMessage;
 pub use crate::codec::{MessageCodec, message};
 pub use crate::descriptor::method::Method;
-pub use crate::descriptor::service::{Describe, Dispatch, Router, ServiceDescriptor};
+pub use crate::descriptor::service::{Describe, ServiceDescriptor};
 pub use crate::descriptor::store::{Persist, Storage, StoreDescriptor, Write};
 pub use crate::descriptor::template::{KeyPart, KeyTemplate, PartialKey, StoreKey};
+pub use crate::server::router::{Dispatch, Router};
 pub use crate::service_error::{
     AnyStatus, ErrorBody, ErrorCodec, ErrorField, ErrorFields, ErrorText, Outcome,
 };

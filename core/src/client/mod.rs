@@ -18,15 +18,12 @@ use crate::client::call::{Answer, Call, Response};
 use crate::client::fetch::Fetch;
 use crate::codec::MessageCodec;
 use crate::descriptor::method::{Method, MethodSettings, OBJECT};
-use crate::descriptor::service::{Describe, ServiceDescriptor};
+use crate::descriptor::service::{DEFAULT_TIMEOUT, Describe, ServiceDescriptor};
 use crate::server::settings::check_subject_prefix;
 use crate::status::Status;
 use crate::store::bucket::jetstream::JetStream;
 use crate::stream::streaming::Streaming;
 use crate::transport::mux::Connection;
-
-/// How long a call waits for its answer, unless something else is said.
-pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How many bytes of a response are fetched from an object store, unless something else is said.
 const DEFAULT_MAX_RESPONSE_SIZE: usize = 256 << 20;

@@ -1,32 +1,27 @@
 //! The end of a caller.
 
-use std::any::Any;
 use std::ops::ControlFlow;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use async_nats::client::PublishErrorKind;
 use async_nats::{HeaderMap, HeaderValue, Message, Subject};
+use bytes::Bytes;
+use futures::StreamExt;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::client::call::{Opening, Response};
 use crate::codec::MessageCodec;
+use crate::descriptor::method::MethodKind;
 use crate::status::{Code, Status};
-use crate::stream;
 use crate::stream::delivery::{Delivery, delivery};
+use crate::stream::flow;
 use crate::stream::link::{Event, Link, Role, malformed};
-use crate::stream::output::{Out, Output, encoded};
+use crate::stream::output::{Output, encoded};
 use crate::stream::streaming::Streaming;
 use crate::transport::exchange::{Outgoing, timed_out};
 use crate::transport::{headers, subject};
-
-/// What the two sides send.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    ServerStreaming,
-    ClientStreaming,
-    Bidirectional,
-}
 
 /// How long a service that no longer receives may take to say why.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -37,8 +32,8 @@ pub(crate) async fn server_streaming<Resp: Send + 'static>(
     codec: MessageCodec<Resp>,
     window: u32,
 ) -> Result<Response<Streaming<Resp>>, Status> {
-    let (delivery, incoming) = delivery(stream::window(window), codec, Code::Internal);
-    let opened = start(Kind::ServerStreaming, opening, Some(delivery), None).await?;
+    let (delivery, incoming) = delivery(flow::window(window), codec, Code::Internal);
+    let opened = start(MethodKind::ServerStreaming, opening, Some(delivery), None).await?;
     let headers = of_handler(opened.headers);
     Ok(Response::new(Streaming::incoming(incoming), headers))
 }
@@ -49,8 +44,8 @@ pub(crate) async fn client_streaming<Req: Send + 'static>(
     requests: Streaming<Req>,
     codec: MessageCodec<Req>,
 ) -> Result<Message, Status> {
-    let output = Output::new(encoded(requests, codec), true, panicked);
-    start(Kind::ClientStreaming, opening, None, Some(output)).await
+    let output = output(requests, codec);
+    start(MethodKind::ClientStreaming, opening, None, Some(output)).await
 }
 
 /// Opens streams in both directions.
@@ -61,9 +56,15 @@ pub(crate) async fn bidirectional<Req: Send + 'static, Resp: Send + 'static>(
     responses: MessageCodec<Resp>,
     window: u32,
 ) -> Result<Response<Streaming<Resp>>, Status> {
-    let (delivery, incoming) = delivery(stream::window(window), responses, Code::Internal);
-    let output = Output::new(encoded(requests, codec), true, panicked);
-    let opened = start(Kind::Bidirectional, opening, Some(delivery), Some(output)).await?;
+    let (delivery, incoming) = delivery(flow::window(window), responses, Code::Internal);
+    let output = output(requests, codec);
+    let opened = start(
+        MethodKind::Bidirectional,
+        opening,
+        Some(delivery),
+        Some(output),
+    )
+    .await?;
     let headers = of_handler(opened.headers);
     Ok(Response::new(Streaming::incoming(incoming), headers))
 }
@@ -84,10 +85,10 @@ fn of_handler(headers: Option<HeaderMap>) -> HeaderMap {
 /// Hands the stream to a task of its own, which outlives the call that opened it and tells the service if that is dropped. Gives
 /// the first answer, or the only one.
 async fn start(
-    kind: Kind,
+    kind: MethodKind,
     opening: Opening,
     delivery: Option<Delivery>,
-    output: Option<Output<'static>>,
+    output: Option<Output>,
 ) -> Result<Message, Status> {
     let (caller, answer) = oneshot::channel();
     tokio::spawn(async move {
@@ -124,9 +125,9 @@ async fn start(
 
 /// A stream between a caller and a service, at the caller's end.
 struct CallerEnd {
-    kind: Kind,
+    kind: MethodKind,
     link: Link,
-    output: Option<Output<'static>>,
+    output: Option<Output>,
     /// Who waits for the first answer; nobody after that.
     caller: Option<oneshot::Sender<Result<Message, Status>>>,
     subject: Subject,
@@ -149,7 +150,7 @@ impl CallerEnd {
         let opened = tokio::time::timeout_at(self.open_by, self.open(request)).await;
         let result = match opened.unwrap_or_else(|_| Err(self.not_answered())) {
             Ok(Opened::Stream(message)) => {
-                if self.kind != Kind::ClientStreaming {
+                if self.kind != MethodKind::ClientStreaming {
                     self.answer(Ok(message));
                 }
                 self.transfer_in_time().await
@@ -230,13 +231,15 @@ impl CallerEnd {
 
     /// What an event means before the stream is open.
     fn opening(&mut self, event: Event) -> Result<Option<Opened>, Status> {
-        let is_single = self.kind == Kind::ClientStreaming;
+        let is_single = self.kind == MethodKind::ClientStreaming;
         match event {
             Event::Control(control) => {
                 let is_open = match self.kind {
-                    Kind::ServerStreaming => control.said.opened,
+                    MethodKind::ServerStreaming => control.said.opened,
                     // To wait for more would be to wait for a handler that may wait for what is sent.
-                    Kind::ClientStreaming | Kind::Bidirectional => self.link.peer.is_some(),
+                    MethodKind::Unary | MethodKind::ClientStreaming | MethodKind::Bidirectional => {
+                        self.link.peer.is_some()
+                    }
                 };
                 Ok(is_open.then_some(Opened::Stream(control.message)))
             }
@@ -271,7 +274,7 @@ impl CallerEnd {
 
     /// Sends and receives until the stream is over; gives the response to a stream of requests.
     async fn transfer(&mut self) -> Result<Option<Message>, Status> {
-        while self.kind == Kind::ClientStreaming || !self.link.inbound.is_closed() {
+        while self.kind == MethodKind::ClientStreaming || !self.link.inbound.is_closed() {
             let may_send = self.link.may_send();
             let item = tokio::select! {
                 signal = self.link.wait() => {
@@ -293,7 +296,7 @@ impl CallerEnd {
 
     /// What an event means while the stream is open.
     fn event(&mut self, event: Event) -> Result<ControlFlow<Option<Message>>, Status> {
-        let is_single = self.kind == Kind::ClientStreaming;
+        let is_single = self.kind == MethodKind::ClientStreaming;
         match event {
             Event::Control(control) => {
                 if control.said.cancelled && self.output.is_some() {
@@ -325,17 +328,15 @@ impl CallerEnd {
         }
     }
 
-    async fn send(&mut self, item: Option<Result<Out, Status>>) {
+    async fn send(&mut self, item: Option<Result<Bytes, Status>>) {
         let Some(output) = &mut self.output else {
             return;
         };
         let ended = match item {
-            Some(Ok(Out::Message(message))) => match self.link.send(message, output).await {
+            Some(Ok(message)) => match self.link.send(message, output).await {
                 Ok(()) => return,
                 Err(status) => Some(status),
             },
-            // Only services send these.
-            Some(Ok(Out::Opened | Out::Response(_))) => return,
             Some(Err(status)) => Some(status),
             None => None,
         };
@@ -345,7 +346,7 @@ impl CallerEnd {
 
     fn all_sent(&mut self) {
         self.output = None;
-        if self.kind == Kind::ClientStreaming && self.deadline.is_none() {
+        if self.kind == MethodKind::ClientStreaming && self.deadline.is_none() {
             let by = subject::after(Instant::now(), self.timeout);
             self.last = Some((by, self.not_answered()));
         }
@@ -363,8 +364,12 @@ impl CallerEnd {
     }
 }
 
-fn panicked(_: &(dyn Any + Send)) -> Status {
-    Status::internal("the stream of requests panicked")
+/// The requests as they go out; a panic of what makes them is the caller's own.
+fn output<T: Send + 'static>(requests: Streaming<T>, codec: MessageCodec<T>) -> Output {
+    let requests = AssertUnwindSafe(encoded(requests, codec)).catch_unwind();
+    Output::new(requests.map(|item| {
+        item.unwrap_or_else(|_| Err(Status::internal("the stream of requests panicked")))
+    }))
 }
 
 fn abandoned() -> Status {
@@ -380,7 +385,7 @@ fn response(expected: bool, message: Message) -> Result<Message, Status> {
     }
 }
 
-async fn next(output: &mut Option<Output<'_>>) -> Option<Option<Result<Out, Status>>> {
+async fn next(output: &mut Option<Output>) -> Option<Option<Result<Bytes, Status>>> {
     Some(output.as_mut()?.next().await)
 }
 

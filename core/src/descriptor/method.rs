@@ -3,8 +3,6 @@
 use std::fmt;
 use std::time::Duration;
 
-use bytes::Bytes;
-
 use crate::codec::MessageCodec;
 use crate::descriptor::key::{InvalidKey, Key};
 use crate::descriptor::pattern::{Pattern, PatternToken};
@@ -12,8 +10,6 @@ use crate::descriptor::service::Pairs;
 use crate::descriptor::store::StoreDescriptor;
 use crate::descriptor::template::{KeyToken, StoreKey};
 use crate::service_error::ErrorCodec;
-use crate::status::Status;
-use crate::stream;
 
 /// What is known of a method without its types.
 #[derive(Clone, Copy, Debug)]
@@ -24,11 +20,45 @@ pub(crate) struct MethodSettings {
     pub(crate) metadata: Pairs,
     pub(crate) queue_group: QueueGroup,
     pub(crate) max_in_flight: Option<usize>,
-    pub(crate) streaming: bool,
+    pub(crate) kind: MethodKind,
     pub(crate) window: u32,
     pub(crate) stores: MethodStores,
     pub(crate) deletions: &'static [StoreDescriptor],
 }
+
+/// Which side of a call sends a stream of messages in place of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MethodKind {
+    /// Neither.
+    Unary,
+    /// The service.
+    ServerStreaming,
+    /// The caller.
+    ClientStreaming,
+    /// Both.
+    Bidirectional,
+}
+
+impl MethodKind {
+    pub(crate) fn is_streaming(self) -> bool {
+        self != Self::Unary
+    }
+
+    /// Whether the caller sends a stream.
+    pub(crate) fn streams_requests(self) -> bool {
+        matches!(self, Self::ClientStreaming | Self::Bidirectional)
+    }
+
+    /// Whether the service sends a stream.
+    pub(crate) fn streams_responses(self) -> bool {
+        matches!(self, Self::ServerStreaming | Self::Bidirectional)
+    }
+}
+
+/// How many messages the sender of a stream may be ahead of the reader, unless `#[stream(window = ..)]` says otherwise. Grants come
+/// when half of the window is read: enough messages that a sender need not wait for them, and few enough to hold for thousands of
+/// streams.
+pub(crate) const DEFAULT_WINDOW: u32 = 1024;
 
 /// Where the queue group of a method is set.
 #[derive(Clone, Copy, Debug)]
@@ -40,7 +70,12 @@ pub(crate) enum QueueGroup {
 impl MethodSettings {
     /// How many calls of the endpoint run at once, or how many of its streams are open.
     pub(crate) fn max_in_flight(&self) -> usize {
-        let default = if self.streaming { 10_000 } else { 1024 };
+        let default = match self.kind {
+            MethodKind::Unary => 1024,
+            MethodKind::ServerStreaming
+            | MethodKind::ClientStreaming
+            | MethodKind::Bidirectional => 10_000,
+        };
         self.max_in_flight.unwrap_or(default)
     }
 }
@@ -108,8 +143,8 @@ impl<Req, Resp, E> Method<Req, Resp, E> {
                 metadata: &[],
                 queue_group: QueueGroup::OfService,
                 max_in_flight: None,
-                streaming: false,
-                window: stream::DEFAULT_WINDOW,
+                kind: MethodKind::Unary,
+                window: DEFAULT_WINDOW,
                 stores: [None, None],
                 deletions: &[],
             },
@@ -190,18 +225,6 @@ impl<Req, Resp, E> Method<Req, Resp, E> {
     #[must_use]
     pub const fn stores(&self) -> MethodStores {
         self.settings.stores
-    }
-
-    /// Reads a request of a caller.
-    pub(crate) fn decode_request(&self, payload: Bytes) -> Result<Req, Status> {
-        (self.request.decode)(payload)
-            .map_err(|error| Status::invalid_argument(format!("failed to decode request: {error}")))
-    }
-
-    /// The payload of a response.
-    pub(crate) fn encode_response(&self, response: &Resp) -> Result<Bytes, Status> {
-        (self.response.encode)(response)
-            .map_err(|error| Status::internal(format!("failed to encode the response: {error}")))
     }
 
     /// The key of the `#[kv_store]` with these values in its placeholders, in the order in which they stand.

@@ -1,18 +1,11 @@
-//! What the macro writes down about a service, and how an implementation is bound to it.
+//! The settings of a service.
 
-use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt;
-use futures::future::BoxFuture;
+use crate::descriptor::method::MethodStores;
 
-use crate::context::Context;
-use crate::server::call;
-use crate::server::call::Request;
-use crate::stream::streaming::Streaming;
-
-use crate::descriptor::method::{Method, MethodSettings, MethodStores};
+/// How long a call waits for its answer where neither the method, the service nor the caller says how long.
+pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(crate) type Pairs = &'static [(&'static str, &'static str)];
 
@@ -94,146 +87,4 @@ impl ServiceDescriptor {
 pub trait Describe: 'static {
     /// Its settings.
     const SERVICE: ServiceDescriptor;
-}
-
-/// A service that values of type `S` can serve.
-pub trait Dispatch<S>: Describe {
-    /// Adds the methods to the router, in the order of their declaration.
-    fn register(router: &mut Router<S>);
-}
-
-/// Collects the handlers of a service.
-pub struct Router<S> {
-    service: Arc<S>,
-    routes: Vec<Route>,
-}
-
-/// One endpoint without its types.
-pub(crate) struct Route {
-    pub(crate) settings: MethodSettings,
-    pub(crate) handler: Handler,
-}
-
-/// Answers one request, and sends the reply itself. Gives what is left to be done when the user's code is done.
-pub(crate) type Handler = Box<dyn Fn(Request) -> BoxFuture<'static, Option<Rest>> + Send + Sync>;
-
-/// Waits for what a reply waits for, and sends it.
-pub(crate) type Rest = BoxFuture<'static, ()>;
-
-impl<S: Send + Sync + 'static> Router<S> {
-    pub(crate) fn routes<D: Dispatch<S>>(service: Arc<S>) -> Vec<Route> {
-        let mut router = Self {
-            service,
-            routes: Vec::new(),
-        };
-        D::register(&mut router);
-        router.routes
-    }
-
-    /// Adds a method that takes one message and returns one.
-    pub fn unary<Req, Resp, E, F, Fut>(&mut self, method: &'static Method<Req, Resp, E>, handler: F)
-    where
-        Req: Send + 'static,
-        Resp: Send + 'static,
-        E: Send + 'static,
-        F: Fn(Arc<S>, Arc<Context>, Req) -> Fut + Copy + Send + Sync + 'static,
-        Fut: Future<Output = Result<Resp, E>> + Send + 'static,
-    {
-        self.add(method, false, move |service, request| {
-            Box::pin(call::unary(method, request, move |cx, request| {
-                handler(service, cx, request)
-            }))
-        });
-    }
-
-    /// Adds a method that takes one message and returns a stream.
-    pub fn server_streaming<Req, Resp, E, F, Fut>(
-        &mut self,
-        method: &'static Method<Req, Resp, E>,
-        handler: F,
-    ) where
-        Req: Send + 'static,
-        Resp: Send + 'static,
-        E: Send + 'static,
-        F: Fn(Arc<S>, Arc<Context>, Req) -> Fut + Copy + Send + Sync + 'static,
-        Fut: Future<Output = Result<Streaming<Resp>, E>> + Send + 'static,
-    {
-        self.add(method, true, move |service, request| {
-            whole(call::stream::server_streaming(
-                method,
-                request,
-                move |cx, request| handler(service, cx, request),
-            ))
-        });
-    }
-
-    /// Adds a method that takes a stream and returns one message.
-    pub fn client_streaming<Req, Resp, E, F, Fut>(
-        &mut self,
-        method: &'static Method<Req, Resp, E>,
-        handler: F,
-    ) where
-        Req: Send + 'static,
-        Resp: Send + 'static,
-        E: Send + 'static,
-        F: Fn(Arc<S>, Arc<Context>, Streaming<Req>) -> Fut + Copy + Send + Sync + 'static,
-        Fut: Future<Output = Result<Resp, E>> + Send + 'static,
-    {
-        self.add(method, true, move |service, request| {
-            whole(call::stream::client_streaming(
-                method,
-                request,
-                move |cx, requests| handler(service, cx, requests),
-            ))
-        });
-    }
-
-    /// Adds a method that takes a stream and returns a stream.
-    pub fn bidirectional<Req, Resp, E, F, Fut>(
-        &mut self,
-        method: &'static Method<Req, Resp, E>,
-        handler: F,
-    ) where
-        Req: Send + 'static,
-        Resp: Send + 'static,
-        E: Send + 'static,
-        F: Fn(Arc<S>, Arc<Context>, Streaming<Req>) -> Fut + Copy + Send + Sync + 'static,
-        Fut: Future<Output = Result<Streaming<Resp>, E>> + Send + 'static,
-    {
-        self.add(method, true, move |service, request| {
-            whole(call::stream::bidirectional(
-                method,
-                request,
-                move |cx, requests| handler(service, cx, requests),
-            ))
-        });
-    }
-
-    fn add<Req, Resp, E>(
-        &mut self,
-        method: &'static Method<Req, Resp, E>,
-        streaming: bool,
-        handler: impl Fn(Arc<S>, Request) -> BoxFuture<'static, Option<Rest>> + Send + Sync + 'static,
-    ) {
-        let service = Arc::clone(&self.service);
-        self.routes.push(Route {
-            settings: MethodSettings {
-                streaming,
-                ..method.settings
-            },
-            handler: Box::new(move |request| handler(Arc::clone(&service), request)),
-        });
-    }
-}
-
-/// Nothing is left to be done when the handler is done.
-fn whole(answer: impl Future<Output = ()> + Send + 'static) -> BoxFuture<'static, Option<Rest>> {
-    Box::pin(answer.map(|()| None))
-}
-
-impl<S> fmt::Debug for Router<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = self.routes.iter().map(|route| route.settings.name);
-        f.debug_list().entries(names).finish()
-    }
 }

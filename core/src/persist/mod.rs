@@ -28,8 +28,8 @@ use crate::descriptor::store::Persist;
 use crate::descriptor::template::PartialKey;
 use crate::persist::queue::Slot;
 use crate::persist::target::{Failure, Outcome, Target};
-use crate::server::call::Endpoint;
 use crate::server::discovery::PersistenceStats;
+use crate::server::endpoint::Endpoint;
 use crate::status::Status;
 use crate::store::kv::entry::Operation;
 use crate::transport::claim::Claim;
@@ -102,6 +102,7 @@ struct Counters {
 }
 
 /// The writes of one call, in the order of the effects.
+#[derive(Default)]
 pub(crate) struct Writes {
     /// Most methods with a store have one.
     first: Option<Reserved>,
@@ -275,9 +276,14 @@ impl Stores {
     }
 
     /// Queues the writes of a success. `reply` is what is stored, unless the handler does not want it.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what a success comes to, in the order of a call"
+    )]
     pub(crate) fn submit<Req, Resp>(
         &self,
         endpoint: &Arc<Endpoint>,
+        max_payload: usize,
         writes: Writes,
         keys: &Keys<Req, Resp>,
         cx: &Context,
@@ -289,7 +295,7 @@ impl Stores {
             return pending;
         }
         let is_object = |effect: &Effect| effect.place == Place::Store(OBJECT);
-        let oversized = reply.len() + cx.response_headers_len() > endpoint.nats.max_payload();
+        let oversized = reply.len() + cx.response_headers_len() > max_payload;
         // In place of a success that cannot be sent, the caller gets an error, and for an error nothing is stored.
         let is_success = !oversized || self.effects.iter().any(is_object);
         let is_stored = cx.stores_response();

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::descriptor::method::{MethodSettings, MethodStores, Place};
-use crate::descriptor::service::Route;
 use crate::descriptor::store::{Persist, StoreDescriptor, StoreKind, Write};
 use crate::persist::Stores;
 use crate::persist::batches::Batches;
 use crate::persist::plain_put::Publisher;
 use crate::persist::queue::{AllLost, OnLostWrite, Writer};
 use crate::persist::target::{Bucket, Target};
+use crate::server::router::Route;
 use crate::server::service_server::ServiceSettings;
 use crate::server::{StartError, StartErrorKind};
 use crate::store::bucket::jetstream::JetStream;

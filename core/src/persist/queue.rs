@@ -13,7 +13,7 @@ use crate::persist::batches::Batches;
 use crate::persist::target::{Failure, Outcome, Target};
 use crate::persist::worker::Work;
 use crate::persist::{LostWrite, QueuedWrite};
-use crate::server::call::Endpoint;
+use crate::server::endpoint::Endpoint;
 
 /// How many writes, and of how many bytes in all, are held before calls have to wait.
 const MAX_WRITES: usize = 16_384;

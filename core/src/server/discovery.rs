@@ -10,7 +10,7 @@ use serde::{Serialize, Serializer};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::server::call::Endpoint;
+use crate::server::endpoint::Endpoint;
 use crate::server::service_server::ServiceSettings;
 use crate::status::Status;
 use crate::transport::subject::is_reply_subject;

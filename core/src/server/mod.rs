@@ -3,6 +3,8 @@
 pub(crate) mod call;
 pub(crate) mod discovery;
 pub(crate) mod dispatch;
+pub(crate) mod endpoint;
+pub(crate) mod router;
 pub(crate) mod running;
 pub(crate) mod service_server;
 pub(crate) mod settings;
@@ -16,13 +18,14 @@ use tokio::sync::{mpsc, watch};
 
 use crate::context::Names;
 use crate::descriptor::method::QueueGroup;
-use crate::descriptor::service::{Dispatch, Route};
 use crate::error::Error;
 use crate::persist::LostWrite;
 use crate::persist::open::{OpenStores, Persistence};
-use crate::server::call::Endpoint;
 use crate::server::discovery::{Counters, Instance};
+use crate::server::dispatch::reply::Responder;
 use crate::server::dispatch::{Dispatcher, Phase};
+use crate::server::endpoint::Endpoint;
+use crate::server::router::{Dispatch, Route};
 use crate::server::running::{RunningEndpoint, RunningServer, Task};
 use crate::server::service_server::{ServiceServer, ServiceSettings};
 use crate::store::bucket::provision::{BucketPolicy, BucketSettings};
@@ -185,19 +188,20 @@ impl Server {
                     },
                     settings: route.settings,
                     // A stream lives for as long as both sides want, unless the method itself says otherwise.
-                    timeout: route
-                        .settings
+                    timeout: route.settings.timeout.or(settings
                         .timeout
-                        .or(settings.timeout.filter(|_| !route.settings.streaming)),
-                    nats: self.nats.clone(),
-                    inbox_prefix: inbox_prefix.clone(),
+                        .filter(|_| !route.settings.kind.is_streaming())),
                     counters: Counters::default(),
                     stores: stores.of(&route.settings),
                 });
                 let requests = subscribe(&self.nats, &endpoint).await?;
                 let unfinished = Arc::default();
                 let dispatcher = Dispatcher {
-                    endpoint: Arc::clone(&endpoint),
+                    responder: Arc::new(Responder {
+                        endpoint: Arc::clone(&endpoint),
+                        nats: self.nats.clone(),
+                        inbox_prefix: inbox_prefix.clone(),
+                    }),
                     handler: route.handler,
                     requests,
                     phase: phases.clone(),

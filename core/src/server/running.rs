@@ -12,9 +12,9 @@ use tokio::time::Instant;
 
 use crate::persist::LostWrite;
 use crate::persist::queue::{AllLost, Lost, Writer};
-use crate::server::call::Endpoint;
 use crate::server::discovery::{Instance, ServiceInfo, ServiceStats};
 use crate::server::dispatch::Phase;
+use crate::server::endpoint::Endpoint;
 use crate::transport::subject;
 
 /// A started [`Server`](crate::Server).

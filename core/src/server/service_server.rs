@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::descriptor::service::{Dispatch, Route, Router};
+use crate::server::router::{Dispatch, Route, Router};
 
 /// An implementation of a service, ready for [`Server::add_service`](crate::server::Server::add_service).
 ///

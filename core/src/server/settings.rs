@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::descriptor::service::Route;
+use crate::server::router::Route;
 use crate::server::service_server::ServiceSettings;
 use crate::server::{StartError, StartErrorKind};
 

@@ -3,6 +3,21 @@
 use std::fmt;
 use std::str::FromStr;
 
+/// How many bytes the sender of a stream may be ahead of the reader. The last message may be the greater part of them.
+const WINDOW_BYTES: u64 = 1024 * 1024;
+/// What is held of a stream whose sender knows no credit.
+pub(crate) const PLAIN_WINDOW: Credit = Credit {
+    messages: 65_536,
+    bytes: 64 * 1024 * 1024,
+};
+
+pub(crate) fn window(messages: u32) -> Credit {
+    Credit {
+        messages: messages.into(),
+        bytes: WINDOW_BYTES,
+    }
+}
+
 /// How much one side lets the other send, counted from the beginning of the stream. Because it is a sum and not a difference, a
 /// grant that is lost or repeated does no harm.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

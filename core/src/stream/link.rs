@@ -10,9 +10,9 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use crate::status::Status;
 use crate::stream::delivery::Delivery;
-use crate::stream::flow::{Arrival, Credit, Fault, Inbound, Outbound};
+use crate::stream::flow::{Arrival, Credit, Fault, Inbound, Outbound, PLAIN_WINDOW};
+use crate::stream::wire;
 use crate::stream::wire::{Control, Received, Said};
-use crate::stream::{PLAIN_WINDOW, wire};
 use crate::transport::subject;
 
 /// How often each end tells the other that it is there.

@@ -19,42 +19,23 @@ use crate::stream::wire::{Batch, COUNT, END};
 /// How long a message waits for a connection that takes nothing. The other end hears nothing for as long.
 pub(crate) const STUCK: Duration = Duration::from_secs(5);
 
-#[derive(Debug)]
-pub(crate) enum Out {
-    /// The handler has returned its stream; the first message may take its time.
-    Opened,
-    Message(Bytes),
-    /// The response to a stream of requests.
-    Response(Bytes),
-}
-
-type Next = Option<Result<Out, Status>>;
+type Next = Option<Result<Bytes, Status>>;
 
 /// What one end has to send.
-pub(crate) struct Output<'a> {
-    stream: BoxStream<'a, Result<Out, Status>>,
+pub(crate) struct Output {
+    stream: BoxStream<'static, Result<Bytes, Status>>,
     /// What was taken out and did not fit.
     put_back: Option<Next>,
-    /// Whether what comes next must be granted first.
-    pub(crate) needs_credit: bool,
     /// Headers for the first message.
     pub(crate) headers: HeaderMap,
 }
 
-impl<'a> Output<'a> {
-    /// What `stream` yields, or a status in place of its panic.
-    pub(crate) fn new(
-        stream: impl Stream<Item = Result<Out, Status>> + Send + 'a,
-        needs_credit: bool,
-        panicked: impl Fn(&(dyn Any + Send)) -> Status + Send + 'a,
-    ) -> Self {
-        let caught = AssertUnwindSafe(stream)
-            .catch_unwind()
-            .map(move |item| item.unwrap_or_else(|panic| Err(panicked(panic.as_ref()))));
+impl Output {
+    /// Sends what `stream` yields, which must not panic.
+    pub(crate) fn new(stream: impl Stream<Item = Result<Bytes, Status>> + Send + 'static) -> Self {
         Self {
-            stream: caught.boxed(),
+            stream: stream.boxed(),
             put_back: None,
-            needs_credit,
             headers: HeaderMap::new(),
         }
     }
@@ -92,10 +73,9 @@ pub(crate) fn end_headers() -> HeaderMap {
 pub(crate) fn encoded<T: 'static>(
     messages: Streaming<T>,
     codec: MessageCodec<T>,
-) -> impl Stream<Item = Result<Out, Status>> {
+) -> impl Stream<Item = Result<Bytes, Status>> {
     messages.map(move |message| {
         (codec.encode)(&message?)
-            .map(Out::Message)
             .map_err(|error| Status::internal(format!("failed to encode a message: {error}")))
     })
 }
@@ -106,11 +86,7 @@ impl Link {
     }
 
     /// Sends an item of `output`, together with what else is ready.
-    pub(crate) async fn send(
-        &mut self,
-        first: Bytes,
-        output: &mut Output<'_>,
-    ) -> Result<(), Status> {
+    pub(crate) async fn send(&mut self, first: Bytes, output: &mut Output) -> Result<(), Status> {
         let size = first.len();
         let mut outbound = self.outbound;
         let number = outbound.send(size);
@@ -118,10 +94,10 @@ impl Link {
         while self.extension && batch.has_room() && outbound.may_send() {
             match output.ready() {
                 None => break,
-                Some(Some(Ok(Out::Message(message)))) => {
+                Some(Some(Ok(message))) => {
                     let size = message.len();
                     if let Err(message) = batch.push(message) {
-                        output.put_back = Some(Some(Ok(Out::Message(message))));
+                        output.put_back = Some(Some(Ok(message)));
                         break;
                     }
                     outbound.send(size);
@@ -150,8 +126,7 @@ impl Link {
     }
 
     /// Tells the caller that the stream exists, unless its first message is there and tells that too.
-    pub(crate) async fn opened(&mut self, output: &mut Output<'_>) -> Result<(), Status> {
-        output.needs_credit = true;
+    pub(crate) async fn opened(&mut self, output: &mut Output) -> Result<(), Status> {
         self.said.opened = true;
         if !self.extension {
             return Ok(());
@@ -168,7 +143,7 @@ impl Link {
     }
 
     /// Sends the end of the stream, which may be an error.
-    pub(crate) async fn end(&mut self, output: &mut Output<'_>, status: Option<&Status>) {
+    pub(crate) async fn end(&mut self, output: &mut Output, status: Option<&Status>) {
         let Some(peer) = self.peer.clone() else {
             return;
         };

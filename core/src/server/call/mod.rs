@@ -1,149 +1,177 @@
-//! The one place that knows the order of a call: deadline, decode, key, handler, encode, persist, reply, count.
+//! The pipeline of a call: one function from a request to a reply, for methods of all four kinds.
+//!
+//! A request and a reply have a body of bytes, one message or a stream of messages. Codecs are inside the pipeline; NATS is outside:
+//! it knows no subscription, no reply subject and no credit. `server::dispatch` calls it and sends what it gives, and counts the
+//! call, since only there it is known whether the reply fits into a message.
+//!
+//! A handler that streams is done with the pipeline when it has returned its stream, or its response; the stream is polled by
+//! whoever sends it.
 
-pub(crate) mod reply;
-pub(crate) mod stream;
+pub(crate) mod body;
+#[cfg(test)]
+mod tests;
 
-use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
-use async_nats::{HeaderMap, Message};
+use async_nats::{HeaderMap, Subject};
 use bytes::Bytes;
 use futures::FutureExt;
 use tokio::time::Instant;
 
-use crate::client::DEFAULT_TIMEOUT;
-use crate::context::{Context, Names};
-use crate::descriptor::method::{Method, MethodSettings};
-use crate::descriptor::service::Rest;
-use crate::persist::{Pending, Stores};
-use crate::server::call::reply::{Answer, StreamCaller};
-use crate::server::discovery::{Counters, EndpointInfo, endpoint_metadata};
+use crate::context::Context;
+use crate::descriptor::method::Method;
+use crate::persist::{Pending, Writes};
+use crate::server::call::body::{Input, Output};
+use crate::server::endpoint::Endpoint;
 use crate::status::Status;
-use crate::transport::headers;
+use crate::stream::streaming::Streaming;
+use crate::transport::claim::Claim;
 
-/// What the calls of one endpoint share.
-#[derive(Debug)]
-pub(crate) struct Endpoint {
-    pub(crate) names: Arc<Names>,
-    pub(crate) subject: String,
-    pub(crate) queue_group: Option<&'static str>,
-    pub(crate) settings: MethodSettings,
-    pub(crate) timeout: Option<Duration>,
-    pub(crate) nats: async_nats::Client,
-    pub(crate) inbox_prefix: String,
-    pub(crate) counters: Counters,
-    pub(crate) stores: Stores,
-}
-
-/// One request on its way to its handler.
+/// A request on its way to its handler.
 pub(crate) struct Request {
-    pub(crate) message: Message,
-    pub(crate) received: Instant,
-    /// When it got its turn.
-    pub(crate) started: Instant,
-    pub(crate) endpoint: Arc<Endpoint>,
-    /// The caller, if it is a stream that is asked for.
-    pub(crate) stream: Option<StreamCaller>,
+    pub(crate) subject: Subject,
+    pub(crate) headers: Option<HeaderMap>,
+    pub(crate) body: Body,
+    pub(crate) deadline: Option<Instant>,
+    /// How many bytes a reply may have, headers included.
+    pub(crate) max_payload: usize,
 }
 
-/// What a handler's success comes to.
-struct Success {
-    reply: Bytes,
+/// What the caller sends.
+#[derive(Debug)]
+pub(crate) enum Body {
+    Message(Bytes),
+    Stream(Streaming<Bytes>),
+}
+
+/// What the caller gets.
+pub(crate) struct Reply {
+    pub(crate) result: Result<Answer, Status>,
+    /// Holds the response headers, also those that the handler of a stream sets later.
+    pub(crate) cx: Arc<Context>,
+}
+
+/// What a success is answered with.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    Message(Bytes),
+    Stream(Streaming<Bytes>),
+    /// Stands in for a response that is too large for a message.
+    Object(Box<Claim>),
+}
+
+/// A call whose handler is done. Its reply may still wait for writes.
+pub(crate) struct Handled {
+    reply: Reply,
     pending: Pending,
+    deadline: Option<Instant>,
 }
 
-/// Answers one request of a method that takes one message and returns one.
+/// Answers a request: deadline, context, decode, keys, room in the queues, handler, encode, write, reply.
 ///
-/// Its future moves with the call, and so has only what the call needs.
-pub(crate) fn unary<Req, Resp, E, H, Fut>(
+/// The future moves with the call, and so holds only what the call needs.
+pub(crate) fn run<Req, Resp, E, I, O, H, Fut>(
     method: &'static Method<Req, Resp, E>,
+    endpoint: Arc<Endpoint>,
     request: Request,
     handler: H,
-) -> impl Future<Output = Option<Rest>>
+) -> impl Future<Output = Handled>
 where
-    H: FnOnce(Arc<Context>, Req) -> Fut,
-    Fut: Future<Output = Result<Resp, E>>,
+    I: Input<Req>,
+    O: Output<Resp>,
+    H: FnOnce(Arc<Context>, I) -> Fut,
+    Fut: Future<Output = Result<O, E>>,
 {
     let Request {
-        message,
-        received,
-        started,
-        endpoint,
-        ..
-    } = request;
-    let Message {
-        subject,
-        reply,
-        payload,
-        headers,
-        ..
-    } = message;
-    let deadline = endpoint.deadline(received, started, headers.as_ref());
-    let cx = Arc::new(Context::of_call(
-        Arc::clone(&endpoint.names),
         subject,
         headers,
+        body,
         deadline,
-    ));
-
+        max_payload,
+    } = request;
+    let names = Arc::clone(&endpoint.names);
+    let cx = Arc::new(Context::of_call(names, subject, headers, deadline));
     async move {
         let result = {
-            let answer = pin!(
+            let call = pin!(
                 AssertUnwindSafe(async {
-                    let request = method.decode_request(payload)?;
-                    let mut writes = endpoint.stores.bind(&method.keys, &request)?;
-                    // Before the handler runs, so that a full queue holds calls back and the write itself never waits.
+                    let input = I::decode(body, method.request)?;
+
+                    let mut writes = match input.as_message() {
+                        Some(request) => endpoint.stores.bind(&method.keys, request)?,
+                        None => Writes::default(),
+                    };
+                    // Before the handler runs: a full queue holds calls back, and the write itself never waits.
                     endpoint.stores.reserve(&mut writes).await?;
 
-                    let response = handler(Arc::clone(&cx), request)
+                    let output = handler(Arc::clone(&cx), input)
                         .await
                         .map_err(method.error.into_status)?;
 
-                    let reply = method.encode_response(&response)?;
-                    let pending = endpoint.stores.submit(
-                        &endpoint,
-                        writes,
-                        &method.keys,
-                        &cx,
-                        &reply,
-                        &response,
-                    );
-                    Ok(Success { reply, pending })
+                    let mut pending = Pending::default();
+                    let store = |reply: &Bytes, response: &Resp| {
+                        pending = endpoint.stores.submit(
+                            &endpoint,
+                            max_payload,
+                            writes,
+                            &method.keys,
+                            &cx,
+                            reply,
+                            response,
+                        );
+                    };
+                    let answer = output.encode(method.response, &endpoint, store)?;
+                    Ok((answer, pending))
                 })
                 .catch_unwind()
             );
-            match within(deadline, answer).await {
+            match within(deadline, call).await {
                 Ok(Ok(result)) => result,
                 Ok(Err(panic)) => Err(endpoint.panicked(panic.as_ref())),
                 Err(exceeded) => Err(exceeded),
             }
         };
-
-        let finish = move |result| {
-            let headers = cx.take_response_headers();
-            endpoint.finish(reply, result, headers, received.elapsed())
+        let (result, pending) = match result {
+            Ok((answer, pending)) => (Ok(answer), pending),
+            Err(status) => (Err(status), Pending::default()),
         };
-        let success = match result {
-            Ok(success) => success,
-            Err(status) => return finish(Err(status)),
-        };
-        if success.pending.is_awaited() {
-            return Some(Box::pin(async move {
-                let acknowledged = success.pending.acknowledged();
-                let result = match within(deadline, acknowledged).await {
-                    Ok(Ok(Some(claim))) => Ok(Answer::Object(claim)),
-                    Ok(Ok(None)) => Ok(Answer::Message(success.reply)),
-                    Ok(Err(status)) | Err(status) => Err(status),
-                };
-                if let Some(rest) = finish(result) {
-                    rest.await;
-                }
-            }));
+        Handled {
+            reply: Reply { result, cx },
+            pending,
+            deadline,
         }
-        finish(Ok(Answer::Message(success.reply)))
+    }
+}
+
+impl Handled {
+    /// Whether the reply waits for writes.
+    pub(crate) fn awaits_writes(&self) -> bool {
+        self.pending.is_awaited()
+    }
+
+    /// The reply of a call that waits for no writes.
+    pub(crate) fn into_reply(self) -> Reply {
+        self.reply
+    }
+
+    /// Waits for the writes that the reply waits for. One that fails, or is not acknowledged by the deadline, fails the call.
+    pub(crate) async fn reply(self) -> Reply {
+        if !self.awaits_writes() {
+            return self.reply;
+        }
+        let Self {
+            reply,
+            pending,
+            deadline,
+        } = self;
+        let result = match within(deadline, pending.acknowledged()).await {
+            Ok(Ok(Some(claim))) => Ok(Answer::Object(claim)),
+            Ok(Ok(None)) => reply.result,
+            Ok(Err(status)) | Err(status) => Err(status),
+        };
+        Reply { result, ..reply }
     }
 }
 
@@ -162,61 +190,4 @@ pub(crate) async fn within<T>(
     tokio::time::timeout_at(deadline, work)
         .await
         .map_err(|_| exceeded())
-}
-
-impl Endpoint {
-    /// The earlier of the endpoint's own timeout and what the caller announced. If neither says anything, a call that has waited
-    /// for its turn for as long as callers do by default is over.
-    pub(crate) fn deadline(
-        &self,
-        received: Instant,
-        now: Instant,
-        headers: Option<&HeaderMap>,
-    ) -> Option<Instant> {
-        let announced = headers
-            .and_then(|headers| headers.get(headers::TIMEOUT))
-            .and_then(|value| value.as_str().parse().ok())
-            .map(Duration::from_millis);
-        let timeout = match (self.timeout, announced) {
-            (Some(own), Some(announced)) => own.min(announced),
-            (None, None) if now - received < DEFAULT_TIMEOUT => return None,
-            (own, announced) => own.or(announced).unwrap_or(DEFAULT_TIMEOUT),
-        };
-        received.checked_add(timeout)
-    }
-
-    /// Whether the writes of another call have room in their queues.
-    pub(crate) fn has_room(&self) -> bool {
-        self.stores.have_room()
-    }
-
-    /// Waits until they have.
-    pub(crate) async fn room(&self) {
-        self.stores.room().await;
-    }
-
-    /// A panic is a bug of the service: its text is for the log and not for the caller.
-    pub(crate) fn panicked(&self, panic: &(dyn Any + Send)) -> Status {
-        let text = panic
-            .downcast_ref::<&str>()
-            .copied()
-            .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-            .unwrap_or("(no text)");
-        tracing::error!(
-            service = self.names.service,
-            endpoint = self.names.endpoint,
-            panic = text,
-            "a handler panicked"
-        );
-        Status::internal("the service failed to handle the request")
-    }
-
-    pub(crate) fn info(&self) -> EndpointInfo {
-        EndpointInfo {
-            name: self.names.endpoint.clone(),
-            subject: self.subject.clone(),
-            queue_group: self.queue_group.unwrap_or_default().to_owned(),
-            metadata: endpoint_metadata(self.settings.metadata),
-        }
-    }
 }

@@ -14,9 +14,7 @@ use futures::{FutureExt, StreamExt};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::descriptor::service::Rest;
-use crate::server::call::Endpoint;
-use crate::server::call::reply::Caller;
+use crate::server::dispatch::reply::{Caller, Responder, Rest};
 
 /// How many requests, and of how many bytes in all, wait per endpoint while `max_in_flight` calls run. What comes on top is
 /// refused at once.
@@ -53,7 +51,7 @@ pub(crate) struct Waiting(pub(crate) Message, pub(crate) Instant);
 pub(crate) struct Ending {
     pub(crate) caller: Caller,
     rest: CatchUnwind<AssertUnwindSafe<Rest>>,
-    endpoint: Arc<Endpoint>,
+    responder: Arc<Responder>,
 }
 
 impl Calls {
@@ -114,11 +112,11 @@ impl Calls {
         self.spawn_next = self.spawned;
     }
 
-    pub(crate) fn end(&mut self, caller: Caller, rest: Rest, endpoint: Arc<Endpoint>) {
+    pub(crate) fn end(&mut self, caller: Caller, rest: Rest, responder: Arc<Responder>) {
         self.ending.push(Ending {
             caller,
             rest: AssertUnwindSafe(rest).catch_unwind(),
-            endpoint,
+            responder,
         });
     }
 
@@ -144,7 +142,7 @@ impl Future for Ending {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         if let Err(panic) = ready!(self.rest.poll_unpin(cx)) {
             // No code of a service runs here; a subscriber of `tracing` may.
-            self.endpoint.panicked(panic.as_ref());
+            self.responder.endpoint.panicked(panic.as_ref());
         }
         Poll::Ready(())
     }

@@ -1,22 +1,28 @@
 //! Takes the requests of one endpoint off its subscription and runs them.
 
 pub(crate) mod calls;
+pub(crate) mod reply;
+pub(crate) mod stream;
 
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use async_nats::{Message, Subscriber};
+use async_nats::{Message, Subject, Subscriber};
+use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use crate::descriptor::service::{Handler, Rest};
-use crate::server::call::{Endpoint, Request};
+use crate::server::call::{Body, Handled, Request};
 use crate::server::dispatch::calls::{Calls, Waiting};
+use crate::server::dispatch::reply::{Responder, Rest};
+use crate::server::endpoint::Endpoint;
+use crate::server::router::Handler;
 use crate::status::Status;
 use crate::transport::subject;
 
@@ -45,7 +51,7 @@ pub(crate) enum Phase {
 
 /// The loop of one endpoint.
 pub(crate) struct Dispatcher {
-    pub(crate) endpoint: Arc<Endpoint>,
+    pub(crate) responder: Arc<Responder>,
     pub(crate) handler: Handler,
     pub(crate) requests: Subscriber,
     pub(crate) phase: watch::Receiver<Phase>,
@@ -57,7 +63,64 @@ pub(crate) struct Dispatcher {
     pub(crate) unfinished: Arc<AtomicUsize>,
 }
 
+/// A request that has got its turn. Gives what is left to be done when the user's code is done. A type and no `async` block, so that
+/// a call costs one allocation: that of the pipeline.
+enum Serving {
+    Unary {
+        handled: BoxFuture<'static, Handled>,
+        reply: Option<Subject>,
+        received: Instant,
+        responder: Arc<Responder>,
+    },
+    Stream(BoxFuture<'static, ()>),
+}
+
+impl Future for Serving {
+    type Output = Option<Rest>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Rest>> {
+        match &mut *self {
+            Self::Unary {
+                handled,
+                reply,
+                received,
+                responder,
+            } => {
+                let handled = ready!(handled.as_mut().poll(cx));
+                Poll::Ready(responder.settle(reply.take(), handled, *received))
+            }
+            Self::Stream(stream) => {
+                ready!(stream.as_mut().poll(cx));
+                Poll::Ready(None)
+            }
+        }
+    }
+}
+
 impl Dispatcher {
+    fn endpoint(&self) -> &Endpoint {
+        &self.responder.endpoint
+    }
+
+    fn serve_unary(&self, message: Message, received: Instant, started: Instant) -> Serving {
+        let deadline = self
+            .endpoint()
+            .deadline(received, started, message.headers.as_ref());
+        let request = Request {
+            subject: message.subject,
+            headers: message.headers,
+            body: Body::Message(message.payload),
+            deadline,
+            max_payload: self.responder.nats.max_payload(),
+        };
+        Serving::Unary {
+            handled: (self.handler)(Arc::clone(&self.responder.endpoint), request),
+            reply: message.reply,
+            received,
+            responder: Arc::clone(&self.responder),
+        }
+    }
+
     pub(crate) async fn run(mut self) {
         let mut calls = Calls::new();
         let mut open = true;
@@ -77,7 +140,7 @@ impl Dispatcher {
                             self.take_arrived(&mut calls, usize::MAX).await;
                             open = false;
                             if let Err(error) = self.requests.unsubscribe().await {
-                                tracing::debug!(endpoint = self.endpoint.subject, %error, "the connection is closed");
+                                tracing::debug!(endpoint = self.endpoint().subject, %error, "the connection is closed");
                             }
                         }
                         Phase::Ended => {
@@ -90,7 +153,7 @@ impl Dispatcher {
                 Some(()) = calls.ending.next(), if !calls.ending.is_empty() => {}
                 // Between two shares of what waits, the connection and everything else get their turn.
                 () = tokio::task::yield_now(), if self.can_start(&calls) => {}
-                () = self.endpoint.room(), if self.waits_for_room(&calls) => {}
+                () = self.responder.endpoint.stores.room(), if self.waits_for_room(&calls) => {}
                 () = tokio::time::sleep_until(calls.next_look), if self.waits_for_room(&calls) => {
                     self.start_expired(&mut calls);
                 }
@@ -98,7 +161,7 @@ impl Dispatcher {
                     if let Some(message) = message {
                         self.accept(message, Instant::now(), &mut calls).await;
                     } else {
-                        tracing::warn!(endpoint = self.endpoint.subject, "the connection is closed: no more requests");
+                        tracing::warn!(endpoint = self.endpoint().subject, "the connection is closed: no more requests");
                         open = false;
                     }
                 }
@@ -136,8 +199,8 @@ impl Dispatcher {
 
     /// Why a request cannot wait for its turn.
     fn overload(&self, message: &Message, calls: &mut Calls) -> Option<Status> {
-        let settings = &self.endpoint.settings;
-        if settings.streaming {
+        let settings = &self.endpoint().settings;
+        if settings.kind.is_streaming() {
             calls.join();
             if calls.open() >= settings.max_in_flight() {
                 // Streams may live for ever: one that had to wait for another would never be answered.
@@ -153,7 +216,7 @@ impl Dispatcher {
     }
 
     fn can_start(&self, calls: &Calls) -> bool {
-        self.may_start(calls) && self.endpoint.has_room()
+        self.may_start(calls) && self.endpoint().stores.have_room()
     }
 
     /// Calls that are out of time do not wait for room: they are started to be answered with that.
@@ -161,7 +224,7 @@ impl Dispatcher {
         let mut now = Instant::now();
         let is_expired = |Waiting(message, received): &Waiting| {
             let headers = message.headers.as_ref();
-            let deadline = self.endpoint.deadline(*received, now, headers);
+            let deadline = self.endpoint().deadline(*received, now, headers);
             deadline.is_some_and(|deadline| deadline <= now)
         };
         for Waiting(message, received) in calls.take_waiting(is_expired) {
@@ -171,11 +234,11 @@ impl Dispatcher {
     }
 
     fn waits_for_room(&self, calls: &Calls) -> bool {
-        self.may_start(calls) && !self.endpoint.has_room()
+        self.may_start(calls) && !self.endpoint().stores.have_room()
     }
 
     fn may_start(&self, calls: &Calls) -> bool {
-        !calls.waiting.is_empty() && calls.in_flight() < self.endpoint.settings.max_in_flight()
+        !calls.waiting.is_empty() && calls.in_flight() < self.endpoint().settings.max_in_flight()
     }
 
     /// Starts some of what waits, as far as `max_in_flight` and the queues of writes allow.
@@ -196,16 +259,20 @@ impl Dispatcher {
     /// Polls a handler once in place, since most complete at once and a task costs more than they do. One that waits moves to
     /// a task. `now` is when the call before it ended.
     fn start(&self, message: Message, received: Instant, now: &mut Instant, calls: &mut Calls) {
-        let caller = self.endpoint.caller(&message);
-        let request = Request {
-            message,
-            received,
-            started: *now,
-            endpoint: Arc::clone(&self.endpoint),
-            stream: caller.stream.clone(),
+        let caller = self.responder.caller(&message);
+        let serving = match &caller.stream {
+            Some(stream) => Serving::Stream(Box::pin(stream::serve(
+                Arc::clone(&self.responder),
+                Arc::clone(&self.handler),
+                message,
+                stream.clone(),
+                received,
+                *now,
+            ))),
+            None => self.serve_unary(message, received, *now),
         };
         // The handler's own panics are caught where it is run; what it leaves behind may panic when it is dropped.
-        let mut call = AssertUnwindSafe((self.handler)(request)).catch_unwind();
+        let mut call = AssertUnwindSafe(serving).catch_unwind();
         let mut polled = Poll::Pending;
         if !calls.spawns_next() {
             polled = call.poll_unpin(&mut Context::from_waker(Waker::noop()));
@@ -214,13 +281,13 @@ impl Dispatcher {
             polled = match polled {
                 Poll::Ready(Ok(None)) => return,
                 Poll::Ready(Ok(Some(rest))) => {
-                    calls.end(caller, rest, Arc::clone(&self.endpoint));
+                    calls.end(caller, rest, Arc::clone(&self.responder));
                     return;
                 }
                 waits_or_panicked => waits_or_panicked,
             };
         }
-        let endpoint = Arc::clone(&self.endpoint);
+        let responder = Arc::clone(&self.responder);
         let phase = self.phase.clone();
         let drain_timeout = self.drain_timeout;
         calls.running.spawn(async move {
@@ -228,7 +295,7 @@ impl Dispatcher {
             let ended = async {
                 if end.wait_for(|phase| *phase == Phase::Ended).await.is_err() {
                     // The server was dropped without a stop: accepted calls go on. Streams might do so for ever.
-                    if !endpoint.settings.streaming {
+                    if !responder.endpoint.settings.kind.is_streaming() {
                         std::future::pending::<()>().await;
                     }
                     tokio::time::sleep(drain_timeout).await;
@@ -247,15 +314,15 @@ impl Dispatcher {
             };
             let refused = match done {
                 Some(Ok(())) => None,
-                Some(Err(panic)) => Some(endpoint.panicked(panic.as_ref())),
+                Some(Err(panic)) => Some(responder.endpoint.panicked(panic.as_ref())),
                 None => Some(stopping()),
             };
             // What few calls need has a place of its own: the task is copied several times until it runs.
             if let Some(status) = refused {
-                Box::pin(endpoint.refuse(caller, status)).await;
+                Box::pin(responder.refuse(caller, status)).await;
             }
             if phase.has_changed().is_err() {
-                Box::pin(endpoint.flush()).await;
+                Box::pin(responder.flush()).await;
             }
         });
     }
@@ -266,7 +333,7 @@ impl Dispatcher {
     /// messages. A plain unsubscribe makes async-nats forget the subscription, and drop requests that are on their way.
     async fn leave(&mut self) {
         if let Err(error) = self.requests.unsubscribe_after(u64::MAX).await {
-            tracing::debug!(endpoint = self.endpoint.subject, %error, "the connection is closed");
+            tracing::debug!(endpoint = self.endpoint().subject, %error, "the connection is closed");
         }
         self.staying = None;
     }
@@ -283,17 +350,17 @@ impl Dispatcher {
     /// server sent before it knew.
     async fn abandon(mut self, mut calls: Calls) {
         calls.running.detach_all();
-        let (ending, endpoint) = (
+        let (ending, responder) = (
             std::mem::take(&mut calls.ending),
-            Arc::clone(&self.endpoint),
+            Arc::clone(&self.responder),
         );
         tokio::spawn(async move {
             ending.collect::<()>().await;
-            endpoint.flush().await;
+            responder.flush().await;
         });
         self.leave().await;
         self.refuse_waiting(calls).await;
-        let nats = self.endpoint.nats.clone();
+        let nats = self.responder.nats.clone();
         let mut left = std::pin::pin!(subject::round_trip(&nats, LEAVE_TIMEOUT));
         loop {
             tokio::select! {
@@ -304,7 +371,7 @@ impl Dispatcher {
             }
         }
         self.refuse_arrived().await;
-        self.endpoint.flush().await;
+        self.responder.flush().await;
     }
 
     /// The drain time is over. What ran and waited at that moment is counted already.
@@ -312,7 +379,7 @@ impl Dispatcher {
         // The tasks see the same phase, and tell their callers.
         while calls.running.join_next().await.is_some() {}
         for call in std::mem::take(&mut calls.ending) {
-            self.endpoint.refuse(call.caller, stopping()).await;
+            self.responder.refuse(call.caller, stopping()).await;
         }
         self.refuse_waiting(calls).await;
         let arrived = self.refuse_arrived().await;
@@ -326,8 +393,8 @@ impl Dispatcher {
     }
 
     async fn refuse(&self, message: &Message, status: Status) {
-        let caller = self.endpoint.caller(message);
-        self.endpoint.refuse(caller, status).await;
+        let caller = self.responder.caller(message);
+        self.responder.refuse(caller, status).await;
     }
 
     /// Refuses what nobody has looked at yet; says how much it was.

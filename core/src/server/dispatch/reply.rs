@@ -1,4 +1,4 @@
-//! How a call is counted, and how its answer gets to the caller.
+//! How a call is counted, and how its reply gets to the caller.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,20 +8,26 @@ use async_nats::client::PublishErrorKind;
 use async_nats::{HeaderMap, Message, Subject};
 use bytes::Bytes;
 use futures::FutureExt;
+use futures::future::BoxFuture;
+use tokio::time::Instant;
 
-use crate::descriptor::service::Rest;
-use crate::server::call::Endpoint;
+use crate::server::call::{Answer, Handled, Reply};
+use crate::server::endpoint::Endpoint;
 use crate::status::Status;
 use crate::stream::output;
-use crate::transport::claim::Claim;
 use crate::transport::{headers, subject};
 
-/// What a success is answered with.
-pub(crate) enum Answer {
-    Message(Bytes),
-    /// Stands in for a response that is too large for a message.
-    Object(Box<Claim>),
+/// Sends what the calls of one endpoint come to, and counts them.
+#[derive(Debug)]
+pub(crate) struct Responder {
+    pub(crate) endpoint: Arc<Endpoint>,
+    pub(crate) nats: async_nats::Client,
+    /// What the inboxes of this connection begin with.
+    pub(crate) inbox_prefix: String,
 }
+
+/// Waits for what a reply waits for, and sends it.
+pub(crate) type Rest = BoxFuture<'static, ()>;
 
 /// Whom an answer goes to.
 #[derive(Clone)]
@@ -68,28 +74,55 @@ impl StreamCaller {
     }
 }
 
-impl Endpoint {
-    /// Counts the call, and sends the reply if the caller wants one: whoever has the reply finds the call in the statistics.
-    ///
-    /// Most replies are queued at once. What there is to do for another is left to a future, which so is no part of every call.
-    pub(crate) fn finish(
+impl Responder {
+    /// Sends the reply of a call whose handler is done. What there is to wait for is left to the future that this gives, which so
+    /// is no part of every call.
+    pub(crate) fn settle(
         self: &Arc<Self>,
         to: Option<Subject>,
-        result: Result<Answer, Status>,
-        mut headers: HeaderMap,
-        took: Duration,
+        handled: Handled,
+        received: Instant,
     ) -> Option<Rest> {
-        let result = match result {
+        if !handled.awaits_writes() {
+            return self.finish(to, handled.into_reply(), received.elapsed());
+        }
+        let responder = Arc::clone(self);
+        Some(Box::pin(async move {
+            let reply = handled.reply().await;
+            if let Some(rest) = responder.finish(to, reply, received.elapsed()) {
+                rest.await;
+            }
+        }))
+    }
+
+    /// Counts the call, and sends the reply if the caller wants one: whoever has the reply finds the call in the statistics.
+    fn finish(self: &Arc<Self>, to: Option<Subject>, reply: Reply, took: Duration) -> Option<Rest> {
+        let mut headers = reply.cx.take_response_headers();
+        let result = match reply.result {
             Ok(Answer::Message(payload)) => self.count(to.is_some(), Ok(payload), took),
             // The call is a success: our client gets the response.
             Ok(Answer::Object(claim)) => {
-                self.counters.record(None, took);
+                self.endpoint.counters.record(None, took);
                 claim.write(&mut headers);
                 Err(claim.status(self.nats.max_payload()))
             }
+            Ok(Answer::Stream(_)) => self.count(
+                to.is_some(),
+                Err(Status::internal("the response is a stream")),
+                took,
+            ),
             Err(status) => self.count(to.is_some(), Err(status), took),
         };
-        let to = to?;
+        self.send(to?, result, headers)
+    }
+
+    /// Most replies are queued at once, and leave nothing to wait for.
+    fn send(
+        self: &Arc<Self>,
+        to: Subject,
+        result: Result<Bytes, Status>,
+        headers: HeaderMap,
+    ) -> Option<Rest> {
         if let Ok(payload) = &result
             && headers.is_empty()
             && subject::is_reply_subject(&to)
@@ -99,9 +132,9 @@ impl Endpoint {
                 return None;
             }
         }
-        let endpoint = Arc::clone(self);
+        let responder = Arc::clone(self);
         Some(Box::pin(async move {
-            endpoint.reply(&to, result, headers, None).await;
+            responder.reply(&to, result, headers, None).await;
         }))
     }
 
@@ -122,7 +155,7 @@ impl Endpoint {
             }
             result => result,
         };
-        self.counters.record(result.as_ref().err(), took);
+        self.endpoint.counters.record(result.as_ref().err(), took);
         result
     }
 
@@ -137,7 +170,7 @@ impl Endpoint {
     ) {
         if !subject::is_reply_subject(to) {
             tracing::warn!(
-                endpoint = self.subject,
+                endpoint = self.endpoint.subject,
                 reply = to.as_str(),
                 "no reply is sent to a subject of NATS itself"
             );
@@ -158,7 +191,7 @@ impl Endpoint {
                         Status::unavailable(format!("the reply could not be sent: {kind}"))
                     }
                 };
-                self.counters.record_error(&status);
+                self.endpoint.counters.record_error(&status);
                 (status, HeaderMap::new())
             }
         };
@@ -168,7 +201,7 @@ impl Endpoint {
             headers::publish_status(&self.nats, to, headers, &required, &status, from.as_ref());
         let sent = Box::pin(sent).await;
         if let Err(error) = sent {
-            tracing::warn!(endpoint = self.subject, %error, "cannot send an error reply");
+            tracing::warn!(endpoint = self.endpoint.subject, %error, "cannot send an error reply");
         }
     }
 
@@ -198,7 +231,7 @@ impl Endpoint {
 
     /// Whom the answer to a request goes to.
     pub(crate) fn caller(&self, request: &Message) -> Caller {
-        let stream = self.settings.streaming;
+        let stream = self.endpoint.settings.kind.is_streaming();
         Caller {
             reply: request.reply.clone(),
             stream: stream.then(|| StreamCaller::of(request, &self.inbox_prefix)),
@@ -209,21 +242,22 @@ impl Endpoint {
     pub(crate) async fn refuse(self: &Arc<Self>, caller: Caller, status: Status) {
         let Caller { reply, stream } = caller;
         let Some(stream) = stream else {
-            if let Some(rest) = self.finish(reply, Err(status), HeaderMap::new(), Duration::ZERO) {
-                rest.await;
+            let result = self.count(reply.is_some(), Err(status), Duration::ZERO);
+            if let Some(reply) = reply {
+                self.reply(&reply, result, HeaderMap::new(), None).await;
             }
             return;
         };
         if !stream.answer_once() {
             return;
         }
-        self.counters.record(Some(&status), Duration::ZERO);
+        self.endpoint.counters.record(Some(&status), Duration::ZERO);
         if let Some(inbox) = &stream.inbox {
             let end = output::end_headers();
             let none = HeaderMap::new();
             let sent = headers::publish_status(&self.nats, inbox, none, &end, &status, None).await;
             if let Err(error) = sent {
-                tracing::warn!(endpoint = self.subject, %error, "cannot refuse a stream");
+                tracing::warn!(endpoint = self.endpoint.subject, %error, "cannot refuse a stream");
             }
         }
         // A caller who waits for a handshake waits there.
@@ -237,7 +271,7 @@ impl Endpoint {
     /// that was dropped.
     pub(crate) async fn flush(&self) {
         if let Err(error) = self.nats.flush().await {
-            tracing::debug!(endpoint = self.subject, %error, "cannot send what is left");
+            tracing::debug!(endpoint = self.endpoint.subject, %error, "cannot send what is left");
         }
     }
 }

@@ -1,0 +1,285 @@
+//! Streams on NATS: takes on the request that opens one, runs it through the pipeline, and sends what comes out until the end.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::{HeaderMap, Message, Subject};
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use tokio::time::Instant;
+
+use crate::codec::BYTES;
+use crate::context::Context;
+use crate::server::call::{Answer, Body, Handled, Reply, Request, within};
+use crate::server::dispatch::reply::{Caller, Responder, StreamCaller};
+use crate::server::router::Handler;
+use crate::status::{Code, Status};
+use crate::stream::delivery::{Delivery, delivery};
+use crate::stream::flow::{self, Outbound};
+use crate::stream::link::{Event, Link, Role};
+use crate::stream::output::{Output, STUCK};
+use crate::stream::streaming::Streaming;
+use crate::stream::wire;
+
+/// How long a caller may take until it listens for its response, and how often that is tried.
+const LATE: Duration = Duration::from_secs(2);
+const LATE_PAUSE: Duration = Duration::from_millis(50);
+
+/// A stream that was accepted.
+struct Call {
+    responder: Arc<Responder>,
+    caller: StreamCaller,
+    link: Link,
+    received: Instant,
+    deadline: Option<Instant>,
+}
+
+/// Answers a request of a method that streams.
+pub(crate) async fn serve(
+    responder: Arc<Responder>,
+    handler: Handler,
+    message: Message,
+    caller: StreamCaller,
+    received: Instant,
+    started: Instant,
+) {
+    let settings = &responder.endpoint.settings;
+    let (delivery, body) = if settings.kind.streams_requests() {
+        let window = flow::window(settings.window);
+        let (delivery, incoming) = delivery(window, BYTES, Code::InvalidArgument);
+        (Some(delivery), Body::Stream(Streaming::incoming(incoming)))
+    } else {
+        (None, Body::Message(message.payload.clone()))
+    };
+    let opened = tokio::time::timeout(STUCK, open(&responder, &caller, &message, delivery)).await;
+    let opened = opened.unwrap_or_else(|_| {
+        Err(Status::unavailable(
+            "the connection of the service takes no messages",
+        ))
+    });
+    let link = match opened {
+        Ok(link) => link,
+        Err(status) => {
+            let caller = Caller {
+                reply: message.reply,
+                stream: Some(caller),
+            };
+            responder.refuse(caller, status).await;
+            return;
+        }
+    };
+    let endpoint = Arc::clone(&responder.endpoint);
+    let deadline = endpoint.deadline(received, started, message.headers.as_ref());
+    let request = Request {
+        subject: message.subject,
+        headers: message.headers,
+        body,
+        deadline,
+        max_payload: responder.nats.max_payload(),
+    };
+    let call = Call {
+        responder,
+        caller,
+        link,
+        received,
+        deadline,
+    };
+    call.run(handler(endpoint, request)).await;
+}
+
+/// Tells the caller where to send.
+async fn open(
+    responder: &Responder,
+    caller: &StreamCaller,
+    request: &Message,
+    delivery: Option<Delivery>,
+) -> Result<Link, Status> {
+    let Some(inbox) = caller.inbox.clone() else {
+        return Err(Status::invalid_argument(
+            "a stream needs a `Reply-To` header with an inbox of the caller",
+        ));
+    };
+    let receives = delivery.is_some();
+    let role = Role::Service { confirmation: None };
+    let mut link = Link::new(responder.nats.clone(), role, delivery).await?;
+    if let Some(credit) = request.headers.as_ref().and_then(wire::offered) {
+        link.extension = true;
+        link.outbound = Outbound::new(credit);
+    }
+    // A peer that streams nothing waits for no handshake.
+    if receives || link.extension {
+        let to = request.reply.clone().unwrap_or_else(|| inbox.clone());
+        let headers = link.confirm();
+        let told = responder
+            .nats
+            .publish_with_headers(to, headers, Bytes::new())
+            .await;
+        told.map_err(|error| Status::unavailable(format!("cannot answer: {error}")))?;
+    }
+    link.peer = Some(inbox);
+    Ok(link)
+}
+
+impl Call {
+    /// Sends what the handler returns, for as long as the caller is there.
+    async fn run(mut self, mut handled: BoxFuture<'static, Handled>) {
+        let endpoint = Arc::clone(&self.responder.endpoint);
+        let mut output = Output::new(futures::stream::empty());
+        let mut cx = None;
+        let reply = opened(&mut self.link, &mut handled);
+        let reply = within(self.deadline, reply).await.flatten();
+        let mut result = match reply {
+            Ok(reply) => {
+                let cx = cx.insert(reply.cx);
+                self.answer(reply.result, cx, &mut output).await
+            }
+            Err(status) => Err(status),
+        };
+        // What the user's code leaves behind may panic when it is dropped.
+        let left = std::panic::catch_unwind(AssertUnwindSafe(|| drop(handled)));
+        if let Err(panic) = left.and(output.close()) {
+            result = Err(endpoint.panicked(panic.as_ref()));
+        }
+        if output.headers.is_empty()
+            && let Some(cx) = cx
+        {
+            output.headers = cx.take_response_headers();
+        }
+        let is_single = !endpoint.settings.kind.streams_responses();
+        if is_single && !self.link.extension {
+            self.until_listening().await;
+        }
+        if !self.caller.answer_once() {
+            return;
+        }
+        if is_single {
+            self.respond(result, output.headers).await;
+        } else {
+            // A caller who has seen enough is no error.
+            let status = result.err();
+            let error = status.as_ref().filter(|_| self.link.peer.is_some());
+            endpoint.counters.record(error, self.received.elapsed());
+            self.link.end(&mut output, status.as_ref()).await;
+        }
+    }
+
+    /// Sends the stream that a handler has returned; gives the response if it is one bare message.
+    async fn answer(
+        &mut self,
+        answer: Result<Answer, Status>,
+        cx: &Context,
+        output: &mut Output,
+    ) -> Result<Bytes, Status> {
+        match answer? {
+            Answer::Message(response) => Ok(response),
+            Answer::Object(claim) => Err(claim.status(self.responder.nats.max_payload())),
+            Answer::Stream(messages) => {
+                *output = Output::new(messages);
+                output.headers = cx.take_response_headers();
+                let sent = async {
+                    self.link.opened(output).await?;
+                    transfer(&mut self.link, output).await
+                };
+                within(self.deadline, sent).await.flatten()?;
+                Ok(Bytes::new())
+            }
+        }
+    }
+
+    /// A caller without the extension listens for the response when it has sent all it had.
+    async fn until_listening(&mut self) {
+        let end = self.link.until_end();
+        match self.deadline {
+            Some(deadline) => {
+                let _ = tokio::time::timeout_at(deadline + LATE, end).await;
+            }
+            None => end.await,
+        }
+    }
+
+    async fn respond(mut self, result: Result<Bytes, Status>, headers: HeaderMap) {
+        let took = self.received.elapsed();
+        let Some(to) = self.link.peer.take() else {
+            self.responder.endpoint.counters.record(None, took);
+            return;
+        };
+        let result = self.responder.count(true, result, took);
+        if self.link.extension {
+            self.responder.reply(&to, result, headers, None).await;
+            return;
+        }
+        let own = self.link.own.clone();
+        self.responder
+            .reply(&to, result.clone(), headers.clone(), Some(own))
+            .await;
+        // The stream is over; only the caller may not know it yet.
+        tokio::spawn(self.repeat(to, result, headers));
+    }
+
+    /// Sends a response again as long as nobody listens: the caller's subscription may be on its way.
+    async fn repeat(mut self, to: Subject, result: Result<Bytes, Status>, headers: HeaderMap) {
+        let end = Instant::now() + LATE;
+        while self.link.is_unheard(LATE).await && Instant::now() < end {
+            tokio::time::sleep(LATE_PAUSE).await;
+            let own = self.link.own.clone();
+            self.responder
+                .reply(&to, result.clone(), headers.clone(), Some(own))
+                .await;
+        }
+    }
+}
+
+/// Waits until the handler has returned its response or its stream; meanwhile the requests arrive.
+async fn opened(
+    link: &mut Link,
+    handled: &mut BoxFuture<'static, Handled>,
+) -> Result<Reply, Status> {
+    loop {
+        tokio::select! {
+            signal = link.wait() => {
+                if let Some(event) = link.handle(signal).await {
+                    gone(event, link)?;
+                }
+            }
+            handled = &mut *handled => return Ok(handled.reply().await),
+        }
+    }
+}
+
+/// Sends the stream of responses.
+async fn transfer(link: &mut Link, output: &mut Output) -> Result<(), Status> {
+    loop {
+        let may_send = link.may_send();
+        let item = tokio::select! {
+            signal = link.wait() => {
+                if let Some(event) = link.handle(signal).await {
+                    gone(event, link)?;
+                }
+                continue;
+            }
+            item = output.next(), if may_send => item,
+        };
+        match item {
+            Some(message) => link.send(message?, output).await?,
+            None => return Ok(()),
+        }
+    }
+}
+
+/// Whether the call is over because nobody waits for it.
+fn gone(event: Event, link: &mut Link) -> Result<(), Status> {
+    match event {
+        Event::Control(control) if control.said.cancelled => {
+            link.peer = None;
+            Err(Status::cancelled("the caller has dropped the stream"))
+        }
+        Event::Unheard => {
+            link.peer = None;
+            Err(Status::cancelled("the caller of the stream is gone"))
+        }
+        Event::Gone(status) => Err(status),
+        // What is wrong with the requests, the handler reads from its stream.
+        _ => Ok(()),
+    }
+}

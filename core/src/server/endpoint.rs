@@ -1,0 +1,76 @@
+//! What the calls of one endpoint share.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::HeaderMap;
+use tokio::time::Instant;
+
+use crate::context::Names;
+use crate::descriptor::method::MethodSettings;
+use crate::descriptor::service::DEFAULT_TIMEOUT;
+use crate::persist::Stores;
+use crate::server::discovery::{Counters, EndpointInfo, endpoint_metadata};
+use crate::status::Status;
+use crate::transport::headers;
+
+/// One method of a running service. It has no connection: the dispatcher sends and receives for it.
+#[derive(Debug)]
+pub(crate) struct Endpoint {
+    pub(crate) names: Arc<Names>,
+    pub(crate) subject: String,
+    pub(crate) queue_group: Option<&'static str>,
+    pub(crate) settings: MethodSettings,
+    /// The timeout of the method, or that of the service; a stream has only that of the method.
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) counters: Counters,
+    pub(crate) stores: Stores,
+}
+
+impl Endpoint {
+    /// When a request must be answered: the timeout of the endpoint or that of the caller after its arrival, whichever is
+    /// shorter. Where neither says anything, a request that has waited for the default timeout of callers has expired.
+    pub(crate) fn deadline(
+        &self,
+        received: Instant,
+        now: Instant,
+        headers: Option<&HeaderMap>,
+    ) -> Option<Instant> {
+        let announced = headers
+            .and_then(|headers| headers.get(headers::TIMEOUT))
+            .and_then(|value| value.as_str().parse().ok())
+            .map(Duration::from_millis);
+        let timeout = match (self.timeout, announced) {
+            (Some(own), Some(announced)) => own.min(announced),
+            (None, None) if now - received < DEFAULT_TIMEOUT => return None,
+            (own, announced) => own.or(announced).unwrap_or(DEFAULT_TIMEOUT),
+        };
+        received.checked_add(timeout)
+    }
+
+    /// Logs a panic and gives the status for it. The text of a panic is for the log and not for the caller.
+    pub(crate) fn panicked(&self, panic: &(dyn Any + Send)) -> Status {
+        let text = panic
+            .downcast_ref::<&str>()
+            .copied()
+            .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+            .unwrap_or("(no text)");
+        tracing::error!(
+            service = self.names.service,
+            endpoint = self.names.endpoint,
+            panic = text,
+            "a handler panicked"
+        );
+        Status::internal("the service failed to handle the request")
+    }
+
+    pub(crate) fn info(&self) -> EndpointInfo {
+        EndpointInfo {
+            name: self.names.endpoint.clone(),
+            subject: self.subject.clone(),
+            queue_group: self.queue_group.unwrap_or_default().to_owned(),
+            metadata: endpoint_metadata(self.settings.metadata),
+        }
+    }
+}
