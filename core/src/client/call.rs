@@ -9,14 +9,15 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use tokio::time::Instant;
 
+use crate::backoff;
 use crate::client::fetch::Fetch;
 use crate::codec::MessageCodec;
 use crate::context::Context;
 use crate::service_error::ErrorCodec;
 use crate::status::Status;
-use crate::transport::exchange::{Exchange, Outgoing, timed_out};
-use crate::transport::mux::Connection;
-use crate::transport::{header, headers, subject};
+use crate::transport::headers;
+use crate::transport::mux::{Connection, Outgoing};
+use crate::transport::request::{Exchange, timed_out};
 
 /// A call of a service: nothing is sent until it is awaited.
 ///
@@ -121,7 +122,7 @@ impl<T, E> Call<T, E> {
     /// Adds a header to the request. One that cannot travel, or whose name belongs to the protocol, fails the call.
     pub fn with_header(mut self, name: impl AsRef<str>, value: impl AsRef<str>) -> Self {
         self.outgoing = self.outgoing.and_then(|mut outgoing| {
-            header::append(&mut outgoing.headers, name.as_ref(), value.as_ref())
+            headers::append(&mut outgoing.headers, name.as_ref(), value.as_ref())
                 .map_err(|error| Status::invalid_argument(error.to_string()))?;
             Ok(outgoing)
         });
@@ -206,7 +207,7 @@ impl<T, E> Call<T, E> {
                 nats: self.connection.nats.clone(),
                 outgoing,
                 timeout,
-                deadline: limit.map(|limit| subject::after(Instant::now(), limit)),
+                deadline: limit.map(|limit| backoff::after(Instant::now(), limit)),
             })),
         }
     }

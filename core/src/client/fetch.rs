@@ -7,6 +7,7 @@ use async_nats::{HeaderMap, Message};
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use crate::backoff;
 use crate::descriptor::key::MAX_KEY_LEN;
 use crate::descriptor::store::StoreKind;
 use crate::status::{Code, Status};
@@ -14,8 +15,8 @@ use crate::store::bucket::jetstream::JetStream;
 use crate::store::error::StoreErrorKind;
 use crate::store::object::bucket::Version;
 use crate::transport::claim::Claim;
-use crate::transport::exchange::Exchange;
-use crate::transport::{headers, subject};
+use crate::transport::headers;
+use crate::transport::request::Exchange;
 
 /// How a client gets at the responses of a method that are too large for a reply.
 pub(crate) struct Fetch {
@@ -33,7 +34,7 @@ impl Fetch {
         exchange: Exchange,
         timeout: Duration,
     ) -> Result<Message, Status> {
-        let deadline = subject::after(Instant::now(), timeout);
+        let deadline = backoff::after(Instant::now(), timeout);
         let mut reply = exchange.await?;
         let Some(status) = headers::read_status(&reply) else {
             return Ok(reply);
@@ -150,15 +151,8 @@ impl Claim {
 }
 
 /// Headers of a reply without those that make it an error.
-fn of_success(headers: &HeaderMap) -> HeaderMap {
-    let mut rest = HeaderMap::new();
-    for (name, values) in headers.iter() {
-        let text: &str = name.as_ref();
-        if ![headers::ERROR, headers::ERROR_CODE, headers::OBJECT].contains(&text) {
-            for value in values {
-                rest.append(name.clone(), value.clone());
-            }
-        }
-    }
-    rest
+fn of_success(all: &HeaderMap) -> HeaderMap {
+    headers::filtered(all, |name| {
+        ![headers::ERROR, headers::ERROR_CODE, headers::OBJECT].contains(&name)
+    })
 }

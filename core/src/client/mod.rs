@@ -19,11 +19,11 @@ use crate::client::fetch::Fetch;
 use crate::codec::MessageCodec;
 use crate::descriptor::method::{Method, MethodSettings, OBJECT};
 use crate::descriptor::service::{Describe, ServiceDescriptor};
-use crate::server::settings::check_subject_prefix;
 use crate::status::Status;
 use crate::store::bucket::jetstream::JetStream;
 use crate::stream::streaming::Streaming;
 use crate::transport::mux::Connection;
+use crate::transport::subject::check_subject_prefix;
 
 /// How long a call waits for its answer, unless something else is said.
 pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);

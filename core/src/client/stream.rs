@@ -9,6 +9,7 @@ use async_nats::{HeaderMap, HeaderValue, Message, Subject};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use crate::backoff;
 use crate::client::call::{Opening, Response};
 use crate::codec::MessageCodec;
 use crate::status::{Code, Status};
@@ -17,8 +18,9 @@ use crate::stream::delivery::{Delivery, delivery};
 use crate::stream::link::{Event, Link, Role, malformed};
 use crate::stream::output::{Out, Output, encoded};
 use crate::stream::streaming::Streaming;
-use crate::transport::exchange::{Outgoing, timed_out};
-use crate::transport::{headers, subject};
+use crate::transport::headers;
+use crate::transport::mux::Outgoing;
+use crate::transport::request::timed_out;
 
 /// What the two sides send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,16 +71,8 @@ pub(crate) async fn bidirectional<Req: Send + 'static, Resp: Send + 'static>(
 }
 
 /// The headers that a handler has set, without those of the protocol.
-fn of_handler(headers: Option<HeaderMap>) -> HeaderMap {
-    let mut set = HeaderMap::new();
-    for (name, values) in headers.unwrap_or_default().iter() {
-        for value in values {
-            if !headers::is_reserved(name.as_ref()) {
-                set.append(name.clone(), value.clone());
-            }
-        }
-    }
-    set
+fn of_handler(all: Option<HeaderMap>) -> HeaderMap {
+    headers::filtered(&all.unwrap_or_default(), |name| !headers::is_reserved(name))
 }
 
 /// Hands the stream to a task of its own, which outlives the call that opened it and tells the service if that is dropped. Gives
@@ -91,7 +85,7 @@ async fn start(
 ) -> Result<Message, Status> {
     let (caller, answer) = oneshot::channel();
     tokio::spawn(async move {
-        let open_by = subject::after(Instant::now(), opening.timeout);
+        let open_by = backoff::after(Instant::now(), opening.timeout);
         let link = Link::new(opening.nats, Role::Caller, delivery);
         let link = tokio::time::timeout_at(open_by, link)
             .await
@@ -346,7 +340,7 @@ impl CallerEnd {
     fn all_sent(&mut self) {
         self.output = None;
         if self.kind == Kind::ClientStreaming && self.deadline.is_none() {
-            let by = subject::after(Instant::now(), self.timeout);
+            let by = backoff::after(Instant::now(), self.timeout);
             self.last = Some((by, self.not_answered()));
         }
     }

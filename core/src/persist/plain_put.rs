@@ -11,8 +11,7 @@ use async_nats::{HeaderMap, Subject};
 use bytes::Bytes;
 
 use crate::store::error::WriteError;
-use crate::transport::exchange::Outgoing;
-use crate::transport::mux::Connection;
+use crate::transport::mux::{Connection, Outgoing};
 
 /// How long an acknowledgement may take before the store is asked what became of the write.
 const ACK_TIMEOUT: Duration = Duration::from_secs(5);

@@ -3,8 +3,8 @@
 //! Uses the leaves of the crate and async-nats. Knows no service, no store and no stream.
 
 pub(crate) mod claim;
-pub(crate) mod exchange;
-pub(crate) mod header;
+pub(crate) mod connection;
 pub(crate) mod headers;
 pub(crate) mod mux;
+pub(crate) mod request;
 pub(crate) mod subject;

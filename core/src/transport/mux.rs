@@ -13,12 +13,13 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{self, Poll, ready};
 
 use async_nats::client::{PublishError, PublishErrorKind, RequestError, RequestErrorKind};
-use async_nats::{Message, StatusCode, Subject, Subscriber};
+use async_nats::{HeaderMap, Message, StatusCode, Subject, Subscriber};
+use bytes::Bytes;
 use futures::{FutureExt, StreamExt};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::AbortHandle;
 
-use crate::transport::exchange::Outgoing;
+use crate::transport::headers::headers_len;
 
 /// How many calls may wait for replies on one subscription; the others use the next one. async-nats holds 65,536 messages for it,
 /// unless it is told otherwise, and drops what comes on top in silence; the other half is for replies that nobody waits for any
@@ -34,6 +35,21 @@ const FEW: usize = 8;
 /// How many requests are held for that, and of which size, headers included. What comes on top is sent at once.
 const MAX_HELD: usize = 4_096;
 const MAX_HELD_BYTES: usize = 4_096;
+
+/// What is sent.
+#[derive(Clone)]
+pub(crate) struct Outgoing {
+    pub(crate) subject: Subject,
+    pub(crate) payload: Bytes,
+    pub(crate) headers: HeaderMap,
+}
+
+impl Outgoing {
+    /// How many bytes it has for the server.
+    pub(crate) fn size(&self) -> usize {
+        self.payload.len() + headers_len(&self.headers)
+    }
+}
 
 /// A connection, and what the calls on it wait for.
 pub(crate) struct Connection {

@@ -19,8 +19,7 @@ use crate::store::bucket::jetstream::cannot_open;
 use crate::store::error::{StoreError, StoreErrorKind, WriteError};
 use crate::store::kv::clock::{Clock, Now};
 use crate::store::kv::entry::Operation;
-use crate::transport::exchange::Outgoing;
-use crate::transport::mux::Connection;
+use crate::transport::mux::{Connection, Outgoing};
 
 #[derive(Debug)]
 pub(crate) struct KvBucket {
@@ -72,7 +71,7 @@ impl KvBucket {
 
     /// An id that no other message has.
     pub(crate) fn new_id(&self) -> String {
-        crate::transport::subject::unique_id(&self.context.client())
+        crate::transport::connection::unique_id(&self.context.client())
     }
 
     /// Writes a value; with `expected`, only if that is the revision of the key, 0 for none. With `id`, the entry can be told

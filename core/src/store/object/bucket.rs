@@ -101,7 +101,7 @@ impl ObjectBucket {
     }
 
     pub(crate) fn new_id(&self) -> String {
-        crate::transport::subject::unique_id(&self.client())
+        crate::transport::connection::unique_id(&self.client())
     }
 
     pub(crate) fn name(&self) -> &str {

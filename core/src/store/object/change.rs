@@ -11,7 +11,7 @@ use crate::store::bucket::jetstream::is_no_stream;
 use crate::store::error::{StoreError, StoreErrorKind, WriteError};
 use crate::store::object::bucket::ObjectBucket;
 use crate::store::object::info::{Meta, Stored};
-use crate::transport::subject::connection;
+use crate::transport::connection::connection_epoch;
 
 /// How long what is left behind is looked after.
 const GIVE_UP: Duration = Duration::from_secs(5 * 60);
@@ -74,7 +74,7 @@ impl Change {
             outcome,
             message: bucket.new_id(),
             is_fenced: false,
-            connection: connection(&bucket.client()),
+            connection: connection_epoch(&bucket.client()),
         };
         Self {
             leftovers,
@@ -221,7 +221,7 @@ impl Leftovers {
     fn may_grow(&self) -> bool {
         matches!(self.outcome, Outcome::NotStored)
             && self.new.is_some()
-            && self.connection != connection(&self.bucket.client())
+            && self.connection != connection_epoch(&self.bucket.client())
     }
 
     /// Goes on until it is done, the connection is closed, or it has taken too long.
@@ -236,7 +236,7 @@ impl Leftovers {
         while Instant::now() < end {
             if client.connection_state() == State::Connected {
                 match timeout(ATTEMPT, self.settle()).await {
-                    Ok(Ok(())) if self.may_grow() => self.connection = connection(&client),
+                    Ok(Ok(())) if self.may_grow() => self.connection = connection_epoch(&client),
                     Ok(Ok(())) => return,
                     Ok(Err(error)) if is_no_stream(&error) => return,
                     Ok(Err(error)) => cause = error.to_string(),

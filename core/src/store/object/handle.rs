@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use tokio::io::AsyncRead;
 use tokio::time::Instant;
 
+use crate::backoff;
 use crate::codec::MessageCodec;
 use crate::descriptor::method::MethodStores;
 use crate::descriptor::store::{StoreDescriptor, StoreKind};
@@ -18,7 +19,6 @@ use crate::store::object::bucket::CLEAN_UP;
 use crate::store::object::info::{ObjectInfo, Stored, entry};
 use crate::store::object::read::ObjectReader;
 use crate::store::object::write::PutFrom;
-use crate::transport::subject;
 
 /// The longest name of an object in bytes; it travels in a subject, as a key does.
 const MAX_NAME_LEN: usize = crate::descriptor::key::MAX_KEY_LEN;
@@ -137,7 +137,7 @@ impl<T> ObjectStore<T> {
         let jetstream = self.handle.jetstream()?;
         let bucket = jetstream.within(jetstream.objects(self.bucket())).await?;
         let clean_up = CLEAN_UP.min(jetstream.timeout / 4);
-        let deadline = subject::after(Instant::now(), jetstream.timeout.saturating_sub(clean_up));
+        let deadline = backoff::after(Instant::now(), jetstream.timeout.saturating_sub(clean_up));
         match bucket.put(name, data, deadline, clean_up).await {
             Ok(put) => Ok(put.revision),
             Err(_) if Instant::now() >= deadline => Err(StoreError::timed_out()),

@@ -12,7 +12,7 @@ use async_nats::jetstream::stream::{Info, Stream};
 use crate::store::bucket::jetstream::{is_no_stream, no_such_bucket};
 use crate::store::error::StoreError;
 use crate::store::reader::budget::Budget;
-use crate::transport::subject;
+use crate::transport::connection::{connection_epoch, unique_id};
 
 /// How long the server keeps a consumer that nobody reads.
 const ABANDONED: Duration = Duration::from_secs(60);
@@ -54,7 +54,7 @@ pub(crate) enum Failure {
 
 impl Range {
     pub(crate) fn connection(&self) -> u64 {
-        subject::connection(&self.context.client())
+        connection_epoch(&self.context.client())
     }
 
     pub(crate) async fn stream(&self) -> Result<Stream<()>, StoreError> {
@@ -78,7 +78,7 @@ impl Range {
             subjects => (String::new(), subjects.to_vec()),
         };
         let config = Config {
-            name: Some(subject::unique_id(&self.context.client())),
+            name: Some(unique_id(&self.context.client())),
             description: Some("natsmicro".to_owned()),
             deliver_policy,
             ack_policy: AckPolicy::None,

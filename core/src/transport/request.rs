@@ -6,35 +6,15 @@ use std::sync::Arc;
 use std::task::{self, Poll, ready};
 use std::time::Duration;
 
+use async_nats::Message;
 use async_nats::client::{RequestError, RequestErrorKind};
-use async_nats::{HeaderMap, Message, Subject};
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::time::Sleep;
 
 use crate::status::Status;
-use crate::transport::mux::{Connection, Ticket};
-
-/// What is sent.
-#[derive(Clone)]
-pub(crate) struct Outgoing {
-    pub(crate) subject: Subject,
-    pub(crate) payload: Bytes,
-    pub(crate) headers: HeaderMap,
-}
-
-impl Outgoing {
-    /// About how many bytes it takes.
-    pub(crate) fn size(&self) -> usize {
-        let headers = self.headers.iter().map(|(name, values)| {
-            let name: &str = name.as_ref();
-            let values = values.iter().map(|value| value.as_str().len());
-            name.len() + values.sum::<usize>()
-        });
-        self.payload.len() + headers.sum::<usize>()
-    }
-}
+use crate::transport::mux::{Connection, Outgoing, Ticket};
 
 /// Sends a request, and waits for the reply. Written by hand, since it moves with every call: what the compiler makes of the
 /// same as an `async fn` is several times as large.
