@@ -1,11 +1,12 @@
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_nats::{HeaderMap, HeaderValue, Subject};
 use tokio::time::Instant;
 
+use crate::sync::Mutex;
 use crate::transport::headers::{self, InvalidHeader};
 
 /// What a handler may know about the call it answers, and the place to set response headers.
@@ -198,7 +199,7 @@ impl Context {
     }
 
     fn lock_response(&self) -> std::sync::MutexGuard<'_, HeaderMap> {
-        self.response.lock().unwrap_or_else(PoisonError::into_inner)
+        self.response.lock()
     }
 }
 

@@ -164,6 +164,7 @@ mod service_error;
 mod status;
 mod store;
 mod stream;
+mod sync;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod transport;

@@ -13,7 +13,8 @@ use crate::descriptor::store::StoreKind;
 use crate::status::{Code, Status};
 use crate::store::bucket::jetstream::JetStream;
 use crate::store::error::StoreErrorKind;
-use crate::store::object::bucket::Version;
+use crate::store::object::bucket::ObjectBucket;
+use crate::store::object::read::{self, Version};
 use crate::transport::claim::Claim;
 use crate::transport::headers;
 use crate::transport::request::Exchange;
@@ -92,10 +93,10 @@ impl Fetch {
             digest,
         };
         let found = async {
-            let objects = jetstream.objects(bucket).await?;
+            let objects = jetstream.open::<ObjectBucket>(bucket).await?;
             let left = deadline.saturating_duration_since(Instant::now());
             let timeout = left.min(jetstream.timeout);
-            objects.get(name, Some(&version), timeout).await
+            read::get(&objects, name, Some(&version), timeout).await
         };
         let what = || format!("the response, object `{name}` in bucket `{bucket}`,");
         let error = match found.await {

@@ -9,7 +9,7 @@ use std::fmt;
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, MutexGuard, OnceLock};
 use std::task::{self, Poll, ready};
 
 use async_nats::client::{PublishError, PublishErrorKind, RequestError, RequestErrorKind};
@@ -19,6 +19,7 @@ use futures::{FutureExt, StreamExt};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::AbortHandle;
 
+use crate::sync::Mutex;
 use crate::transport::headers::headers_len;
 
 /// How many calls may wait for replies on one subscription; the others use the next one. async-nats holds 65,536 messages for it,
@@ -278,7 +279,7 @@ enum Entrance {
 
 impl Shared {
     fn calls(&self) -> MutexGuard<'_, Calls> {
-        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+        self.calls.lock()
     }
 
     /// Ends both tasks of a subscription. The calls that wait learn that nothing will come.

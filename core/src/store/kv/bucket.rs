@@ -1,6 +1,6 @@
 //! One Key-Value bucket, in bytes: what the typed handle and the persistence of a service both write through.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::header::NATS_MESSAGE_ID;
@@ -15,10 +15,12 @@ use async_nats::{HeaderMap, HeaderValue, StatusCode, Subject};
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::store::bucket::jetstream::cannot_open;
-use crate::store::error::{StoreError, StoreErrorKind, WriteError};
+use crate::descriptor::store::StoreKind;
+use crate::store::bucket::jetstream::{Bucket, JetStream};
+use crate::store::error::{StoreError, StoreErrorKind, WriteError, cannot_open};
 use crate::store::kv::clock::{Clock, Now};
 use crate::store::kv::entry::Operation;
+use crate::sync::Mutex;
 use crate::transport::mux::{Connection, Outgoing};
 
 #[derive(Debug)]
@@ -38,29 +40,30 @@ struct Reads {
     prefix: String,
 }
 
-impl KvBucket {
-    pub(crate) async fn open(
-        context: &Context,
-        connection: &Arc<Connection>,
-        bucket: &str,
-    ) -> Result<Self, StoreError> {
-        let store = context
+impl Bucket for KvBucket {
+    const KIND: StoreKind = StoreKind::Kv;
+
+    async fn open(jetstream: &JetStream, bucket: &str) -> Result<Self, StoreError> {
+        let store = jetstream
+            .context
             .get_key_value(bucket)
             .await
             .map_err(|error| cannot_open(bucket, error))?;
         let is_plain = !store.use_jetstream_prefix && store.put_prefix.is_none();
         let reads = is_plain.then(|| Reads {
-            connection: Arc::clone(connection),
+            connection: Arc::clone(&jetstream.connection),
             prefix: format!("$JS.API.DIRECT.GET.{}.{}", store.stream_name, store.prefix),
         });
         Ok(Self {
-            context: context.clone(),
+            context: jetstream.context.clone(),
             store,
             reads,
             clock: Mutex::default(),
         })
     }
+}
 
+impl KvBucket {
     pub(crate) fn store(&self) -> &kv::Store {
         &self.store
     }
@@ -127,7 +130,7 @@ impl KvBucket {
 
     /// The clock by which the messages have their times.
     pub(crate) async fn clock(&self) -> Result<Clock, StoreError> {
-        let known = || self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = || self.clock.lock();
         let told = *known();
         if let Some(clock) = told.filter(Clock::is_fresh) {
             return Ok(clock);

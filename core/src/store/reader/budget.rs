@@ -5,7 +5,7 @@
 //! does not wait for it any more: then it lies in this process already, and nobody waits for a reader that is slow or stands still.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use async_nats::{Message, Subscriber};
@@ -13,6 +13,8 @@ use futures::{FutureExt, StreamExt};
 use tokio::sync::Notify;
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout};
+
+use crate::sync::Mutex;
 
 /// For all readers together. A server's stores and a client may be on one connection, each with a budget of its own.
 const BUDGET: usize = 24 << 20;
@@ -66,7 +68,7 @@ impl Budget {
     }
 
     fn lock(&self) -> MutexGuard<'_, Shares> {
-        self.shares.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shares.lock()
     }
 }
 

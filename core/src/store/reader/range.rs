@@ -9,8 +9,7 @@ use async_nats::jetstream::consumer::pull::Config;
 use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy};
 use async_nats::jetstream::stream::{Info, Stream};
 
-use crate::store::bucket::jetstream::{is_no_stream, no_such_bucket};
-use crate::store::error::StoreError;
+use crate::store::error::{StoreError, is_no_stream, no_such_bucket};
 use crate::store::reader::budget::Budget;
 use crate::transport::connection::{connection_epoch, unique_id};
 

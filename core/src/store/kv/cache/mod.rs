@@ -1,8 +1,9 @@
+pub(crate) mod event;
 pub(crate) mod state;
 
 use std::fmt;
 use std::future::IntoFuture;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -11,14 +12,17 @@ use futures::stream::BoxStream;
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
 
+use crate::backoff::Backoff;
 use crate::descriptor::key;
 use crate::store::error::{StoreError, StoreErrorKind};
+use crate::store::kv::cache::event::{CacheEvent, CacheStatus};
 use crate::store::kv::cache::state::State;
 use crate::store::kv::entry::Entry;
 use crate::store::kv::handle::KvStore;
 use crate::store::reader::contact::Contact;
 use crate::store::reader::ordered::{Delivered, Delivery};
 use crate::store::reader::range::Start;
+use crate::sync::RwLock;
 
 /// How many events a subscriber may lag behind.
 const EVENTS: usize = 1024;
@@ -78,57 +82,6 @@ impl Drop for Task {
     fn drop(&mut self) {
         self.0.abort();
     }
-}
-
-/// What happens to a [`KvCache`].
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum CacheEvent<T> {
-    /// A key was written, deleted or purged, or has expired.
-    Changed(Entry<Arc<T>>),
-    /// A key got a value that is no `T`; reading it fails with [`Decode`](StoreErrorKind::Decode).
-    Undecodable {
-        /// The key.
-        key: String,
-        /// The revision of the value.
-        revision: u64,
-    },
-    /// The bucket is gone, and so is all that the cache held.
-    Cleared,
-    /// The cache was loaded anew.
-    Loaded,
-}
-
-impl<T> Clone for CacheEvent<T> {
-    fn clone(&self) -> Self {
-        match self {
-            Self::Changed(entry) => Self::Changed(entry.clone()),
-            Self::Undecodable { key, revision } => Self::Undecodable {
-                key: key.clone(),
-                revision: *revision,
-            },
-            Self::Cleared => Self::Cleared,
-            Self::Loaded => Self::Loaded,
-        }
-    }
-}
-
-/// How well a [`KvCache`] knows its bucket.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct CacheStatus {
-    /// How long ago the server was heard of. It says something every five seconds at least, so that more than ten mean an
-    /// interruption.
-    pub age: Duration,
-    /// The newest revision that was seen.
-    pub revision: u64,
-    /// How many changes the server had yet to send when it was last heard of.
-    pub behind: u64,
-    /// How many keys are held.
-    pub entries: usize,
-    /// Whether these are all keys that match. They are not while the bucket is gone, and once one was left out for lack of room
-    /// the cache no longer knows: that one may have been deleted since.
-    pub is_complete: bool,
 }
 
 impl<T: Send + Sync + 'static> KvCache<T> {
@@ -240,7 +193,7 @@ impl<T: Send + Sync + 'static> Shared<T> {
                 Err(_) => return Err(StoreError::timed_out()),
             }
         }
-        *self.contact.write().unwrap_or_else(PoisonError::into_inner) = contact;
+        *self.contact.write() = contact;
         *self.write() = state;
         Ok(Changes { deliveries, prefix })
     }
@@ -283,10 +236,9 @@ impl<T: Send + Sync + 'static> Shared<T> {
             tracing::warn!(bucket = self.store.bucket(), %error, "a cache has lost its bucket");
             *self.write() = State::lost(error);
             self.tell(CacheEvent::Cleared);
-            let mut pause = FIRST_PAUSE;
+            let mut backoff = Backoff::new(FIRST_PAUSE, MAX_PAUSE);
             changes = loop {
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(MAX_PAUSE);
+                backoff.wait().await;
                 match self.load().await {
                     Ok(changes) => break changes,
                     Err(error) => self.write().failure = Some(Arc::new(error)),
@@ -302,15 +254,15 @@ impl<T: Send + Sync + 'static> Shared<T> {
     }
 
     fn read(&self) -> RwLockReadGuard<'_, State<T>> {
-        self.state.read().unwrap_or_else(PoisonError::into_inner)
+        self.state.read()
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, State<T>> {
-        self.state.write().unwrap_or_else(PoisonError::into_inner)
+        self.state.write()
     }
 
     fn contact(&self) -> Arc<Contact> {
-        Arc::clone(&self.contact.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.contact.read())
     }
 }
 

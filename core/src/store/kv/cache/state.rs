@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use crate::codec::MessageCodec;
 use crate::store::error::{StoreError, StoreErrorKind};
-use crate::store::kv::cache::CacheEvent;
+use crate::store::kv::cache::event::CacheEvent;
 use crate::store::kv::entry::{Entry, Operation, is_expiry};
 use crate::store::kv::ttl::MessageTtl;
 use crate::store::reader::ordered::Delivered;
