@@ -25,7 +25,7 @@ use crate::store::bucket::jetstream::{Bucket, JetStream};
 use crate::store::error::{StoreError, WriteError, cannot_open};
 use crate::store::object::info::{Meta, Stored, encode_meta, incomplete};
 use crate::store::reader::budget::Budget;
-use crate::store::reader::direct::{Batch, Silence};
+use crate::store::reader::direct::{BatchGet, UnansweredConnection};
 use crate::store::reader::ordered::OrderedConsumer;
 use crate::store::reader::range::{Range, Start};
 
@@ -48,7 +48,7 @@ pub(crate) struct ObjectBucket {
     budget: Arc<Budget>,
     name: String,
     stream: Stream,
-    silence: Silence,
+    unanswered: UnansweredConnection,
     cleaners: Arc<Semaphore>,
 }
 
@@ -66,7 +66,7 @@ impl Bucket for ObjectBucket {
             budget: Arc::clone(&jetstream.budget),
             name: bucket.to_owned(),
             stream,
-            silence: Silence::default(),
+            unanswered: UnansweredConnection::default(),
             cleaners: Arc::new(Semaphore::new(MAX_CLEANERS)),
         })
     }
@@ -180,12 +180,12 @@ impl ObjectBucket {
         range: &Range,
         meta: &Meta,
         within: Duration,
-    ) -> Option<Batch> {
+    ) -> Option<BatchGet> {
         let is_small = meta.chunks <= READ_WINDOW && meta.size <= READ_WINDOW * CHUNK;
         if !is_small || !self.stream.cached_info().config.allow_direct {
             return None;
         }
-        Batch::start(range, meta.chunks, meta.size, within, &self.silence).await
+        BatchGet::start(range, meta.chunks, meta.size, within, &self.unanswered).await
     }
 
     pub(crate) async fn consume_metas(&self, endless: bool) -> Result<OrderedConsumer, StoreError> {

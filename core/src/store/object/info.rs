@@ -8,7 +8,7 @@ use crate::descriptor::key::MAX_KEY_LEN;
 use crate::store::bucket::handle::decode;
 use crate::store::error::{StoreError, StoreErrorKind};
 use crate::store::kv::entry::{Entry, Operation};
-use crate::store::reader::ordered::Delivered;
+use crate::store::reader::delivery::BucketMessage;
 
 /// The longest name of an object in bytes; it travels in a subject, as a key does.
 const MAX_NAME_LEN: usize = MAX_KEY_LEN;
@@ -153,8 +153,8 @@ impl Stored {
 }
 
 /// An object in a message on a subject of metadata.
-pub(crate) fn entry(message: Delivered) -> Result<Entry<ObjectInfo>, StoreError> {
-    let Delivered {
+pub(crate) fn entry(message: BucketMessage) -> Result<Entry<ObjectInfo>, StoreError> {
+    let BucketMessage {
         subject,
         payload,
         sequence,

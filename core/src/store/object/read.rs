@@ -9,8 +9,9 @@ use crate::backoff::Backoff;
 use crate::store::error::{StoreError, StoreErrorKind};
 use crate::store::object::bucket::{CHUNK, ObjectBucket, digest_text};
 use crate::store::object::info::{Meta, Stored, incomplete};
-use crate::store::reader::direct::Batch;
-use crate::store::reader::ordered::{Delivery, OrderedConsumer};
+use crate::store::reader::delivery::ReaderEvent;
+use crate::store::reader::direct::BatchGet;
+use crate::store::reader::ordered::OrderedConsumer;
 
 /// A read may be answered by a replica that is behind the one that acknowledged the write, or by one that is being replaced. So a
 /// read that finds chunks missing begins again, with pauses that double, this many times in all.
@@ -95,15 +96,15 @@ pub(crate) async fn open(
 pub(crate) struct Chunks {
     pub(crate) stored: Stored,
     /// `None` for an object without bytes.
-    source: Option<Source>,
+    source: Option<ChunkSource>,
     missing: usize,
     size: usize,
     digest: digest::Context,
     timeout: Duration,
 }
 
-enum Source {
-    Batch(Box<Batch>),
+enum ChunkSource {
+    Batch(Box<BatchGet>),
     Consumer(Box<OrderedConsumer>),
 }
 
@@ -120,7 +121,7 @@ impl Chunks {
         }
         let source = match stored.meta.chunks {
             0 => None,
-            _ => Some(Source::open(bucket, &stored.meta, timeout).await?),
+            _ => Some(ChunkSource::open(bucket, &stored.meta, timeout).await?),
         };
         Ok(Self {
             missing: stored.meta.chunks,
@@ -135,9 +136,11 @@ impl Chunks {
     /// Whether the server has as many chunks as the metadata says.
     pub(crate) fn are_there(&self) -> bool {
         match &self.source {
-            Some(Source::Consumer(consumer)) => consumer.initial() >= self.missing as u64,
+            Some(ChunkSource::Consumer(consumer)) => {
+                consumer.initial_pending() >= self.missing as u64
+            }
             // The server has said so.
-            Some(Source::Batch(_)) | None => true,
+            Some(ChunkSource::Batch(_)) | None => true,
         }
     }
 
@@ -188,7 +191,7 @@ impl Chunks {
     }
 }
 
-impl Source {
+impl ChunkSource {
     async fn open(
         bucket: &ObjectBucket,
         meta: &Meta,
@@ -212,8 +215,8 @@ impl Source {
                 },
                 Self::Consumer(consumer) => {
                     return match consumer.next().await? {
-                        Delivery::Message(chunk) => Ok(Some(chunk.payload)),
-                        Delivery::CaughtUp => Ok(None),
+                        ReaderEvent::Message(chunk) => Ok(Some(chunk.payload)),
+                        ReaderEvent::CaughtUp => Ok(None),
                     };
                 }
             }

@@ -19,8 +19,8 @@ use crate::store::kv::cache::event::{CacheEvent, CacheStatus};
 use crate::store::kv::cache::state::State;
 use crate::store::kv::entry::Entry;
 use crate::store::kv::handle::KvStore;
-use crate::store::reader::contact::Contact;
-use crate::store::reader::ordered::{Delivered, Delivery};
+use crate::store::reader::delivery::{BucketMessage, ReaderEvent};
+use crate::store::reader::liveness::Liveness;
 use crate::store::reader::range::Start;
 use crate::sync::RwLock;
 
@@ -64,14 +64,14 @@ struct Shared<T> {
     pattern: String,
     max_entries: Option<usize>,
     state: RwLock<State<T>>,
-    contact: RwLock<Arc<Contact>>,
+    liveness: RwLock<Arc<Liveness>>,
     revision: watch::Sender<u64>,
     events: broadcast::Sender<CacheEvent<T>>,
 }
 
 /// What comes after the content.
 struct Changes {
-    deliveries: BoxStream<'static, Result<Delivery, StoreError>>,
+    events: BoxStream<'static, Result<ReaderEvent, StoreError>>,
     prefix: String,
 }
 
@@ -118,11 +118,11 @@ impl<T: Send + Sync + 'static> KvCache<T> {
     #[must_use]
     pub fn status(&self) -> CacheStatus {
         let state = self.shared.read();
-        let contact = self.shared.contact();
+        let liveness = self.shared.liveness();
         CacheStatus {
-            age: contact.age(),
+            age: liveness.age(),
             revision: *self.shared.revision.borrow(),
-            behind: contact.behind(),
+            behind: liveness.pending(),
             entries: state.len(),
             is_complete: state.is_complete,
         }
@@ -176,29 +176,29 @@ impl<T: Send + Sync + 'static> Shared<T> {
             .store
             .consume(pattern, Start::Newest, false, true)
             .await?;
-        let contact = consumer.contact();
-        let mut deliveries = consumer.into_stream();
+        let liveness = consumer.liveness();
+        let mut events = consumer.into_stream();
         let mut state = State::new(self.max_entries, ttl);
         let timeout = self.store.timeout()?;
         loop {
-            let next = tokio::time::timeout(timeout, deliveries.next()).await;
+            let next = tokio::time::timeout(timeout, events.next()).await;
             match next {
-                Ok(Some(Ok(Delivery::Message(message)))) => {
+                Ok(Some(Ok(ReaderEvent::Message(message)))) => {
                     let revision = message.sequence;
                     state.apply(&self.store.codec(), &prefix, message);
                     self.revision.send_replace(revision);
                 }
-                Ok(Some(Ok(Delivery::CaughtUp)) | None) => break,
+                Ok(Some(Ok(ReaderEvent::CaughtUp)) | None) => break,
                 Ok(Some(Err(error))) => return Err(error),
                 Err(_) => return Err(StoreError::timed_out()),
             }
         }
-        *self.contact.write() = contact;
+        *self.liveness.write() = liveness;
         *self.write() = state;
-        Ok(Changes { deliveries, prefix })
+        Ok(Changes { events, prefix })
     }
 
-    fn apply(&self, prefix: &str, message: Delivered) {
+    fn apply(&self, prefix: &str, message: BucketMessage) {
         let revision = message.sequence;
         let event = self.write().apply(&self.store.codec(), prefix, message);
         self.revision.send_replace(revision);
@@ -219,9 +219,9 @@ impl<T: Send + Sync + 'static> Shared<T> {
                         self.tell(event);
                     }
                 }
-                next = changes.deliveries.next() => match next {
-                    Some(Ok(Delivery::Message(message))) => self.apply(&changes.prefix, message),
-                    Some(Ok(Delivery::CaughtUp)) => {}
+                next = changes.events.next() => match next {
+                    Some(Ok(ReaderEvent::Message(message))) => self.apply(&changes.prefix, message),
+                    Some(Ok(ReaderEvent::CaughtUp)) => {}
                     Some(Err(error)) => return error,
                     None => return StoreError::timed_out(),
                 },
@@ -261,8 +261,8 @@ impl<T: Send + Sync + 'static> Shared<T> {
         self.state.write()
     }
 
-    fn contact(&self) -> Arc<Contact> {
-        Arc::clone(&self.contact.read())
+    fn liveness(&self) -> Arc<Liveness> {
+        Arc::clone(&self.liveness.read())
     }
 }
 
@@ -321,7 +321,7 @@ impl<T: Send + Sync + 'static> CacheBuilder<T> {
             pattern: self.pattern,
             max_entries: self.max_entries,
             state: RwLock::new(State::new(self.max_entries, None)),
-            contact: RwLock::new(Arc::new(Contact::new())),
+            liveness: RwLock::new(Arc::new(Liveness::new())),
             revision: watch::Sender::new(0),
             events: broadcast::Sender::new(EVENTS),
         });
