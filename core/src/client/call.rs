@@ -16,8 +16,8 @@ use crate::context::Context;
 use crate::service_error::ErrorCodec;
 use crate::status::Status;
 use crate::transport::headers;
-use crate::transport::mux::{Connection, Outgoing};
-use crate::transport::request::{Exchange, timed_out};
+use crate::transport::mux::{Multiplexer, OutgoingRequest};
+use crate::transport::request::{RequestFuture, timed_out};
 
 /// A call of a service: nothing is sent until it is awaited.
 ///
@@ -48,9 +48,9 @@ use crate::transport::request::{Exchange, timed_out};
 /// [`#[object_store]`](macro@crate::object_store#large-responses) says how, and how that can fail.
 #[must_use = "a call is sent when it is awaited"]
 pub struct Call<T, E = Status> {
-    connection: Arc<Connection>,
+    connection: Arc<Multiplexer>,
     /// What is to be sent; an error if something of it cannot be.
-    outgoing: Result<Outgoing, Status>,
+    outgoing: Result<OutgoingRequest, Status>,
     /// How long the answer may take.
     timeout: Duration,
     /// How long the whole of the call may take, which the service is told; and when the one that it is made for is over.
@@ -75,7 +75,7 @@ type StreamFuture<T> = BoxFuture<'static, Result<Response<T>, Status>>;
 /// A request that opens a stream.
 pub(crate) struct Opening {
     pub(crate) nats: async_nats::Client,
-    pub(crate) outgoing: Outgoing,
+    pub(crate) outgoing: OutgoingRequest,
     /// How long the caller waits for the stream to be open.
     pub(crate) timeout: Duration,
     /// When it must be over.
@@ -94,7 +94,7 @@ impl<T> Answer<T> {
 
 impl<T, E> Call<T, E> {
     pub(crate) fn new(
-        connection: Arc<Connection>,
+        connection: Arc<Multiplexer>,
         subject: Result<Subject, Status>,
         payload: Result<Bytes, Status>,
         timeout: Duration,
@@ -102,7 +102,7 @@ impl<T, E> Call<T, E> {
         error: ErrorCodec<E>,
     ) -> Self {
         let outgoing = subject.and_then(|subject| {
-            Ok(Outgoing {
+            Ok(OutgoingRequest {
                 subject,
                 payload: payload?,
                 headers: HeaderMap::new(),
@@ -196,11 +196,12 @@ impl<T, E> Call<T, E> {
             );
         }
         match self.answer {
-            Answer::Message(codec) => {
-                Sending::Message(Exchange::new(self.connection, outgoing, timeout), codec)
-            }
+            Answer::Message(codec) => Sending::Message(
+                RequestFuture::new(self.connection, outgoing, timeout),
+                codec,
+            ),
             Answer::MessageOrObject(codec, fetch) => {
-                let exchange = Exchange::new(self.connection, outgoing, timeout);
+                let exchange = RequestFuture::new(self.connection, outgoing, timeout);
                 Sending::MessageOrObject(Box::pin(fetch.reply(exchange, timeout)), codec)
             }
             Answer::Stream(open) => Sending::Stream(open(Opening {
@@ -217,7 +218,7 @@ impl<T, E> Call<T, E> {
 pub(crate) enum Sending<T> {
     /// There is nothing that can be sent.
     Failed(Status),
-    Message(Exchange, MessageCodec<T>),
+    Message(RequestFuture, MessageCodec<T>),
     MessageOrObject(BoxFuture<'static, Result<Message, Status>>, MessageCodec<T>),
     Stream(StreamFuture<T>),
 }

@@ -17,7 +17,7 @@ use crate::store::object::bucket::ObjectBucket;
 use crate::store::object::read::{self, Version};
 use crate::transport::claim::Claim;
 use crate::transport::headers;
-use crate::transport::request::Exchange;
+use crate::transport::request::RequestFuture;
 
 /// How a client gets at the responses of a method that are too large for a reply.
 pub(crate) struct Fetch {
@@ -32,7 +32,7 @@ impl Fetch {
     /// The reply of the exchange, with the response in it if it refers to one. All of it takes no longer than `timeout`.
     pub(crate) async fn reply(
         self: Box<Self>,
-        exchange: Exchange,
+        exchange: RequestFuture,
         timeout: Duration,
     ) -> Result<Message, Status> {
         let deadline = backoff::after(Instant::now(), timeout);

@@ -22,7 +22,7 @@ use crate::descriptor::service::{Describe, ServiceDescriptor};
 use crate::status::Status;
 use crate::store::bucket::jetstream::JetStream;
 use crate::stream::streaming::Streaming;
-use crate::transport::mux::Connection;
+use crate::transport::mux::Multiplexer;
 use crate::transport::subject::check_subject_prefix;
 
 /// How long a call waits for its answer, unless something else is said.
@@ -49,7 +49,7 @@ const DEFAULT_MAX_RESPONSE_SIZE: usize = 256 << 20;
 /// ```
 #[derive(Clone)]
 pub struct Client {
-    connection: Arc<Connection>,
+    connection: Arc<Multiplexer>,
     timeout: Option<Duration>,
     jetstream: Option<Arc<JetStream>>,
     max_response_size: usize,
@@ -61,7 +61,7 @@ impl Client {
     #[must_use]
     pub fn new(nats: async_nats::Client) -> Self {
         Self {
-            connection: Connection::new(nats),
+            connection: Multiplexer::new(nats),
             timeout: None,
             jetstream: None,
             max_response_size: DEFAULT_MAX_RESPONSE_SIZE,

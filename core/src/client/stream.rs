@@ -19,7 +19,7 @@ use crate::stream::link::{Event, Link, Role, malformed};
 use crate::stream::output::{Out, Output, encoded};
 use crate::stream::streaming::Streaming;
 use crate::transport::headers;
-use crate::transport::mux::Outgoing;
+use crate::transport::mux::OutgoingRequest;
 use crate::transport::request::timed_out;
 
 /// What the two sides send.
@@ -139,7 +139,7 @@ enum Opened {
 }
 
 impl CallerEnd {
-    async fn run(mut self, request: Outgoing) {
+    async fn run(mut self, request: OutgoingRequest) {
         let opened = tokio::time::timeout_at(self.open_by, self.open(request)).await;
         let result = match opened.unwrap_or_else(|_| Err(self.not_answered())) {
             Ok(Opened::Stream(message)) => {
@@ -176,8 +176,8 @@ impl CallerEnd {
     }
 
     /// Sends the request, and waits until the service has taken it on.
-    async fn open(&mut self, request: Outgoing) -> Result<Opened, Status> {
-        let Outgoing {
+    async fn open(&mut self, request: OutgoingRequest) -> Result<Opened, Status> {
+        let OutgoingRequest {
             subject,
             payload,
             mut headers,

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use futures::StreamExt;
 
-/// An id that nobody has used before: the last token of a new inbox.
+/// A new unique id: the last token of a new inbox.
 pub(crate) fn unique_id(nats: &async_nats::Client) -> String {
     let inbox = nats.new_inbox();
     inbox.rsplit('.').next().unwrap_or_default().to_owned()
 }
 
-/// Which of its connections a client is on, or was on last: those it had, counted.
+/// Counts the connections of a client. It changes with every reconnect, so a different value means that messages on the old
+/// connection may be lost.
 pub(crate) fn connection_epoch(nats: &async_nats::Client) -> u64 {
     let statistics = nats.statistics();
     statistics
@@ -18,8 +19,8 @@ pub(crate) fn connection_epoch(nats: &async_nats::Client) -> u64 {
         .load(std::sync::atomic::Ordering::Relaxed)
 }
 
-/// Waits until the server has processed everything that was sent on this connection before, and everything that it had sent
-/// has been received. `flush` only waits for the socket.
+/// Sends a message to itself and waits for it: then the server has processed everything that was sent on this connection before, and
+/// everything that the server had sent has been received. `flush` only waits for the socket.
 pub(crate) async fn round_trip(nats: &async_nats::Client, timeout: Duration) -> Result<(), String> {
     let inbox = nats.new_inbox();
     let trip = async {

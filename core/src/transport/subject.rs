@@ -1,15 +1,15 @@
 //! Which subjects may be named and answered: reply subjects, inboxes, subject prefixes.
 
-/// Whether a reply may be sent to this subject. `$` marks the subjects of NATS itself: a reply there would be a request to
+/// Whether a reply may be sent to this subject. A leading `$` marks the subjects of NATS itself: a reply there would be a request to
 /// JetStream or the server, made with the rights of the service.
 pub(crate) fn is_reply_subject(subject: &str) -> bool {
     !subject.starts_with('$')
 }
 
-/// The longest subject of a peer that is believed: it travels in a protocol line of at most 4,096 bytes.
+/// The longest subject that is accepted from a peer, in bytes. A subject travels in a protocol line of at most 4,096 bytes.
 const MAX_SUBJECT_LEN: usize = 512;
 
-/// Whether a peer may name this subject as the place where it receives: one subject, and none of NATS itself.
+/// Whether a peer may name this subject as its own: a subject without wildcards that does not belong to NATS.
 pub(crate) fn is_receiver(subject: &str) -> bool {
     subject.len() <= MAX_SUBJECT_LEN
         && is_reply_subject(subject)
@@ -19,7 +19,7 @@ pub(crate) fn is_receiver(subject: &str) -> bool {
             .all(|c| c.is_ascii_graphic() && !matches!(c, '*' | '>'))
 }
 
-/// What the inboxes of this connection begin with, up to the last dot.
+/// The prefix of the inboxes of this connection, without the last dot.
 pub(crate) fn inbox_prefix(nats: &async_nats::Client) -> String {
     let inbox = nats.new_inbox();
     inbox
@@ -40,7 +40,7 @@ pub(crate) fn is_inbox(subject: &str, own_prefix: &str) -> bool {
 /// The longest subject prefix in bytes: a subject travels in a protocol line of at most 4,096.
 const MAX_PREFIX_LEN: usize = 512;
 
-/// Whether this can stand in front of the names of endpoints.
+/// Checks a prefix for the subjects of endpoints; the error says what is wrong with it.
 pub(crate) fn check_subject_prefix(prefix: &str) -> Result<(), &'static str> {
     if prefix.len() > MAX_PREFIX_LEN {
         Err("it has more than 512 bytes")

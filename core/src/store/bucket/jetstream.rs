@@ -12,7 +12,7 @@ use crate::descriptor::store::StoreKind;
 use crate::store::error::{StoreError, StoreErrorKind, cannot_open, is_no_stream, no_such_bucket};
 use crate::store::reader::budget::Budget;
 use crate::sync::Mutex;
-use crate::transport::mux::Connection;
+use crate::transport::mux::Multiplexer;
 
 /// A bucket of one kind, as [`JetStream`] opens it.
 pub(crate) trait Bucket: Send + Sync + Sized + 'static {
@@ -30,7 +30,7 @@ pub(crate) struct JetStream {
     /// How long one operation on a store may take.
     pub(crate) timeout: Duration,
     /// For what async-nats asks at a higher price.
-    pub(crate) connection: Arc<Connection>,
+    pub(crate) multiplexer: Arc<Multiplexer>,
     pub(crate) budget: Arc<Budget>,
     opened: Opened,
 }
@@ -56,7 +56,7 @@ impl Opened {
 impl JetStream {
     pub(crate) fn new(context: Context, timeout: Duration) -> Self {
         Self {
-            connection: Connection::new(context.client()),
+            multiplexer: Multiplexer::new(context.client()),
             budget: Arc::default(),
             context,
             timeout,

@@ -21,7 +21,7 @@ use crate::store::error::{StoreError, StoreErrorKind, WriteError, cannot_open};
 use crate::store::kv::clock::{Clock, Now};
 use crate::store::kv::entry::Operation;
 use crate::sync::Mutex;
-use crate::transport::mux::{Connection, Outgoing};
+use crate::transport::mux::{Multiplexer, OutgoingRequest};
 
 #[derive(Debug)]
 pub(crate) struct KvBucket {
@@ -35,7 +35,7 @@ pub(crate) struct KvBucket {
 /// Asks for the newest message of a key. async-nats does that too, with an inbox, a copy of its context and a timer each time.
 #[derive(Debug)]
 struct Reads {
-    connection: Arc<Connection>,
+    multiplexer: Arc<Multiplexer>,
     /// What the subjects of the requests begin with, up to the key.
     prefix: String,
 }
@@ -51,7 +51,7 @@ impl Bucket for KvBucket {
             .map_err(|error| cannot_open(bucket, error))?;
         let is_plain = !store.use_jetstream_prefix && store.put_prefix.is_none();
         let reads = is_plain.then(|| Reads {
-            connection: Arc::clone(&jetstream.connection),
+            multiplexer: Arc::clone(&jetstream.multiplexer),
             prefix: format!("$JS.API.DIRECT.GET.{}.{}", store.stream_name, store.prefix),
         });
         Ok(Self {
@@ -266,13 +266,13 @@ impl KvBucket {
 
 impl Reads {
     async fn newest(&self, key: &str) -> Result<Option<StreamMessage>, StoreError> {
-        let request = Outgoing {
+        let request = OutgoingRequest {
             subject: Subject::from([&self.prefix, key].concat()),
             payload: Bytes::new(),
             headers: HeaderMap::new(),
         };
         let failed = "cannot read the entry";
-        let reply = self.connection.request(request).await;
+        let reply = self.multiplexer.request(request).await;
         let reply = reply.map_err(|error| StoreError::nats(failed, error))?;
         match reply.status {
             None => StreamMessage::try_from(reply)
