@@ -1,13 +1,13 @@
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_nats::{HeaderMap, HeaderValue, Subject};
 use tokio::time::Instant;
 
-use crate::transport::header::InvalidHeader;
-use crate::transport::{header, headers};
+use crate::sync::Mutex;
+use crate::transport::headers::{self, InvalidHeader};
 
 /// What a handler may know about the call it answers, and the place to set response headers.
 ///
@@ -73,7 +73,7 @@ impl Context {
 
     /// Adds a request header, for tests of a handler.
     pub fn with_header(mut self, name: &str, value: &str) -> Result<Self, InvalidHeader> {
-        header::append(&mut self.headers, name, value)?;
+        headers::append(&mut self.headers, name, value)?;
         Ok(self)
     }
 
@@ -135,12 +135,12 @@ impl Context {
     /// Fails for what cannot travel (a line break in the value, a name that is not printable ASCII) and for the names of the
     /// protocol (`Nats-*`, `Natsmicro-*`, `Status`, `Description`).
     pub fn insert_response_header(&self, name: &str, value: &str) -> Result<(), InvalidHeader> {
-        header::insert(&mut self.lock_response(), name, value)
+        headers::insert(&mut self.lock_response(), name, value)
     }
 
     /// Adds a value to a header of the response; see [`insert_response_header`](Self::insert_response_header).
     pub fn append_response_header(&self, name: &str, value: &str) -> Result<(), InvalidHeader> {
-        header::append(&mut self.lock_response(), name, value)
+        headers::append(&mut self.lock_response(), name, value)
     }
 
     /// The response headers set so far.
@@ -199,7 +199,7 @@ impl Context {
     }
 
     fn lock_response(&self) -> std::sync::MutexGuard<'_, HeaderMap> {
-        self.response.lock().unwrap_or_else(PoisonError::into_inner)
+        self.response.lock()
     }
 }
 

@@ -152,6 +152,7 @@
 #[doc(hidden)]
 #[path = "private.rs"]
 pub mod __private;
+mod backoff;
 mod client;
 mod codec;
 mod context;
@@ -163,6 +164,7 @@ mod service_error;
 mod status;
 mod store;
 mod stream;
+mod sync;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod transport;
@@ -194,7 +196,7 @@ pub use self::store::{
 };
 pub use self::stream::blob::Chunk;
 pub use self::stream::streaming::{SendError, StreamSender, Streaming};
-pub use self::transport::header::InvalidHeader;
+pub use self::transport::headers::InvalidHeader;
 pub use natsmicro_macros::{
     ServiceError, endpoint, kv_delete, kv_store, object_store, service, stream,
 };

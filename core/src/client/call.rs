@@ -9,14 +9,15 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use tokio::time::Instant;
 
+use crate::backoff;
 use crate::client::fetch::Fetch;
 use crate::codec::MessageCodec;
 use crate::context::Context;
 use crate::service_error::ErrorCodec;
 use crate::status::Status;
-use crate::transport::exchange::{Exchange, Outgoing, timed_out};
-use crate::transport::mux::Connection;
-use crate::transport::{header, headers, subject};
+use crate::transport::headers;
+use crate::transport::mux::{Multiplexer, OutgoingRequest};
+use crate::transport::request::{RequestFuture, timed_out};
 
 /// A call of a service: nothing is sent until it is awaited.
 ///
@@ -47,9 +48,9 @@ use crate::transport::{header, headers, subject};
 /// [`#[object_store]`](macro@crate::object_store#large-responses) says how, and how that can fail.
 #[must_use = "a call is sent when it is awaited"]
 pub struct Call<T, E = Status> {
-    connection: Arc<Connection>,
+    connection: Arc<Multiplexer>,
     /// What is to be sent; an error if something of it cannot be.
-    outgoing: Result<Outgoing, Status>,
+    outgoing: Result<OutgoingRequest, Status>,
     /// How long the answer may take.
     timeout: Duration,
     /// How long the whole of the call may take, which the service is told; and when the one that it is made for is over.
@@ -74,7 +75,7 @@ type StreamFuture<T> = BoxFuture<'static, Result<Response<T>, Status>>;
 /// A request that opens a stream.
 pub(crate) struct Opening {
     pub(crate) nats: async_nats::Client,
-    pub(crate) outgoing: Outgoing,
+    pub(crate) outgoing: OutgoingRequest,
     /// How long the caller waits for the stream to be open.
     pub(crate) timeout: Duration,
     /// When it must be over.
@@ -93,7 +94,7 @@ impl<T> Answer<T> {
 
 impl<T, E> Call<T, E> {
     pub(crate) fn new(
-        connection: Arc<Connection>,
+        connection: Arc<Multiplexer>,
         subject: Result<Subject, Status>,
         payload: Result<Bytes, Status>,
         timeout: Duration,
@@ -101,7 +102,7 @@ impl<T, E> Call<T, E> {
         error: ErrorCodec<E>,
     ) -> Self {
         let outgoing = subject.and_then(|subject| {
-            Ok(Outgoing {
+            Ok(OutgoingRequest {
                 subject,
                 payload: payload?,
                 headers: HeaderMap::new(),
@@ -121,7 +122,7 @@ impl<T, E> Call<T, E> {
     /// Adds a header to the request. One that cannot travel, or whose name belongs to the protocol, fails the call.
     pub fn with_header(mut self, name: impl AsRef<str>, value: impl AsRef<str>) -> Self {
         self.outgoing = self.outgoing.and_then(|mut outgoing| {
-            header::append(&mut outgoing.headers, name.as_ref(), value.as_ref())
+            headers::append(&mut outgoing.headers, name.as_ref(), value.as_ref())
                 .map_err(|error| Status::invalid_argument(error.to_string()))?;
             Ok(outgoing)
         });
@@ -195,18 +196,19 @@ impl<T, E> Call<T, E> {
             );
         }
         match self.answer {
-            Answer::Message(codec) => {
-                Sending::Message(Exchange::new(self.connection, outgoing, timeout), codec)
-            }
+            Answer::Message(codec) => Sending::Message(
+                RequestFuture::new(self.connection, outgoing, timeout),
+                codec,
+            ),
             Answer::MessageOrObject(codec, fetch) => {
-                let exchange = Exchange::new(self.connection, outgoing, timeout);
+                let exchange = RequestFuture::new(self.connection, outgoing, timeout);
                 Sending::MessageOrObject(Box::pin(fetch.reply(exchange, timeout)), codec)
             }
             Answer::Stream(open) => Sending::Stream(open(Opening {
                 nats: self.connection.nats.clone(),
                 outgoing,
                 timeout,
-                deadline: limit.map(|limit| subject::after(Instant::now(), limit)),
+                deadline: limit.map(|limit| backoff::after(Instant::now(), limit)),
             })),
         }
     }
@@ -216,7 +218,7 @@ impl<T, E> Call<T, E> {
 pub(crate) enum Sending<T> {
     /// There is nothing that can be sent.
     Failed(Status),
-    Message(Exchange, MessageCodec<T>),
+    Message(RequestFuture, MessageCodec<T>),
     MessageOrObject(BoxFuture<'static, Result<Message, Status>>, MessageCodec<T>),
     Stream(StreamFuture<T>),
 }

@@ -7,15 +7,17 @@ use async_nats::{HeaderMap, Message};
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use crate::backoff;
 use crate::descriptor::key::MAX_KEY_LEN;
 use crate::descriptor::store::StoreKind;
 use crate::status::{Code, Status};
 use crate::store::bucket::jetstream::JetStream;
 use crate::store::error::StoreErrorKind;
-use crate::store::object::bucket::Version;
+use crate::store::object::bucket::ObjectBucket;
+use crate::store::object::read::{self, Version};
 use crate::transport::claim::Claim;
-use crate::transport::exchange::Exchange;
-use crate::transport::{headers, subject};
+use crate::transport::headers;
+use crate::transport::request::RequestFuture;
 
 /// How a client gets at the responses of a method that are too large for a reply.
 pub(crate) struct Fetch {
@@ -30,10 +32,10 @@ impl Fetch {
     /// The reply of the exchange, with the response in it if it refers to one. All of it takes no longer than `timeout`.
     pub(crate) async fn reply(
         self: Box<Self>,
-        exchange: Exchange,
+        exchange: RequestFuture,
         timeout: Duration,
     ) -> Result<Message, Status> {
-        let deadline = subject::after(Instant::now(), timeout);
+        let deadline = backoff::after(Instant::now(), timeout);
         let mut reply = exchange.await?;
         let Some(status) = headers::read_status(&reply) else {
             return Ok(reply);
@@ -91,10 +93,10 @@ impl Fetch {
             digest,
         };
         let found = async {
-            let objects = jetstream.objects(bucket).await?;
+            let objects = jetstream.open::<ObjectBucket>(bucket).await?;
             let left = deadline.saturating_duration_since(Instant::now());
             let timeout = left.min(jetstream.timeout);
-            objects.get(name, Some(&version), timeout).await
+            read::get(&objects, name, Some(&version), timeout).await
         };
         let what = || format!("the response, object `{name}` in bucket `{bucket}`,");
         let error = match found.await {
@@ -150,15 +152,8 @@ impl Claim {
 }
 
 /// Headers of a reply without those that make it an error.
-fn of_success(headers: &HeaderMap) -> HeaderMap {
-    let mut rest = HeaderMap::new();
-    for (name, values) in headers.iter() {
-        let text: &str = name.as_ref();
-        if ![headers::ERROR, headers::ERROR_CODE, headers::OBJECT].contains(&text) {
-            for value in values {
-                rest.append(name.clone(), value.clone());
-            }
-        }
-    }
-    rest
+fn of_success(all: &HeaderMap) -> HeaderMap {
+    headers::filtered(all, |name| {
+        ![headers::ERROR, headers::ERROR_CODE, headers::OBJECT].contains(&name)
+    })
 }

@@ -19,11 +19,11 @@ use crate::client::fetch::Fetch;
 use crate::codec::MessageCodec;
 use crate::descriptor::method::{Method, MethodSettings, OBJECT};
 use crate::descriptor::service::{DEFAULT_TIMEOUT, Describe, ServiceDescriptor};
-use crate::server::settings::check_subject_prefix;
 use crate::status::Status;
 use crate::store::bucket::jetstream::JetStream;
 use crate::stream::streaming::Streaming;
-use crate::transport::mux::Connection;
+use crate::transport::mux::Multiplexer;
+use crate::transport::subject::check_subject_prefix;
 
 /// How many bytes of a response are fetched from an object store, unless something else is said.
 const DEFAULT_MAX_RESPONSE_SIZE: usize = 256 << 20;
@@ -46,7 +46,7 @@ const DEFAULT_MAX_RESPONSE_SIZE: usize = 256 << 20;
 /// ```
 #[derive(Clone)]
 pub struct Client {
-    connection: Arc<Connection>,
+    connection: Arc<Multiplexer>,
     timeout: Option<Duration>,
     jetstream: Option<Arc<JetStream>>,
     max_response_size: usize,
@@ -58,7 +58,7 @@ impl Client {
     #[must_use]
     pub fn new(nats: async_nats::Client) -> Self {
         Self {
-            connection: Connection::new(nats),
+            connection: Multiplexer::new(nats),
             timeout: None,
             jetstream: None,
             max_response_size: DEFAULT_MAX_RESPONSE_SIZE,

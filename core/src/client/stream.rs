@@ -11,6 +11,7 @@ use futures::StreamExt;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use crate::backoff;
 use crate::client::call::{Opening, Response};
 use crate::codec::MessageCodec;
 use crate::descriptor::method::MethodKind;
@@ -20,8 +21,9 @@ use crate::stream::flow;
 use crate::stream::link::{Event, Link, Role, malformed};
 use crate::stream::output::{Output, encoded};
 use crate::stream::streaming::Streaming;
-use crate::transport::exchange::{Outgoing, timed_out};
-use crate::transport::{headers, subject};
+use crate::transport::headers;
+use crate::transport::mux::OutgoingRequest;
+use crate::transport::request::timed_out;
 
 /// How long a service that no longer receives may take to say why.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -70,16 +72,8 @@ pub(crate) async fn bidirectional<Req: Send + 'static, Resp: Send + 'static>(
 }
 
 /// The headers that a handler has set, without those of the protocol.
-fn of_handler(headers: Option<HeaderMap>) -> HeaderMap {
-    let mut set = HeaderMap::new();
-    for (name, values) in headers.unwrap_or_default().iter() {
-        for value in values {
-            if !headers::is_reserved(name.as_ref()) {
-                set.append(name.clone(), value.clone());
-            }
-        }
-    }
-    set
+fn of_handler(all: Option<HeaderMap>) -> HeaderMap {
+    headers::filtered(&all.unwrap_or_default(), |name| !headers::is_reserved(name))
 }
 
 /// Hands the stream to a task of its own, which outlives the call that opened it and tells the service if that is dropped. Gives
@@ -92,7 +86,7 @@ async fn start(
 ) -> Result<Message, Status> {
     let (caller, answer) = oneshot::channel();
     tokio::spawn(async move {
-        let open_by = subject::after(Instant::now(), opening.timeout);
+        let open_by = backoff::after(Instant::now(), opening.timeout);
         let link = Link::new(opening.nats, Role::Caller, delivery);
         let link = tokio::time::timeout_at(open_by, link)
             .await
@@ -146,7 +140,7 @@ enum Opened {
 }
 
 impl CallerEnd {
-    async fn run(mut self, request: Outgoing) {
+    async fn run(mut self, request: OutgoingRequest) {
         let opened = tokio::time::timeout_at(self.open_by, self.open(request)).await;
         let result = match opened.unwrap_or_else(|_| Err(self.not_answered())) {
             Ok(Opened::Stream(message)) => {
@@ -183,8 +177,8 @@ impl CallerEnd {
     }
 
     /// Sends the request, and waits until the service has taken it on.
-    async fn open(&mut self, request: Outgoing) -> Result<Opened, Status> {
-        let Outgoing {
+    async fn open(&mut self, request: OutgoingRequest) -> Result<Opened, Status> {
+        let OutgoingRequest {
             subject,
             payload,
             mut headers,
@@ -347,7 +341,7 @@ impl CallerEnd {
     fn all_sent(&mut self) {
         self.output = None;
         if self.kind == MethodKind::ClientStreaming && self.deadline.is_none() {
-            let by = subject::after(Instant::now(), self.timeout);
+            let by = backoff::after(Instant::now(), self.timeout);
             self.last = Some((by, self.not_answered()));
         }
     }

@@ -250,8 +250,8 @@ fn cannot_open(store: &StoreDescriptor, error: StoreError) -> StartError {
 
 async fn open_bucket(jetstream: &JetStream, store: &StoreDescriptor) -> Result<Bucket, StoreError> {
     match store.kind {
-        StoreKind::Kv => jetstream.kv(store.bucket).await.map(Bucket::Kv),
-        StoreKind::Object => jetstream.objects(store.bucket).await.map(Bucket::Object),
+        StoreKind::Kv => jetstream.open(store.bucket).await.map(Bucket::Kv),
+        StoreKind::Object => jetstream.open(store.bucket).await.map(Bucket::Object),
     }
 }
 

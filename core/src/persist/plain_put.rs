@@ -11,8 +11,7 @@ use async_nats::{HeaderMap, Subject};
 use bytes::Bytes;
 
 use crate::store::error::WriteError;
-use crate::transport::exchange::Outgoing;
-use crate::transport::mux::Connection;
+use crate::transport::mux::{Multiplexer, OutgoingRequest};
 
 /// How long an acknowledgement may take before the store is asked what became of the write.
 const ACK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -20,7 +19,7 @@ const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 /// Puts values into one Key-Value bucket. Cheaper than async-nats's `put`, which makes an inbox and two timers per message.
 #[derive(Clone, Debug)]
 pub(crate) struct Publisher {
-    connection: Arc<Connection>,
+    connection: Arc<Multiplexer>,
     /// What the subjects of the bucket begin with, up to the last dot.
     prefix: Arc<str>,
 }
@@ -28,14 +27,14 @@ pub(crate) struct Publisher {
 impl Publisher {
     pub(crate) fn new(nats: async_nats::Client, prefix: &str) -> Self {
         Self {
-            connection: Connection::new(nats),
+            connection: Multiplexer::new(nats),
             prefix: prefix.into(),
         }
     }
 
     /// Writes a value over whatever the key has.
     pub(crate) async fn put(&self, key: &str, value: Bytes) -> Result<u64, WriteError> {
-        let outgoing = Outgoing {
+        let outgoing = OutgoingRequest {
             subject: Subject::from([&*self.prefix, key].concat()),
             headers: HeaderMap::new(),
             payload: value,

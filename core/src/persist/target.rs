@@ -19,8 +19,8 @@ use crate::status::Status;
 use crate::store::error::{StoreError, WriteError};
 use crate::store::kv::bucket::{KvBucket, is_marker};
 use crate::store::kv::entry::is_expiry;
-use crate::store::object::bucket;
-use crate::store::object::bucket::ObjectBucket;
+use crate::store::object::bucket::{self, ObjectBucket};
+use crate::store::object::write;
 
 /// A bucket that a service writes to.
 #[derive(Debug)]
@@ -203,7 +203,7 @@ impl Target {
                         }
                         Bucket::Object(bucket) => {
                             let patience = bucket::CLEAN_UP;
-                            let put = bucket.put(key, payload.clone(), deadline, patience);
+                            let put = write::put(bucket, key, payload.clone(), deadline, patience);
                             let put = Box::pin(put).await;
                             put.map(|put| Some(put.digest))
                         }

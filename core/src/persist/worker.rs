@@ -197,7 +197,7 @@ impl OnTheirWay {
     }
 
     fn deadline(&self, write: &QueuedWrite) -> Instant {
-        crate::transport::subject::after(write.queued, self.shared.timeout)
+        crate::backoff::after(write.queued, self.shared.timeout)
     }
 
     /// Sends batches as long as they have room.

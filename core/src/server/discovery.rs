@@ -1,8 +1,8 @@
 //! ADR-32: the answers to `$SRV.PING`, `$SRV.INFO` and `$SRV.STATS`.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use futures::stream::{self, StreamExt};
@@ -13,6 +13,7 @@ use time::format_description::well_known::Rfc3339;
 use crate::server::endpoint::Endpoint;
 use crate::server::service_server::ServiceSettings;
 use crate::status::Status;
+use crate::sync::Mutex;
 use crate::transport::subject::is_reply_subject;
 
 /// What a service says of itself: the answer to `$SRV.INFO`.
@@ -158,10 +159,7 @@ impl Counters {
 
     pub(crate) fn record_error(&self, status: &Status) {
         self.errors.fetch_add(1, Ordering::Relaxed);
-        let mut last = self
-            .last_error
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.last_error.lock();
         last.clear();
         for part in [status.code().as_str(), ":", status.message()] {
             if part.len() <= MAX_LAST_ERROR {
@@ -179,10 +177,7 @@ impl Counters {
         for counter in [&self.requests, &self.errors, &self.processing] {
             counter.store(0, Ordering::Relaxed);
         }
-        self.last_error
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clear();
+        self.last_error.lock().clear();
     }
 }
 
@@ -232,7 +227,7 @@ impl Instance {
             id: self.id.clone(),
             version: self.settings.version.clone(),
             metadata: self.settings.metadata.clone(),
-            started: *self.started.lock().unwrap_or_else(PoisonError::into_inner),
+            started: *self.started.lock(),
             endpoints: self
                 .endpoints
                 .iter()
@@ -246,7 +241,7 @@ impl Instance {
             endpoint.counters.reset();
             endpoint.stores.reset_stats();
         }
-        *self.started.lock().unwrap_or_else(PoisonError::into_inner) = SystemTime::now();
+        *self.started.lock() = SystemTime::now();
     }
 
     fn answer(&self, verb: Verb) -> serde_json::Result<Vec<u8>> {
@@ -281,11 +276,7 @@ fn endpoint_stats(endpoint: &Endpoint) -> EndpointStats {
         queue_group,
         num_requests,
         num_errors: counters.errors.load(Ordering::Relaxed),
-        last_error: counters
-            .last_error
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone(),
+        last_error: counters.last_error.lock().clone(),
         processing_time: Duration::from_nanos(processing),
         average_processing_time: Duration::from_nanos(
             processing.checked_div(num_requests).unwrap_or(0),

@@ -29,7 +29,7 @@ use crate::server::router::{Dispatch, Route};
 use crate::server::running::{RunningEndpoint, RunningServer, Task};
 use crate::server::service_server::{ServiceServer, ServiceSettings};
 use crate::store::bucket::provision::{BucketPolicy, BucketSettings};
-use crate::transport::subject;
+use crate::transport::{connection, subject};
 
 /// Why a server did not start. Nothing of it is left running.
 pub type StartError = Error<StartErrorKind>;
@@ -217,7 +217,7 @@ impl Server {
                 of_service.push(endpoint);
             }
             let instance = Arc::new(Instance::new(
-                subject::unique_id(&self.nats),
+                connection::unique_id(&self.nats),
                 settings,
                 of_service,
             ));
@@ -227,7 +227,7 @@ impl Server {
             discovery.push(Task(tokio::spawn(responder)));
             instances.push(instance);
         }
-        subject::round_trip(&self.nats, START_TIMEOUT)
+        connection::round_trip(&self.nats, START_TIMEOUT)
             .await
             .map_err(|error| {
                 StartError::new(

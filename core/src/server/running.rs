@@ -10,12 +10,13 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use crate::backoff;
 use crate::persist::LostWrite;
 use crate::persist::queue::{AllLost, Lost, Writer};
 use crate::server::discovery::{Instance, ServiceInfo, ServiceStats};
 use crate::server::dispatch::Phase;
 use crate::server::endpoint::Endpoint;
-use crate::transport::subject;
+use crate::transport::connection;
 
 /// A started [`Server`](crate::Server).
 ///
@@ -82,7 +83,7 @@ impl RunningServer {
     /// be stored since the start is stored, and every entry deleted that was to be. It takes as long as the calls that run, up to the drain timeout; then they are
     /// dropped, their callers get `UNAVAILABLE`, and the error lists them. The connection stays open.
     pub async fn stop(mut self) -> Result<(), StopError> {
-        let deadline = subject::after(Instant::now(), self.drain_timeout);
+        let deadline = backoff::after(Instant::now(), self.drain_timeout);
         let left = || deadline.saturating_duration_since(Instant::now());
         let mut connection = self.leave_queue_groups(deadline).await.err();
 
@@ -91,7 +92,7 @@ impl RunningServer {
         futures::future::join_all(self.writers.iter().map(|writer| writer.drain(deadline))).await;
         self.discovery.clear();
         // The replies are on their way; wait until the server has them. They get a moment even if the time is up.
-        let arrived = subject::round_trip(&self.nats, left().max(Duration::from_secs(1))).await;
+        let arrived = connection::round_trip(&self.nats, left().max(Duration::from_secs(1))).await;
         connection = connection.or(arrived.err());
 
         let error = StopError {
@@ -119,7 +120,7 @@ impl RunningServer {
         {
             return Err("the connection does not take commands".to_owned());
         }
-        subject::round_trip(
+        connection::round_trip(
             &self.nats,
             deadline.saturating_duration_since(Instant::now()),
         )

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use crate::server::router::Route;
 use crate::server::service_server::ServiceSettings;
 use crate::server::{StartError, StartErrorKind};
+use crate::transport::subject::check_subject_prefix;
 
 pub(crate) fn check(services: &[(ServiceSettings, Vec<Route>)]) -> Result<(), StartError> {
     let mut subjects = HashMap::new();
@@ -79,42 +80,4 @@ fn is_name(text: &str) -> bool {
         && text
             .chars()
             .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
-}
-
-/// The longest subject prefix in bytes: a subject travels in a protocol line of at most 4,096.
-const MAX_PREFIX_LEN: usize = 512;
-
-/// Whether this can stand in front of the names of endpoints.
-pub(crate) fn check_subject_prefix(prefix: &str) -> Result<(), &'static str> {
-    if prefix.len() > MAX_PREFIX_LEN {
-        Err("it has more than 512 bytes")
-    } else if prefix.split('.').any(str::is_empty) {
-        Err("it has an empty token; write tokens separated by single dots, such as \"api.v1\"")
-    } else if prefix.contains(['*', '>']) {
-        Err("it cannot contain a wildcard")
-    } else if prefix.starts_with('$') || prefix.split('.').next() == Some("_INBOX") {
-        Err("its first token belongs to NATS")
-    } else if !prefix.chars().all(|c| c.is_ascii_graphic()) {
-        Err("it has a space or another character than printable ASCII")
-    } else {
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn subject_prefixes() {
-        for good in ["api", "api.v1", "a-b.c_d"] {
-            assert_eq!(check_subject_prefix(good), Ok(()), "{good}");
-        }
-        for bad in [
-            "", ".", "api.", ".api", "api..v1", "api.*", "api.>", "api v1", "$SRV", "äpi", "a\n",
-            "_INBOX.x",
-        ] {
-            assert!(check_subject_prefix(bad).is_err(), "{bad:?}");
-        }
-    }
 }

@@ -3,7 +3,13 @@ use std::error::Error as StdError;
 use std::fmt;
 
 use async_nats::jetstream::ErrorCode;
-use async_nats::jetstream::context::{PublishError, PublishErrorKind};
+use async_nats::jetstream::context::{
+    GetStreamError, GetStreamErrorKind, PublishError, PublishErrorKind,
+};
+use async_nats::jetstream::stream::{
+    ConsumerError, ConsumerErrorKind, LastRawMessageError, LastRawMessageErrorKind, PurgeError,
+    PurgeErrorKind,
+};
 use bytes::Bytes;
 
 use crate::codec::CodecError;
@@ -92,6 +98,51 @@ impl StoreError {
     pub(crate) fn nats(action: &'static str, error: impl StdError + Send + Sync + 'static) -> Self {
         Self::new(StoreErrorKind::Nats, action).with_source(error)
     }
+}
+
+pub(crate) fn cannot_open(
+    bucket: &str,
+    error: impl StdError + Send + Sync + 'static,
+) -> StoreError {
+    if is_no_stream(&error) {
+        return no_such_bucket(bucket);
+    }
+    StoreError::nats("cannot open the bucket", error)
+}
+
+pub(crate) fn no_such_bucket(bucket: &str) -> StoreError {
+    let text = format!(
+        "there is no bucket `{bucket}`; a service creates those it writes to when it starts, and `create_bucket` makes any"
+    );
+    StoreError::new(StoreErrorKind::BucketNotFound, text)
+}
+
+/// Whether the server says that there is no such stream. async-nats has this in the kinds of some errors and in the sources of
+/// others.
+pub(crate) fn is_no_stream(error: &(dyn StdError + 'static)) -> bool {
+    let refused = if let Some(error) = error.downcast_ref::<GetStreamError>()
+        && let GetStreamErrorKind::JetStream(refused) = error.kind()
+    {
+        Some(refused)
+    } else if let Some(error) = error.downcast_ref::<ConsumerError>()
+        && let ConsumerErrorKind::JetStream(refused) = error.kind()
+    {
+        Some(refused)
+    } else if let Some(error) = error.downcast_ref::<LastRawMessageError>()
+        && let LastRawMessageErrorKind::JetStream(refused) = error.kind()
+    {
+        Some(refused)
+    } else if let Some(error) = error.downcast_ref::<PurgeError>()
+        && let PurgeErrorKind::JetStream(refused) = error.kind()
+    {
+        Some(refused)
+    } else {
+        error
+            .downcast_ref::<async_nats::jetstream::Error>()
+            .cloned()
+    };
+    refused.is_some_and(|refused| refused.error_code() == ErrorCode::STREAM_NOT_FOUND)
+        || error.source().is_some_and(is_no_stream)
 }
 
 /// A stored value that is no message of the expected type, as it stands; see [`StoreError::undecodable`].

@@ -1,9 +1,11 @@
 //! The headers of the protocol, and how a [`Status`] travels in them.
 
 use std::borrow::Cow;
+use std::fmt;
+use std::str::FromStr;
 
 use async_nats::client::PublishErrorKind;
-use async_nats::{HeaderMap, HeaderValue, Message, Subject};
+use async_nats::{HeaderMap, HeaderName, HeaderValue, Message, Subject};
 use bytes::Bytes;
 
 use crate::status::{Code, Status};
@@ -29,6 +31,69 @@ pub(crate) fn is_reserved(name: &str) -> bool {
             .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
     };
     has_prefix("Nats-") || has_prefix("Natsmicro-") || name == PEER_CODE || name == PEER_MESSAGE
+}
+
+/// Why a header was refused: a name or value that cannot travel, or a name that the protocol itself uses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidHeader {
+    name: String,
+    reason: &'static str,
+}
+
+impl fmt::Display for InvalidHeader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "header `{}` {}", self.name.escape_debug(), self.reason)
+    }
+}
+
+impl std::error::Error for InvalidHeader {}
+
+impl From<InvalidHeader> for Status {
+    fn from(error: InvalidHeader) -> Self {
+        Self::internal(error.to_string())
+    }
+}
+
+/// Adds a value under `name`, next to those that are there.
+pub(crate) fn append(
+    headers: &mut HeaderMap,
+    name: &str,
+    value: &str,
+) -> Result<(), InvalidHeader> {
+    let (name, value) = check(name, value)?;
+    headers.append(name, value);
+    Ok(())
+}
+
+/// Sets `name` to this one value.
+pub(crate) fn insert(
+    headers: &mut HeaderMap,
+    name: &str,
+    value: &str,
+) -> Result<(), InvalidHeader> {
+    let (name, value) = check(name, value)?;
+    headers.insert(name, value);
+    Ok(())
+}
+
+fn check(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), InvalidHeader> {
+    let invalid = |reason| InvalidHeader {
+        name: name.to_owned(),
+        reason,
+    };
+    if is_reserved(name) {
+        return Err(invalid("is used by the protocol; choose another name"));
+    }
+    // async-nats takes an empty name, and the receiving connection then breaks on it.
+    if name.is_empty() {
+        return Err(invalid("has an empty name"));
+    }
+    let name = HeaderName::from_str(name).map_err(|_| {
+        invalid("has a character in its name other than printable ASCII without `:`")
+    })?;
+    let value =
+        HeaderValue::from_str(value).map_err(|_| invalid("has a line break in its value"))?;
+    Ok((name, value))
 }
 
 /// Writes `status` into the headers of a reply. Neither header is ever empty: peers drop such a reply or wait for ever.
@@ -92,9 +157,22 @@ pub(crate) fn headers_len(headers: &HeaderMap) -> usize {
 
 /// Adds `more` to `headers`.
 pub(crate) fn add(headers: &mut HeaderMap, more: &HeaderMap) {
+    add_if(headers, more, |_| true);
+}
+
+/// A copy of those headers whose names `keep` accepts.
+pub(crate) fn filtered(headers: &HeaderMap, keep: impl Fn(&str) -> bool) -> HeaderMap {
+    let mut kept = HeaderMap::new();
+    add_if(&mut kept, headers, keep);
+    kept
+}
+
+fn add_if(headers: &mut HeaderMap, more: &HeaderMap, keep: impl Fn(&str) -> bool) {
     for (name, values) in more.iter() {
-        for value in values {
-            headers.append(name.clone(), value.clone());
+        if keep(name.as_ref()) {
+            for value in values {
+                headers.append(name.clone(), value.clone());
+            }
         }
     }
 }

@@ -1,10 +1,11 @@
-//! The wire: headers, subjects, and the one subscription on which the replies to a client arrive.
+//! The wire: headers, subjects, connections, and the requests of a client.
 //!
-//! Uses the leaves of the crate and async-nats. Knows no service, no store and no stream.
+//! May use the leaves of the crate and async-nats; knows no service, no store and no stream. Guarantees that no header and no subject
+//! made from input is sent unchecked, and that a request ends with its reply, an error or its timeout.
 
 pub(crate) mod claim;
-pub(crate) mod exchange;
-pub(crate) mod header;
+pub(crate) mod connection;
 pub(crate) mod headers;
 pub(crate) mod mux;
+pub(crate) mod request;
 pub(crate) mod subject;

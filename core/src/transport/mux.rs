@@ -1,7 +1,7 @@
-//! The replies to the calls of a client: one subscription for all of them.
+//! The request multiplexer: one subscription receives the replies to all requests of a client.
 //!
-//! async-nats has this too, in its `request`. That keeps an entry for each request that is never answered, for as long as the
-//! connection lives, and takes more work per call.
+//! async-nats has one too, in its `request`. It keeps an entry for each request that is never answered for as long as the connection
+//! lives, and does more work per call.
 
 use std::collections::HashMap;
 use std::error::Error as _;
@@ -9,181 +9,206 @@ use std::fmt;
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, MutexGuard, OnceLock};
 use std::task::{self, Poll, ready};
 
 use async_nats::client::{PublishError, PublishErrorKind, RequestError, RequestErrorKind};
-use async_nats::{Message, StatusCode, Subject, Subscriber};
+use async_nats::{HeaderMap, Message, StatusCode, Subject, Subscriber};
+use bytes::Bytes;
 use futures::{FutureExt, StreamExt};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::AbortHandle;
 
-use crate::transport::exchange::Outgoing;
+use crate::sync::Mutex;
+use crate::transport::headers::headers_len;
 
-/// How many calls may wait for replies on one subscription; the others use the next one. async-nats holds 65,536 messages for it,
-/// unless it is told otherwise, and drops what comes on top in silence; the other half is for replies that nobody waits for any
-/// more.
+/// How many calls may wait for replies on one subscription; further calls use another one. By default async-nats buffers 65,536
+/// messages per subscription and silently drops what comes on top. The other half is for replies to calls that were given up.
 const MAX_WAITING: usize = 32_768;
 
-/// How many replies are handed over at one look.
-const BATCH: usize = 64;
+/// How many replies are matched with their calls under one lock.
+const MAX_REPLIES_PER_LOCK: usize = 64;
 
-/// With fewer calls than this on their way, a request is sent at once. With more, those that are made at the same time are sent
-/// together: async-nats writes to the socket whenever it finds something to write, and that is what a call costs most.
-const FEW: usize = 8;
-/// How many requests are held for that, and of which size, headers included. What comes on top is sent at once.
-const MAX_HELD: usize = 4_096;
-const MAX_HELD_BYTES: usize = 4_096;
+/// With fewer waiting calls than this, a request is sent at once. With more, requests that are made at the same time are sent
+/// together: async-nats writes to the socket whenever it finds something to write, which is the largest cost of a call.
+const MIN_WAITING_TO_BATCH: usize = 8;
+/// How many requests one batch holds; further ones are sent at once.
+const MAX_BATCHED: usize = 4_096;
+/// The largest request that is batched, headers included; larger ones are sent at once.
+const MAX_BATCHED_BYTES: usize = 4_096;
 
-/// A connection, and what the calls on it wait for.
-pub(crate) struct Connection {
+/// A request to send.
+#[derive(Clone)]
+pub(crate) struct OutgoingRequest {
+    pub(crate) subject: Subject,
+    pub(crate) payload: Bytes,
+    pub(crate) headers: HeaderMap,
+}
+
+impl OutgoingRequest {
+    /// Its size as it counts towards `max_payload`.
+    pub(crate) fn size(&self) -> usize {
+        self.payload.len() + headers_len(&self.headers)
+    }
+}
+
+/// Sends requests on one connection and routes each reply to its request.
+///
+/// The reply subject of a request ends with a token, by which its call is found in the registry. A call is registered before its
+/// request is sent, so that no reply comes too early, and is removed by its reply, by dropping its [`PendingReply`], or by the end of
+/// the subscription.
+pub(crate) struct Multiplexer {
     pub(crate) nats: async_nats::Client,
-    /// What the reply subjects begin with, up to the last dot.
+    /// The start of the reply subjects, the last dot included.
     inbox: String,
+    /// Keys the hash that makes tokens from `created`: whoever has seen some reply subjects cannot guess another one.
     secret: RandomState,
-    made: AtomicU64,
-    shared: Arc<Shared>,
-    /// Held while the subscription is made.
+    /// How many tokens were created.
+    created: AtomicU64,
+    registry: Arc<Registry>,
+    /// Held while the subscription is created, so that there is only one.
     subscribing: tokio::sync::Mutex<()>,
-    /// For the calls that this one has no place for.
-    next: OnceLock<Arc<Connection>>,
+    /// Takes the calls above [`MAX_WAITING`]; created when first needed.
+    next: OnceLock<Arc<Multiplexer>>,
 }
 
-/// What the tasks of a connection share with its calls.
+/// The waiting calls, shared between the multiplexer and the two tasks of its subscription.
 #[derive(Default)]
-struct Shared {
-    calls: Mutex<Calls>,
-    /// Something is held that should be sent.
-    held: Notify,
+struct Registry {
+    state: Mutex<RegistryState>,
+    /// Wakes the task that sends the batch.
+    batch_started: Notify,
 }
 
+/// Invariants: without a subscription no call waits and no request is batched; every batched request either has its token in
+/// `waiting` or was given up.
 #[derive(Default)]
-struct Calls {
-    /// The tasks that hand over the replies and send what is held; none before the first call, and when the subscription has
-    /// ended.
+struct RegistryState {
+    /// The tasks that route replies and send batches; `None` before the first call and after the end of a subscription.
     tasks: Option<[AbortHandle; 2]>,
-    /// How many there were: a task of an earlier one may end late.
+    /// Counts the subscriptions, so that a late task of an earlier one does not end the current one.
     subscription: u64,
-    /// The calls without a reply, by the last token of their reply subjects.
-    waiting: HashMap<u64, ReplySender, BuildHasherDefault<AsItIs>>,
-    held: Vec<Held>,
+    /// The calls without a reply, by their tokens.
+    waiting: HashMap<u64, ReplySender, BuildHasherDefault<IdentityHasher>>,
+    batched: Vec<BatchedRequest>,
 }
 
 type ReplySender = oneshot::Sender<Result<Message, RequestError>>;
 
-/// A request that is sent together with others.
-struct Held {
+/// A request that waits to be sent together with others.
+struct BatchedRequest {
     token: u64,
     inbox: Subject,
-    request: Outgoing,
+    request: OutgoingRequest,
 }
 
-/// The hash of a token that is a hash already.
+/// Passes a token through: it is a hash already.
 #[derive(Default)]
-struct AsItIs(u64);
+struct IdentityHasher(u64);
 
-/// The place of one call on the list; dropped, it is free.
-pub(crate) struct Ticket {
-    connection: Arc<Connection>,
+/// The reply to come to a registered call. Dropping it removes the call.
+pub(crate) struct PendingReply {
+    multiplexer: Arc<Multiplexer>,
     token: u64,
     reply: oneshot::Receiver<Result<Message, RequestError>>,
     is_answered: bool,
 }
 
-impl Connection {
+impl Multiplexer {
     pub(crate) fn new(nats: async_nats::Client) -> Arc<Self> {
         let inbox = nats.new_inbox() + ".";
         Arc::new(Self {
             nats,
             inbox,
             secret: RandomState::new(),
-            made: AtomicU64::new(0),
-            shared: Arc::default(),
+            created: AtomicU64::new(0),
+            registry: Arc::default(),
             subscribing: tokio::sync::Mutex::default(),
             next: OnceLock::new(),
         })
     }
 
-    /// Sends a request; the reply comes to the ticket. May be given up and done again as long as it is pending: then nothing
-    /// was sent.
+    /// Sends a request, and returns the reply to come. Cancel safe: as long as this future is pending, nothing was sent, and
+    /// `request` is unchanged.
     pub(crate) async fn send(
         self: &Arc<Self>,
-        request: &mut Outgoing,
-    ) -> Result<Ticket, RequestError> {
-        let mut connection = self;
-        let (ticket, inbox) = loop {
-            match connection.enter(request) {
-                Entrance::Held(ticket) => return Ok(ticket),
-                Entrance::Open(ticket, inbox) => break (ticket, inbox),
-                Entrance::Closed => connection.subscribe().await?,
-                Entrance::Full => connection = connection.next(),
+        request: &mut OutgoingRequest,
+    ) -> Result<PendingReply, RequestError> {
+        let mut multiplexer = self;
+        let (reply, inbox) = loop {
+            match multiplexer.register(request) {
+                Admission::Batched(reply) => return Ok(reply),
+                Admission::SendNow(reply, inbox) => break (reply, inbox),
+                Admission::NotSubscribed => multiplexer.subscribe().await?,
+                Admission::Full => multiplexer = multiplexer.next(),
             }
         };
         let sent = publish(&self.nats, inbox, request.clone()).await;
         sent.map_err(|error| not_sent(&error))?;
-        Ok(ticket)
+        Ok(reply)
     }
 
     fn next(&self) -> &Arc<Self> {
         self.next.get_or_init(|| Self::new(self.nats.clone()))
     }
 
-    /// Sends a request, and waits for the reply without end.
+    /// Sends a request and waits for the reply. Has no timeout; the caller sets one.
     pub(crate) async fn request(
         self: &Arc<Self>,
-        mut request: Outgoing,
+        mut request: OutgoingRequest,
     ) -> Result<Message, RequestError> {
         self.send(&mut request).await?.await
     }
 
-    /// Puts a call on the list. One that is held leaves headers and payload there.
-    fn enter(self: &Arc<Self>, request: &mut Outgoing) -> Entrance {
-        // Nobody who has seen reply subjects of this client can make up another one.
+    /// Registers a call. If its request is batched, headers and payload are taken out of `request`.
+    fn register(self: &Arc<Self>, request: &mut OutgoingRequest) -> Admission {
         let token = self
             .secret
-            .hash_one(self.made.fetch_add(1, Ordering::Relaxed));
+            .hash_one(self.created.fetch_add(1, Ordering::Relaxed));
         let inbox = self.reply_subject(token);
         let (sender, reply) = oneshot::channel();
-        let may_be_held = request.size() <= MAX_HELD_BYTES.min(self.nats.max_payload());
-        let mut calls = self.shared.calls();
-        if calls.tasks.is_none() {
-            return Entrance::Closed;
+        let is_small = request.size() <= MAX_BATCHED_BYTES.min(self.nats.max_payload());
+        let mut state = self.registry.state();
+        if state.tasks.is_none() {
+            return Admission::NotSubscribed;
         }
-        if calls.waiting.len() >= MAX_WAITING {
-            return Entrance::Full;
+        if state.waiting.len() >= MAX_WAITING {
+            return Admission::Full;
         }
-        let is_held = may_be_held && calls.waiting.len() >= FEW && calls.held.len() < MAX_HELD;
-        calls.waiting.insert(token, sender);
-        let ticket = Ticket {
-            connection: Arc::clone(self),
+        let is_batched = is_small
+            && state.waiting.len() >= MIN_WAITING_TO_BATCH
+            && state.batched.len() < MAX_BATCHED;
+        state.waiting.insert(token, sender);
+        let reply = PendingReply {
+            multiplexer: Arc::clone(self),
             token,
             reply,
             is_answered: false,
         };
-        if !is_held {
-            return Entrance::Open(ticket, inbox);
+        if !is_batched {
+            return Admission::SendNow(reply, inbox);
         }
-        calls.held.push(Held {
+        state.batched.push(BatchedRequest {
             token,
             inbox,
-            request: Outgoing {
+            request: OutgoingRequest {
                 subject: request.subject.clone(),
                 headers: std::mem::take(&mut request.headers),
                 payload: std::mem::take(&mut request.payload),
             },
         });
-        let is_first = calls.held.len() == 1;
-        drop(calls);
+        let is_first = state.batched.len() == 1;
+        drop(state);
         if is_first {
-            self.shared.held.notify_one();
+            self.registry.batch_started.notify_one();
         }
-        Entrance::Held(ticket)
+        Admission::Batched(reply)
     }
 
-    /// Makes the subscription, if there is none.
+    /// Creates the subscription and its tasks, if there are none.
     async fn subscribe(&self) -> Result<(), RequestError> {
-        let _alone = self.subscribing.lock().await;
-        if self.shared.calls().tasks.is_some() {
+        let _only_one = self.subscribing.lock().await;
+        if self.registry.state().tasks.is_some() {
             return Ok(());
         }
         let replies = self
@@ -191,13 +216,17 @@ impl Connection {
             .subscribe(format!("{}*", self.inbox))
             .await
             .map_err(|error| RequestError::with_source(RequestErrorKind::Other, error))?;
-        // Under the lock, so that a task that ends at once cannot say so before it is known.
-        let mut calls = self.shared.calls();
-        calls.subscription += 1;
-        let task = || Task(Arc::clone(&self.shared), calls.subscription);
-        let reading = tokio::spawn(read(replies, self.inbox.len(), task()));
-        let sending = tokio::spawn(send_held(self.nats.clone(), task()));
-        calls.tasks = Some([reading.abort_handle(), sending.abort_handle()]);
+        // Spawned under the lock: a task that ends at once finds itself in the registry.
+        let mut state = self.registry.state();
+        state.subscription += 1;
+        let subscription = state.subscription;
+        let task = || SubscriptionTask {
+            registry: Arc::clone(&self.registry),
+            subscription,
+        };
+        let reading = tokio::spawn(route_replies(replies, self.inbox.len(), task()));
+        let sending = tokio::spawn(send_batched(self.nats.clone(), task()));
+        state.tasks = Some([reading.abort_handle(), sending.abort_handle()]);
         Ok(())
     }
 
@@ -212,19 +241,19 @@ impl Connection {
     }
 }
 
-impl Drop for Connection {
+impl Drop for Multiplexer {
     fn drop(&mut self) {
-        let subscription = self.shared.calls().subscription;
-        self.shared.end(subscription);
+        let subscription = self.registry.state().subscription;
+        self.registry.end(subscription);
     }
 }
 
 async fn publish(
     nats: &async_nats::Client,
     inbox: Subject,
-    request: Outgoing,
+    request: OutgoingRequest,
 ) -> Result<(), PublishError> {
-    let Outgoing {
+    let OutgoingRequest {
         subject,
         headers,
         payload,
@@ -249,40 +278,42 @@ fn not_sent(error: &PublishError) -> RequestError {
     }
 }
 
-enum Entrance {
-    /// The request is to be sent with this reply subject.
-    Open(Ticket, Subject),
-    /// The request is sent with others.
-    Held(Ticket),
-    /// There is no subscription.
-    Closed,
-    /// As many calls wait as may.
+/// What becomes of the request of a call that asks to be registered.
+enum Admission {
+    /// The caller sends the request, with this reply subject.
+    SendNow(PendingReply, Subject),
+    /// The request is sent in the next batch.
+    Batched(PendingReply),
+    /// Not registered: there is no subscription yet.
+    NotSubscribed,
+    /// Not registered: [`MAX_WAITING`] calls wait already.
     Full,
 }
 
-impl Shared {
-    fn calls(&self) -> MutexGuard<'_, Calls> {
-        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+impl Registry {
+    fn state(&self) -> MutexGuard<'_, RegistryState> {
+        self.state.lock()
     }
 
-    /// Ends both tasks of a subscription. The calls that wait learn that nothing will come.
+    /// Ends both tasks of a subscription. The waiting calls fail with "the connection is closed".
     fn end(&self, subscription: u64) {
-        let mut calls = self.calls();
-        if calls.subscription != subscription {
+        let mut state = self.state();
+        if state.subscription != subscription {
             return;
         }
-        let tasks = calls.tasks.take();
-        let waiting = std::mem::take(&mut calls.waiting);
-        calls.held.clear();
-        drop(calls);
+        let tasks = state.tasks.take();
+        let waiting = std::mem::take(&mut state.waiting);
+        state.batched.clear();
+        drop(state);
         for task in tasks.into_iter().flatten() {
             task.abort();
         }
+        // After the lock is released: dropping the senders wakes the calls.
         drop(waiting);
     }
 }
 
-impl Future for Ticket {
+impl Future for PendingReply {
     type Output = Result<Message, RequestError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
@@ -301,63 +332,70 @@ impl Future for Ticket {
     }
 }
 
-impl Drop for Ticket {
+impl Drop for PendingReply {
     fn drop(&mut self) {
         if !self.is_answered {
-            self.connection.shared.calls().waiting.remove(&self.token);
+            self.multiplexer
+                .registry
+                .state()
+                .waiting
+                .remove(&self.token);
         }
     }
 }
 
-/// The part of a task that is there for as long as the task is. They end together.
-struct Task(Arc<Shared>, u64);
+/// Owned by each of the two tasks of a subscription: when one ends, so does the other.
+struct SubscriptionTask {
+    registry: Arc<Registry>,
+    subscription: u64,
+}
 
-impl Drop for Task {
+impl Drop for SubscriptionTask {
     fn drop(&mut self) {
-        self.0.end(self.1);
+        self.registry.end(self.subscription);
     }
 }
 
-/// Hands over the replies until the connection is closed. Replies that nobody waits for are dropped.
-async fn read(mut replies: Subscriber, prefix: usize, task: Task) {
-    let mut arrived = Vec::with_capacity(BATCH);
-    let mut wanted = Vec::with_capacity(BATCH);
+/// Routes replies to their calls until the connection is closed. A reply to a call that was given up is dropped.
+async fn route_replies(mut replies: Subscriber, prefix: usize, task: SubscriptionTask) {
+    let mut arrived = Vec::with_capacity(MAX_REPLIES_PER_LOCK);
+    let mut wanted = Vec::with_capacity(MAX_REPLIES_PER_LOCK);
     while let Some(reply) = replies.next().await {
         arrived.push(reply);
-        while arrived.len() < BATCH
+        while arrived.len() < MAX_REPLIES_PER_LOCK
             && let Some(Some(reply)) = replies.next().now_or_never()
         {
             arrived.push(reply);
         }
         {
-            let mut calls = task.0.calls();
+            let mut state = task.registry.state();
             wanted.extend(arrived.drain(..).filter_map(|reply| {
                 let token = u64::from_str_radix(reply.subject.get(prefix..)?, 16).ok()?;
-                Some((calls.waiting.remove(&token)?, reply))
+                Some((state.waiting.remove(&token)?, reply))
             }));
         }
         for (sender, reply) in wanted.drain(..) {
-            // The call may be gone in this very moment.
+            // Fails if the call was given up since it was looked up.
             let _ = sender.send(Ok(reply));
         }
     }
 }
 
-/// Sends the requests that are held, all that there are at a time.
-async fn send_held(nats: async_nats::Client, task: Task) {
+/// Sends the batches, each with all requests that have gathered.
+async fn send_batched(nats: async_nats::Client, task: SubscriptionTask) {
     let mut requests = Vec::new();
     loop {
-        task.0.held.notified().await;
-        // Until everything that is ready to run has run: the calls that got their replies together make the next ones.
+        task.registry.batch_started.notified().await;
+        // Lets all tasks that are ready run first: callers that got their replies together make their next requests together.
         tokio::task::yield_now().await;
-        std::mem::swap(&mut requests, &mut task.0.calls().held);
-        for held in requests.drain(..) {
-            // Whoever has given up may have sent something else since, which this must not follow.
-            if !task.0.calls().waiting.contains_key(&held.token) {
+        std::mem::swap(&mut requests, &mut task.registry.state().batched);
+        for batched in requests.drain(..) {
+            // A call that was given up is not sent: its caller may have sent something since that this must not follow.
+            if !task.registry.state().waiting.contains_key(&batched.token) {
                 continue;
             }
-            if let Err(error) = publish(&nats, held.inbox, held.request).await
-                && let Some(call) = task.0.calls().waiting.remove(&held.token)
+            if let Err(error) = publish(&nats, batched.inbox, batched.request).await
+                && let Some(call) = task.registry.state().waiting.remove(&batched.token)
             {
                 let _ = call.send(Err(not_sent(&error)));
             }
@@ -365,7 +403,7 @@ async fn send_held(nats: async_nats::Client, task: Task) {
     }
 }
 
-impl Hasher for AsItIs {
+impl Hasher for IdentityHasher {
     fn finish(&self) -> u64 {
         self.0
     }
@@ -381,8 +419,8 @@ impl Hasher for AsItIs {
     }
 }
 
-impl fmt::Debug for Connection {
+impl fmt::Debug for Multiplexer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connection").finish_non_exhaustive()
+        f.debug_struct("Multiplexer").finish_non_exhaustive()
     }
 }

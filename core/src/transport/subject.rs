@@ -1,62 +1,15 @@
-//! What a connection needs beyond async-nats.
+//! Which subjects may be named and answered: reply subjects, inboxes, subject prefixes.
 
-use std::time::Duration;
-
-use futures::StreamExt;
-use tokio::time::Instant;
-
-/// An id that nobody has used before: the last token of a new inbox.
-pub(crate) fn unique_id(nats: &async_nats::Client) -> String {
-    let inbox = nats.new_inbox();
-    inbox.rsplit('.').next().unwrap_or_default().to_owned()
-}
-
-/// Which of its connections a client is on, or was on last: those it had, counted.
-pub(crate) fn connection(nats: &async_nats::Client) -> u64 {
-    let statistics = nats.statistics();
-    statistics
-        .connects
-        .load(std::sync::atomic::Ordering::Relaxed)
-}
-
-/// Waits until the server has processed everything that was sent on this connection before, and everything that it had sent
-/// has been received. `flush` only waits for the socket.
-pub(crate) async fn round_trip(nats: &async_nats::Client, timeout: Duration) -> Result<(), String> {
-    let inbox = nats.new_inbox();
-    let trip = async {
-        let mut echo = nats
-            .subscribe(inbox.clone())
-            .await
-            .map_err(|error| error.to_string())?;
-        nats.publish(inbox, bytes::Bytes::new())
-            .await
-            .map_err(|error| error.to_string())?;
-        echo.next()
-            .await
-            .map(drop)
-            .ok_or_else(|| "the connection is closed".to_owned())
-    };
-    tokio::time::timeout(timeout, trip)
-        .await
-        .unwrap_or_else(|_| Err(format!("the NATS server did not answer within {timeout:?}")))
-}
-
-/// `timeout` from `start`; for one that no clock reaches, as good as never.
-pub(crate) fn after(start: Instant, timeout: Duration) -> Instant {
-    const YEARS: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
-    start.checked_add(timeout).unwrap_or(start + YEARS)
-}
-
-/// Whether a reply may be sent to this subject. `$` marks the subjects of NATS itself: a reply there would be a request to
+/// Whether a reply may be sent to this subject. A leading `$` marks the subjects of NATS itself: a reply there would be a request to
 /// JetStream or the server, made with the rights of the service.
 pub(crate) fn is_reply_subject(subject: &str) -> bool {
     !subject.starts_with('$')
 }
 
-/// The longest subject of a peer that is believed: it travels in a protocol line of at most 4,096 bytes.
+/// The longest subject that is accepted from a peer, in bytes. A subject travels in a protocol line of at most 4,096 bytes.
 const MAX_SUBJECT_LEN: usize = 512;
 
-/// Whether a peer may name this subject as the place where it receives: one subject, and none of NATS itself.
+/// Whether a peer may name this subject as its own: a subject without wildcards that does not belong to NATS.
 pub(crate) fn is_receiver(subject: &str) -> bool {
     subject.len() <= MAX_SUBJECT_LEN
         && is_reply_subject(subject)
@@ -66,7 +19,7 @@ pub(crate) fn is_receiver(subject: &str) -> bool {
             .all(|c| c.is_ascii_graphic() && !matches!(c, '*' | '>'))
 }
 
-/// What the inboxes of this connection begin with, up to the last dot.
+/// The prefix of the inboxes of this connection, without the last dot.
 pub(crate) fn inbox_prefix(nats: &async_nats::Client) -> String {
     let inbox = nats.new_inbox();
     inbox
@@ -82,6 +35,26 @@ pub(crate) fn is_inbox(subject: &str, own_prefix: &str) -> bool {
             .is_some_and(|rest| rest.starts_with('.'))
     };
     is_receiver(subject) && (is_below("_INBOX") || is_below(own_prefix))
+}
+
+/// The longest subject prefix in bytes: a subject travels in a protocol line of at most 4,096.
+const MAX_PREFIX_LEN: usize = 512;
+
+/// Checks a prefix for the subjects of endpoints; the error says what is wrong with it.
+pub(crate) fn check_subject_prefix(prefix: &str) -> Result<(), &'static str> {
+    if prefix.len() > MAX_PREFIX_LEN {
+        Err("it has more than 512 bytes")
+    } else if prefix.split('.').any(str::is_empty) {
+        Err("it has an empty token; write tokens separated by single dots, such as \"api.v1\"")
+    } else if prefix.contains(['*', '>']) {
+        Err("it cannot contain a wildcard")
+    } else if prefix.starts_with('$') || prefix.split('.').next() == Some("_INBOX") {
+        Err("its first token belongs to NATS")
+    } else if !prefix.chars().all(|c| c.is_ascii_graphic()) {
+        Err("it has a space or another character than printable ASCII")
+    } else {
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -112,5 +85,18 @@ mod tests {
             assert!(!is_inbox(bad, own), "{bad:?}");
         }
         assert!(!is_inbox(&format!("_INBOX.{}", "a".repeat(600)), own));
+    }
+
+    #[test]
+    fn subject_prefixes() {
+        for good in ["api", "api.v1", "a-b.c_d"] {
+            assert_eq!(check_subject_prefix(good), Ok(()), "{good}");
+        }
+        for bad in [
+            "", ".", "api.", ".api", "api..v1", "api.*", "api.>", "api v1", "$SRV", "äpi", "a\n",
+            "_INBOX.x",
+        ] {
+            assert!(check_subject_prefix(bad).is_err(), "{bad:?}");
+        }
     }
 }

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::backoff;
 use crate::client::cached::shelf::{Seen, Shelf};
 use crate::client::cached::singleflight::{Destination, Flights, Landed, Outcome, Terms};
 use crate::codec::MessageCodec;
@@ -19,7 +20,7 @@ use crate::descriptor::method::Method;
 use crate::service_error::ErrorCodec;
 use crate::status::Status;
 use crate::store::error::StoreError;
-use crate::transport::{header, subject};
+use crate::transport::headers;
 
 /// A call that takes the response from the store of the method if it is there, and from the service otherwise: nothing is sent
 /// until it is awaited.
@@ -137,7 +138,7 @@ impl<T, E> CachedCall<T, E> {
     /// fails the call.
     pub fn with_header(mut self, name: impl AsRef<str>, value: impl AsRef<str>) -> Self {
         self.headers = self.headers.and_then(|mut headers| {
-            header::append(&mut headers, name.as_ref(), value.as_ref())
+            headers::append(&mut headers, name.as_ref(), value.as_ref())
                 .map_err(|error| Status::invalid_argument(error.to_string()))?;
             Ok(headers)
         });
@@ -173,7 +174,7 @@ impl<T, E> CachedCall<T, E> {
             timeout: self.timeout,
             headers: self.headers?,
         };
-        let own = subject::after(Instant::now(), self.timeout);
+        let own = backoff::after(Instant::now(), self.timeout);
         let deadline = self.until.map_or(own, |until| until.min(own));
         while Instant::now() < deadline {
             let flight = self.flights.join(&to, &terms, || {

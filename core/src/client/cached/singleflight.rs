@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use async_nats::HeaderMap;
@@ -12,6 +12,7 @@ use futures::future::{BoxFuture, FutureExt, Shared, WeakShared};
 use crate::client::cached::call::Origin;
 use crate::descriptor::key::Key;
 use crate::status::Status;
+use crate::sync::Mutex;
 
 /// How long a look at a store may take at most.
 const MAX_LOOK: Duration = Duration::from_secs(1);
@@ -127,7 +128,7 @@ impl Flights {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

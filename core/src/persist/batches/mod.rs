@@ -21,7 +21,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use crate::persist::batches::wire::{Answer, Step};
 use crate::persist::queue::Begun;
-use crate::transport::subject::connection;
+use crate::transport::connection::connection_epoch;
 
 /// How many batches are on their way at once, and how many writes are worth a batch while there is one. What arrives meanwhile
 /// makes the next one, so that batches grow with the load: one of few writes costs the server more than they do alone.
@@ -166,7 +166,7 @@ impl Batches {
             number,
             keys,
             begun,
-            connection: connection(&self.nats),
+            connection: connection_epoch(&self.nats),
             ask: now + PATIENCE.min(time / 2),
             give_up: now + GIVE_UP.min(time),
         });
@@ -273,7 +273,7 @@ impl Batches {
 
     /// Asks for batches of which nothing has been heard, and gives up those that are out of time.
     fn look_after(&mut self, now: Instant) -> Option<Ended> {
-        let connection = connection(&self.nats);
+        let connection = connection_epoch(&self.nats);
         if let Some(at) = self.open.iter().position(|batch| batch.give_up <= now) {
             let is_connected = self.nats.connection_state() == State::Connected;
             if !self.is_heard && is_connected && self.open[at].connection == connection {
@@ -293,7 +293,7 @@ impl Batches {
 
     /// Asks how many writes of a batch are stored, and so ends it.
     fn ask(&mut self, at: usize, now: Instant) {
-        let connection = connection(&self.nats);
+        let connection = connection_epoch(&self.nats);
         let batch = &self.open[at];
         let first = batch.keys.first().map_or("-", |key| key);
         let question = self.question(batch.number, first, batch.keys.len());

@@ -49,7 +49,7 @@ impl Batches {
             number,
             keys: puts(count).into_iter().map(|put| put.key).collect(),
             begun: begun(),
-            connection: connection(&self.nats),
+            connection: connection_epoch(&self.nats),
             ask: now,
             give_up: now + GIVE_UP,
         });

@@ -24,7 +24,7 @@ use crate::server::dispatch::reply::{Responder, Rest};
 use crate::server::endpoint::Endpoint;
 use crate::server::router::Handler;
 use crate::status::Status;
-use crate::transport::subject;
+use crate::transport::connection;
 
 /// How many calls are started between two looks at what has arrived, and how many requests are taken over at one look.
 const SHARE: usize = 64;
@@ -361,7 +361,7 @@ impl Dispatcher {
         self.leave().await;
         self.refuse_waiting(calls).await;
         let nats = self.responder.nats.clone();
-        let mut left = std::pin::pin!(subject::round_trip(&nats, LEAVE_TIMEOUT));
+        let mut left = std::pin::pin!(connection::round_trip(&nats, LEAVE_TIMEOUT));
         loop {
             tokio::select! {
                 Some(message) = self.requests.next() => {

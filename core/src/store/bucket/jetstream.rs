@@ -1,24 +1,28 @@
 //! A JetStream context with the buckets that were opened through it.
 
+use std::any::Any;
 use std::collections::HashMap;
-use std::error::Error as StdError;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::jetstream::context::{GetStreamError, GetStreamErrorKind};
-use async_nats::jetstream::stream::{
-    ConsumerError, ConsumerErrorKind, LastRawMessageError, LastRawMessageErrorKind, PurgeError,
-    PurgeErrorKind,
-};
-use async_nats::jetstream::{Context, ErrorCode, stream};
+use async_nats::jetstream::{Context, stream};
 
 use crate::descriptor::store::StoreKind;
-use crate::store::error::{StoreError, StoreErrorKind};
-use crate::store::kv::bucket::KvBucket;
-use crate::store::object::bucket::ObjectBucket;
+use crate::store::error::{StoreError, StoreErrorKind, cannot_open, is_no_stream, no_such_bucket};
 use crate::store::reader::budget::Budget;
-use crate::transport::mux::Connection;
+use crate::sync::Mutex;
+use crate::transport::mux::Multiplexer;
+
+/// A bucket of one kind, as [`JetStream`] opens it.
+pub(crate) trait Bucket: Send + Sync + Sized + 'static {
+    const KIND: StoreKind;
+
+    fn open(
+        jetstream: &JetStream,
+        name: &str,
+    ) -> impl Future<Output = Result<Self, StoreError>> + Send;
+}
 
 /// Opening a bucket costs a request, so each is opened once.
 pub(crate) struct JetStream {
@@ -26,35 +30,38 @@ pub(crate) struct JetStream {
     /// How long one operation on a store may take.
     pub(crate) timeout: Duration,
     /// For what async-nats asks at a higher price.
-    connection: Arc<Connection>,
+    pub(crate) multiplexer: Arc<Multiplexer>,
     pub(crate) budget: Arc<Budget>,
     opened: Opened,
 }
 
-type Cache<T> = Mutex<HashMap<String, Arc<T>>>;
+/// The buckets of one kind by name. What is stored is always the [`Bucket`] type of that kind.
+type OpenedOfKind = Mutex<HashMap<String, Arc<dyn Any + Send + Sync>>>;
 
 #[derive(Default)]
 struct Opened {
-    kv: Cache<KvBucket>,
-    objects: Cache<ObjectBucket>,
+    kv: OpenedOfKind,
+    object: OpenedOfKind,
+}
+
+impl Opened {
+    fn of(&self, kind: StoreKind) -> &OpenedOfKind {
+        match kind {
+            StoreKind::Kv => &self.kv,
+            StoreKind::Object => &self.object,
+        }
+    }
 }
 
 impl JetStream {
     pub(crate) fn new(context: Context, timeout: Duration) -> Self {
         Self {
-            connection: Connection::new(context.client()),
+            multiplexer: Multiplexer::new(context.client()),
             budget: Arc::default(),
             context,
             timeout,
             opened: Opened::default(),
         }
-    }
-
-    pub(crate) async fn kv(&self, bucket: &str) -> Result<Arc<KvBucket>, StoreError> {
-        cached(&self.opened.kv, bucket, || {
-            KvBucket::open(&self.context, &self.connection, bucket)
-        })
-        .await
     }
 
     /// The context's own timeouts end after this one, so that it is this one that is reported.
@@ -63,11 +70,19 @@ impl JetStream {
         Self::new(context, timeout)
     }
 
-    pub(crate) async fn objects(&self, bucket: &str) -> Result<Arc<ObjectBucket>, StoreError> {
-        cached(&self.opened.objects, bucket, || {
-            ObjectBucket::open(&self.context, &self.budget, bucket)
-        })
-        .await
+    /// The bucket of this name, opened at most once until it is forgotten.
+    pub(crate) async fn open<B: Bucket>(&self, name: &str) -> Result<Arc<B>, StoreError> {
+        let known = self.opened.of(B::KIND).lock().get(name).cloned();
+        if let Some(opened) = known.and_then(|known| known.downcast().ok()) {
+            return Ok(opened);
+        }
+        let opened = Arc::new(B::open(self, name).await?);
+        let known: Arc<dyn Any + Send + Sync> = opened.clone();
+        self.opened
+            .of(B::KIND)
+            .lock()
+            .insert(name.to_owned(), known);
+        Ok(opened)
     }
 
     /// What the server says of a bucket now.
@@ -113,10 +128,7 @@ impl JetStream {
 
     /// Lets a bucket be opened again, with its settings of then.
     pub(crate) fn forget(&self, kind: StoreKind, bucket: &str) {
-        match kind {
-            StoreKind::Kv => remove(&self.opened.kv, bucket),
-            StoreKind::Object => remove(&self.opened.objects, bucket),
-        }
+        self.opened.of(kind).lock().remove(bucket);
     }
 
     /// Bounds an operation by the client's timeout.
@@ -128,83 +140,6 @@ impl JetStream {
             .await
             .unwrap_or_else(|_| Err(StoreError::timed_out()))
     }
-}
-
-async fn cached<T, F>(
-    cache: &Cache<T>,
-    bucket: &str,
-    open: impl FnOnce() -> F,
-) -> Result<Arc<T>, StoreError>
-where
-    F: Future<Output = Result<T, StoreError>>,
-{
-    let known = cache
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .get(bucket)
-        .cloned();
-    if let Some(opened) = known {
-        return Ok(opened);
-    }
-    let opened = Arc::new(open().await?);
-    cache
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .insert(bucket.to_owned(), opened.clone());
-    Ok(opened)
-}
-
-fn remove<T>(cache: &Cache<T>, bucket: &str) {
-    cache
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .remove(bucket);
-}
-
-/// The error for a bucket that cannot be opened.
-pub(crate) fn cannot_open(
-    bucket: &str,
-    error: impl StdError + Send + Sync + 'static,
-) -> StoreError {
-    if is_no_stream(&error) {
-        return no_such_bucket(bucket);
-    }
-    StoreError::nats("cannot open the bucket", error)
-}
-
-pub(crate) fn no_such_bucket(bucket: &str) -> StoreError {
-    let text = format!(
-        "there is no bucket `{bucket}`; a service creates those it writes to when it starts, and `create_bucket` makes any"
-    );
-    StoreError::new(StoreErrorKind::BucketNotFound, text)
-}
-
-/// Whether the server says that there is no such stream. async-nats has this in the kinds of some errors and in the sources of
-/// others.
-pub(crate) fn is_no_stream(error: &(dyn StdError + 'static)) -> bool {
-    let refused = if let Some(error) = error.downcast_ref::<GetStreamError>()
-        && let GetStreamErrorKind::JetStream(refused) = error.kind()
-    {
-        Some(refused)
-    } else if let Some(error) = error.downcast_ref::<ConsumerError>()
-        && let ConsumerErrorKind::JetStream(refused) = error.kind()
-    {
-        Some(refused)
-    } else if let Some(error) = error.downcast_ref::<LastRawMessageError>()
-        && let LastRawMessageErrorKind::JetStream(refused) = error.kind()
-    {
-        Some(refused)
-    } else if let Some(error) = error.downcast_ref::<PurgeError>()
-        && let PurgeErrorKind::JetStream(refused) = error.kind()
-    {
-        Some(refused)
-    } else {
-        error
-            .downcast_ref::<async_nats::jetstream::Error>()
-            .cloned()
-    };
-    refused.is_some_and(|refused| refused.error_code() == ErrorCode::STREAM_NOT_FOUND)
-        || error.source().is_some_and(is_no_stream)
 }
 
 impl fmt::Debug for JetStream {

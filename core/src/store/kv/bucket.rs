@@ -1,6 +1,6 @@
 //! One Key-Value bucket, in bytes: what the typed handle and the persistence of a service both write through.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::header::NATS_MESSAGE_ID;
@@ -15,12 +15,13 @@ use async_nats::{HeaderMap, HeaderValue, StatusCode, Subject};
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::store::bucket::jetstream::cannot_open;
-use crate::store::error::{StoreError, StoreErrorKind, WriteError};
+use crate::descriptor::store::StoreKind;
+use crate::store::bucket::jetstream::{Bucket, JetStream};
+use crate::store::error::{StoreError, StoreErrorKind, WriteError, cannot_open};
 use crate::store::kv::clock::{Clock, Now};
 use crate::store::kv::entry::Operation;
-use crate::transport::exchange::Outgoing;
-use crate::transport::mux::Connection;
+use crate::sync::Mutex;
+use crate::transport::mux::{Multiplexer, OutgoingRequest};
 
 #[derive(Debug)]
 pub(crate) struct KvBucket {
@@ -34,34 +35,35 @@ pub(crate) struct KvBucket {
 /// Asks for the newest message of a key. async-nats does that too, with an inbox, a copy of its context and a timer each time.
 #[derive(Debug)]
 struct Reads {
-    connection: Arc<Connection>,
+    multiplexer: Arc<Multiplexer>,
     /// What the subjects of the requests begin with, up to the key.
     prefix: String,
 }
 
-impl KvBucket {
-    pub(crate) async fn open(
-        context: &Context,
-        connection: &Arc<Connection>,
-        bucket: &str,
-    ) -> Result<Self, StoreError> {
-        let store = context
+impl Bucket for KvBucket {
+    const KIND: StoreKind = StoreKind::Kv;
+
+    async fn open(jetstream: &JetStream, bucket: &str) -> Result<Self, StoreError> {
+        let store = jetstream
+            .context
             .get_key_value(bucket)
             .await
             .map_err(|error| cannot_open(bucket, error))?;
         let is_plain = !store.use_jetstream_prefix && store.put_prefix.is_none();
         let reads = is_plain.then(|| Reads {
-            connection: Arc::clone(connection),
+            multiplexer: Arc::clone(&jetstream.multiplexer),
             prefix: format!("$JS.API.DIRECT.GET.{}.{}", store.stream_name, store.prefix),
         });
         Ok(Self {
-            context: context.clone(),
+            context: jetstream.context.clone(),
             store,
             reads,
             clock: Mutex::default(),
         })
     }
+}
 
+impl KvBucket {
     pub(crate) fn store(&self) -> &kv::Store {
         &self.store
     }
@@ -72,7 +74,7 @@ impl KvBucket {
 
     /// An id that no other message has.
     pub(crate) fn new_id(&self) -> String {
-        crate::transport::subject::unique_id(&self.context.client())
+        crate::transport::connection::unique_id(&self.context.client())
     }
 
     /// Writes a value; with `expected`, only if that is the revision of the key, 0 for none. With `id`, the entry can be told
@@ -128,7 +130,7 @@ impl KvBucket {
 
     /// The clock by which the messages have their times.
     pub(crate) async fn clock(&self) -> Result<Clock, StoreError> {
-        let known = || self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = || self.clock.lock();
         let told = *known();
         if let Some(clock) = told.filter(Clock::is_fresh) {
             return Ok(clock);
@@ -264,13 +266,13 @@ impl KvBucket {
 
 impl Reads {
     async fn newest(&self, key: &str) -> Result<Option<StreamMessage>, StoreError> {
-        let request = Outgoing {
+        let request = OutgoingRequest {
             subject: Subject::from([&self.prefix, key].concat()),
             payload: Bytes::new(),
             headers: HeaderMap::new(),
         };
         let failed = "cannot read the entry";
-        let reply = self.connection.request(request).await;
+        let reply = self.multiplexer.request(request).await;
         let reply = reply.map_err(|error| StoreError::nats(failed, error))?;
         match reply.status {
             None => StreamMessage::try_from(reply)

@@ -1,22 +1,12 @@
 //! Reads of many entries of a Key-Value bucket: lists, histories, watches and caches.
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use crate::codec::MessageCodec;
-use crate::descriptor::key;
-use crate::descriptor::store::StoreKind;
 use crate::store::error::StoreError;
 use crate::store::kv::cache::CacheBuilder;
 use crate::store::kv::entry::Entry;
 use crate::store::kv::handle::{KvStore, checked};
 use crate::store::kv::listing::{Entries, Keys};
 use crate::store::kv::watch::{Watch, WatchBuilder};
-use crate::store::reader::ordered::OrderedConsumer;
-use crate::store::reader::range::{Range, Start};
-
-/// How many messages of a bucket may be on their way to a reader, or wait for it, if they are not too large.
-const WINDOW: usize = 1024;
+use crate::store::reader::range::Start;
 
 impl<T: 'static> KvStore<T> {
     /// The keys that have a value and match a [`Pattern`](crate::Pattern), in which `*` stands for one token and a final `>` for
@@ -86,44 +76,5 @@ impl<T: 'static> KvStore<T> {
         T: Send + Sync,
     {
         CacheBuilder::new(self.clone())
-    }
-
-    /// How long an operation may take.
-    pub(crate) fn timeout(&self) -> Result<Duration, StoreError> {
-        Ok(self.handle.jetstream()?.timeout)
-    }
-
-    pub(crate) fn codec(&self) -> MessageCodec<T> {
-        self.handle.codec
-    }
-
-    /// Reads the entries that match one of the patterns. What it gives besides is what their subjects begin with.
-    pub(crate) async fn consume(
-        &self,
-        patterns: &[String],
-        start: Start,
-        headers_only: bool,
-        endless: bool,
-    ) -> Result<(OrderedConsumer, String), StoreError> {
-        for pattern in patterns {
-            key::check_pattern(pattern)?;
-        }
-        self.handle
-            .within(async |jetstream| {
-                let bucket = jetstream.kv(self.bucket()).await?;
-                let consumer = OrderedConsumer::start(Range {
-                    context: bucket.context().clone(),
-                    budget: Arc::clone(&jetstream.budget),
-                    bucket: self.bucket().to_owned(),
-                    stream: StoreKind::Kv.stream_name(self.bucket()),
-                    subjects: patterns.iter().map(|p| bucket.subject(p)).collect(),
-                    start,
-                    headers_only,
-                    window: WINDOW,
-                    endless,
-                });
-                Ok((consumer.await?, bucket.subject("")))
-            })
-            .await
     }
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::codec::MessageCodec;
 use crate::store::bucket::handle::decode;
 use crate::store::error::StoreError;
-use crate::store::reader::ordered::Delivered;
+use crate::store::reader::delivery::BucketMessage;
 
 /// One revision of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,9 +79,9 @@ impl<T> Entry<T> {
     pub(crate) fn of_delivered(
         codec: &MessageCodec<T>,
         prefix: &str,
-        message: Delivered,
+        message: BucketMessage,
     ) -> Result<Self, StoreError> {
-        let Delivered {
+        let BucketMessage {
             subject,
             headers,
             payload,

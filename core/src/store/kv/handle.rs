@@ -12,6 +12,11 @@ use crate::store::bucket::status::BucketStatus;
 use crate::store::error::{StoreError, StoreErrorKind};
 use crate::store::kv::bucket::{KvBucket, Source};
 use crate::store::kv::entry::Entry;
+use crate::store::reader::ordered::OrderedConsumer;
+use crate::store::reader::range::{Range, Start};
+
+/// How many messages of a bucket may be on their way to a reader, or wait for it, if they are not too large.
+const WINDOW: usize = 1024;
 
 /// A Key-Value bucket whose values are messages of type `T`.
 ///
@@ -265,12 +270,51 @@ impl<T> KvStore<T> {
         self.handle.delete_bucket().await
     }
 
+    /// How long an operation may take.
+    pub(crate) fn timeout(&self) -> Result<Duration, StoreError> {
+        Ok(self.handle.jetstream()?.timeout)
+    }
+
+    pub(crate) fn codec(&self) -> MessageCodec<T> {
+        self.handle.codec
+    }
+
+    /// Reads the entries that match one of the patterns. What it gives besides is what their subjects begin with.
+    pub(crate) async fn consume(
+        &self,
+        patterns: &[String],
+        start: Start,
+        headers_only: bool,
+        endless: bool,
+    ) -> Result<(OrderedConsumer, String), StoreError> {
+        for pattern in patterns {
+            key::check_pattern(pattern)?;
+        }
+        self.handle
+            .within(async |jetstream| {
+                let bucket = jetstream.open::<KvBucket>(self.bucket()).await?;
+                let consumer = OrderedConsumer::start(Range {
+                    context: bucket.context().clone(),
+                    budget: Arc::clone(&jetstream.budget),
+                    bucket: self.bucket().to_owned(),
+                    stream: StoreKind::Kv.stream_name(self.bucket()),
+                    subjects: patterns.iter().map(|p| bucket.subject(p)).collect(),
+                    start,
+                    headers_only,
+                    window: WINDOW,
+                    endless,
+                });
+                Ok((consumer.await?, bucket.subject("")))
+            })
+            .await
+    }
+
     async fn read(&self, key: &str, revision: Option<u64>) -> Result<Option<Entry<T>>, StoreError> {
         let key = checked(key)?;
         let read = self
             .handle
             .within(async |jetstream| {
-                let bucket = jetstream.kv(self.bucket()).await?;
+                let bucket = jetstream.open::<KvBucket>(self.bucket()).await?;
                 bucket.read(key, revision, self.source).await
             })
             .await?;
@@ -299,7 +343,7 @@ impl<T> KvStore<T> {
         let key = checked(key)?;
         self.handle
             .within(async |jetstream| {
-                let bucket = jetstream.kv(self.bucket()).await?;
+                let bucket = jetstream.open::<KvBucket>(self.bucket()).await?;
                 Ok(bucket.delete(key, expected).await?)
             })
             .await
@@ -322,7 +366,7 @@ impl<T> KvStore<T> {
         jetstream: &JetStream,
         ttl: Option<Duration>,
     ) -> Result<Arc<KvBucket>, StoreError> {
-        let mut bucket = jetstream.kv(self.bucket()).await?;
+        let mut bucket = jetstream.open::<KvBucket>(self.bucket()).await?;
         let Some(ttl) = ttl else {
             return Ok(bucket);
         };
@@ -334,7 +378,7 @@ impl<T> KvStore<T> {
         if !bucket.allows_entry_ttl() {
             // They may have been switched on since it was opened.
             jetstream.forget(StoreKind::Kv, self.bucket());
-            bucket = jetstream.kv(self.bucket()).await?;
+            bucket = jetstream.open::<KvBucket>(self.bucket()).await?;
         }
         if bucket.allows_entry_ttl() {
             return Ok(bucket);

@@ -10,22 +10,22 @@ use futures::{Stream, StreamExt};
 use crate::store::error::StoreError;
 use crate::store::kv::entry::{Entry, Operation};
 use crate::store::kv::watch::{Watch, WatchEvent};
-use crate::store::reader::ordered::Delivery;
+use crate::store::reader::delivery::ReaderEvent;
 
 /// The keys of a bucket; made by [`KvStore::keys`](crate::store::kv::handle::KvStore::keys). An error is the end.
 #[must_use = "a stream does nothing unless it is polled"]
 pub struct Keys {
-    deliveries: Option<BoxStream<'static, Result<Delivery, StoreError>>>,
+    events: Option<BoxStream<'static, Result<ReaderEvent, StoreError>>>,
     prefix: String,
 }
 
 impl Keys {
     pub(crate) fn new(
-        deliveries: BoxStream<'static, Result<Delivery, StoreError>>,
+        events: BoxStream<'static, Result<ReaderEvent, StoreError>>,
         prefix: String,
     ) -> Self {
         Self {
-            deliveries: Some(deliveries),
+            events: Some(events),
             prefix,
         }
     }
@@ -36,11 +36,11 @@ impl Stream for Keys {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
-            let Some(deliveries) = &mut self.deliveries else {
+            let Some(events) = &mut self.events else {
                 return Poll::Ready(None);
             };
-            match ready!(deliveries.poll_next_unpin(cx)) {
-                Some(Ok(Delivery::Message(message))) => {
+            match ready!(events.poll_next_unpin(cx)) {
+                Some(Ok(ReaderEvent::Message(message))) => {
                     let operation = message.headers.as_ref().map(Operation::of);
                     if operation.is_none_or(|operation| operation == Operation::Put) {
                         let subject = message.subject.as_str();
@@ -49,7 +49,7 @@ impl Stream for Keys {
                     }
                 }
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-                Some(Ok(Delivery::CaughtUp)) | None => self.deliveries = None,
+                Some(Ok(ReaderEvent::CaughtUp)) | None => self.events = None,
             }
         }
     }

@@ -10,7 +10,7 @@ use futures::{Stream, StreamExt};
 use crate::store::error::StoreError;
 use crate::store::kv::entry::{Entry, Operation};
 use crate::store::kv::handle::KvStore;
-use crate::store::reader::ordered::{Delivered, Delivery};
+use crate::store::reader::delivery::{BucketMessage, ReaderEvent};
 use crate::store::reader::range::Start;
 
 /// What a [`Watch`] yields.
@@ -43,22 +43,22 @@ pub enum WatchEvent<T> {
 #[must_use = "a stream does nothing unless it is polled"]
 pub struct Watch<T> {
     bucket: String,
-    deliveries: BoxStream<'static, Result<Delivery, StoreError>>,
+    events: BoxStream<'static, Result<ReaderEvent, StoreError>>,
     /// In the initial part, and deletions are not wanted there.
     hides_deletions: bool,
-    read: Box<dyn Fn(Delivered) -> Result<Entry<T>, StoreError> + Send + Sync>,
+    read: Box<dyn Fn(BucketMessage) -> Result<Entry<T>, StoreError> + Send + Sync>,
 }
 
 impl<T> Watch<T> {
     pub(crate) fn new(
         bucket: &str,
-        deliveries: BoxStream<'static, Result<Delivery, StoreError>>,
+        events: BoxStream<'static, Result<ReaderEvent, StoreError>>,
         hides_deletions: bool,
-        read: impl Fn(Delivered) -> Result<Entry<T>, StoreError> + Send + Sync + 'static,
+        read: impl Fn(BucketMessage) -> Result<Entry<T>, StoreError> + Send + Sync + 'static,
     ) -> Self {
         Self {
             bucket: bucket.to_owned(),
-            deliveries,
+            events,
             hides_deletions,
             read: Box::new(read),
         }
@@ -70,14 +70,14 @@ impl<T> Stream for Watch<T> {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
-            let event = match ready!(self.deliveries.poll_next_unpin(cx)) {
+            let event = match ready!(self.events.poll_next_unpin(cx)) {
                 None => return Poll::Ready(None),
                 Some(Err(error)) => Err(error),
-                Some(Ok(Delivery::CaughtUp)) => {
+                Some(Ok(ReaderEvent::CaughtUp)) => {
                     self.hides_deletions = false;
                     Ok(WatchEvent::EndOfInitial)
                 }
-                Some(Ok(Delivery::Message(message))) => match (self.read)(message) {
+                Some(Ok(ReaderEvent::Message(message))) => match (self.read)(message) {
                     Ok(entry) if self.hides_deletions && entry.operation != Operation::Put => {
                         continue;
                     }

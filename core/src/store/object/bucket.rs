@@ -6,7 +6,7 @@
 
 use std::error::Error as _;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use async_nats::header::{NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_MESSAGE_ID, NATS_ROLLUP};
 use async_nats::jetstream::ErrorCode;
@@ -17,20 +17,15 @@ use async_nats::{Client, HeaderMap, HeaderValue};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
 use bytes::Bytes;
-use futures::stream;
 use ring::digest;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
-use tokio::time::Instant;
 
 use crate::descriptor::store::StoreKind;
-use crate::store::bucket::jetstream::cannot_open;
-use crate::store::error::{StoreError, StoreErrorKind, WriteError};
-use crate::store::object::change::Change;
+use crate::store::bucket::jetstream::{Bucket, JetStream};
+use crate::store::error::{StoreError, WriteError, cannot_open};
 use crate::store::object::info::{Meta, Stored, encode_meta, incomplete};
-use crate::store::object::read::Chunks;
-use crate::store::object::write::{Description, ObjectWriter};
 use crate::store::reader::budget::Budget;
-use crate::store::reader::direct::{Batch, Silence};
+use crate::store::reader::direct::{BatchGet, UnansweredConnection};
 use crate::store::reader::ordered::OrderedConsumer;
 use crate::store::reader::range::{Range, Start};
 
@@ -44,31 +39,8 @@ const MAX_CLEANERS: usize = 64;
 pub(crate) const ATTEMPTS: usize = 16;
 /// How many chunks may be on their way to a reader, or wait for it.
 const READ_WINDOW: usize = 32;
-/// What is read may come from a replica that is behind the one that acknowledged the write, or is replaced just then. So where chunks
-/// are missing, a read begins again, after pauses that double.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LAST_PAUSE: Duration = Duration::from_millis(200);
 /// How many objects a list may have on their way.
 const LIST_WINDOW: usize = 256;
-
-/// What is read of an object that others may replace.
-pub(crate) struct Version<'a> {
-    pub(crate) size: usize,
-    pub(crate) digest: &'a str,
-}
-
-impl Version<'_> {
-    fn is(&self, meta: &Meta) -> bool {
-        meta.size == self.size && meta.digest.as_deref() == Some(self.digest)
-    }
-}
-
-/// An object that was stored.
-pub(crate) struct Put {
-    /// The revision of its metadata.
-    pub(crate) revision: u64,
-    pub(crate) digest: String,
-}
 
 #[derive(Clone)]
 pub(crate) struct ObjectBucket {
@@ -76,32 +48,33 @@ pub(crate) struct ObjectBucket {
     budget: Arc<Budget>,
     name: String,
     stream: Stream,
-    silence: Silence,
+    unanswered: UnansweredConnection,
     cleaners: Arc<Semaphore>,
 }
 
-impl ObjectBucket {
-    pub(crate) async fn open(
-        context: &Context,
-        budget: &Arc<Budget>,
-        bucket: &str,
-    ) -> Result<Self, StoreError> {
-        let stream = context
+impl Bucket for ObjectBucket {
+    const KIND: StoreKind = StoreKind::Object;
+
+    async fn open(jetstream: &JetStream, bucket: &str) -> Result<Self, StoreError> {
+        let stream = jetstream
+            .context
             .get_stream(StoreKind::Object.stream_name(bucket))
             .await
             .map_err(|error| cannot_open(bucket, error))?;
         Ok(Self {
-            context: context.clone(),
-            budget: Arc::clone(budget),
+            context: jetstream.context.clone(),
+            budget: Arc::clone(&jetstream.budget),
             name: bucket.to_owned(),
             stream,
-            silence: Silence::default(),
+            unanswered: UnansweredConnection::default(),
             cleaners: Arc::new(Semaphore::new(MAX_CLEANERS)),
         })
     }
+}
 
+impl ObjectBucket {
     pub(crate) fn new_id(&self) -> String {
-        crate::transport::subject::unique_id(&self.client())
+        crate::transport::connection::unique_id(&self.client())
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -112,133 +85,15 @@ impl ObjectBucket {
         self.context.client()
     }
 
-    /// Reads a whole object; `None` if there is none, or not the `version` that is wanted. The caller bounds the time.
-    pub(crate) async fn get(
-        &self,
-        name: &str,
-        version: Option<&Version<'_>>,
-        timeout: Duration,
-    ) -> Result<Option<(u64, Bytes)>, StoreError> {
-        let is_wanted = |stored: &Stored| version.is_none_or(|version| version.is(&stored.meta));
-        let found = self.get_if(name, timeout, is_wanted).await?;
-        Ok(found.map(|(revision, _, data)| (revision, data)))
-    }
-
-    /// Reads a whole object with its revision and its time; `None` if there is none that is `wanted`.
-    pub(crate) async fn get_if(
-        &self,
-        name: &str,
-        timeout: Duration,
-        wanted: impl Fn(&Stored) -> bool,
-    ) -> Result<Option<(u64, SystemTime, Bytes)>, StoreError> {
-        loop {
-            let Some(chunks) = self.open_object(name, timeout, &wanted).await? else {
-                return Ok(None);
-            };
-            let (revision, modified) = (chunks.stored.revision, chunks.stored.modified);
-            let nuid = chunks.stored.meta.nuid.clone();
-            match Box::pin(chunks.read()).await {
-                Ok(data) => return Ok(Some((revision, modified, data))),
-                Err(error) if *error.kind() == StoreErrorKind::Incomplete => {
-                    let now = self.stored(name).await?;
-                    if now.is_some_and(|now| now.meta.nuid == nuid) {
-                        return Err(error);
-                    }
-                    // It was replaced or deleted meanwhile.
-                }
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    /// Begins to read an object; `None` if there is none that is `wanted`.
-    pub(crate) async fn open_object(
-        &self,
-        name: &str,
-        timeout: Duration,
-        wanted: impl Fn(&Stored) -> bool,
-    ) -> Result<Option<Chunks>, StoreError> {
-        let mut pause = FIRST_PAUSE;
-        loop {
-            let Some(stored) = self.stored(name).await?.filter(&wanted) else {
-                return Ok(None);
-            };
-            let chunks = Chunks::open(self, stored, timeout).await?;
-            if chunks.are_there() || pause > LAST_PAUSE {
-                return Ok(Some(chunks));
-            }
-            drop(chunks);
-            tokio::time::sleep(pause).await;
-            pause *= 2;
-        }
-    }
-
     /// The metadata of an object that is not deleted.
     pub(crate) async fn stored(&self, name: &str) -> Result<Option<Stored>, StoreError> {
         let stored = self.newest(name).await?;
         Ok(stored.filter(|stored| !stored.meta.deleted))
     }
 
-    /// Stores an object under a name, in place of the one that was there. What is not stored by the deadline is removed, for
-    /// which `patience` is taken and no more.
-    pub(crate) async fn put(
-        &self,
-        name: &str,
-        data: Bytes,
-        deadline: Instant,
-        patience: Duration,
-    ) -> Result<Put, WriteError> {
-        let chunks = (0..data.len())
-            .step_by(CHUNK)
-            .map(|start| Ok(data.slice(start..data.len().min(start + CHUNK))));
-        let mut writer = ObjectWriter::new(self, name);
-        let left = deadline.saturating_duration_since(Instant::now());
-        let mut ignore = |_| {};
-        let write = writer.write(
-            CHUNK,
-            stream::iter(chunks),
-            Description::default(),
-            left,
-            &mut ignore,
-        );
-        let written = match tokio::time::timeout_at(deadline, write).await {
-            Ok(written) => written,
-            Err(_) => Err(WriteError::Uncertain(
-                "the object was not stored in time".into(),
-            )),
-        };
-        writer.finish(written, patience).await
-    }
-
     /// Leave for one more task that removes what was left behind.
     pub(crate) fn cleaner(&self) -> Result<OwnedSemaphorePermit, TryAcquireError> {
         Arc::clone(&self.cleaners).try_acquire_owned()
-    }
-
-    /// Takes an object away, and its chunks within `patience`, or later. A name without one is no error.
-    pub(crate) async fn delete(&self, name: &str, patience: Duration) -> Result<(), WriteError> {
-        let mut change = Change::delete(self, name);
-        for _ in 0..ATTEMPTS {
-            let Some(stored) = self.newest(name).await? else {
-                return Ok(());
-            };
-            if stored.meta.deleted {
-                change.was_made(&stored);
-            } else {
-                let mut meta = stored.meta.clone();
-                meta.deleted = true;
-                meta.size = 0;
-                meta.chunks = 0;
-                meta.digest = None;
-                match change.publish(&meta, Some(&stored)).await {
-                    Err(WriteError::Conflict(_)) => continue,
-                    published => published?,
-                };
-            }
-            change.settle(patience).await;
-            return Ok(());
-        }
-        Err(contended())
     }
 
     /// Stores metadata if the one there has the revision `expected`. Of several messages with one `id`, one is stored at most.
@@ -325,12 +180,12 @@ impl ObjectBucket {
         range: &Range,
         meta: &Meta,
         within: Duration,
-    ) -> Option<Batch> {
+    ) -> Option<BatchGet> {
         let is_small = meta.chunks <= READ_WINDOW && meta.size <= READ_WINDOW * CHUNK;
         if !is_small || !self.stream.cached_info().config.allow_direct {
             return None;
         }
-        Batch::start(range, meta.chunks, meta.size, within, &self.silence).await
+        BatchGet::start(range, meta.chunks, meta.size, within, &self.unanswered).await
     }
 
     pub(crate) async fn consume_metas(&self, endless: bool) -> Result<OrderedConsumer, StoreError> {

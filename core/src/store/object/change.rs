@@ -7,11 +7,11 @@ use async_nats::connection::State;
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
-use crate::store::bucket::jetstream::is_no_stream;
-use crate::store::error::{StoreError, StoreErrorKind, WriteError};
-use crate::store::object::bucket::ObjectBucket;
+use crate::backoff::Backoff;
+use crate::store::error::{StoreError, StoreErrorKind, WriteError, is_no_stream};
+use crate::store::object::bucket::{ATTEMPTS, ObjectBucket, contended};
 use crate::store::object::info::{Meta, Stored};
-use crate::transport::subject::connection;
+use crate::transport::connection::connection_epoch;
 
 /// How long what is left behind is looked after.
 const GIVE_UP: Duration = Duration::from_secs(5 * 60);
@@ -20,6 +20,36 @@ const ATTEMPT: Duration = Duration::from_secs(10);
 /// The pause between two attempts; it doubles up to [`MAX_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const MAX_PAUSE: Duration = Duration::from_secs(10);
+
+/// Takes an object away, and its chunks within `patience`, or later. A name without one is no error.
+pub(crate) async fn delete(
+    bucket: &ObjectBucket,
+    name: &str,
+    patience: Duration,
+) -> Result<(), WriteError> {
+    let mut change = Change::delete(bucket, name);
+    for _ in 0..ATTEMPTS {
+        let Some(stored) = bucket.newest(name).await? else {
+            return Ok(());
+        };
+        if stored.meta.deleted {
+            change.was_made(&stored);
+        } else {
+            let mut meta = stored.meta.clone();
+            meta.deleted = true;
+            meta.size = 0;
+            meta.chunks = 0;
+            meta.digest = None;
+            match change.publish(&meta, Some(&stored)).await {
+                Err(WriteError::Conflict(_)) => continue,
+                published => published?,
+            };
+        }
+        change.settle(patience).await;
+        return Ok(());
+    }
+    Err(contended())
+}
 
 /// A put or a delete. Once it has ended, one way or the other, it removes the chunks that nobody needs; if it is dropped, or the
 /// server is away, in a task of its own.
@@ -74,7 +104,7 @@ impl Change {
             outcome,
             message: bucket.new_id(),
             is_fenced: false,
-            connection: connection(&bucket.client()),
+            connection: connection_epoch(&bucket.client()),
         };
         Self {
             leftovers,
@@ -221,7 +251,7 @@ impl Leftovers {
     fn may_grow(&self) -> bool {
         matches!(self.outcome, Outcome::NotStored)
             && self.new.is_some()
-            && self.connection != connection(&self.bucket.client())
+            && self.connection != connection_epoch(&self.bucket.client())
     }
 
     /// Goes on until it is done, the connection is closed, or it has taken too long.
@@ -231,19 +261,19 @@ impl Leftovers {
         // place in async-nats' queue meanwhile: so there is one of them.
         let mut round_trip = Box::pin(client.flush());
         let end = Instant::now() + GIVE_UP;
-        let mut pause = FIRST_PAUSE;
+        let mut backoff = Backoff::new(FIRST_PAUSE, MAX_PAUSE);
         let mut cause = "there is no connection".to_owned();
         while Instant::now() < end {
             if client.connection_state() == State::Connected {
                 match timeout(ATTEMPT, self.settle()).await {
-                    Ok(Ok(())) if self.may_grow() => self.connection = connection(&client),
+                    Ok(Ok(())) if self.may_grow() => self.connection = connection_epoch(&client),
                     Ok(Ok(())) => return,
                     Ok(Err(error)) if is_no_stream(&error) => return,
                     Ok(Err(error)) => cause = error.to_string(),
                     Err(_) => cause = StoreError::timed_out().to_string(),
                 }
             }
-            let paused = Instant::now() + pause;
+            let paused = Instant::now() + backoff.next_pause();
             match timeout_at(paused, &mut round_trip).await {
                 Ok(Err(error)) if error.kind() == FlushErrorKind::SendError => {
                     "the connection is closed".clone_into(&mut cause);
@@ -255,7 +285,6 @@ impl Leftovers {
                 }
                 Err(_) => {}
             }
-            pause = (pause * 2).min(MAX_PAUSE);
         }
         self.give_up(&cause);
     }

@@ -5,30 +5,28 @@ use std::time::{Duration, SystemTime};
 use tokio::io::AsyncRead;
 use tokio::time::Instant;
 
+use crate::backoff;
 use crate::codec::MessageCodec;
 use crate::descriptor::method::MethodStores;
 use crate::descriptor::store::{StoreDescriptor, StoreKind};
 use crate::store::bucket::handle::{Handle, decode};
 use crate::store::bucket::jetstream::JetStream;
 use crate::store::bucket::status::BucketStatus;
-use crate::store::error::{StoreError, StoreErrorKind};
+use crate::store::error::StoreError;
 use crate::store::kv::listing::Entries;
 use crate::store::kv::watch::Watch;
-use crate::store::object::bucket::CLEAN_UP;
-use crate::store::object::info::{ObjectInfo, Stored, entry};
-use crate::store::object::read::ObjectReader;
-use crate::store::object::write::PutFrom;
-use crate::transport::subject;
-
-/// The longest name of an object in bytes; it travels in a subject, as a key does.
-const MAX_NAME_LEN: usize = crate::descriptor::key::MAX_KEY_LEN;
+use crate::store::object::bucket::{CLEAN_UP, ObjectBucket};
+use crate::store::object::info::{ObjectInfo, Stored, check_name, entry};
+use crate::store::object::put_from::PutFrom;
+use crate::store::object::stream::ObjectReader;
+use crate::store::object::{change, read, write};
 
 /// An Object Store bucket whose objects are messages of type `T`.
 ///
 /// `client.generate_report_object_store()` makes one for a method that declares `#[object_store]`. It works on the bucket
 /// directly, without a call to the service. Each operation fails with
 /// [`StoreErrorKind::TimedOut`](crate::store::error::StoreErrorKind::TimedOut) after the client's timeout, also where the data of an object
-/// is gone, and with [`StoreErrorKind::BucketNotFound`] if the bucket does not exist or was deleted.
+/// is gone, and with [`StoreErrorKind::BucketNotFound`](crate::store::error::StoreErrorKind::BucketNotFound) if the bucket does not exist or was deleted.
 ///
 /// ```no_run
 /// # use natsmicro::{ObjectStore, StoreError};
@@ -100,7 +98,7 @@ impl<T> ObjectStore<T> {
         Ok(self.handle.jetstream()?.timeout)
     }
 
-    /// The message stored under a name; `None` if there is none. Fails with [`Incomplete`](StoreErrorKind::Incomplete) if some
+    /// The message stored under a name; `None` if there is none. Fails with [`Incomplete`](crate::store::error::StoreErrorKind::Incomplete) if some
     /// of its data is gone or damaged.
     pub async fn get(&self, name: impl AsRef<str>) -> Result<Option<T>, StoreError> {
         let found = self.get_if(name, |_| true).await?;
@@ -113,12 +111,12 @@ impl<T> ObjectStore<T> {
         name: impl AsRef<str>,
         wanted: impl Fn(&Stored) -> bool,
     ) -> Result<Option<(u64, SystemTime, T)>, StoreError> {
-        let name = checked(name.as_ref())?;
+        let name = check_name(name.as_ref())?;
         let found = self
             .handle
             .within(async |jetstream| {
-                let bucket = jetstream.objects(self.bucket()).await?;
-                bucket.get_if(name, jetstream.timeout, wanted).await
+                let bucket = jetstream.open::<ObjectBucket>(self.bucket()).await?;
+                read::get_if(&bucket, name, jetstream.timeout, wanted).await
             })
             .await?;
         let Some((revision, modified, data)) = found else {
@@ -132,13 +130,15 @@ impl<T> ObjectStore<T> {
     /// puts the last is what is stored. Of one that [fails](Self#what-is-left-of-an-operation-that-fails), nothing stays. The end
     /// of the client's timeout, a quarter of it but no more than a second, is for removing what could not be stored in time.
     pub async fn put(&self, name: impl AsRef<str>, value: &T) -> Result<u64, StoreError> {
-        let name = checked(name.as_ref())?;
+        let name = check_name(name.as_ref())?;
         let data = self.handle.encode(value)?;
         let jetstream = self.handle.jetstream()?;
-        let bucket = jetstream.within(jetstream.objects(self.bucket())).await?;
+        let bucket = jetstream
+            .within(jetstream.open::<ObjectBucket>(self.bucket()))
+            .await?;
         let clean_up = CLEAN_UP.min(jetstream.timeout / 4);
-        let deadline = subject::after(Instant::now(), jetstream.timeout.saturating_sub(clean_up));
-        match bucket.put(name, data, deadline, clean_up).await {
+        let deadline = backoff::after(Instant::now(), jetstream.timeout.saturating_sub(clean_up));
+        match write::put(&bucket, name, data, deadline, clean_up).await {
             Ok(put) => Ok(put.revision),
             Err(_) if Instant::now() >= deadline => Err(StoreError::timed_out()),
             Err(error) => Err(jetstream
@@ -149,23 +149,23 @@ impl<T> ObjectStore<T> {
 
     /// Takes an object away, with the data that is left of one that was deleted half-way. A name without one is no error.
     pub async fn delete(&self, name: impl AsRef<str>) -> Result<(), StoreError> {
-        let name = checked(name.as_ref())?;
+        let name = check_name(name.as_ref())?;
         self.handle
             .within(async |jetstream| {
-                let bucket = jetstream.objects(self.bucket()).await?;
+                let bucket = jetstream.open::<ObjectBucket>(self.bucket()).await?;
                 let clean_up = CLEAN_UP.min(jetstream.timeout / 4);
-                Ok(Box::pin(bucket.delete(name, clean_up)).await?)
+                Ok(Box::pin(change::delete(&bucket, name, clean_up)).await?)
             })
             .await
     }
 
     /// What is known of an object without reading it; `None` if there is none.
     pub async fn info(&self, name: impl AsRef<str>) -> Result<Option<ObjectInfo>, StoreError> {
-        let name = checked(name.as_ref())?;
+        let name = check_name(name.as_ref())?;
         let stored = self
             .handle
             .within(async |jetstream| {
-                let bucket = jetstream.objects(self.bucket()).await?;
+                let bucket = jetstream.open::<ObjectBucket>(self.bucket()).await?;
                 bucket.stored(name).await
             })
             .await?;
@@ -185,13 +185,11 @@ impl<T> ObjectStore<T> {
     /// # }
     /// ```
     pub async fn reader(&self, name: impl AsRef<str>) -> Result<Option<ObjectReader>, StoreError> {
-        let name = checked(name.as_ref())?;
+        let name = check_name(name.as_ref())?;
         self.handle
             .within(async |jetstream| {
-                let bucket = jetstream.objects(self.bucket()).await?;
-                let chunks = bucket
-                    .open_object(name, jetstream.timeout, |_| true)
-                    .await?;
+                let bucket = jetstream.open::<ObjectBucket>(self.bucket()).await?;
+                let chunks = read::open(&bucket, name, jetstream.timeout, |_| true).await?;
                 Ok(chunks.map(ObjectReader::new))
             })
             .await
@@ -199,8 +197,8 @@ impl<T> ObjectStore<T> {
 
     /// Stores all that a reader gives, in place of the object that was there. A few chunks are in memory at a time.
     ///
-    /// It may take as long as it needs, but fails with [`TimedOut`](StoreErrorKind::TimedOut) if a chunk is not stored within
-    /// the client's timeout, and with [`Reader`](StoreErrorKind::Reader) if the reader does. Of a put that
+    /// It may take as long as it needs, but fails with [`TimedOut`](crate::store::error::StoreErrorKind::TimedOut) if a chunk is not stored within
+    /// the client's timeout, and with [`Reader`](crate::store::error::StoreErrorKind::Reader) if the reader does. Of a put that
     /// [fails](Self#what-is-left-of-an-operation-that-fails) or is dropped, nothing stays.
     ///
     /// ```no_run
@@ -254,7 +252,7 @@ impl<T> ObjectStore<T> {
         let consumer = self
             .handle
             .within(async |jetstream| {
-                let bucket = jetstream.objects(self.bucket()).await?;
+                let bucket = jetstream.open::<ObjectBucket>(self.bucket()).await?;
                 bucket.consume_metas(endless).await
             })
             .await?;
@@ -272,7 +270,7 @@ impl<T> ObjectStore<T> {
     }
 
     /// Makes the bucket, with the settings that the methods declare, unless it is there already. One with other settings is left
-    /// alone: this fails with [`BucketMismatch`](StoreErrorKind::BucketMismatch), and names each difference.
+    /// alone: this fails with [`BucketMismatch`](crate::store::error::StoreErrorKind::BucketMismatch), and names each difference.
     ///
     /// This is for what is `client_only`. A service makes the buckets that it stores into when it starts, ready for writes in
     /// batches.
@@ -292,18 +290,6 @@ impl<T> ObjectStore<T> {
     pub async fn delete_bucket(&self) -> Result<(), StoreError> {
         self.handle.delete_bucket().await
     }
-}
-
-/// Object names are free text: they travel encoded.
-pub(crate) fn checked(name: &str) -> Result<&str, StoreError> {
-    let refused = if name.is_empty() {
-        "the name of an object cannot be empty".to_owned()
-    } else if name.len() > MAX_NAME_LEN {
-        format!("the name of an object cannot have more than {MAX_NAME_LEN} bytes")
-    } else {
-        return Ok(name);
-    };
-    Err(StoreError::new(StoreErrorKind::InvalidKey, refused))
 }
 
 impl<T> Clone for ObjectStore<T> {

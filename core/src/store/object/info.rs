@@ -4,10 +4,14 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::{CodecError, MessageCodec};
+use crate::descriptor::key::MAX_KEY_LEN;
 use crate::store::bucket::handle::decode;
 use crate::store::error::{StoreError, StoreErrorKind};
 use crate::store::kv::entry::{Entry, Operation};
-use crate::store::reader::ordered::Delivered;
+use crate::store::reader::delivery::BucketMessage;
+
+/// The longest name of an object in bytes; it travels in a subject, as a key does.
+const MAX_NAME_LEN: usize = MAX_KEY_LEN;
 
 /// What is known of an object without reading it; see [`ObjectStore::info`](crate::store::object::handle::ObjectStore::info).
 ///
@@ -149,8 +153,8 @@ impl Stored {
 }
 
 /// An object in a message on a subject of metadata.
-pub(crate) fn entry(message: Delivered) -> Result<Entry<ObjectInfo>, StoreError> {
-    let Delivered {
+pub(crate) fn entry(message: BucketMessage) -> Result<Entry<ObjectInfo>, StoreError> {
+    let BucketMessage {
         subject,
         payload,
         sequence,
@@ -171,6 +175,18 @@ pub(crate) fn entry(message: Delivered) -> Result<Entry<ObjectInfo>, StoreError>
         },
         value: (!deleted).then_some(info),
     })
+}
+
+/// Object names are free text: they travel encoded.
+pub(crate) fn check_name(name: &str) -> Result<&str, StoreError> {
+    let refused = if name.is_empty() {
+        "the name of an object cannot be empty".to_owned()
+    } else if name.len() > MAX_NAME_LEN {
+        format!("the name of an object cannot have more than {MAX_NAME_LEN} bytes")
+    } else {
+        return Ok(name);
+    };
+    Err(StoreError::new(StoreErrorKind::InvalidKey, refused))
 }
 
 pub(crate) fn incomplete(name: &str) -> StoreError {

@@ -4,5 +4,7 @@ pub(crate) mod bucket;
 pub(crate) mod change;
 pub(crate) mod handle;
 pub(crate) mod info;
+pub(crate) mod put_from;
 pub(crate) mod read;
+pub(crate) mod stream;
 pub(crate) mod write;

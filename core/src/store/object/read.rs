@@ -1,35 +1,110 @@
-//! Reading an object chunk by chunk.
+//! Reading the objects of a bucket: the chunks of one version, checked against their metadata.
 
-use std::fmt;
-use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use bytes::{Buf, Bytes, BytesMut};
-use futures::stream::{self, BoxStream, StreamExt};
+use bytes::{Bytes, BytesMut};
 use ring::digest::{self, SHA256};
-use tokio::io::{AsyncRead, ReadBuf};
 
+use crate::backoff::Backoff;
 use crate::store::error::{StoreError, StoreErrorKind};
 use crate::store::object::bucket::{CHUNK, ObjectBucket, digest_text};
-use crate::store::object::info::{Meta, ObjectInfo, Stored, incomplete};
-use crate::store::reader::direct::Batch;
-use crate::store::reader::ordered::{Delivery, OrderedConsumer};
+use crate::store::object::info::{Meta, Stored, incomplete};
+use crate::store::reader::delivery::ReaderEvent;
+use crate::store::reader::direct::BatchGet;
+use crate::store::reader::ordered::OrderedConsumer;
+
+/// A read may be answered by a replica that is behind the one that acknowledged the write, or by one that is being replaced. So a
+/// read that finds chunks missing begins again, with pauses that double, this many times in all.
+const ATTEMPTS: usize = 4;
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const MAX_PAUSE: Duration = Duration::from_millis(200);
+
+/// What is read of an object that others may replace.
+pub(crate) struct Version<'a> {
+    pub(crate) size: usize,
+    pub(crate) digest: &'a str,
+}
+
+impl Version<'_> {
+    fn is(&self, meta: &Meta) -> bool {
+        meta.size == self.size && meta.digest.as_deref() == Some(self.digest)
+    }
+}
+
+/// Reads a whole object; `None` if there is none, or not the `version` that is wanted. The caller bounds the time.
+pub(crate) async fn get(
+    bucket: &ObjectBucket,
+    name: &str,
+    version: Option<&Version<'_>>,
+    timeout: Duration,
+) -> Result<Option<(u64, Bytes)>, StoreError> {
+    let is_wanted = |stored: &Stored| version.is_none_or(|version| version.is(&stored.meta));
+    let found = get_if(bucket, name, timeout, is_wanted).await?;
+    Ok(found.map(|(revision, _, data)| (revision, data)))
+}
+
+/// Reads a whole object with its revision and its time; `None` if there is none that is `wanted`.
+pub(crate) async fn get_if(
+    bucket: &ObjectBucket,
+    name: &str,
+    timeout: Duration,
+    wanted: impl Fn(&Stored) -> bool,
+) -> Result<Option<(u64, SystemTime, Bytes)>, StoreError> {
+    loop {
+        let Some(chunks) = open(bucket, name, timeout, &wanted).await? else {
+            return Ok(None);
+        };
+        let (revision, modified) = (chunks.stored.revision, chunks.stored.modified);
+        let nuid = chunks.stored.meta.nuid.clone();
+        match Box::pin(chunks.read()).await {
+            Ok(data) => return Ok(Some((revision, modified, data))),
+            Err(error) if *error.kind() == StoreErrorKind::Incomplete => {
+                let now = bucket.stored(name).await?;
+                if now.is_some_and(|now| now.meta.nuid == nuid) {
+                    return Err(error);
+                }
+                // It was replaced or deleted meanwhile.
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Begins to read an object; `None` if there is none that is `wanted`.
+pub(crate) async fn open(
+    bucket: &ObjectBucket,
+    name: &str,
+    timeout: Duration,
+    wanted: impl Fn(&Stored) -> bool,
+) -> Result<Option<Chunks>, StoreError> {
+    let mut backoff = Backoff::new(FIRST_PAUSE, MAX_PAUSE);
+    for attempt in 1.. {
+        let Some(stored) = bucket.stored(name).await?.filter(&wanted) else {
+            break;
+        };
+        let chunks = Chunks::open(bucket, stored, timeout).await?;
+        if chunks.are_there() || attempt == ATTEMPTS {
+            return Ok(Some(chunks));
+        }
+        drop(chunks);
+        backoff.wait().await;
+    }
+    Ok(None)
+}
 
 /// The chunks of one version of an object, in order. The last one is given out only after the digest was compared.
 pub(crate) struct Chunks {
     pub(crate) stored: Stored,
     /// `None` for an object without bytes.
-    source: Option<Source>,
+    source: Option<ChunkSource>,
     missing: usize,
     size: usize,
     digest: digest::Context,
     timeout: Duration,
 }
 
-enum Source {
-    Batch(Box<Batch>),
+enum ChunkSource {
+    Batch(Box<BatchGet>),
     Consumer(Box<OrderedConsumer>),
 }
 
@@ -46,7 +121,7 @@ impl Chunks {
         }
         let source = match stored.meta.chunks {
             0 => None,
-            _ => Some(Source::open(bucket, &stored.meta, timeout).await?),
+            _ => Some(ChunkSource::open(bucket, &stored.meta, timeout).await?),
         };
         Ok(Self {
             missing: stored.meta.chunks,
@@ -61,9 +136,11 @@ impl Chunks {
     /// Whether the server has as many chunks as the metadata says.
     pub(crate) fn are_there(&self) -> bool {
         match &self.source {
-            Some(Source::Consumer(consumer)) => consumer.initial() >= self.missing as u64,
+            Some(ChunkSource::Consumer(consumer)) => {
+                consumer.initial_pending() >= self.missing as u64
+            }
             // The server has said so.
-            Some(Source::Batch(_)) | None => true,
+            Some(ChunkSource::Batch(_)) | None => true,
         }
     }
 
@@ -114,7 +191,7 @@ impl Chunks {
     }
 }
 
-impl Source {
+impl ChunkSource {
     async fn open(
         bucket: &ObjectBucket,
         meta: &Meta,
@@ -138,85 +215,11 @@ impl Source {
                 },
                 Self::Consumer(consumer) => {
                     return match consumer.next().await? {
-                        Delivery::Message(chunk) => Ok(Some(chunk.payload)),
-                        Delivery::CaughtUp => Ok(None),
+                        ReaderEvent::Message(chunk) => Ok(Some(chunk.payload)),
+                        ReaderEvent::CaughtUp => Ok(None),
                     };
                 }
             }
         }
-    }
-}
-
-/// The bytes of an object as they come; made by [`ObjectStore::reader`](crate::store::object::handle::ObjectStore::reader).
-///
-/// A few chunks are in memory at a time. The end is reported only after size and digest were found right; otherwise, and where
-/// chunks are missing or do not come within the client's timeout, a read fails with an [`io::Error`] that holds a
-/// [`StoreError`], of the kind [`Incomplete`](StoreErrorKind::Incomplete) or [`TimedOut`](StoreErrorKind::TimedOut). An object
-/// that is replaced while it is being read is incomplete.
-#[must_use = "a reader does nothing unless it is read"]
-pub struct ObjectReader {
-    info: ObjectInfo,
-    chunks: BoxStream<'static, Result<Bytes, StoreError>>,
-    rest: Bytes,
-}
-
-impl ObjectReader {
-    pub(crate) fn new(chunks: Chunks) -> Self {
-        let info = chunks.stored.clone().info();
-        let chunks = stream::unfold(Some(Box::new(chunks)), |chunks| async {
-            let mut chunks = chunks?;
-            match chunks.next().await.transpose()? {
-                Ok(chunk) => Some((Ok(chunk), Some(chunks))),
-                Err(error) => Some((Err(error), None)),
-            }
-        });
-        Self {
-            info,
-            chunks: chunks.fuse().boxed(),
-            rest: Bytes::new(),
-        }
-    }
-
-    /// What is being read.
-    #[must_use]
-    pub fn info(&self) -> &ObjectInfo {
-        &self.info
-    }
-}
-
-impl AsyncRead for ObjectReader {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        while self.rest.is_empty() {
-            match ready!(self.chunks.poll_next_unpin(cx)) {
-                Some(Ok(chunk)) => self.rest = chunk,
-                Some(Err(error)) => return Poll::Ready(Err(io_error(error))),
-                None => return Poll::Ready(Ok(())),
-            }
-        }
-        let length = self.rest.len().min(buffer.remaining());
-        buffer.put_slice(&self.rest[..length]);
-        self.rest.advance(length);
-        Poll::Ready(Ok(()))
-    }
-}
-
-fn io_error(error: StoreError) -> io::Error {
-    let kind = match error.kind() {
-        StoreErrorKind::Incomplete => io::ErrorKind::InvalidData,
-        StoreErrorKind::TimedOut => io::ErrorKind::TimedOut,
-        _ => io::ErrorKind::Other,
-    };
-    io::Error::new(kind, error)
-}
-
-impl fmt::Debug for ObjectReader {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ObjectReader")
-            .field("info", &self.info)
-            .finish_non_exhaustive()
     }
 }

@@ -1,27 +1,18 @@
 //! Storing an object chunk by chunk.
 
 use std::collections::{HashMap, VecDeque};
-use std::fmt;
 use std::future::IntoFuture;
-use std::pin::Pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::context::PublishAckFuture;
-use bytes::{BufMut, Bytes, BytesMut};
-use futures::future::{BoxFuture, FutureExt};
-use futures::stream::{Stream, StreamExt};
+use bytes::Bytes;
+use futures::stream::{self, Stream, StreamExt};
 use ring::digest::{self, SHA256};
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::time::Instant;
 
-use crate::descriptor::store::StoreKind;
-use crate::store::bucket::jetstream::JetStream;
-use crate::store::error::{StoreError, StoreErrorKind, WriteError};
-use crate::store::object::bucket::{
-    ATTEMPTS, CHUNK, CLEAN_UP, ObjectBucket, Put, contended, digest_text,
-};
+use crate::store::error::{StoreError, WriteError};
+use crate::store::object::bucket::{ATTEMPTS, CHUNK, ObjectBucket, contended, digest_text};
 use crate::store::object::change::Change;
-use crate::store::object::handle::checked;
 use crate::store::object::info::{Meta, Options};
 
 /// How many bytes are on their way at once, unless a single chunk is larger.
@@ -32,6 +23,13 @@ const WINDOW: usize = 4 << 20;
 pub(crate) struct Description {
     pub(crate) description: Option<String>,
     pub(crate) metadata: HashMap<String, String>,
+}
+
+/// An object that was stored.
+pub(crate) struct Put {
+    /// The revision of its metadata.
+    pub(crate) revision: u64,
+    pub(crate) digest: String,
 }
 
 /// Puts an object, and takes back what it has written unless that is all of it: also if it is dropped.
@@ -146,124 +144,33 @@ fn too_late() -> WriteError {
     WriteError::Uncertain(Box::new(StoreError::timed_out()))
 }
 
-/// A put about to begin: await it; made by [`ObjectStore::put_from`](crate::store::object::handle::ObjectStore::put_from). It gives the revision of the
-/// object.
-#[must_use = "nothing is stored unless it is awaited"]
-pub struct PutFrom<'a> {
-    jetstream: Result<Arc<JetStream>, StoreError>,
-    bucket: &'static str,
-    name: String,
-    reader: Pin<Box<dyn AsyncRead + Send + 'a>>,
-    chunk_size: usize,
-    description: Description,
-    progress: Box<dyn FnMut(u64) + Send + 'a>,
-}
-
-impl<'a> PutFrom<'a> {
-    pub(crate) fn new(
-        jetstream: Result<Arc<JetStream>, StoreError>,
-        bucket: &'static str,
-        name: &str,
-        reader: impl AsyncRead + Send + 'a,
-    ) -> Self {
-        Self {
-            jetstream,
-            bucket,
-            name: name.to_owned(),
-            reader: Box::pin(reader),
-            chunk_size: CHUNK,
-            description: Description::default(),
-            progress: Box::new(|_| {}),
-        }
-    }
-
-    /// How many bytes a chunk has: 128 KiB unless this says something else. It must fit into the server's `max_payload`.
-    pub fn with_chunk_size(mut self, bytes: usize) -> Self {
-        self.chunk_size = bytes.max(1);
-        self
-    }
-
-    /// What the object says about itself.
-    pub fn with_description(mut self, description: impl Into<String>) -> Self {
-        self.description.description = Some(description.into());
-        self
-    }
-
-    /// Adds to the metadata of the object.
-    pub fn with_metadata(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.description.metadata.insert(name.into(), value.into());
-        self
-    }
-
-    /// Is called with the number of bytes that are stored so far, after each chunk.
-    pub fn with_progress(mut self, progress: impl FnMut(u64) + Send + 'a) -> Self {
-        self.progress = Box::new(progress);
-        self
-    }
-
-    async fn put(mut self) -> Result<u64, StoreError> {
-        checked(&self.name)?;
-        let jetstream = self.jetstream?;
-        let bucket: Arc<ObjectBucket> = jetstream.within(jetstream.objects(self.bucket)).await?;
-        let mut writer = ObjectWriter::new(&bucket, &self.name);
-        let chunks = chunks_of(self.reader, self.chunk_size);
-        let written = writer
-            .write(
-                self.chunk_size,
-                chunks,
-                self.description,
-                jetstream.timeout,
-                &mut *self.progress,
-            )
-            .await;
-        match writer.finish(written, CLEAN_UP).await {
-            Ok(put) => Ok(put.revision),
-            Err(error) => Err(jetstream
-                .explain(StoreKind::Object, self.bucket, error.into())
-                .await),
-        }
-    }
-}
-
-/// Reads until a chunk is full: a source with short reads would otherwise make as many small chunks.
-fn chunks_of<'a>(
-    reader: Pin<Box<dyn AsyncRead + Send + 'a>>,
-    chunk_size: usize,
-) -> impl Stream<Item = Result<Bytes, WriteError>> + Send + use<'a> {
-    futures::stream::unfold(Some(reader), move |reader| async move {
-        let mut reader = reader?;
-        let mut chunk = BytesMut::with_capacity(chunk_size);
-        while chunk.len() < chunk_size {
-            let room = chunk_size - chunk.len();
-            match reader.read_buf(&mut (&mut chunk).limit(room)).await {
-                Ok(0) => break,
-                Ok(_) => {}
-                Err(error) => {
-                    let text = "what was to be stored could not be read";
-                    let error = StoreError::new(StoreErrorKind::Reader, text).with_source(error);
-                    return Some((Err(WriteError::Refused(error.into())), None));
-                }
-            }
-        }
-        (!chunk.is_empty()).then(|| (Ok(chunk.freeze()), Some(reader)))
-    })
-    .fuse()
-}
-
-impl<'a> IntoFuture for PutFrom<'a> {
-    type Output = Result<u64, StoreError>;
-    type IntoFuture = BoxFuture<'a, Self::Output>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        self.put().boxed()
-    }
-}
-
-impl fmt::Debug for PutFrom<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PutFrom")
-            .field("bucket", &self.bucket)
-            .field("name", &self.name)
-            .finish_non_exhaustive()
-    }
+/// Stores an object under a name, in place of the one that was there. What is not stored by the deadline is removed, for
+/// which `patience` is taken and no more.
+pub(crate) async fn put(
+    bucket: &ObjectBucket,
+    name: &str,
+    data: Bytes,
+    deadline: Instant,
+    patience: Duration,
+) -> Result<Put, WriteError> {
+    let chunks = (0..data.len())
+        .step_by(CHUNK)
+        .map(|start| Ok(data.slice(start..data.len().min(start + CHUNK))));
+    let mut writer = ObjectWriter::new(bucket, name);
+    let left = deadline.saturating_duration_since(Instant::now());
+    let mut ignore = |_| {};
+    let write = writer.write(
+        CHUNK,
+        stream::iter(chunks),
+        Description::default(),
+        left,
+        &mut ignore,
+    );
+    let written = match tokio::time::timeout_at(deadline, write).await {
+        Ok(written) => written,
+        Err(_) => Err(WriteError::Uncertain(
+            "the object was not stored in time".into(),
+        )),
+    };
+    writer.finish(written, patience).await
 }

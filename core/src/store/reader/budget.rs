@@ -1,11 +1,11 @@
-//! What all readers of a client together may have asked the server for.
+//! What all readers of a client together may have reserved the server for.
 //!
 //! The server holds what a client does not take at once, and cuts the connection where that is more than its `max_pending`, 64 MiB
-//! unless it is told otherwise. So readers share a part of that. What a reader has asked for counts until it has come, or the reader
+//! unless it is told otherwise. So readers share a part of that. What a reader has reserved for counts until it has come, or the reader
 //! does not wait for it any more: then it lies in this process already, and nobody waits for a reader that is slow or stands still.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use async_nats::{Message, Subscriber};
@@ -14,18 +14,20 @@ use tokio::sync::Notify;
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout};
 
+use crate::sync::Mutex;
+
 /// For all readers together. A server's stores and a client may be on one connection, each with a budget of its own.
 const BUDGET: usize = 24 << 20;
 /// How many bytes one request asks for, unless a single message is larger.
-pub(crate) const MOST: usize = 4 << 20;
+pub(crate) const MAX_REQUEST_BYTES: usize = 4 << 20;
 /// The same where many read at once: two chunks of an object, with what the server counts beside them.
-pub(crate) const LEAST: usize = 264 << 10;
+pub(crate) const MIN_REQUEST_BYTES: usize = 264 << 10;
 /// How long a reader waits for room.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// How often it looks whether others still wait for what they have asked for.
-const LOOK: Duration = Duration::from_millis(100);
-/// How long after a reader has waited for messages those it has asked for may be on their way.
-const ON_ITS_WAY: Duration = Duration::from_millis(500);
+const MAX_WAIT: Duration = Duration::from_secs(1);
+/// How often it looks whether others still wait for what they have reserved for.
+const RECHECK_INTERVAL: Duration = Duration::from_millis(100);
+/// How long after a reader has last waited, the messages that it has reserved room for may still be on their way.
+const IN_FLIGHT_TIMEOUT: Duration = Duration::from_millis(500);
 
 #[derive(Default)]
 pub(crate) struct Budget {
@@ -37,21 +39,21 @@ pub(crate) struct Budget {
 #[derive(Default)]
 struct Shares {
     made: u64,
-    asked: HashMap<u64, Asked>,
+    reserved: HashMap<u64, Reserved>,
 }
 
 /// The last two requests of a reader: no more are under way.
-struct Asked {
+struct Reserved {
     older: usize,
     newer: usize,
-    waited: Instant,
+    last_wait: Instant,
 }
 
-/// What one reader has asked for.
+/// What one reader has reserved for.
 pub(crate) struct Share {
     budget: Arc<Budget>,
     id: u64,
-    waited: Instant,
+    last_wait: Instant,
 }
 
 impl Budget {
@@ -61,40 +63,45 @@ impl Budget {
         Share {
             id: shares.made,
             budget: Arc::clone(self),
-            waited: Instant::now(),
+            last_wait: Instant::now(),
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, Shares> {
-        self.shares.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shares.lock()
     }
 }
 
 impl Shares {
     fn free(&self, now: Instant) -> usize {
-        let is_on_its_way = |asked: &&Asked| now.duration_since(asked.waited) < ON_ITS_WAY;
-        let asked = self.asked.values().filter(is_on_its_way);
-        BUDGET.saturating_sub(asked.map(|asked| asked.older + asked.newer).sum())
+        let is_in_flight =
+            |reserved: &&Reserved| now.duration_since(reserved.last_wait) < IN_FLIGHT_TIMEOUT;
+        let reserved = self.reserved.values().filter(is_in_flight);
+        BUDGET.saturating_sub(
+            reserved
+                .map(|reserved| reserved.older + reserved.newer)
+                .sum(),
+        )
     }
 
     fn add(&mut self, id: u64, bytes: usize, now: Instant) {
-        let asked = self.asked.entry(id).or_insert(Asked {
+        let reserved = self.reserved.entry(id).or_insert(Reserved {
             older: 0,
             newer: 0,
-            waited: now,
+            last_wait: now,
         });
-        asked.older = asked.newer;
-        asked.newer = bytes;
-        asked.waited = now;
+        reserved.older = reserved.newer;
+        reserved.newer = bytes;
+        reserved.last_wait = now;
     }
 }
 
 impl Share {
     /// How many bytes the next request asks for, `least` or more. Waits for room, but only so long that no reader stands still.
-    pub(crate) async fn ask(&mut self, least: usize, most: usize) -> usize {
-        let end = Instant::now() + PATIENCE;
+    pub(crate) async fn reserve(&mut self, least: usize, most: usize) -> usize {
+        let end = Instant::now() + MAX_WAIT;
         loop {
-            if let Some(bytes) = self.try_ask(least, most) {
+            if let Some(bytes) = self.try_reserve(least, most) {
                 return bytes;
             }
             let now = Instant::now();
@@ -103,17 +110,17 @@ impl Share {
                 return least;
             }
             // Either way, it is looked at again.
-            let _ = timeout(LOOK, self.budget.room.notified()).await;
+            let _ = timeout(RECHECK_INTERVAL, self.budget.room.notified()).await;
         }
     }
 
     /// The same without waiting, when all requests but one are over; `None` if there is no room.
-    pub(crate) fn try_ask(&mut self, least: usize, most: usize) -> Option<usize> {
+    pub(crate) fn try_reserve(&mut self, least: usize, most: usize) -> Option<usize> {
         let now = Instant::now();
         let mut shares = self.budget.lock();
         let mut spare = 0;
-        if let Some(asked) = shares.asked.get_mut(&self.id) {
-            asked.older = 0;
+        if let Some(reserved) = shares.reserved.get_mut(&self.id) {
+            reserved.older = 0;
             // One request each comes before the second of anybody.
             spare = least;
         }
@@ -131,7 +138,7 @@ impl Share {
         Some(bytes)
     }
 
-    /// The next of the messages that were asked for.
+    /// The next of the messages that were reserved for.
     pub(crate) async fn next(
         &mut self,
         messages: &mut Subscriber,
@@ -141,18 +148,18 @@ impl Share {
             return Ok(message);
         }
         // There may be a million of these in a second.
-        if self.waited.elapsed() > ON_ITS_WAY / 4 {
-            self.waited = Instant::now();
-            if let Some(asked) = self.budget.lock().asked.get_mut(&self.id) {
-                asked.waited = self.waited;
+        if self.last_wait.elapsed() > IN_FLIGHT_TIMEOUT / 4 {
+            self.last_wait = Instant::now();
+            if let Some(reserved) = self.budget.lock().reserved.get_mut(&self.id) {
+                reserved.last_wait = self.last_wait;
             }
         }
         timeout(patience, messages.next()).await
     }
 
-    /// All has come that was asked for.
+    /// All has come that was reserved for.
     pub(crate) fn release(&mut self) {
-        if self.budget.lock().asked.remove(&self.id).is_some() {
+        if self.budget.lock().reserved.remove(&self.id).is_some() {
             self.budget.room.notify_one();
         }
     }
@@ -173,17 +180,23 @@ mod tests {
         (0..count).map(|_| budget.share()).collect()
     }
 
-    fn asked(share: &Share) -> usize {
+    fn reserved(share: &Share) -> usize {
         BUDGET - share.budget.lock().free(Instant::now())
     }
 
     #[tokio::test(start_paused = true)]
     async fn alone_there_is_room_for_two_requests_at_any_time() {
         let mut share = shares(1).remove(0);
-        assert_eq!(share.ask(LEAST, MOST).await, MOST);
+        assert_eq!(
+            share.reserve(MIN_REQUEST_BYTES, MAX_REQUEST_BYTES).await,
+            MAX_REQUEST_BYTES
+        );
         for _ in 0..10 {
-            assert_eq!(share.try_ask(LEAST, MOST), Some(MOST));
-            assert_eq!(asked(&share), 2 * MOST);
+            assert_eq!(
+                share.try_reserve(MIN_REQUEST_BYTES, MAX_REQUEST_BYTES),
+                Some(MAX_REQUEST_BYTES)
+            );
+            assert_eq!(reserved(&share), 2 * MAX_REQUEST_BYTES);
         }
     }
 
@@ -194,14 +207,14 @@ mod tests {
         for _ in 0..100 {
             last.clear();
             for share in &mut shares {
-                let mut bytes = share.try_ask(LEAST, MOST);
+                let mut bytes = share.try_reserve(MIN_REQUEST_BYTES, MAX_REQUEST_BYTES);
                 if bytes.is_none() {
                     // All has come.
                     share.release();
-                    bytes = share.try_ask(LEAST, MOST);
+                    bytes = share.try_reserve(MIN_REQUEST_BYTES, MAX_REQUEST_BYTES);
                 }
                 last.push(bytes.unwrap_or(0));
-                assert!(asked(share) <= BUDGET);
+                assert!(reserved(share) <= BUDGET);
             }
         }
         let most = last.iter().max().unwrap();
@@ -213,12 +226,17 @@ mod tests {
         let mut shares = shares(7);
         let mut late = shares.remove(0);
         for share in &mut shares {
-            share.ask(MOST, MOST).await;
+            share.reserve(MAX_REQUEST_BYTES, MAX_REQUEST_BYTES).await;
         }
-        assert_eq!(late.try_ask(LEAST, MOST), None);
+        assert_eq!(late.try_reserve(MIN_REQUEST_BYTES, MAX_REQUEST_BYTES), None);
         let begun = Instant::now();
-        let (bytes, ()) = tokio::join!(late.ask(LEAST, MOST), async { drop(shares.pop()) });
-        assert_eq!((bytes, begun.elapsed()), (MOST / 2, Duration::ZERO));
+        let (bytes, ()) = tokio::join!(late.reserve(MIN_REQUEST_BYTES, MAX_REQUEST_BYTES), async {
+            drop(shares.pop());
+        });
+        assert_eq!(
+            (bytes, begun.elapsed()),
+            (MAX_REQUEST_BYTES / 2, Duration::ZERO)
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -226,21 +244,27 @@ mod tests {
         let mut shares = shares(7);
         let mut late = shares.remove(0);
         for share in &mut shares {
-            share.ask(MOST, MOST).await;
+            share.reserve(MAX_REQUEST_BYTES, MAX_REQUEST_BYTES).await;
         }
         let begun = Instant::now();
-        assert_eq!(late.ask(LEAST, MOST).await, MOST);
-        assert_eq!(begun.elapsed(), ON_ITS_WAY);
+        assert_eq!(
+            late.reserve(MIN_REQUEST_BYTES, MAX_REQUEST_BYTES).await,
+            MAX_REQUEST_BYTES
+        );
+        assert_eq!(begun.elapsed(), IN_FLIGHT_TIMEOUT);
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_is_larger_than_the_budget_goes_alone() {
         let mut shares = shares(2);
         let (mut other, mut share) = (shares.remove(0), shares.remove(0));
-        other.ask(LEAST, LEAST).await;
-        assert_eq!(share.try_ask(2 * BUDGET, 2 * BUDGET), None);
+        other.reserve(MIN_REQUEST_BYTES, MIN_REQUEST_BYTES).await;
+        assert_eq!(share.try_reserve(2 * BUDGET, 2 * BUDGET), None);
         other.release();
-        assert_eq!(share.try_ask(2 * BUDGET, 2 * BUDGET), Some(2 * BUDGET));
-        assert_eq!(other.try_ask(LEAST, MOST), None);
+        assert_eq!(share.try_reserve(2 * BUDGET, 2 * BUDGET), Some(2 * BUDGET));
+        assert_eq!(
+            other.try_reserve(MIN_REQUEST_BYTES, MAX_REQUEST_BYTES),
+            None
+        );
     }
 }

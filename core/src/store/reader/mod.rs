@@ -1,7 +1,15 @@
-//! Reads of many messages of a stream: an ordered consumer that survives reconnects, and what its requests may take together.
+//! Reads of many messages of a bucket's stream.
+//!
+//! [`ordered`](self::ordered) is a consumer that survives reconnects; [`direct`](self::direct) reads a few messages with one
+//! request; [`budget`](self::budget) bounds what the readers of a client request together.
+//!
+//! May use the leaves, `transport`, and `store::error`. Knows neither keys nor objects nor codecs. Guarantees that messages come
+//! in the order of the stream, without gap and without repeat, or that the reader ends with an error.
 
 pub(crate) mod budget;
-pub(crate) mod contact;
+pub(crate) mod delivery;
+pub(crate) mod demand;
 pub(crate) mod direct;
+pub(crate) mod liveness;
 pub(crate) mod ordered;
 pub(crate) mod range;

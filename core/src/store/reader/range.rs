@@ -9,10 +9,9 @@ use async_nats::jetstream::consumer::pull::Config;
 use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy};
 use async_nats::jetstream::stream::{Info, Stream};
 
-use crate::store::bucket::jetstream::{is_no_stream, no_such_bucket};
-use crate::store::error::StoreError;
+use crate::store::error::{StoreError, is_no_stream, no_such_bucket};
 use crate::store::reader::budget::Budget;
-use crate::transport::subject;
+use crate::transport::connection::{connection_epoch, unique_id};
 
 /// How long the server keeps a consumer that nobody reads.
 const ABANDONED: Duration = Duration::from_secs(60);
@@ -46,15 +45,15 @@ pub(crate) struct Range {
 }
 
 /// Why a consumer could not be made.
-pub(crate) enum Failure {
+pub(crate) enum ConsumerFailure {
     /// It never will.
-    Final(StoreError),
-    Passing(StoreError),
+    Permanent(StoreError),
+    Transient(StoreError),
 }
 
 impl Range {
     pub(crate) fn connection(&self) -> u64 {
-        subject::connection(&self.context.client())
+        connection_epoch(&self.context.client())
     }
 
     pub(crate) async fn stream(&self) -> Result<Stream<()>, StoreError> {
@@ -64,21 +63,21 @@ impl Range {
             .map_err(|error| StoreError::nats("cannot read the bucket", error))
     }
 
-    pub(crate) async fn info(&self) -> Result<Info, Failure> {
-        let stream = self.stream().await.map_err(Failure::Passing)?;
+    pub(crate) async fn info(&self) -> Result<Info, ConsumerFailure> {
+        let stream = self.stream().await.map_err(ConsumerFailure::Transient)?;
         stream.get_info().await.map_err(|error| self.failure(error))
     }
 
     pub(crate) async fn consume(
         &self,
         deliver_policy: DeliverPolicy,
-    ) -> Result<Consumer<Config>, Failure> {
+    ) -> Result<Consumer<Config>, ConsumerFailure> {
         let (filter_subject, filter_subjects) = match &self.subjects[..] {
             [subject] => (subject.clone(), Vec::new()),
             subjects => (String::new(), subjects.to_vec()),
         };
         let config = Config {
-            name: Some(subject::unique_id(&self.context.client())),
+            name: Some(unique_id(&self.context.client())),
             description: Some("natsmicro".to_owned()),
             deliver_policy,
             ack_policy: AckPolicy::None,
@@ -96,24 +95,24 @@ impl Range {
             .map_err(|error| self.failure(error))
     }
 
-    fn failure(&self, error: impl StdError + Send + Sync + 'static) -> Failure {
+    fn failure(&self, error: impl StdError + Send + Sync + 'static) -> ConsumerFailure {
         if is_no_stream(&error) {
-            Failure::Final(no_such_bucket(&self.bucket))
+            ConsumerFailure::Permanent(no_such_bucket(&self.bucket))
         } else {
-            Failure::Passing(StoreError::nats("cannot read the bucket", error))
+            ConsumerFailure::Transient(StoreError::nats("cannot read the bucket", error))
         }
     }
 }
 
-impl Failure {
+impl ConsumerFailure {
     pub(crate) fn into_error(self) -> StoreError {
         match self {
-            Self::Final(error) | Self::Passing(error) => error,
+            Self::Permanent(error) | Self::Transient(error) => error,
         }
     }
 }
 
-pub(crate) fn at(sequence: u64) -> DeliverPolicy {
+pub(crate) fn from_sequence(sequence: u64) -> DeliverPolicy {
     DeliverPolicy::ByStartSequence {
         // The server refuses zero.
         start_sequence: sequence.max(1),

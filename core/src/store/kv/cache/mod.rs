@@ -1,8 +1,9 @@
+pub(crate) mod event;
 pub(crate) mod state;
 
 use std::fmt;
 use std::future::IntoFuture;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -11,14 +12,17 @@ use futures::stream::BoxStream;
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
 
+use crate::backoff::Backoff;
 use crate::descriptor::key;
 use crate::store::error::{StoreError, StoreErrorKind};
+use crate::store::kv::cache::event::{CacheEvent, CacheStatus};
 use crate::store::kv::cache::state::State;
 use crate::store::kv::entry::Entry;
 use crate::store::kv::handle::KvStore;
-use crate::store::reader::contact::Contact;
-use crate::store::reader::ordered::{Delivered, Delivery};
+use crate::store::reader::delivery::{BucketMessage, ReaderEvent};
+use crate::store::reader::liveness::Liveness;
 use crate::store::reader::range::Start;
+use crate::sync::RwLock;
 
 /// How many events a subscriber may lag behind.
 const EVENTS: usize = 1024;
@@ -60,14 +64,14 @@ struct Shared<T> {
     pattern: String,
     max_entries: Option<usize>,
     state: RwLock<State<T>>,
-    contact: RwLock<Arc<Contact>>,
+    liveness: RwLock<Arc<Liveness>>,
     revision: watch::Sender<u64>,
     events: broadcast::Sender<CacheEvent<T>>,
 }
 
 /// What comes after the content.
 struct Changes {
-    deliveries: BoxStream<'static, Result<Delivery, StoreError>>,
+    events: BoxStream<'static, Result<ReaderEvent, StoreError>>,
     prefix: String,
 }
 
@@ -78,57 +82,6 @@ impl Drop for Task {
     fn drop(&mut self) {
         self.0.abort();
     }
-}
-
-/// What happens to a [`KvCache`].
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum CacheEvent<T> {
-    /// A key was written, deleted or purged, or has expired.
-    Changed(Entry<Arc<T>>),
-    /// A key got a value that is no `T`; reading it fails with [`Decode`](StoreErrorKind::Decode).
-    Undecodable {
-        /// The key.
-        key: String,
-        /// The revision of the value.
-        revision: u64,
-    },
-    /// The bucket is gone, and so is all that the cache held.
-    Cleared,
-    /// The cache was loaded anew.
-    Loaded,
-}
-
-impl<T> Clone for CacheEvent<T> {
-    fn clone(&self) -> Self {
-        match self {
-            Self::Changed(entry) => Self::Changed(entry.clone()),
-            Self::Undecodable { key, revision } => Self::Undecodable {
-                key: key.clone(),
-                revision: *revision,
-            },
-            Self::Cleared => Self::Cleared,
-            Self::Loaded => Self::Loaded,
-        }
-    }
-}
-
-/// How well a [`KvCache`] knows its bucket.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct CacheStatus {
-    /// How long ago the server was heard of. It says something every five seconds at least, so that more than ten mean an
-    /// interruption.
-    pub age: Duration,
-    /// The newest revision that was seen.
-    pub revision: u64,
-    /// How many changes the server had yet to send when it was last heard of.
-    pub behind: u64,
-    /// How many keys are held.
-    pub entries: usize,
-    /// Whether these are all keys that match. They are not while the bucket is gone, and once one was left out for lack of room
-    /// the cache no longer knows: that one may have been deleted since.
-    pub is_complete: bool,
 }
 
 impl<T: Send + Sync + 'static> KvCache<T> {
@@ -165,11 +118,11 @@ impl<T: Send + Sync + 'static> KvCache<T> {
     #[must_use]
     pub fn status(&self) -> CacheStatus {
         let state = self.shared.read();
-        let contact = self.shared.contact();
+        let liveness = self.shared.liveness();
         CacheStatus {
-            age: contact.age(),
+            age: liveness.age(),
             revision: *self.shared.revision.borrow(),
-            behind: contact.behind(),
+            behind: liveness.pending(),
             entries: state.len(),
             is_complete: state.is_complete,
         }
@@ -223,29 +176,29 @@ impl<T: Send + Sync + 'static> Shared<T> {
             .store
             .consume(pattern, Start::Newest, false, true)
             .await?;
-        let contact = consumer.contact();
-        let mut deliveries = consumer.into_stream();
+        let liveness = consumer.liveness();
+        let mut events = consumer.into_stream();
         let mut state = State::new(self.max_entries, ttl);
         let timeout = self.store.timeout()?;
         loop {
-            let next = tokio::time::timeout(timeout, deliveries.next()).await;
+            let next = tokio::time::timeout(timeout, events.next()).await;
             match next {
-                Ok(Some(Ok(Delivery::Message(message)))) => {
+                Ok(Some(Ok(ReaderEvent::Message(message)))) => {
                     let revision = message.sequence;
                     state.apply(&self.store.codec(), &prefix, message);
                     self.revision.send_replace(revision);
                 }
-                Ok(Some(Ok(Delivery::CaughtUp)) | None) => break,
+                Ok(Some(Ok(ReaderEvent::CaughtUp)) | None) => break,
                 Ok(Some(Err(error))) => return Err(error),
                 Err(_) => return Err(StoreError::timed_out()),
             }
         }
-        *self.contact.write().unwrap_or_else(PoisonError::into_inner) = contact;
+        *self.liveness.write() = liveness;
         *self.write() = state;
-        Ok(Changes { deliveries, prefix })
+        Ok(Changes { events, prefix })
     }
 
-    fn apply(&self, prefix: &str, message: Delivered) {
+    fn apply(&self, prefix: &str, message: BucketMessage) {
         let revision = message.sequence;
         let event = self.write().apply(&self.store.codec(), prefix, message);
         self.revision.send_replace(revision);
@@ -266,9 +219,9 @@ impl<T: Send + Sync + 'static> Shared<T> {
                         self.tell(event);
                     }
                 }
-                next = changes.deliveries.next() => match next {
-                    Some(Ok(Delivery::Message(message))) => self.apply(&changes.prefix, message),
-                    Some(Ok(Delivery::CaughtUp)) => {}
+                next = changes.events.next() => match next {
+                    Some(Ok(ReaderEvent::Message(message))) => self.apply(&changes.prefix, message),
+                    Some(Ok(ReaderEvent::CaughtUp)) => {}
                     Some(Err(error)) => return error,
                     None => return StoreError::timed_out(),
                 },
@@ -283,10 +236,9 @@ impl<T: Send + Sync + 'static> Shared<T> {
             tracing::warn!(bucket = self.store.bucket(), %error, "a cache has lost its bucket");
             *self.write() = State::lost(error);
             self.tell(CacheEvent::Cleared);
-            let mut pause = FIRST_PAUSE;
+            let mut backoff = Backoff::new(FIRST_PAUSE, MAX_PAUSE);
             changes = loop {
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(MAX_PAUSE);
+                backoff.wait().await;
                 match self.load().await {
                     Ok(changes) => break changes,
                     Err(error) => self.write().failure = Some(Arc::new(error)),
@@ -302,15 +254,15 @@ impl<T: Send + Sync + 'static> Shared<T> {
     }
 
     fn read(&self) -> RwLockReadGuard<'_, State<T>> {
-        self.state.read().unwrap_or_else(PoisonError::into_inner)
+        self.state.read()
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, State<T>> {
-        self.state.write().unwrap_or_else(PoisonError::into_inner)
+        self.state.write()
     }
 
-    fn contact(&self) -> Arc<Contact> {
-        Arc::clone(&self.contact.read().unwrap_or_else(PoisonError::into_inner))
+    fn liveness(&self) -> Arc<Liveness> {
+        Arc::clone(&self.liveness.read())
     }
 }
 
@@ -369,7 +321,7 @@ impl<T: Send + Sync + 'static> CacheBuilder<T> {
             pattern: self.pattern,
             max_entries: self.max_entries,
             state: RwLock::new(State::new(self.max_entries, None)),
-            contact: RwLock::new(Arc::new(Contact::new())),
+            liveness: RwLock::new(Arc::new(Liveness::new())),
             revision: watch::Sender::new(0),
             events: broadcast::Sender::new(EVENTS),
         });

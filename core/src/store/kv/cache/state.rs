@@ -8,10 +8,10 @@ use bytes::Bytes;
 
 use crate::codec::MessageCodec;
 use crate::store::error::{StoreError, StoreErrorKind};
-use crate::store::kv::cache::CacheEvent;
+use crate::store::kv::cache::event::CacheEvent;
 use crate::store::kv::entry::{Entry, Operation, is_expiry};
 use crate::store::kv::ttl::MessageTtl;
-use crate::store::reader::ordered::Delivered;
+use crate::store::reader::delivery::BucketMessage;
 
 pub(crate) struct State<T> {
     slots: HashMap<String, Slot<T>>,
@@ -113,7 +113,7 @@ impl<T> State<T> {
         &mut self,
         codec: &MessageCodec<T>,
         prefix: &str,
-        message: Delivered,
+        message: BucketMessage,
     ) -> Option<CacheEvent<T>> {
         let (revision, created) = (message.sequence, message.published);
         let expires = self.expiry(&message);
@@ -210,7 +210,7 @@ impl<T> State<T> {
     }
 
     /// When a message goes, as the server reckons; `None` if it stays.
-    fn expiry(&self, message: &Delivered) -> Option<SystemTime> {
+    fn expiry(&self, message: &BucketMessage) -> Option<SystemTime> {
         let own = message.headers.as_ref().and_then(MessageTtl::of);
         let ttl = match (own, self.ttl) {
             (Some(MessageTtl::Never), _) => return None,

@@ -1,4 +1,4 @@
-//! A request and its reply.
+//! A request and its reply, with a timeout.
 
 use std::fmt;
 use std::pin::Pin;
@@ -6,117 +6,102 @@ use std::sync::Arc;
 use std::task::{self, Poll, ready};
 use std::time::Duration;
 
+use async_nats::Message;
 use async_nats::client::{RequestError, RequestErrorKind};
-use async_nats::{HeaderMap, Message, Subject};
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::time::Sleep;
 
 use crate::status::Status;
-use crate::transport::mux::{Connection, Ticket};
+use crate::transport::mux::{Multiplexer, OutgoingRequest, PendingReply};
 
-/// What is sent.
-#[derive(Clone)]
-pub(crate) struct Outgoing {
-    pub(crate) subject: Subject,
-    pub(crate) payload: Bytes,
-    pub(crate) headers: HeaderMap,
-}
-
-impl Outgoing {
-    /// About how many bytes it takes.
-    pub(crate) fn size(&self) -> usize {
-        let headers = self.headers.iter().map(|(name, values)| {
-            let name: &str = name.as_ref();
-            let values = values.iter().map(|value| value.as_str().len());
-            name.len() + values.sum::<usize>()
-        });
-        self.payload.len() + headers.sum::<usize>()
-    }
-}
-
-/// Sends a request, and waits for the reply. Written by hand, since it moves with every call: what the compiler makes of the
-/// same as an `async fn` is several times as large.
-pub(crate) struct Exchange {
-    connection: Arc<Connection>,
-    outgoing: Outgoing,
+/// Sends a request and waits for the reply. A future written by hand, because it is moved with every call: the one that the compiler
+/// makes of the same `async fn` is several times as large.
+pub(crate) struct RequestFuture {
+    multiplexer: Arc<Multiplexer>,
+    outgoing: OutgoingRequest,
     timeout: Duration,
-    /// From the first poll on.
+    /// Started by the first poll that does not end at once.
     timer: Option<Pin<Box<Sleep>>>,
-    state: State,
+    state: RequestState,
 }
 
-enum State {
+/// Moves only downwards; `Sending` is skipped if the request is sent within one poll.
+enum RequestState {
     New,
-    /// Not sent within one poll: the first request of a client, or the connection is down.
-    Sending(BoxFuture<'static, Result<Ticket, RequestError>>),
-    Waiting(Ticket),
+    /// Sending needs to wait: for the first subscription of a client, or for the connection.
+    Sending(BoxFuture<'static, Result<PendingReply, RequestError>>),
+    Waiting(PendingReply),
     Done,
 }
 
-impl Exchange {
-    pub(crate) fn new(connection: Arc<Connection>, outgoing: Outgoing, timeout: Duration) -> Self {
+impl RequestFuture {
+    pub(crate) fn new(
+        multiplexer: Arc<Multiplexer>,
+        outgoing: OutgoingRequest,
+        timeout: Duration,
+    ) -> Self {
         Self {
-            connection,
+            multiplexer,
             outgoing,
             timeout,
             timer: None,
-            state: State::New,
+            state: RequestState::New,
         }
     }
 
     fn poll_reply(&mut self, cx: &mut task::Context<'_>) -> Poll<Result<Message, RequestError>> {
         loop {
             match &mut self.state {
-                State::New => {
-                    // Most requests are sent within one poll, and that needs no future to be kept.
-                    if let Some(sent) = self.connection.send(&mut self.outgoing).now_or_never() {
+                RequestState::New => {
+                    // Most requests are sent within one poll, so no future is stored for them. Sending is cancel safe.
+                    if let Some(sent) = self.multiplexer.send(&mut self.outgoing).now_or_never() {
                         self.wait(sent?);
                         continue;
                     }
-                    let connection = Arc::clone(&self.connection);
+                    let multiplexer = Arc::clone(&self.multiplexer);
                     let mut outgoing = self.outgoing.clone();
-                    let sending = async move { connection.send(&mut outgoing).await };
-                    self.state = State::Sending(Box::pin(sending));
+                    let sending = async move { multiplexer.send(&mut outgoing).await };
+                    self.state = RequestState::Sending(Box::pin(sending));
                 }
-                State::Sending(sending) => {
+                RequestState::Sending(sending) => {
                     let sent = ready!(sending.as_mut().poll(cx));
                     self.wait(sent?);
                 }
-                State::Waiting(ticket) => return ticket.poll_unpin(cx),
-                State::Done => return Poll::Pending,
+                RequestState::Waiting(reply) => return reply.poll_unpin(cx),
+                RequestState::Done => return Poll::Pending,
             }
         }
     }
 
-    fn wait(&mut self, ticket: Ticket) {
+    fn wait(&mut self, reply: PendingReply) {
         self.outgoing.payload = Bytes::new();
-        self.state = State::Waiting(ticket);
+        self.state = RequestState::Waiting(reply);
     }
 }
 
-impl Future for Exchange {
+impl Future for RequestFuture {
     type Output = Result<Message, Status>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         let (subject, timeout) = (&this.outgoing.subject, this.timeout);
-        if let State::New = this.state
+        if let RequestState::New = this.state
             && timeout.is_zero()
         {
-            this.state = State::Done;
+            this.state = RequestState::Done;
             return Poll::Ready(Err(timed_out(subject, timeout)));
         }
         if let Poll::Ready(reply) = this.poll_reply(cx) {
-            this.state = State::Done;
+            this.state = RequestState::Done;
             return Poll::Ready(reply.map_err(|error| failed(&this.outgoing.subject, &error)));
         }
         let timer = this
             .timer
             .get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
         ready!(timer.as_mut().poll(cx));
-        this.state = State::Done;
+        this.state = RequestState::Done;
         Poll::Ready(Err(timed_out(&this.outgoing.subject, timeout)))
     }
 }
@@ -145,9 +130,9 @@ fn failed(subject: &str, error: &RequestError) -> Status {
     }
 }
 
-impl fmt::Debug for Exchange {
+impl fmt::Debug for RequestFuture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Exchange")
+        f.debug_struct("RequestFuture")
             .field("timeout", &self.timeout)
             .finish_non_exhaustive()
     }

@@ -1,0 +1,142 @@
+//! Storing what a reader gives: the public builder of such a put.
+
+use std::fmt;
+use std::future::IntoFuture;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use futures::future::{BoxFuture, FutureExt};
+use futures::stream::{Stream, StreamExt};
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+use crate::descriptor::store::StoreKind;
+use crate::store::bucket::jetstream::JetStream;
+use crate::store::error::{StoreError, StoreErrorKind, WriteError};
+use crate::store::object::bucket::{CHUNK, CLEAN_UP, ObjectBucket};
+use crate::store::object::info::check_name;
+use crate::store::object::write::{Description, ObjectWriter};
+
+/// A put about to begin: await it; made by [`ObjectStore::put_from`](crate::store::object::handle::ObjectStore::put_from). It gives the revision of the
+/// object.
+#[must_use = "nothing is stored unless it is awaited"]
+pub struct PutFrom<'a> {
+    jetstream: Result<Arc<JetStream>, StoreError>,
+    bucket: &'static str,
+    name: String,
+    reader: Pin<Box<dyn AsyncRead + Send + 'a>>,
+    chunk_size: usize,
+    description: Description,
+    progress: Box<dyn FnMut(u64) + Send + 'a>,
+}
+
+impl<'a> PutFrom<'a> {
+    pub(crate) fn new(
+        jetstream: Result<Arc<JetStream>, StoreError>,
+        bucket: &'static str,
+        name: &str,
+        reader: impl AsyncRead + Send + 'a,
+    ) -> Self {
+        Self {
+            jetstream,
+            bucket,
+            name: name.to_owned(),
+            reader: Box::pin(reader),
+            chunk_size: CHUNK,
+            description: Description::default(),
+            progress: Box::new(|_| {}),
+        }
+    }
+
+    /// How many bytes a chunk has: 128 KiB unless this says something else. It must fit into the server's `max_payload`.
+    pub fn with_chunk_size(mut self, bytes: usize) -> Self {
+        self.chunk_size = bytes.max(1);
+        self
+    }
+
+    /// What the object says about itself.
+    pub fn with_description(mut self, description: impl Into<String>) -> Self {
+        self.description.description = Some(description.into());
+        self
+    }
+
+    /// Adds to the metadata of the object.
+    pub fn with_metadata(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.description.metadata.insert(name.into(), value.into());
+        self
+    }
+
+    /// Is called with the number of bytes that are stored so far, after each chunk.
+    pub fn with_progress(mut self, progress: impl FnMut(u64) + Send + 'a) -> Self {
+        self.progress = Box::new(progress);
+        self
+    }
+
+    async fn put(mut self) -> Result<u64, StoreError> {
+        check_name(&self.name)?;
+        let jetstream = self.jetstream?;
+        let bucket = jetstream
+            .within(jetstream.open::<ObjectBucket>(self.bucket))
+            .await?;
+        let mut writer = ObjectWriter::new(&bucket, &self.name);
+        let chunks = chunks_of(self.reader, self.chunk_size);
+        let written = writer
+            .write(
+                self.chunk_size,
+                chunks,
+                self.description,
+                jetstream.timeout,
+                &mut *self.progress,
+            )
+            .await;
+        match writer.finish(written, CLEAN_UP).await {
+            Ok(put) => Ok(put.revision),
+            Err(error) => Err(jetstream
+                .explain(StoreKind::Object, self.bucket, error.into())
+                .await),
+        }
+    }
+}
+
+/// Reads until a chunk is full: a source with short reads would otherwise make as many small chunks.
+fn chunks_of<'a>(
+    reader: Pin<Box<dyn AsyncRead + Send + 'a>>,
+    chunk_size: usize,
+) -> impl Stream<Item = Result<Bytes, WriteError>> + Send + use<'a> {
+    futures::stream::unfold(Some(reader), move |reader| async move {
+        let mut reader = reader?;
+        let mut chunk = BytesMut::with_capacity(chunk_size);
+        while chunk.len() < chunk_size {
+            let room = chunk_size - chunk.len();
+            match reader.read_buf(&mut (&mut chunk).limit(room)).await {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(error) => {
+                    let text = "what was to be stored could not be read";
+                    let error = StoreError::new(StoreErrorKind::Reader, text).with_source(error);
+                    return Some((Err(WriteError::Refused(error.into())), None));
+                }
+            }
+        }
+        (!chunk.is_empty()).then(|| (Ok(chunk.freeze()), Some(reader)))
+    })
+    .fuse()
+}
+
+impl<'a> IntoFuture for PutFrom<'a> {
+    type Output = Result<u64, StoreError>;
+    type IntoFuture = BoxFuture<'a, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        self.put().boxed()
+    }
+}
+
+impl fmt::Debug for PutFrom<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PutFrom")
+            .field("bucket", &self.bucket)
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,27 @@
+//! What readers of a bucket's stream yield.
+
+use std::time::SystemTime;
+
+use async_nats::{HeaderMap, Message, Subject};
+use bytes::Bytes;
+
+/// An item of a reader.
+pub(crate) enum ReaderEvent {
+    Message(BucketMessage),
+    /// All messages that matched when the reader started have been delivered. Comes exactly once, also if there were none.
+    CaughtUp,
+}
+
+/// A message of a bucket's stream.
+pub(crate) struct BucketMessage {
+    pub(crate) subject: Subject,
+    pub(crate) headers: Option<HeaderMap>,
+    pub(crate) payload: Bytes,
+    pub(crate) sequence: u64,
+    pub(crate) published: SystemTime,
+}
+
+/// The number in a header of NATS; `None` if the header is missing or holds something else.
+pub(crate) fn header_number(message: &Message, name: &str) -> Option<u64> {
+    message.headers.as_ref()?.get(name)?.as_str().parse().ok()
+}

@@ -1,0 +1,452 @@
+//! Reads a range of a bucket's stream in order, without gap and without repeat, for as long as it takes.
+//!
+//! This replaces the ordered consumers of async-nats. Those push, and so overrun a slow reader; after a reconnect during the initial
+//! part they replay revisions that were superseded; and they never report that their stream is gone.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use async_nats::connection::State;
+use async_nats::jetstream::Message;
+use async_nats::jetstream::consumer::pull::Config;
+use async_nats::jetstream::consumer::{Consumer, DeliverPolicy};
+use async_nats::jetstream::context::ConsumerInfoErrorKind;
+use async_nats::{StatusCode, Subject, Subscriber};
+use futures::future::{BoxFuture, FutureExt};
+use futures::stream::{self, BoxStream, StreamExt};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::backoff::Backoff;
+use crate::store::error::{StoreError, StoreErrorKind};
+use crate::store::reader::delivery::{BucketMessage, ReaderEvent, header_number};
+use crate::store::reader::demand::{Demand, HEARTBEAT_INTERVAL, RequestEnd};
+use crate::store::reader::liveness::Liveness;
+use crate::store::reader::range::{ConsumerFailure, Range, Start, from_sequence};
+
+/// How often a consumer without messages checks its connection.
+const CHECK_INTERVAL: Duration = Duration::from_millis(500);
+/// How long the initial part may stall before the consumer asks the server what is left of it.
+const STALL_TIMEOUT: Duration = Duration::from_millis(200);
+/// How long one attempt to create a consumer may take.
+pub(crate) const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The pauses between attempts to restart a consumer.
+const RESTART_BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
+
+/// An ordered consumer. When its server-side consumer is lost or skips a message, it creates another one that continues after
+/// `position`.
+///
+/// Invariants: every message up to `position` that the range selects was yielded or superseded, and none is yielded twice.
+/// `delivered` and `demand` belong to the current server-side consumer and start over with each one; messages of an earlier one are
+/// recognised by its name and dropped.
+pub(crate) struct OrderedConsumer {
+    range: Range,
+    /// One subscription receives from all server-side consumers of this range; each has a token of its own below this inbox.
+    inbox: String,
+    messages: Subscriber,
+    consumer: Consumer<Config>,
+    /// Where the current server-side consumer delivers.
+    subject: Subject,
+    /// The epoch of the connection through which the current server-side consumer was created.
+    connection: u64,
+    /// When the stream was created; `None` if the range is not endless.
+    created: Option<SystemTime>,
+    /// The stream sequence up to which the stream has been read.
+    position: u64,
+    /// How many messages the current server-side consumer has delivered.
+    delivered: u64,
+    demand: Demand,
+    /// How many messages of the initial part are to come; `None` once its end was reported.
+    initial: Option<u64>,
+    liveness: Arc<Liveness>,
+    /// Kept between messages: parsing the position of a message needs a JetStream context, which is expensive to clone.
+    envelope: Option<Message>,
+}
+
+/// A message with what its reply subject says of it.
+struct Positioned {
+    message: BucketMessage,
+    consumer_sequence: u64,
+    pending: u64,
+}
+
+impl OrderedConsumer {
+    pub(crate) fn start(range: Range) -> BoxFuture<'static, Result<Self, StoreError>> {
+        // Boxed: the future is large and seldom created.
+        Self::start_now(range).boxed()
+    }
+
+    async fn start_now(range: Range) -> Result<Self, StoreError> {
+        let client = range.context.client();
+        let inbox = client.new_inbox();
+        let messages = client
+            .subscribe(format!("{inbox}.*"))
+            .await
+            .map_err(|error| StoreError::nats("cannot read the bucket", error))?;
+        let connection = range.connection();
+        let consumer = async {
+            let policy = match range.start {
+                Start::Newest => DeliverPolicy::LastPerSubject,
+                Start::At(sequence) => from_sequence(sequence),
+                Start::Next => DeliverPolicy::New,
+            };
+            let consumer = range.consume(policy).await;
+            consumer.map_err(ConsumerFailure::into_error)
+        };
+        let created = async {
+            if !range.endless {
+                return Ok(None);
+            }
+            let info = range.info().await.map_err(ConsumerFailure::into_error)?;
+            Ok(Some(SystemTime::from(info.created)))
+        };
+        let (consumer, created) = tokio::try_join!(consumer, created)?;
+        let info = consumer.cached_info();
+        let initial = match range.start {
+            Start::Next => 0,
+            Start::Newest | Start::At(_) => info.num_pending,
+        };
+        let mut ordered = Self {
+            subject: delivery_subject(&inbox, &info.name),
+            inbox,
+            messages,
+            connection,
+            created,
+            position: 0,
+            delivered: 0,
+            demand: Demand::new(range.window, range.budget.share()),
+            initial: Some(initial),
+            liveness: Arc::new(Liveness::new()),
+            envelope: None,
+            consumer,
+            range,
+        };
+        ordered.adopt_consumer();
+        // Requested now and not with the first read: a value that is superseded before it was sent is never delivered.
+        ordered.request().await?;
+        Ok(ordered)
+    }
+
+    /// How many messages of the initial part are to come.
+    pub(crate) fn initial_pending(&self) -> u64 {
+        self.initial.unwrap_or(0)
+    }
+
+    pub(crate) fn liveness(&self) -> Arc<Liveness> {
+        Arc::clone(&self.liveness)
+    }
+
+    /// The events as a stream, which ends after the first error.
+    pub(crate) fn into_stream(self) -> BoxStream<'static, Result<ReaderEvent, StoreError>> {
+        stream::unfold(Some(Box::new(self)), |ordered| async {
+            let mut ordered = ordered?;
+            match ordered.next().await {
+                Ok(event) => Some((Ok(event), Some(ordered))),
+                Err(error) => Some((Err(error), None)),
+            }
+        })
+        .fuse()
+        .boxed()
+    }
+
+    /// Waits for the next event, through any number of reconnects.
+    pub(crate) async fn next(&mut self) -> Result<ReaderEvent, StoreError> {
+        loop {
+            if self.initial == Some(0) {
+                self.initial = None;
+                return Ok(ReaderEvent::CaughtUp);
+            }
+            self.request().await?;
+            let wait = if self.initial.is_some() {
+                STALL_TIMEOUT
+            } else {
+                CHECK_INTERVAL
+            };
+            match self.demand.next(&mut self.messages, wait).await {
+                Ok(None) => return Err(closed()),
+                Ok(Some(message)) => {
+                    if let Some(message) = self.receive(message).await? {
+                        return Ok(ReaderEvent::Message(message));
+                    }
+                }
+                Err(_) => self.check_liveness().await?,
+            }
+        }
+    }
+
+    async fn request(&mut self) -> Result<(), StoreError> {
+        let pending = self.liveness.pending();
+        self.demand
+            .request(&self.consumer, &self.subject, pending)
+            .await
+    }
+
+    async fn receive(
+        &mut self,
+        message: async_nats::Message,
+    ) -> Result<Option<BucketMessage>, StoreError> {
+        let Some(status) = message.status else {
+            return self.accept(message).await;
+        };
+        if message.subject != self.subject {
+            // From a consumer that was replaced.
+            return Ok(None);
+        }
+        self.liveness.record();
+        match status {
+            StatusCode::IDLE_HEARTBEAT => {
+                let last = header_number(&message, "Nats-Last-Consumer");
+                if last.is_some_and(|last| last != self.delivered) {
+                    self.restart("a message was lost").await?;
+                } else {
+                    // A heartbeat means that nothing is pending, even if the last message said otherwise: it may have expired.
+                    self.caught_up();
+                }
+            }
+            StatusCode::TIMEOUT | StatusCode::REQUEST_TERMINATED => {
+                if let RequestEnd::ConsumerStopped = self.demand.end_request(&message) {
+                    self.restart("the consumer was stopped").await?;
+                }
+            }
+            _ => self.restart("the consumer is gone").await?,
+        }
+        Ok(None)
+    }
+
+    async fn accept(
+        &mut self,
+        message: async_nats::Message,
+    ) -> Result<Option<BucketMessage>, StoreError> {
+        let Some(positioned) = self.unpack(message) else {
+            return Ok(None);
+        };
+        let Positioned {
+            message,
+            consumer_sequence,
+            pending,
+        } = positioned;
+        self.liveness.record();
+        if consumer_sequence != self.delivered + 1 {
+            self.restart("a message was lost").await?;
+            return Ok(None);
+        }
+        self.delivered += 1;
+        self.demand.delivered();
+        if pending == 0 {
+            self.caught_up();
+        } else {
+            self.liveness.set_pending(pending);
+        }
+        if let Some(initial) = &mut self.initial {
+            // The server's count also covers messages that vanish while the initial part is delivered.
+            *initial = initial.saturating_sub(1).min(pending);
+        }
+        if message.sequence <= self.position {
+            // The initial part was started anew, and this message was yielded before.
+            return Ok(None);
+        }
+        self.position = message.sequence;
+        Ok(Some(message))
+    }
+
+    /// Reads the position of a message; `None` if it is not from the current server-side consumer.
+    fn unpack(&mut self, message: async_nats::Message) -> Option<Positioned> {
+        let envelope = match self.envelope.take() {
+            Some(mut envelope) => {
+                envelope.message = message;
+                envelope
+            }
+            None => Message {
+                message,
+                context: self.range.context.clone(),
+            },
+        };
+        let envelope = self.envelope.insert(envelope);
+        let info = envelope.info().ok()?;
+        if info.consumer != self.consumer.cached_info().name {
+            return None;
+        }
+        let (sequence, consumer_sequence) = (info.stream_sequence, info.consumer_sequence);
+        let (pending, published) = (info.pending, SystemTime::from(info.published));
+        Some(Positioned {
+            message: BucketMessage {
+                subject: envelope.message.subject.clone(),
+                headers: envelope.message.headers.take(),
+                payload: std::mem::take(&mut envelope.message.payload),
+                sequence,
+                published,
+            },
+            consumer_sequence,
+            pending,
+        })
+    }
+
+    /// Nothing is pending: what comes from now on are changes, and the requests for those reserve no budget.
+    fn caught_up(&mut self) {
+        self.liveness.set_pending(0);
+        self.demand.release();
+    }
+
+    /// Finds out why nothing was received, and restarts the consumer if it is dead.
+    async fn check_liveness(&mut self) -> Result<(), StoreError> {
+        if self.range.connection() != self.connection {
+            return self.restart("the connection was interrupted").await;
+        }
+        if self.liveness.age() > 2 * HEARTBEAT_INTERVAL + CHECK_INTERVAL {
+            return self.restart("the server was not heard from").await;
+        }
+        if self.initial.is_none() {
+            return Ok(());
+        }
+        // The messages that the initial part waits for may have expired.
+        let name = self.consumer.cached_info().name.clone();
+        let info = match self.range.stream().await {
+            Ok(stream) => timeout(ATTEMPT_TIMEOUT, stream.consumer_info(name)).await,
+            Err(_) => return Ok(()),
+        };
+        match info {
+            Ok(Ok(info)) => {
+                if info.num_pending == 0 && info.delivered.consumer_sequence == self.delivered {
+                    self.initial = Some(0);
+                    self.caught_up();
+                    self.position = self.position.max(info.delivered.stream_sequence);
+                }
+                Ok(())
+            }
+            Ok(Err(error)) if is_gone(&error.kind()) => self.restart("the consumer is gone").await,
+            // The next check asks again.
+            Ok(Err(_)) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Creates another server-side consumer that continues where this one ended.
+    fn restart<'a>(&'a mut self, reason: &'a str) -> BoxFuture<'a, Result<(), StoreError>> {
+        // Boxed: the future is large and seldom created.
+        self.restart_now(reason).boxed()
+    }
+
+    async fn restart_now(&mut self, reason: &str) -> Result<(), StoreError> {
+        tracing::debug!(
+            bucket = self.range.bucket,
+            reason,
+            position = self.position,
+            "reading a bucket begins again"
+        );
+        let client = self.range.context.client();
+        let mut backoff = RESTART_BACKOFF;
+        loop {
+            if client.connection_state() == State::Connected {
+                match timeout(ATTEMPT_TIMEOUT, self.resume()).await {
+                    Ok(Ok(())) => return Ok(()),
+                    Ok(Err(ConsumerFailure::Permanent(error))) => return Err(error),
+                    Ok(Err(ConsumerFailure::Transient(error))) => {
+                        tracing::debug!(bucket = self.range.bucket, %error, "cannot read a bucket");
+                    }
+                    Err(_) => {}
+                }
+            }
+            self.discard_for(backoff.next_pause()).await?;
+        }
+    }
+
+    /// One attempt of a restart. The connection is noted first, so that a reconnect during the attempt is noticed later; what belongs
+    /// to the server-side consumer changes only once the new one exists.
+    async fn resume(&mut self) -> Result<(), ConsumerFailure> {
+        self.connection = self.range.connection();
+        self.delete_consumer().await;
+        if let Some(created) = self.created {
+            self.check_same_stream(created).await?;
+        }
+        let policy = match self.range.start {
+            // Not from `position`: values that were superseded in the meantime are not current values.
+            Start::Newest if self.initial.is_some() => DeliverPolicy::LastPerSubject,
+            Start::At(first) => from_sequence(first.max(self.position + 1)),
+            Start::Newest | Start::Next => from_sequence(self.position + 1),
+        };
+        self.consumer = self.range.consume(policy).await?;
+        let info = self.consumer.cached_info();
+        self.subject = delivery_subject(&self.inbox, &info.name);
+        self.delivered = 0;
+        self.liveness.record();
+        if self.initial.is_some() {
+            self.initial = Some(info.num_pending);
+        }
+        self.adopt_consumer();
+        Ok(())
+    }
+
+    /// Fails for good if the bucket was replaced or has lost messages that were read.
+    async fn check_same_stream(&self, created: SystemTime) -> Result<(), ConsumerFailure> {
+        let bucket = &self.range.bucket;
+        let info = self.range.info().await?;
+        let (kind, text) = if SystemTime::from(info.created) != created {
+            (
+                StoreErrorKind::BucketNotFound,
+                format!("bucket `{bucket}` was deleted, and another was made under its name"),
+            )
+        } else if info.state.last_sequence < self.position {
+            (
+                StoreErrorKind::Nats,
+                format!("bucket `{bucket}` has lost revisions that were read"),
+            )
+        } else {
+            return Ok(());
+        };
+        Err(ConsumerFailure::Permanent(StoreError::new(kind, text)))
+    }
+
+    /// Waits, and discards what still comes from the consumer that is given up.
+    async fn discard_for(&mut self, pause: Duration) -> Result<(), StoreError> {
+        let end = Instant::now() + pause;
+        while let Ok(message) = timeout_at(end, self.messages.next()).await {
+            if message.is_none() {
+                return Err(closed());
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes over the counts of a new server-side consumer. One that has nothing to deliver has read up to where it stands.
+    fn adopt_consumer(&mut self) {
+        let info = self.consumer.cached_info();
+        if self.initial == Some(0) {
+            self.position = self.position.max(info.delivered.stream_sequence);
+        }
+        self.liveness.set_pending(info.num_pending);
+        self.demand.reset();
+    }
+
+    fn delete_consumer(&self) -> impl Future<Output = ()> + Send + use<> {
+        let context = self.range.context.clone();
+        let info = self.consumer.cached_info();
+        let subject = format!("CONSUMER.DELETE.{}.{}", info.stream_name, info.name);
+        async move {
+            // A failure is harmless: the server deletes inactive consumers itself, only later.
+            let _ = context
+                .send_request(subject, async_nats::Request::new())
+                .await;
+        }
+    }
+}
+
+impl Drop for OrderedConsumer {
+    fn drop(&mut self) {
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(self.delete_consumer());
+        }
+    }
+}
+
+fn delivery_subject(inbox: &str, consumer: &str) -> Subject {
+    format!("{inbox}.{consumer}").into()
+}
+
+fn is_gone(kind: &ConsumerInfoErrorKind) -> bool {
+    matches!(
+        kind,
+        ConsumerInfoErrorKind::NotFound | ConsumerInfoErrorKind::StreamNotFound
+    )
+}
+
+fn closed() -> StoreError {
+    StoreError::new(StoreErrorKind::Nats, "the connection is closed")
+}
