@@ -15,7 +15,7 @@ use crate::store::bucket::status::BucketStatus;
 use crate::store::error::StoreError;
 use crate::store::kv::listing::Entries;
 use crate::store::kv::watch::Watch;
-use crate::store::object::bucket::{CLEAN_UP, ObjectBucket};
+use crate::store::object::bucket::{CLEAN_UP_TIMEOUT, ObjectBucket};
 use crate::store::object::info::{ObjectInfo, Stored, check_name, entry};
 use crate::store::object::put_from::PutFrom;
 use crate::store::object::stream::ObjectReader;
@@ -136,7 +136,7 @@ impl<T> ObjectStore<T> {
         let bucket = jetstream
             .within(jetstream.open::<ObjectBucket>(self.bucket()))
             .await?;
-        let clean_up = CLEAN_UP.min(jetstream.timeout / 4);
+        let clean_up = CLEAN_UP_TIMEOUT.min(jetstream.timeout / 4);
         let deadline = backoff::after(Instant::now(), jetstream.timeout.saturating_sub(clean_up));
         match write::put(&bucket, name, data, deadline, clean_up).await {
             Ok(put) => Ok(put.revision),
@@ -153,7 +153,7 @@ impl<T> ObjectStore<T> {
         self.handle
             .within(async |jetstream| {
                 let bucket = jetstream.open::<ObjectBucket>(self.bucket()).await?;
-                let clean_up = CLEAN_UP.min(jetstream.timeout / 4);
+                let clean_up = CLEAN_UP_TIMEOUT.min(jetstream.timeout / 4);
                 Ok(Box::pin(change::delete(&bucket, name, clean_up)).await?)
             })
             .await

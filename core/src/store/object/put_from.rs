@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use crate::descriptor::store::StoreKind;
 use crate::store::bucket::jetstream::JetStream;
 use crate::store::error::{StoreError, StoreErrorKind, WriteError};
-use crate::store::object::bucket::{CHUNK, CLEAN_UP, ObjectBucket};
+use crate::store::object::bucket::{CHUNK_SIZE, CLEAN_UP_TIMEOUT, ObjectBucket};
 use crate::store::object::info::check_name;
 use crate::store::object::write::{Description, ObjectWriter};
 
@@ -42,7 +42,7 @@ impl<'a> PutFrom<'a> {
             bucket,
             name: name.to_owned(),
             reader: Box::pin(reader),
-            chunk_size: CHUNK,
+            chunk_size: CHUNK_SIZE,
             description: Description::default(),
             progress: Box::new(|_| {}),
         }
@@ -89,7 +89,7 @@ impl<'a> PutFrom<'a> {
                 &mut *self.progress,
             )
             .await;
-        match writer.finish(written, CLEAN_UP).await {
+        match writer.finish(written, CLEAN_UP_TIMEOUT).await {
             Ok(put) => Ok(put.revision),
             Err(error) => Err(jetstream
                 .explain(StoreKind::Object, self.bucket, error.into())
