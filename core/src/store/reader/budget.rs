@@ -232,7 +232,7 @@ mod tests {
         assert_eq!(late.try_reserve(MIN_REQUEST_BYTES, MAX_REQUEST_BYTES), None);
         let begun = Instant::now();
         let (bytes, ()) = tokio::join!(late.reserve(MIN_REQUEST_BYTES, MAX_REQUEST_BYTES), async {
-            drop(shares.pop())
+            drop(shares.pop());
         });
         assert_eq!(
             (bytes, begun.elapsed()),
