@@ -134,8 +134,8 @@ impl KvBucket {
     /// The clock of the server, by which messages have their times.
     pub(crate) async fn clock(&self) -> Result<Clock, StoreError> {
         let known = || self.clock.lock();
-        let told = *known();
-        if let Some(clock) = told.filter(Clock::is_fresh) {
+        let last_read = *known();
+        if let Some(clock) = last_read.filter(Clock::is_fresh) {
             return Ok(clock);
         }
         let failed = "cannot read the clock of the server";

@@ -136,12 +136,12 @@ impl<T> KvStore<T> {
         Ok(self.entry(key).await?.and_then(|entry| entry.value))
     }
 
-    /// The newest revision of a key, also if it says that the value was deleted; `None` if nothing is known of the key.
+    /// The newest revision of a key, which may be a deletion; `None` if the bucket has no revision of the key.
     pub async fn entry(&self, key: impl AsRef<str>) -> Result<Option<Entry<T>>, StoreError> {
         self.read(key.as_ref(), None).await
     }
 
-    /// A certain revision of a key; `None` if it is not one of this key or is no longer kept.
+    /// The given revision of a key; `None` if it belongs to another key or is no longer kept.
     ///
     /// ```no_run
     /// # use natsmicro::{KvStore, StoreError};
@@ -203,7 +203,7 @@ impl<T> KvStore<T> {
         self.write(key.as_ref(), value, Some(revision)).await
     }
 
-    /// Deletes the value of a key. Older revisions stay in the history. A key without a value is no error.
+    /// Deletes the value of a key. Older revisions stay in the history. Deleting a key without a value is no error.
     pub async fn delete(&self, key: impl AsRef<str>) -> Result<(), StoreError> {
         self.mark_deleted(key.as_ref(), None).await
     }
@@ -245,16 +245,16 @@ impl<T> KvStore<T> {
         self.mark_purged(key.as_ref(), Some(revision)).await
     }
 
-    /// What the server says of the bucket now.
+    /// The current state of the bucket at the server.
     pub async fn status(&self) -> Result<BucketStatus, StoreError> {
         self.handle.status().await
     }
 
-    /// Makes the bucket, with the settings that the methods declare, unless it is there already. One with other settings is left
-    /// alone: this fails with [`BucketMismatch`](StoreErrorKind::BucketMismatch), and names each difference.
+    /// Creates the bucket, with the settings that the methods declare, unless it exists. A bucket with other settings is not changed:
+    /// this fails with [`BucketMismatch`](StoreErrorKind::BucketMismatch), and names each difference.
     ///
-    /// This is for what is `client_only`. A service makes the buckets that it stores into when it starts, ready for writes in
-    /// batches.
+    /// This is for stores that are `client_only`. A service creates the buckets that it stores into when it starts, ready for writes
+    /// in batches.
     ///
     /// ```no_run
     /// # use natsmicro::{KvStore, StoreError};
@@ -267,7 +267,7 @@ impl<T> KvStore<T> {
         self.handle.create_bucket().await
     }
 
-    /// Deletes the bucket with all that it holds. A service that writes to it needs a restart to make it again.
+    /// Deletes the bucket with all entries. A service that writes to it creates it again only when it is restarted.
     pub async fn delete_bucket(&self) -> Result<(), StoreError> {
         self.handle.delete_bucket().await
     }

@@ -143,7 +143,7 @@ impl Share {
     pub(crate) async fn next(
         &mut self,
         messages: &mut Subscriber,
-        patience: Duration,
+        wait: Duration,
     ) -> Result<Option<Message>, Elapsed> {
         if let Some(message) = messages.next().now_or_never() {
             return Ok(message);
@@ -155,7 +155,7 @@ impl Share {
                 reserved.last_wait = self.last_wait;
             }
         }
-        timeout(patience, messages.next()).await
+        timeout(wait, messages.next()).await
     }
 
     /// Releases the reservation: all requested messages have come.
@@ -230,12 +230,12 @@ mod tests {
             share.reserve(MAX_REQUEST_BYTES, MAX_REQUEST_BYTES).await;
         }
         assert_eq!(late.try_reserve(MIN_REQUEST_BYTES, MAX_REQUEST_BYTES), None);
-        let begun = Instant::now();
+        let start = Instant::now();
         let (bytes, ()) = tokio::join!(late.reserve(MIN_REQUEST_BYTES, MAX_REQUEST_BYTES), async {
             drop(shares.pop());
         });
         assert_eq!(
-            (bytes, begun.elapsed()),
+            (bytes, start.elapsed()),
             (MAX_REQUEST_BYTES / 2, Duration::ZERO)
         );
     }
@@ -247,12 +247,12 @@ mod tests {
         for share in &mut shares {
             share.reserve(MAX_REQUEST_BYTES, MAX_REQUEST_BYTES).await;
         }
-        let begun = Instant::now();
+        let start = Instant::now();
         assert_eq!(
             late.reserve(MIN_REQUEST_BYTES, MAX_REQUEST_BYTES).await,
             MAX_REQUEST_BYTES
         );
-        assert_eq!(begun.elapsed(), IN_FLIGHT_TIMEOUT);
+        assert_eq!(start.elapsed(), IN_FLIGHT_TIMEOUT);
     }
 
     #[tokio::test(start_paused = true)]

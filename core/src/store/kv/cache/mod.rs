@@ -1,3 +1,8 @@
+//! A copy of a bucket in memory that is kept up to date.
+//!
+//! A task reads the bucket with an ordered consumer and applies each change to the [`state`](self::state); reads take its lock for the
+//! time of a look-up.
+
 pub(crate) mod event;
 pub(crate) mod state;
 
@@ -33,12 +38,12 @@ const RELOAD_BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duratio
 
 /// A local copy of a bucket, or a part of it, that is kept up to date; made by [`KvStore::cached`](crate::store::kv::handle::KvStore::cached).
 ///
-/// A read is a look-up in memory. It tells what the server had stored a moment ago (some hundred microseconds on a good
-/// connection), and the last known state while the connection is interrupted; [`status`](Self::status) says how old that is, and
-/// [`wait_for`](Self::wait_for) waits for a write of one's own. Where the bucket is deleted, reads fail with
+/// A read is a look-up in memory. It returns what the server had stored a moment ago (some hundred microseconds on a good
+/// connection), and the last known state while the connection is interrupted; [`status`](Self::status) tells how old that is, and
+/// [`wait_for`](Self::wait_for) waits for the caller's own write. While the bucket is deleted, reads fail with
 /// [`BucketNotFound`](StoreErrorKind::BucketNotFound) until there is one again.
 ///
-/// Entries that expire are compared with the clock of this machine where the server does not tell of them.
+/// Entries expire by the clock of this machine if the server does not announce that they have expired.
 ///
 /// Cheap to clone. The last clone that is dropped ends the task that keeps the copy.
 ///
@@ -117,7 +122,7 @@ impl<T: Send + Sync + 'static> KvCache<T> {
         self.shared.read().entries()
     }
 
-    /// How well the cache knows its bucket at the moment.
+    /// How up to date the cache is.
     #[must_use]
     pub fn status(&self) -> CacheStatus {
         let state = self.shared.read();
@@ -145,8 +150,9 @@ impl<T: Send + Sync + 'static> KvCache<T> {
     /// All changes of the keys that match from now on, whether they are held or not. A receiver that lags more than 1,024 events
     /// behind is told how many it has missed.
     ///
-    /// To make room for another entry, as [`with_max_entries`](CacheBuilder::with_max_entries) asks for, is no change: the bucket
-    /// has the entry still. If one that is not held expires, the server alone can tell, and does so in a bucket with `marker_ttl`.
+    /// An entry that is dropped to stay within [`with_max_entries`](CacheBuilder::with_max_entries) causes no event, since the bucket
+    /// still has it. When an entry that is not held expires, there is an event only in a bucket with `marker_ttl`, whose server
+    /// announces it.
     #[must_use]
     pub fn subscribe(&self) -> broadcast::Receiver<CacheEvent<T>> {
         self.shared.events.subscribe()
