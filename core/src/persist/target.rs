@@ -95,7 +95,7 @@ impl fmt::Display for Failure {
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const MAX_PAUSE: Duration = Duration::from_secs(2);
 /// How long a write that is out of time may clean up after itself: a little more than a put of an object takes for it.
-const CLEAN_UP: Duration = Duration::from_millis(1_500);
+const CLEAN_UP_TIMEOUT: Duration = Duration::from_millis(1_500);
 
 impl Target {
     /// Whether of several values of a key only the newest stays, and nobody compares their revisions.
@@ -158,7 +158,7 @@ impl Target {
         let end = match &self.bucket {
             Bucket::Kv(_) => deadline,
             // It sees the deadline itself, and then removes what it has written.
-            Bucket::Object(_) => deadline + CLEAN_UP,
+            Bucket::Object(_) => deadline + CLEAN_UP_TIMEOUT,
         };
         let tried = {
             // The window has one of these per write: what few writes need has a place of its own.
@@ -202,7 +202,7 @@ impl Target {
                             })
                         }
                         Bucket::Object(bucket) => {
-                            let patience = bucket::CLEAN_UP;
+                            let patience = bucket::CLEAN_UP_TIMEOUT;
                             let put = write::put(bucket, key, payload.clone(), deadline, patience);
                             let put = Box::pin(put).await;
                             put.map(|put| Some(put.digest))

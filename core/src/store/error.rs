@@ -1,5 +1,6 @@
-use std::error::Error as StdError;
+//! The errors of stores, and which of them say that a write is refused, in conflict, or uncertain.
 
+use std::error::Error as StdError;
 use std::fmt;
 
 use async_nats::jetstream::ErrorCode;
@@ -117,7 +118,7 @@ pub(crate) fn no_such_bucket(bucket: &str) -> StoreError {
     StoreError::new(StoreErrorKind::BucketNotFound, text)
 }
 
-/// Whether the server says that there is no such stream. async-nats has this in the kinds of some errors and in the sources of
+/// Whether the server reported that there is no such stream. async-nats puts this into the kind of some errors and the source of
 /// others.
 pub(crate) fn is_no_stream(error: &(dyn StdError + 'static)) -> bool {
     let refused = if let Some(error) = error.downcast_ref::<GetStreamError>()
@@ -185,26 +186,26 @@ impl From<InvalidKey> for StoreError {
     }
 }
 
-/// How a write failed, as far as it matters for what to do next.
+/// How a write failed, by what the writer may do next.
 #[derive(Debug)]
 pub(crate) enum WriteError {
     /// The entry is at another revision than expected.
-    Conflict(Source),
-    /// It will not succeed when tried again.
-    Refused(Source),
-    /// It is larger than the bucket or the server takes.
-    TooLarge(Source),
-    /// It may have been stored or not.
-    Uncertain(Source),
+    Conflict(BoxError),
+    /// A retry would fail too.
+    Refused(BoxError),
+    /// The value exceeds the limit of the bucket or the server.
+    TooLarge(BoxError),
+    /// The value may or may not have been stored.
+    Uncertain(BoxError),
 }
 
-type Source = Box<dyn StdError + Send + Sync>;
+type BoxError = Box<dyn StdError + Send + Sync>;
 
 impl WriteError {
-    /// async-nats wraps the reason in the kinds of each operation; it is the publish error at the bottom that tells.
+    /// Classifies an error of async-nats by the innermost publish or server error in its chain; the outer errors differ by operation.
     pub(crate) fn new(error: impl StdError + Send + Sync + 'static) -> Self {
         let mut cause: Option<&(dyn StdError + 'static)> = Some(&error);
-        let mut classify: fn(Source) -> Self = Self::Uncertain;
+        let mut classify: fn(BoxError) -> Self = Self::Uncertain;
         while let Some(current) = cause {
             if let Some(publish) = current.downcast_ref::<PublishError>() {
                 match publish.kind() {
@@ -214,11 +215,11 @@ impl WriteError {
                 }
             } else if let Some(refused) = current.downcast_ref::<async_nats::jetstream::Error>() {
                 classify = match refused.error_code() {
-                    // The second form is what clusters answer.
+                    // Clusters answer with the second code.
                     ErrorCode::STREAM_WRONG_LAST_SEQUENCE
                     | ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT => Self::Conflict,
                     ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM => Self::TooLarge,
-                    // The server has too much to do at the moment, for instance.
+                    // Transient refusals, such as an overloaded server.
                     _ if matches!(refused.code(), 408 | 409 | 429) => Self::Uncertain,
                     _ if (400..500).contains(&refused.code()) => Self::Refused,
                     _ => Self::Uncertain,
@@ -239,7 +240,7 @@ impl WriteError {
     }
 }
 
-/// A look at the store that was needed to go on with a write.
+/// A write needed to read the store, and that failed.
 impl From<StoreError> for WriteError {
     fn from(error: StoreError) -> Self {
         Self::Uncertain(error.into())

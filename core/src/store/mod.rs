@@ -1,7 +1,10 @@
-//! Key-Value buckets and Object Stores with the service's own message types.
+//! Key-Value buckets and Object Stores whose values are the messages of a service.
 //!
-//! A service makes the buckets that its methods declare when it starts; a generated client gives a typed handle on each,
+//! A service creates the buckets that its methods declare when it starts; a generated client has a typed handle for each,
 //! [`KvStore`] and [`ObjectStore`].
+//!
+//! The folders are layers in the order `error`, `reader`, `bucket`, `kv`, `object`: each may use those before it, and besides them
+//! `transport`, `descriptor` and the leaves. Nothing here knows a server, a client or a method call.
 
 pub(crate) mod bucket;
 pub(crate) mod error;

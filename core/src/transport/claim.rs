@@ -1,7 +1,7 @@
-//! Claim checks: a response that is too large for a reply is stored as an object, and what is sent refers to it.
+//! Claim checks: a response that is too large for a reply is stored as an object, and the reply refers to it.
 //!
-//! To whoever does not know of this, what is sent is an error that says where the response is. Our client finds the reference in
-//! a header of that error, and fetches the object.
+//! To other clients the reply is an error that says where the response is. Our client finds the reference in a header of that error,
+//! and fetches the object.
 
 use async_nats::{HeaderMap, HeaderValue};
 
@@ -13,14 +13,14 @@ use crate::transport::headers;
 pub(crate) struct Claim {
     pub(crate) bucket: String,
     pub(crate) name: String,
-    /// How many bytes the response has.
+    /// The size of the response in bytes.
     pub(crate) size: usize,
-    /// As the metadata of the object has it: tells the response from what else is stored under the name.
+    /// The digest in the metadata of the object. It identifies the response, since the object may be replaced.
     pub(crate) digest: String,
 }
 
 impl Claim {
-    /// What a caller is told who does not follow references.
+    /// The error for callers that do not follow references.
     pub(crate) fn status(&self, max_payload: usize) -> Status {
         let Self {
             bucket, name, size, ..

@@ -1,4 +1,4 @@
-//! The headers of the protocol, and how a [`Status`] travels in them.
+//! The headers of the protocol, the checks of those that users set, and how a [`Status`] travels in headers.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -15,11 +15,11 @@ pub(crate) const ERROR_CODE: &str = "Nats-Service-Error-Code";
 /// The pair that some generated peers send instead of the two above.
 const PEER_CODE: &str = "Status";
 const PEER_MESSAGE: &str = "Description";
-/// Where a caller receives a stream.
+/// The subject on which a caller receives a stream.
 pub(crate) const REPLY_TO: &str = "Reply-To";
-/// Our extension: the milliseconds that the caller still waits for the answer.
+/// Our extension: for how many milliseconds the caller waits for the answer.
 pub(crate) const TIMEOUT: &str = "Natsmicro-Timeout-Ms";
-/// Our extension: where the response is that an error stands for. Its bucket, number of bytes, digest and name, with spaces between.
+/// Our extension: refers to the object that holds the response. Bucket, size in bytes, digest and name, separated by spaces.
 pub(crate) const OBJECT: &str = "Natsmicro-Object";
 /// W3C trace context, passed on untouched.
 pub(crate) const TRACE: [&str; 2] = ["traceparent", "tracestate"];
@@ -96,7 +96,7 @@ fn check(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), InvalidHe
     Ok((name, value))
 }
 
-/// Writes `status` into the headers of a reply. Neither header is ever empty: peers drop such a reply or wait for ever.
+/// Writes `status` into the headers of a reply. Neither header is ever empty: peers would drop such a reply or wait for ever.
 pub(crate) fn write_status(headers: &mut HeaderMap, status: &Status) {
     let code = header_text(status.code().as_str(), Code::Unknown.as_str());
     let message = header_text(status.message(), code.as_str());
@@ -104,9 +104,9 @@ pub(crate) fn write_status(headers: &mut HeaderMap, status: &Status) {
     headers.insert(ERROR_CODE, code);
 }
 
-/// Sends an error, next to `headers`. One that is too large goes without these and its details and with a shorter message, or with
-/// none: nobody must wait because of them. The headers in `required` go in any case. If nobody listens, the NATS server says so to
-/// `from`.
+/// Sends an error with `headers`. If the message is too large, it is sent without these and without details, and with a shorter text
+/// or none, so that the caller always gets an answer. The headers in `required` are always sent. If the subject has no subscriber, the
+/// NATS server reports that to `from`.
 pub(crate) async fn publish_status(
     nats: &async_nats::Client,
     to: &Subject,
@@ -142,7 +142,7 @@ pub(crate) async fn publish_status(
     Err(PublishErrorKind::MaxPayloadExceeded)
 }
 
-/// How many bytes the headers of a message have; they count towards the `max_payload` of the server.
+/// The size of the headers on the wire in bytes, which counts towards the `max_payload` of the server.
 pub(crate) fn headers_len(headers: &HeaderMap) -> usize {
     if headers.is_empty() {
         return 0;
@@ -177,7 +177,7 @@ fn add_if(headers: &mut HeaderMap, more: &HeaderMap, keep: impl Fn(&str) -> bool
     }
 }
 
-/// As much of `status` as fits into a small message.
+/// `status` with a message of at most `chars` characters and without details.
 fn shortened(status: &Status, chars: usize) -> Status {
     let code = match status.code() {
         code if code.as_str().len() <= 64 => code.clone(),

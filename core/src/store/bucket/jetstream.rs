@@ -1,4 +1,4 @@
-//! A JetStream context with the buckets that were opened through it.
+//! A JetStream context, with a cache of the buckets that were opened through it.
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -14,7 +14,7 @@ use crate::store::reader::budget::Budget;
 use crate::sync::Mutex;
 use crate::transport::mux::Multiplexer;
 
-/// A bucket of one kind, as [`JetStream`] opens it.
+/// A type of bucket that [`JetStream`] can open. There is one type for each [`StoreKind`].
 pub(crate) trait Bucket: Send + Sync + Sized + 'static {
     const KIND: StoreKind;
 
@@ -24,27 +24,27 @@ pub(crate) trait Bucket: Send + Sync + Sized + 'static {
     ) -> impl Future<Output = Result<Self, StoreError>> + Send;
 }
 
-/// Opening a bucket costs a request, so each is opened once.
+/// Access to the buckets of one account. Opening a bucket costs a request, so each is opened once and kept until it is forgotten.
 pub(crate) struct JetStream {
     pub(crate) context: Context,
-    /// How long one operation on a store may take.
+    /// The timeout of one operation on a store.
     pub(crate) timeout: Duration,
-    /// For what async-nats asks at a higher price.
+    /// For requests that cost more through async-nats.
     pub(crate) multiplexer: Arc<Multiplexer>,
     pub(crate) budget: Arc<Budget>,
-    opened: Opened,
+    opened: OpenedBuckets,
 }
 
-/// The buckets of one kind by name. What is stored is always the [`Bucket`] type of that kind.
+/// The buckets of one kind by name. Invariant: all values have the [`Bucket`] type of that kind.
 type OpenedOfKind = Mutex<HashMap<String, Arc<dyn Any + Send + Sync>>>;
 
 #[derive(Default)]
-struct Opened {
+struct OpenedBuckets {
     kv: OpenedOfKind,
     object: OpenedOfKind,
 }
 
-impl Opened {
+impl OpenedBuckets {
     fn of(&self, kind: StoreKind) -> &OpenedOfKind {
         match kind {
             StoreKind::Kv => &self.kv,
@@ -60,17 +60,17 @@ impl JetStream {
             budget: Arc::default(),
             context,
             timeout,
-            opened: Opened::default(),
+            opened: OpenedBuckets::default(),
         }
     }
 
-    /// The context's own timeouts end after this one, so that it is this one that is reported.
+    /// Sets the timeout of the context a little above `timeout`, so that this one ends first and is the one that is reported.
     pub(crate) fn of_client(mut context: Context, timeout: Duration) -> Self {
         context.set_timeout(timeout.saturating_add(Duration::from_secs(1)));
         Self::new(context, timeout)
     }
 
-    /// The bucket of this name, opened at most once until it is forgotten.
+    /// The bucket of this name. Concurrent calls may each open it; the last one is kept.
     pub(crate) async fn open<B: Bucket>(&self, name: &str) -> Result<Arc<B>, StoreError> {
         let known = self.opened.of(B::KIND).lock().get(name).cloned();
         if let Some(opened) = known.and_then(|known| known.downcast().ok()) {
@@ -85,7 +85,7 @@ impl JetStream {
         Ok(opened)
     }
 
-    /// What the server says of a bucket now.
+    /// The current state of a bucket at the server.
     pub(crate) async fn info(
         &self,
         kind: StoreKind,
@@ -107,7 +107,7 @@ impl JetStream {
         }
     }
 
-    /// Once a bucket is gone, operations on it fail as if JetStream were down. This looks which of the two it is.
+    /// Operations on a deleted bucket fail as if JetStream were down. This asks the server, and returns the error that applies.
     pub(crate) async fn explain(
         &self,
         kind: StoreKind,
@@ -126,7 +126,7 @@ impl JetStream {
         }
     }
 
-    /// Lets a bucket be opened again, with its settings of then.
+    /// Removes a bucket from the cache, so that the next use opens it with its current settings.
     pub(crate) fn forget(&self, kind: StoreKind, bucket: &str) {
         self.opened.of(kind).lock().remove(bucket);
     }

@@ -1,4 +1,7 @@
-//! A bucket as a whole, whatever it holds: opened, created, compared with its declaration, described, deleted.
+//! A bucket as a whole, of either kind: opened, created, compared with its declaration, described, deleted.
+//!
+//! May use `store::error`, `store::reader` and the declarations in `descriptor`; knows neither keys nor objects. Guarantees that a
+//! bucket is never changed against the policy, and that a bucket which was deleted is reported as such.
 
 pub(crate) mod difference;
 pub(crate) mod handle;

@@ -1,4 +1,4 @@
-//! One Key-Value bucket, in bytes: what the typed handle and the persistence of a service both write through.
+//! One Key-Value bucket, in bytes: the typed handle and the persistence of a service both use it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,25 +18,28 @@ use tokio::time::Instant;
 use crate::descriptor::store::StoreKind;
 use crate::store::bucket::jetstream::{Bucket, JetStream};
 use crate::store::error::{StoreError, StoreErrorKind, WriteError, cannot_open};
-use crate::store::kv::clock::{Clock, Now};
+use crate::store::kv::clock::{Clock, ServerTime};
 use crate::store::kv::entry::Operation;
 use crate::sync::Mutex;
 use crate::transport::mux::{Multiplexer, OutgoingRequest};
 
+/// An opened bucket.
 #[derive(Debug)]
 pub(crate) struct KvBucket {
     context: Context,
     store: kv::Store,
-    /// For reads that any replica may answer; none where async-nats alone knows the subject.
-    reads: Option<Reads>,
+    /// `None` behind a JetStream domain or prefix, where only async-nats knows the subject.
+    direct_reads: Option<DirectReads>,
+    /// The last reading of the server clock; read anew when it is too old.
     clock: Mutex<Option<Clock>>,
 }
 
-/// Asks for the newest message of a key. async-nats does that too, with an inbox, a copy of its context and a timer each time.
+/// Reads the newest message of a key by a direct get. async-nats does that too, but creates an inbox, a copy of its context and a
+/// timer each time.
 #[derive(Debug)]
-struct Reads {
+struct DirectReads {
     multiplexer: Arc<Multiplexer>,
-    /// What the subjects of the requests begin with, up to the key.
+    /// The subject of the requests, up to the key.
     prefix: String,
 }
 
@@ -50,14 +53,14 @@ impl Bucket for KvBucket {
             .await
             .map_err(|error| cannot_open(bucket, error))?;
         let is_plain = !store.use_jetstream_prefix && store.put_prefix.is_none();
-        let reads = is_plain.then(|| Reads {
+        let direct_reads = is_plain.then(|| DirectReads {
             multiplexer: Arc::clone(&jetstream.multiplexer),
             prefix: format!("$JS.API.DIRECT.GET.{}.{}", store.stream_name, store.prefix),
         });
         Ok(Self {
             context: jetstream.context.clone(),
             store,
-            reads,
+            direct_reads,
             clock: Mutex::default(),
         })
     }
@@ -72,13 +75,13 @@ impl KvBucket {
         &self.context
     }
 
-    /// An id that no other message has.
+    /// A new unique message id.
     pub(crate) fn new_id(&self) -> String {
         crate::transport::connection::unique_id(&self.context.client())
     }
 
-    /// Writes a value; with `expected`, only if that is the revision of the key, 0 for none. With `id`, the entry can be told
-    /// from an equal one of somebody else.
+    /// Writes a value; with `expected`, only if that is the revision of the key, 0 for none. `id` becomes the message id, by which a
+    /// later attempt recognises the entry as its own; behind a JetStream domain or prefix it is not sent.
     pub(crate) async fn write(
         &self,
         key: &str,
@@ -100,7 +103,7 @@ impl KvBucket {
                     .map_err(WriteError::new),
             };
         }
-        // async-nats writes a TTL only where it creates a key, and no id at all.
+        // async-nats sets a TTL only when it creates a key, and never a message id.
         let mut message = PublishMessage::build().payload(value);
         if let Some(revision) = expected {
             message = message.expected_last_subject_sequence(revision);
@@ -123,16 +126,16 @@ impl KvBucket {
         ack.await.map(|ack| ack.sequence).map_err(WriteError::new)
     }
 
-    /// The newest message of a key, markers included, from the leader: what was acknowledged is seen.
+    /// The newest message of a key, markers included, from the leader, which has every acknowledged write.
     pub(crate) async fn newest(&self, key: &str) -> Result<Option<StreamMessage>, StoreError> {
-        self.read(key, None, Source::Leader).await
+        self.read(key, None, ReadFrom::Leader).await
     }
 
-    /// The clock by which the messages have their times.
+    /// The clock of the server, by which messages have their times.
     pub(crate) async fn clock(&self) -> Result<Clock, StoreError> {
         let known = || self.clock.lock();
-        let told = *known();
-        if let Some(clock) = told.filter(Clock::is_fresh) {
+        let last_read = *known();
+        if let Some(clock) = last_read.filter(Clock::is_fresh) {
             return Ok(clock);
         }
         let failed = "cannot read the clock of the server";
@@ -140,7 +143,7 @@ impl KvBucket {
         let subject = format!("STREAM.INFO.{}", self.store.stream_name);
         let answer = self
             .context
-            .request::<_, _, Response<Now>>(subject, &())
+            .request::<_, _, Response<ServerTime>>(subject, &())
             .await;
         match answer.map_err(|error| StoreError::nats(failed, error))? {
             Response::Ok(now) => {
@@ -152,42 +155,46 @@ impl KvBucket {
         }
     }
 
-    /// A message of a key, markers included: the newest, or the one of a revision.
+    /// A message of a key, markers included: the newest one, or that of a revision.
     pub(crate) async fn read(
         &self,
         key: &str,
         revision: Option<u64>,
-        source: Source,
+        source: ReadFrom,
     ) -> Result<Option<StreamMessage>, StoreError> {
         let stream = &self.store.stream;
         let source = if stream.cached_info().config.allow_direct {
             source
         } else {
-            Source::Leader
+            ReadFrom::Leader
         };
-        if let (Source::Any, None, Some(reads)) = (source, revision, &self.reads) {
-            return reads.newest(key).await;
+        if let (ReadFrom::AnyReplica, None, Some(direct_reads)) =
+            (source, revision, &self.direct_reads)
+        {
+            return direct_reads.newest(key).await;
         }
         let subject = self.subject(key);
         let read = match (source, revision) {
-            (Source::Any, None) => {
+            (ReadFrom::AnyReplica, None) => {
                 found(stream.direct_get_last_for_subject(subject.as_str()).await)
             }
-            (Source::Any, Some(revision)) => found(stream.direct_get(revision).await),
-            (Source::Leader, None) => found(stream.get_last_raw_message_by_subject(&subject).await),
-            (Source::Leader, Some(revision)) => found(stream.get_raw_message(revision).await),
+            (ReadFrom::AnyReplica, Some(revision)) => found(stream.direct_get(revision).await),
+            (ReadFrom::Leader, None) => {
+                found(stream.get_last_raw_message_by_subject(&subject).await)
+            }
+            (ReadFrom::Leader, Some(revision)) => found(stream.get_raw_message(revision).await),
         };
-        // The revision may be one of another key.
+        // The revision may belong to another key.
         Ok(read?.filter(|message| message.subject.as_str() == subject))
     }
 
-    /// Puts a marker over the value of a key; with `expected`, only if that is its revision.
+    /// Writes a delete marker, which keeps older revisions; with `expected`, only if that is the revision of the key.
     pub(crate) async fn delete(&self, key: &str, expected: Option<u64>) -> Result<(), WriteError> {
         let deleted = self.store.delete_expect_revision(key, expected).await;
         deleted.map_err(WriteError::new)
     }
 
-    /// Puts a marker in place of all revisions of a key; with `expected`, only if that is the newest of them.
+    /// Writes a purge marker, which replaces all revisions; with `expected`, only if that is the revision of the key.
     pub(crate) async fn purge(
         &self,
         key: &str,
@@ -206,13 +213,13 @@ impl KvBucket {
         purged.map_err(WriteError::new)
     }
 
-    /// Whether single entries may have a TTL, as far as was known when the bucket was opened. A server older than 2.11 ignores
-    /// TTLs in silence, and has no such setting.
+    /// Whether single entries may have a TTL, as of when the bucket was opened. A server older than 2.11 silently ignores TTLs, and
+    /// lacks this setting.
     pub(crate) fn allows_entry_ttl(&self) -> bool {
         self.store.stream.cached_info().config.allow_message_ttl
     }
 
-    /// How many revisions a key keeps.
+    /// How many revisions of a key are kept.
     pub(crate) fn history(&self) -> i64 {
         self.store
             .stream
@@ -221,13 +228,13 @@ impl KvBucket {
             .max_messages_per_subject
     }
 
-    /// The subject of the messages of a key, or of those that match a pattern.
+    /// The subject for a key or a pattern.
     pub(crate) fn subject(&self, pattern: &str) -> String {
         format!("{}{pattern}", self.store.prefix)
     }
 
-    /// Writes a value if the key has none; a deleted key has none. What an earlier try with the same `id` has stored counts as
-    /// written.
+    /// Writes a value if the key has none; a deleted key has none. A value that an earlier attempt with the same `id` has stored counts
+    /// as written.
     pub(crate) async fn create(
         &self,
         key: &str,
@@ -243,11 +250,11 @@ impl KvBucket {
             Some(newest) if is_marker(&newest) => {
                 self.write(key, value, Some(newest.sequence), ttl, id).await
             }
-            newest => its_own(newest, id).ok_or(conflict),
+            newest => own_revision(newest, id).ok_or(conflict),
         }
     }
 
-    /// Writes a value over a revision; what an earlier try with the same `id` has stored counts as written.
+    /// Writes a value over a revision. A value that an earlier attempt with the same `id` has stored counts as written.
     pub(crate) async fn update(
         &self,
         key: &str,
@@ -260,11 +267,11 @@ impl KvBucket {
             Err(conflict @ WriteError::Conflict(_)) => conflict,
             done => return done,
         };
-        its_own(self.newest(key).await?, Some(id)).ok_or(conflict)
+        own_revision(self.newest(key).await?, Some(id)).ok_or(conflict)
     }
 }
 
-impl Reads {
+impl DirectReads {
     async fn newest(&self, key: &str) -> Result<Option<StreamMessage>, StoreError> {
         let request = OutgoingRequest {
             subject: Subject::from([&self.prefix, key].concat()),
@@ -288,14 +295,15 @@ impl Reads {
     }
 }
 
-/// Who answers a read.
+/// Which server answers a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Source {
-    Any,
+pub(crate) enum ReadFrom {
+    AnyReplica,
+    /// Sees every acknowledged write.
     Leader,
 }
 
-/// The two ways of reading a message fail in different types.
+/// What the error types of both ways of reading have in common.
 trait ReadError: std::error::Error + Send + Sync + 'static {
     fn is_not_found(&self) -> bool;
 }
@@ -320,7 +328,7 @@ fn found(read: Result<StreamMessage, impl ReadError>) -> Result<Option<StreamMes
     }
 }
 
-/// The server counts TTLs in whole seconds. Nothing expires earlier than asked for.
+/// Rounds up: the server counts TTLs in whole seconds, and nothing may expire too early.
 fn whole_seconds(ttl: Duration) -> Duration {
     Duration::from_secs(
         ttl.as_secs()
@@ -328,14 +336,14 @@ fn whole_seconds(ttl: Duration) -> Duration {
     )
 }
 
-/// The revision of what stands in the way of a write, if that is an earlier try of the same write.
-fn its_own(newest: Option<StreamMessage>, id: Option<&str>) -> Option<u64> {
+/// The revision of the entry that a write conflicts with, if an earlier attempt of the same write has stored it.
+fn own_revision(newest: Option<StreamMessage>, id: Option<&str>) -> Option<u64> {
     let newest = newest?;
     let stored = newest.headers.get(NATS_MESSAGE_ID).map(HeaderValue::as_str);
     (stored.is_some() && stored == id).then_some(newest.sequence)
 }
 
-/// Whether this message says that its key is gone: deleted, purged, or expired.
+/// Whether this message marks its key as deleted, purged or expired.
 pub(crate) fn is_marker(message: &StreamMessage) -> bool {
     Operation::of(&message.headers) != Operation::Put
 }

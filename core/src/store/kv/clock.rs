@@ -1,4 +1,4 @@
-//! Whether something was before or after something else, by the clock of nats-server.
+//! Compares moments of this process with times of the server, whose clock may differ.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,45 +7,46 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::time::Instant;
 
-/// How long an answer of the server is used.
-const FRESH: Duration = Duration::from_secs(1);
-/// How far two clocks may be apart: that of the server has run faster or slower since the moment that is asked for, and another
-/// server of the cluster may have been the leader then.
-const SLACK: Duration = Duration::from_millis(10);
+/// How long a reading of the server clock is used.
+const MAX_AGE: Duration = Duration::from_secs(1);
+/// How far clocks may drift apart: that of the server may have run faster or slower since the moment in question, and another server of
+/// the cluster may have been the leader then.
+const TOLERANCE: Duration = Duration::from_millis(10);
 
-/// What the server's clock said, at some moment between a question and its answer. That of this machine may say anything else.
+/// A reading of the server clock, taken at some moment between `asked_at` and `answered_at`. The clock of this machine may differ by
+/// any amount.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
-    said: SystemTime,
-    asked: Instant,
-    answered: Instant,
+    server_time: SystemTime,
+    asked_at: Instant,
+    answered_at: Instant,
 }
 
-/// The part of what the server says of a stream that is about the time.
+/// The time in the stream information of the server.
 #[derive(Deserialize)]
-pub(crate) struct Now {
+pub(crate) struct ServerTime {
     ts: String,
 }
 
 impl Clock {
-    /// `None` if that is no time.
-    pub(crate) fn read(now: &Now, asked: Instant) -> Option<Self> {
+    /// `None` if the server sent something else than a time.
+    pub(crate) fn read(now: &ServerTime, asked_at: Instant) -> Option<Self> {
         Some(Self {
-            said: OffsetDateTime::parse(&now.ts, &Rfc3339).ok()?.into(),
-            asked,
-            answered: Instant::now(),
+            server_time: OffsetDateTime::parse(&now.ts, &Rfc3339).ok()?.into(),
+            asked_at,
+            answered_at: Instant::now(),
         })
     }
 
     pub(crate) fn is_fresh(&self) -> bool {
-        self.answered.elapsed() < FRESH
+        self.answered_at.elapsed() < MAX_AGE
     }
 
-    /// Whether the server did something after this moment here; `None` if that is too close to tell.
+    /// Whether `done`, a time of the server, is after `moment`; `None` if they are too close to tell.
     pub(crate) fn is_after(&self, done: SystemTime, moment: Instant) -> Option<bool> {
-        if done < self.at(moment, self.answered) - SLACK {
+        if done < self.at(moment, self.answered_at) - TOLERANCE {
             Some(false)
-        } else if done >= self.at(moment, self.asked) + SLACK {
+        } else if done >= self.at(moment, self.asked_at) + TOLERANCE {
             Some(true)
         } else {
             None
@@ -55,8 +56,8 @@ impl Clock {
     /// What the server's clock showed at a moment, if it said what it did at another one.
     fn at(&self, moment: Instant, of_answer: Instant) -> SystemTime {
         match moment.checked_duration_since(of_answer) {
-            Some(later) => self.said + later,
-            None => self.said - (of_answer - moment),
+            Some(later) => self.server_time + later,
+            None => self.server_time - (of_answer - moment),
         }
     }
 }
@@ -72,9 +73,9 @@ mod tests {
         // The server's clock is an hour ahead, and its answer takes a second.
         let at_moment = SystemTime::now() + 3600 * second;
         let clock = Clock {
-            said: at_moment + 10 * second,
-            asked: moment + 9 * second,
-            answered: moment + 10 * second,
+            server_time: at_moment + 10 * second,
+            asked_at: moment + 9 * second,
+            answered_at: moment + 10 * second,
         };
         assert_eq!(clock.is_after(at_moment - second, moment), Some(false));
         assert_eq!(clock.is_after(at_moment, moment), None);
@@ -90,9 +91,14 @@ mod tests {
 
     #[test]
     fn times_of_the_server() {
-        let read = |ts: &str| Clock::read(&Now { ts: ts.to_owned() }, Instant::now());
+        let read = |ts: &str| Clock::read(&ServerTime { ts: ts.to_owned() }, Instant::now());
         let clock = read("2026-11-22T10:39:54.123456789Z");
-        let since = clock.and_then(|clock| clock.said.duration_since(SystemTime::UNIX_EPOCH).ok());
+        let since = clock.and_then(|clock| {
+            clock
+                .server_time
+                .duration_since(SystemTime::UNIX_EPOCH)
+                .ok()
+        });
         assert_eq!(since, Some(Duration::new(1_795_343_994, 123_456_789)));
         assert!(read("yesterday").is_none());
     }

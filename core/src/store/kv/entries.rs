@@ -1,9 +1,11 @@
 //! Reads of many entries of a Key-Value bucket: lists, histories, watches and caches.
+//!
+//! Apart from [`handle`](crate::store::kv::handle), because the types that these methods return use the handle themselves.
 
 use crate::store::error::StoreError;
 use crate::store::kv::cache::CacheBuilder;
 use crate::store::kv::entry::Entry;
-use crate::store::kv::handle::{KvStore, checked};
+use crate::store::kv::handle::{KvStore, check_key};
 use crate::store::kv::listing::{Entries, Keys};
 use crate::store::kv::watch::{Watch, WatchBuilder};
 use crate::store::reader::range::Start;
@@ -40,7 +42,7 @@ impl<T: 'static> KvStore<T> {
     /// # }
     /// ```
     pub async fn history(&self, key: impl AsRef<str>) -> Result<Entries<T>, StoreError> {
-        let keys = [checked(key.as_ref())?.to_owned()];
+        let keys = [check_key(key.as_ref())?.to_owned()];
         let (consumer, prefix) = self.consume(&keys, Start::At(1), false, false).await?;
         let codec = self.handle.codec;
         let entries = consumer.into_stream();

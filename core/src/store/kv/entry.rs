@@ -1,3 +1,5 @@
+//! One revision of a key, read from a message of the bucket.
+
 use std::time::SystemTime;
 
 use async_nats::header::NATS_MARKER_REASON;
@@ -40,7 +42,7 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// What a message of a bucket did to its key. The server writes markers too, for what expires, and says why.
+    /// The operation that a message stands for. The server writes markers of its own for what it removes, with the reason.
     pub(crate) fn of(headers: &HeaderMap) -> Self {
         let operation = headers.get(OPERATION.clone()).map(HeaderValue::as_str);
         let reason = headers.get(NATS_MARKER_REASON).map(HeaderValue::as_str);
@@ -52,7 +54,7 @@ impl Operation {
     }
 }
 
-/// Whether it is the server's marker of an entry that has expired.
+/// Whether these are headers of the marker that the server writes for an expired entry.
 pub(crate) fn is_expiry(headers: &HeaderMap) -> bool {
     let reason = headers.get(NATS_MARKER_REASON).map(HeaderValue::as_str);
     reason == Some("MaxAge")
@@ -75,7 +77,7 @@ impl<T> Entry<T> {
         Self::new(codec, key, operation, payload, sequence, time.into())
     }
 
-    /// The entry in a message on a subject that begins with `prefix`.
+    /// Reads the entry in a message whose subject is `prefix` and the key.
     pub(crate) fn of_delivered(
         codec: &MessageCodec<T>,
         prefix: &str,

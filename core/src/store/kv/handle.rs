@@ -1,3 +1,5 @@
+//! The typed public interface of a Key-Value bucket: its operations on single keys, and on the bucket.
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,13 +12,13 @@ use crate::store::bucket::handle::Handle;
 use crate::store::bucket::jetstream::JetStream;
 use crate::store::bucket::status::BucketStatus;
 use crate::store::error::{StoreError, StoreErrorKind};
-use crate::store::kv::bucket::{KvBucket, Source};
+use crate::store::kv::bucket::{KvBucket, ReadFrom};
 use crate::store::kv::entry::Entry;
 use crate::store::reader::ordered::OrderedConsumer;
 use crate::store::reader::range::{Range, Start};
 
-/// How many messages of a bucket may be on their way to a reader, or wait for it, if they are not too large.
-const WINDOW: usize = 1024;
+/// How many messages may be in flight to a reader of the bucket, or unread; large ones are bounded by bytes before that.
+const READ_WINDOW: usize = 1024;
 
 /// A Key-Value bucket whose values are messages of type `T`.
 ///
@@ -55,7 +57,7 @@ const WINDOW: usize = 1024;
 /// | [`status`](Self::status) | `nats kv info BUCKET` |
 pub struct KvStore<T> {
     pub(crate) handle: Handle<T>,
-    source: Source,
+    read_from: ReadFrom,
 }
 
 impl<T> KvStore<T> {
@@ -67,7 +69,7 @@ impl<T> KvStore<T> {
     ) -> Self {
         Self {
             handle: Handle::new(jetstream, store, declared, codec),
-            source: Source::Any,
+            read_from: ReadFrom::AnyReplica,
         }
     }
 
@@ -95,7 +97,7 @@ impl<T> KvStore<T> {
     /// ```
     #[must_use]
     pub fn with_leader_reads(mut self) -> Self {
-        self.source = Source::Leader;
+        self.read_from = ReadFrom::Leader;
         self
     }
 
@@ -134,12 +136,12 @@ impl<T> KvStore<T> {
         Ok(self.entry(key).await?.and_then(|entry| entry.value))
     }
 
-    /// The newest revision of a key, also if it says that the value was deleted; `None` if nothing is known of the key.
+    /// The newest revision of a key, which may be a deletion; `None` if the bucket has no revision of the key.
     pub async fn entry(&self, key: impl AsRef<str>) -> Result<Option<Entry<T>>, StoreError> {
         self.read(key.as_ref(), None).await
     }
 
-    /// A certain revision of a key; `None` if it is not one of this key or is no longer kept.
+    /// The given revision of a key; `None` if it belongs to another key or is no longer kept.
     ///
     /// ```no_run
     /// # use natsmicro::{KvStore, StoreError};
@@ -155,7 +157,7 @@ impl<T> KvStore<T> {
         key: impl AsRef<str>,
         revision: u64,
     ) -> Result<Option<Entry<T>>, StoreError> {
-        // To the server, zero asks for something else.
+        // No message has revision zero, and a request with it means something else to the server.
         match revision {
             0 => Ok(None),
             revision => self.read(key.as_ref(), Some(revision)).await,
@@ -170,13 +172,13 @@ impl<T> KvStore<T> {
     /// Sets the value of a key that has none and returns the new revision; fails with
     /// [`AlreadyExists`](StoreErrorKind::AlreadyExists) otherwise.
     pub async fn create(&self, key: impl AsRef<str>, value: &T) -> Result<u64, StoreError> {
-        let key = checked(key.as_ref())?;
+        let key = check_key(key.as_ref())?;
         let value = self.handle.encode(value)?;
         let ttl = self.handle.store.key_ttl;
         let created = self
             .handle
             .within(async |jetstream| {
-                let bucket = self.bucket_taking(jetstream, ttl).await?;
+                let bucket = self.bucket_for_ttl(jetstream, ttl).await?;
                 Ok(bucket.create(key, value, ttl, None).await?)
             })
             .await;
@@ -201,7 +203,7 @@ impl<T> KvStore<T> {
         self.write(key.as_ref(), value, Some(revision)).await
     }
 
-    /// Deletes the value of a key. Older revisions stay in the history. A key without a value is no error.
+    /// Deletes the value of a key. Older revisions stay in the history. Deleting a key without a value is no error.
     pub async fn delete(&self, key: impl AsRef<str>) -> Result<(), StoreError> {
         self.mark_deleted(key.as_ref(), None).await
     }
@@ -243,16 +245,16 @@ impl<T> KvStore<T> {
         self.mark_purged(key.as_ref(), Some(revision)).await
     }
 
-    /// What the server says of the bucket now.
+    /// The current state of the bucket at the server.
     pub async fn status(&self) -> Result<BucketStatus, StoreError> {
         self.handle.status().await
     }
 
-    /// Makes the bucket, with the settings that the methods declare, unless it is there already. One with other settings is left
-    /// alone: this fails with [`BucketMismatch`](StoreErrorKind::BucketMismatch), and names each difference.
+    /// Creates the bucket, with the settings that the methods declare, unless it exists. A bucket with other settings is not changed:
+    /// this fails with [`BucketMismatch`](StoreErrorKind::BucketMismatch), and names each difference.
     ///
-    /// This is for what is `client_only`. A service makes the buckets that it stores into when it starts, ready for writes in
-    /// batches.
+    /// This is for stores that are `client_only`. A service creates the buckets that it stores into when it starts, ready for writes
+    /// in batches.
     ///
     /// ```no_run
     /// # use natsmicro::{KvStore, StoreError};
@@ -265,12 +267,12 @@ impl<T> KvStore<T> {
         self.handle.create_bucket().await
     }
 
-    /// Deletes the bucket with all that it holds. A service that writes to it needs a restart to make it again.
+    /// Deletes the bucket with all entries. A service that writes to it creates it again only when it is restarted.
     pub async fn delete_bucket(&self) -> Result<(), StoreError> {
         self.handle.delete_bucket().await
     }
 
-    /// How long an operation may take.
+    /// The timeout of one operation.
     pub(crate) fn timeout(&self) -> Result<Duration, StoreError> {
         Ok(self.handle.jetstream()?.timeout)
     }
@@ -279,7 +281,7 @@ impl<T> KvStore<T> {
         self.handle.codec
     }
 
-    /// Reads the entries that match one of the patterns. What it gives besides is what their subjects begin with.
+    /// Starts to read the entries that match one of the patterns. Also returns the prefix of their subjects.
     pub(crate) async fn consume(
         &self,
         patterns: &[String],
@@ -301,7 +303,7 @@ impl<T> KvStore<T> {
                     subjects: patterns.iter().map(|p| bucket.subject(p)).collect(),
                     start,
                     headers_only,
-                    window: WINDOW,
+                    window: READ_WINDOW,
                     endless,
                 });
                 Ok((consumer.await?, bucket.subject("")))
@@ -310,12 +312,12 @@ impl<T> KvStore<T> {
     }
 
     async fn read(&self, key: &str, revision: Option<u64>) -> Result<Option<Entry<T>>, StoreError> {
-        let key = checked(key)?;
+        let key = check_key(key)?;
         let read = self
             .handle
             .within(async |jetstream| {
                 let bucket = jetstream.open::<KvBucket>(self.bucket()).await?;
-                bucket.read(key, revision, self.source).await
+                bucket.read(key, revision, self.read_from).await
             })
             .await?;
         read.map(|message| Entry::of_message(&self.handle.codec, key, message))
@@ -323,12 +325,12 @@ impl<T> KvStore<T> {
     }
 
     async fn write(&self, key: &str, value: &T, expected: Option<u64>) -> Result<u64, StoreError> {
-        let key = checked(key)?;
+        let key = check_key(key)?;
         let value = self.handle.encode(value)?;
         let ttl = self.handle.store.key_ttl;
         self.handle
             .within(async |jetstream| {
-                let bucket = self.bucket_taking(jetstream, ttl).await?;
+                let bucket = self.bucket_for_ttl(jetstream, ttl).await?;
                 if ttl.is_some() && bucket.history() > 1 {
                     return Err(StoreError::unsupported(
                         "the bucket keeps several revisions, and the one before would come back when this one expires",
@@ -340,7 +342,7 @@ impl<T> KvStore<T> {
     }
 
     async fn mark_deleted(&self, key: &str, expected: Option<u64>) -> Result<(), StoreError> {
-        let key = checked(key)?;
+        let key = check_key(key)?;
         self.handle
             .within(async |jetstream| {
                 let bucket = jetstream.open::<KvBucket>(self.bucket()).await?;
@@ -350,18 +352,18 @@ impl<T> KvStore<T> {
     }
 
     async fn mark_purged(&self, key: &str, expected: Option<u64>) -> Result<(), StoreError> {
-        let key = checked(key)?;
+        let key = check_key(key)?;
         let ttl = self.handle.store.purge_ttl;
         self.handle
             .within(async |jetstream| {
-                let bucket = self.bucket_taking(jetstream, ttl).await?;
+                let bucket = self.bucket_for_ttl(jetstream, ttl).await?;
                 Ok(bucket.purge(key, expected, ttl).await?)
             })
             .await
     }
 
-    /// The bucket, if it takes such a TTL.
-    async fn bucket_taking(
+    /// Opens the bucket and checks that it accepts this TTL.
+    async fn bucket_for_ttl(
         &self,
         jetstream: &JetStream,
         ttl: Option<Duration>,
@@ -376,7 +378,7 @@ impl<T> KvStore<T> {
             ));
         }
         if !bucket.allows_entry_ttl() {
-            // They may have been switched on since it was opened.
+            // The setting may have been changed since the bucket was opened.
             jetstream.forget(StoreKind::Kv, self.bucket());
             bucket = jetstream.open::<KvBucket>(self.bucket()).await?;
         }
@@ -391,7 +393,7 @@ impl<T> KvStore<T> {
     }
 }
 
-pub(crate) fn checked(key: &str) -> Result<&str, StoreError> {
+pub(crate) fn check_key(key: &str) -> Result<&str, StoreError> {
     key::check(key)?;
     Ok(key)
 }
@@ -400,7 +402,7 @@ impl<T> Clone for KvStore<T> {
     fn clone(&self) -> Self {
         Self {
             handle: self.handle.clone(),
-            source: self.source,
+            read_from: self.read_from,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Streams that end with what was there when they began.
+//! Streams that end after the entries which existed when they began.
 
 use std::fmt;
 use std::pin::Pin;

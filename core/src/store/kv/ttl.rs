@@ -1,19 +1,19 @@
-//! How long a single entry lives, as the header of its message says it.
+//! The TTL of a single entry, as the header of its message gives it.
 
 use std::time::Duration;
 
 use async_nats::header::NATS_MESSAGE_TTL;
 use async_nats::{HeaderMap, HeaderValue};
 
-/// A TTL of a message's own.
+/// The TTL of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MessageTtl {
-    /// It stays, whatever the TTL of the bucket is.
+    /// The message does not expire, whatever the TTL of the bucket is.
     Never,
     After(Duration),
 }
 
-/// The digits after the point that can matter to a number of nanoseconds: an hour has 13 of those.
+/// How many digits after the point are read. More than 13 cannot change a number of nanoseconds, even of an hour.
 const FRACTION_DIGITS: usize = 18;
 /// The units of a Go duration, in nanoseconds. The micro sign and the Greek letter look the same, and Go takes both.
 const UNITS: [(&str, u64); 8] = [

@@ -1,3 +1,5 @@
+//! Streams of current values and changes, and the builder of them.
+
 use std::fmt;
 use std::future::IntoFuture;
 use std::pin::Pin;
@@ -44,7 +46,7 @@ pub enum WatchEvent<T> {
 pub struct Watch<T> {
     bucket: String,
     events: BoxStream<'static, Result<ReaderEvent, StoreError>>,
-    /// In the initial part, and deletions are not wanted there.
+    /// Whether deletions are skipped: true until the end of the initial part, if they are not wanted there.
     hides_deletions: bool,
     read: Box<dyn Fn(BucketMessage) -> Result<Entry<T>, StoreError> + Send + Sync>,
 }

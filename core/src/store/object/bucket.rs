@@ -1,8 +1,9 @@
 //! One Object Store bucket, in bytes, in the layout of ADR-20.
 //!
-//! This does what async-nats's object store does not: it waits for many chunks at once, removes those of a failed put (as
-//! `object_change` has it) and those of all but one of several concurrent puts to one name, and notices that an object that is being
-//! read was replaced.
+//! Only single operations: each method is one request or subscription. [`read`](crate::store::object::read),
+//! [`write`](crate::store::object::write) and [`change`](crate::store::object::change) put them together, and do what the object store of
+//! async-nats does not: they wait for many acknowledgements at once, remove the chunks of a failed put and of all but one of several
+//! concurrent puts, and notice that an object was replaced while it is read.
 
 use std::error::Error as _;
 use std::sync::Arc;
@@ -30,18 +31,20 @@ use crate::store::reader::ordered::OrderedConsumer;
 use crate::store::reader::range::{Range, Start};
 
 /// The chunk size of ADR-20.
-pub(crate) const CHUNK: usize = 128 * 1024;
-/// How long the caller of a change may wait for its end, once it is stored or has failed. What is then left is done behind it.
-pub(crate) const CLEAN_UP: Duration = Duration::from_secs(1);
-/// How many tasks go on with that after an operation, where the server is away or the account may not remove chunks.
-const MAX_CLEANERS: usize = 64;
-/// How often the metadata is written again when others write to the same name.
-pub(crate) const ATTEMPTS: usize = 16;
-/// How many chunks may be on their way to a reader, or wait for it.
+pub(crate) const CHUNK_SIZE: usize = 128 * 1024;
+/// How long the caller of a change waits for the removal of chunks, once the change is stored or has failed. A task in the background
+/// then goes on.
+pub(crate) const CLEAN_UP_TIMEOUT: Duration = Duration::from_secs(1);
+/// How many such tasks there may be per bucket: the server may be away, or the account may not remove chunks.
+const MAX_CLEAN_UP_TASKS: usize = 64;
+/// How often a change writes its metadata when others keep writing to the same name.
+pub(crate) const MAX_META_ATTEMPTS: usize = 16;
+/// How many chunks may be in flight to a reader, or unread.
 const READ_WINDOW: usize = 32;
-/// How many objects a list may have on their way.
+/// How many metadata messages may be in flight to a list, or unread.
 const LIST_WINDOW: usize = 256;
 
+/// An opened bucket. Cheap to clone; clones share the limits.
 #[derive(Clone)]
 pub(crate) struct ObjectBucket {
     context: Context,
@@ -49,7 +52,7 @@ pub(crate) struct ObjectBucket {
     name: String,
     stream: Stream,
     unanswered: UnansweredConnection,
-    cleaners: Arc<Semaphore>,
+    clean_up_tasks: Arc<Semaphore>,
 }
 
 impl Bucket for ObjectBucket {
@@ -67,7 +70,7 @@ impl Bucket for ObjectBucket {
             name: bucket.to_owned(),
             stream,
             unanswered: UnansweredConnection::default(),
-            cleaners: Arc::new(Semaphore::new(MAX_CLEANERS)),
+            clean_up_tasks: Arc::new(Semaphore::new(MAX_CLEAN_UP_TASKS)),
         })
     }
 }
@@ -91,12 +94,12 @@ impl ObjectBucket {
         Ok(stored.filter(|stored| !stored.meta.deleted))
     }
 
-    /// Leave for one more task that removes what was left behind.
-    pub(crate) fn cleaner(&self) -> Result<OwnedSemaphorePermit, TryAcquireError> {
-        Arc::clone(&self.cleaners).try_acquire_owned()
+    /// The permit for one more task that removes chunks in the background.
+    pub(crate) fn clean_up_permit(&self) -> Result<OwnedSemaphorePermit, TryAcquireError> {
+        Arc::clone(&self.clean_up_tasks).try_acquire_owned()
     }
 
-    /// Stores metadata if the one there has the revision `expected`. Of several messages with one `id`, one is stored at most.
+    /// Stores metadata if the current one has the revision `expected`. Of several messages with one `id`, at most one is stored.
     pub(crate) async fn publish_meta(
         &self,
         meta: &Meta,
@@ -142,7 +145,7 @@ impl ObjectBucket {
         }
     }
 
-    /// Sends one chunk; what it gives is the acknowledgement to come.
+    /// Sends one chunk, and returns the acknowledgement to come.
     pub(crate) async fn publish(
         &self,
         subject: &str,
@@ -151,7 +154,7 @@ impl ObjectBucket {
         self.context.publish(subject.to_owned(), chunk).await
     }
 
-    /// The metadata of an object, also if it says that it is deleted.
+    /// The newest metadata of an object, which may say that the object is deleted.
     pub(crate) async fn newest(&self, name: &str) -> Result<Option<Stored>, StoreError> {
         let subject = self.meta_subject(name);
         let message = match self.stream.get_last_raw_message_by_subject(&subject).await {
@@ -165,7 +168,7 @@ impl ObjectBucket {
         Stored::read(name, message.sequence, modified, message.payload).map(Some)
     }
 
-    /// Where the chunks of an object are.
+    /// The range of the stream that holds the chunks of an object.
     pub(crate) fn chunks(&self, meta: &Meta) -> Result<Range, StoreError> {
         if !is_token(&meta.nuid) {
             return Err(incomplete(&meta.name));
@@ -174,18 +177,18 @@ impl ObjectBucket {
         Ok(self.range(subject, Start::At(1), READ_WINDOW, false))
     }
 
-    /// Asks for the chunks of an object that fit into one window; `None` if they do not, or do not come that way.
+    /// Requests all chunks of an object at once; `None` if they do not fit into one window or cannot be read this way.
     pub(crate) async fn batch(
         &self,
         range: &Range,
         meta: &Meta,
-        within: Duration,
+        timeout: Duration,
     ) -> Option<BatchGet> {
-        let is_small = meta.chunks <= READ_WINDOW && meta.size <= READ_WINDOW * CHUNK;
+        let is_small = meta.chunks <= READ_WINDOW && meta.size <= READ_WINDOW * CHUNK_SIZE;
         if !is_small || !self.stream.cached_info().config.allow_direct {
             return None;
         }
-        BatchGet::start(range, meta.chunks, meta.size, within, &self.unanswered).await
+        BatchGet::start(range, meta.chunks, meta.size, timeout, &self.unanswered).await
     }
 
     pub(crate) async fn consume_metas(&self, endless: bool) -> Result<OrderedConsumer, StoreError> {
@@ -216,7 +219,7 @@ impl ObjectBucket {
         format!("$O.{}.C.{nuid}", self.name)
     }
 
-    /// Removes chunks that no object refers to.
+    /// Removes all chunks with this id. The caller knows that no object refers to them.
     pub(crate) async fn purge(&self, nuid: &str) -> Result<(), StoreError> {
         if !is_token(nuid) {
             return Ok(());
@@ -229,8 +232,8 @@ impl ObjectBucket {
     }
 }
 
-/// Whether an id is part of a subject and no more. It comes from metadata that others may have written, and a wildcard there would
-/// stand for the chunks of all objects.
+/// Whether an id is a single subject token. It comes from metadata that others may have written, and a wildcard in it would select
+/// the chunks of all objects.
 fn is_token(nuid: &str) -> bool {
     !nuid.is_empty()
         && nuid

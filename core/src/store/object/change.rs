@@ -1,4 +1,7 @@
-//! What a change of an object may leave behind, and its removal.
+//! Changes of objects that remove the chunks which they leave behind.
+//!
+//! A put stores chunks and then metadata that refers to them; a delete stores metadata alone. Either may end without an answer, and
+//! then nobody knows which chunks are still needed. A [`Change`] finds that out and removes the others.
 
 use std::time::Duration;
 
@@ -9,31 +12,31 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use crate::backoff::Backoff;
 use crate::store::error::{StoreError, StoreErrorKind, WriteError, is_no_stream};
-use crate::store::object::bucket::{ATTEMPTS, ObjectBucket, contended};
+use crate::store::object::bucket::{MAX_META_ATTEMPTS, ObjectBucket, contended};
 use crate::store::object::info::{Meta, Stored};
 use crate::transport::connection::connection_epoch;
 
-/// How long what is left behind is looked after.
-const GIVE_UP: Duration = Duration::from_secs(5 * 60);
+/// How long a task in the background tries to remove chunks.
+const CLEAN_UP_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 /// How long one attempt may take.
-const ATTEMPT: Duration = Duration::from_secs(10);
-/// The pause between two attempts; it doubles up to [`MAX_PAUSE`].
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const MAX_PAUSE: Duration = Duration::from_secs(10);
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The pauses between its attempts.
+const CLEAN_UP_BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(10));
 
-/// Takes an object away, and its chunks within `patience`, or later. A name without one is no error.
+/// Deletes an object. Waits up to `clean_up_timeout` for the removal of its chunks, which then goes on in the background. Deleting an
+/// object that does not exist is no error.
 pub(crate) async fn delete(
     bucket: &ObjectBucket,
     name: &str,
-    patience: Duration,
+    clean_up_timeout: Duration,
 ) -> Result<(), WriteError> {
     let mut change = Change::delete(bucket, name);
-    for _ in 0..ATTEMPTS {
+    for _ in 0..MAX_META_ATTEMPTS {
         let Some(stored) = bucket.newest(name).await? else {
             return Ok(());
         };
         if stored.meta.deleted {
-            change.was_made(&stored);
+            change.was_made_before(&stored);
         } else {
             let mut meta = stored.meta.clone();
             meta.deleted = true;
@@ -45,18 +48,21 @@ pub(crate) async fn delete(
                 published => published?,
             };
         }
-        change.settle(patience).await;
+        change.settle(clean_up_timeout).await;
         return Ok(());
     }
     Err(contended())
 }
 
-/// A put or a delete. Once it has ended, one way or the other, it removes the chunks that nobody needs; if it is dropped, or the
-/// server is away, in a task of its own.
+/// A put or a delete. [`settle`](Self::settle) removes the chunks that nobody needs; if the change is dropped before that is done, a
+/// task in the background does it.
+///
+/// Invariant: what is removed is never referred to. The new chunks are removed only after it is certain that the metadata was not
+/// stored and will not be, the old ones only after it is certain that it was.
 pub(crate) struct Change {
     leftovers: Leftovers,
     is_settled: bool,
-    /// It may be dropped anywhere.
+    /// Taken when the change begins, since it may be dropped outside of a runtime.
     runtime: Option<Handle>,
 }
 
@@ -66,36 +72,37 @@ struct Leftovers {
     name: String,
     /// The id of the chunks that a put writes.
     new: Option<String>,
-    /// The id of those that were the object's before.
+    /// The id of the chunks of the version that is replaced.
     old: Option<String>,
-    outcome: Outcome,
-    /// The id of the last message with metadata. There is only one message with it.
+    outcome: ChangeOutcome,
+    /// The message id of the last metadata. The server stores at most one message with it.
     message: String,
-    /// A message that is no metadata may be there under that id.
+    /// Whether a fence, an empty message under that id, may be stored.
     is_fenced: bool,
-    /// The one on which it began.
+    /// The epoch of the connection on which the change began.
     connection: u64,
 }
 
 #[derive(Clone, Copy)]
-enum Outcome {
+enum ChangeOutcome {
     Unknown,
-    /// At this revision.
+    /// The metadata is stored, at this revision.
     Stored(u64),
+    /// The metadata is not stored, and never will be.
     NotStored,
 }
 
 impl Change {
     /// A put, which writes chunks with an id of its own.
     pub(crate) fn put(bucket: &ObjectBucket, name: &str) -> Self {
-        Self::new(bucket, name, Some(bucket.new_id()), Outcome::Unknown)
+        Self::new(bucket, name, Some(bucket.new_id()), ChangeOutcome::Unknown)
     }
 
     pub(crate) fn delete(bucket: &ObjectBucket, name: &str) -> Self {
-        Self::new(bucket, name, None, Outcome::NotStored)
+        Self::new(bucket, name, None, ChangeOutcome::NotStored)
     }
 
-    fn new(bucket: &ObjectBucket, name: &str, new: Option<String>, outcome: Outcome) -> Self {
+    fn new(bucket: &ObjectBucket, name: &str, new: Option<String>, outcome: ChangeOutcome) -> Self {
         let leftovers = Leftovers {
             bucket: bucket.clone(),
             name: name.to_owned(),
@@ -113,7 +120,7 @@ impl Change {
         }
     }
 
-    /// Writes metadata in place of what is there.
+    /// Stores metadata in place of `there`. A change may do so again after a conflict.
     pub(crate) async fn publish(
         &mut self,
         meta: &Meta,
@@ -122,33 +129,33 @@ impl Change {
         let leftovers = &mut self.leftovers;
         leftovers.old = there.map(|stored| stored.meta.nuid.clone());
         leftovers.message = leftovers.bucket.new_id();
-        leftovers.outcome = Outcome::Unknown;
+        leftovers.outcome = ChangeOutcome::Unknown;
         let revision = there.map_or(0, |stored| stored.revision);
         let published = leftovers
             .bucket
             .publish_meta(meta, revision, &leftovers.message)
             .await;
         match &published {
-            Ok(revision) => leftovers.outcome = Outcome::Stored(*revision),
+            Ok(revision) => leftovers.outcome = ChangeOutcome::Stored(*revision),
             Err(WriteError::Uncertain(_)) => {}
-            Err(_) => leftovers.outcome = Outcome::NotStored,
+            Err(_) => leftovers.outcome = ChangeOutcome::NotStored,
         }
         published
     }
 
-    /// Finds that somebody has made this change before, who may not have heard of it.
-    pub(crate) fn was_made(&mut self, stored: &Stored) {
+    /// Records that another caller, who may have had no answer, has made this change already.
+    pub(crate) fn was_made_before(&mut self, stored: &Stored) {
         self.leftovers.old = Some(stored.meta.nuid.clone());
-        self.leftovers.outcome = Outcome::Stored(stored.revision);
+        self.leftovers.outcome = ChangeOutcome::Stored(stored.revision);
     }
 
-    /// Removes what nobody needs, and gives the revision if the change was stored, as far as that is known by then.
-    pub(crate) async fn settle(mut self, patience: Duration) -> Option<u64> {
-        let settled = timeout(patience, self.leftovers.settle()).await;
+    /// Removes the chunks that nobody needs, and returns the revision if the change is known to be stored by then.
+    pub(crate) async fn settle(mut self, clean_up_timeout: Duration) -> Option<u64> {
+        let settled = timeout(clean_up_timeout, self.leftovers.settle()).await;
         self.is_settled = matches!(settled, Ok(Ok(()))) && !self.leftovers.may_grow();
         match self.leftovers.outcome {
-            Outcome::Stored(revision) => Some(revision),
-            Outcome::Unknown | Outcome::NotStored => None,
+            ChangeOutcome::Stored(revision) => Some(revision),
+            ChangeOutcome::Unknown | ChangeOutcome::NotStored => None,
         }
     }
 
@@ -172,7 +179,7 @@ impl Drop for Change {
             return;
         }
         let leftovers = self.leftovers.clone();
-        match (&self.runtime, leftovers.bucket.cleaner()) {
+        match (&self.runtime, leftovers.bucket.clean_up_permit()) {
             (Some(runtime), Ok(permit)) => {
                 runtime.spawn(async move {
                     leftovers.settle_later().await;
@@ -186,20 +193,22 @@ impl Drop for Change {
 }
 
 impl Leftovers {
-    /// What nobody needs, as far as is known.
+    /// The chunks that nobody needs, given the outcome. With an unknown outcome, what a failed put would leave.
     fn unneeded(&self) -> Option<&str> {
         match self.outcome {
-            Outcome::Stored(_) => self.old.as_deref(),
-            Outcome::Unknown | Outcome::NotStored => self.new.as_deref(),
+            ChangeOutcome::Stored(_) => self.old.as_deref(),
+            ChangeOutcome::Unknown | ChangeOutcome::NotStored => self.new.as_deref(),
         }
     }
 
     fn is_nothing(&self) -> bool {
-        !matches!(self.outcome, Outcome::Unknown) && self.unneeded().is_none() && !self.is_fenced
+        !matches!(self.outcome, ChangeOutcome::Unknown)
+            && self.unneeded().is_none()
+            && !self.is_fenced
     }
 
     async fn settle(&mut self) -> Result<(), StoreError> {
-        if matches!(self.outcome, Outcome::Unknown) {
+        if matches!(self.outcome, ChangeOutcome::Unknown) {
             self.outcome = self.find_out().await?;
         }
         if let Some(nuid) = self.unneeded() {
@@ -212,17 +221,17 @@ impl Leftovers {
         Ok(())
     }
 
-    /// Whether the metadata was stored, for good.
+    /// Finds out, for good, whether the metadata was stored.
     ///
-    /// All that was sent before may still be on its way. So this sends one more message, with the id of the metadata: what came
-    /// on this connection is stored or refused before it, and what still comes on a broken one is a duplicate of it.
-    async fn find_out(&mut self) -> Result<Outcome, StoreError> {
+    /// The metadata may still be in flight. So this sends a fence, an empty message with the same message id. What was sent on this
+    /// connection is processed before the fence; what arrives later from a broken connection is a duplicate of it and not stored.
+    async fn find_out(&mut self) -> Result<ChangeOutcome, StoreError> {
         let is_first = !std::mem::replace(&mut self.is_fenced, true);
         let stored_before = match self.bucket.publish_fence(&self.message).await {
             Ok(Some(ack)) if is_first && ack.duplicate => Some(ack.sequence),
             Ok(_) => None,
             Err(error) => {
-                // If the bucket is gone, this is what says so.
+                // If the bucket is gone, this read reports it.
                 self.bucket.newest(&self.name).await?;
                 return Err(error);
             }
@@ -231,12 +240,12 @@ impl Leftovers {
             self.is_fenced = false;
         }
         let newest = match self.bucket.newest(&self.name).await {
-            // What cannot be read is not ours.
+            // Metadata that cannot be decoded was written by another client.
             Err(error) if *error.kind() == StoreErrorKind::Decode => None,
             newest => newest?.filter(|stored| self.is_ours(stored)),
         };
         let revision = newest.map(|stored| stored.revision).or(stored_before);
-        Ok(revision.map_or(Outcome::NotStored, Outcome::Stored))
+        Ok(revision.map_or(ChangeOutcome::NotStored, ChangeOutcome::Stored))
     }
 
     fn is_ours(&self, stored: &Stored) -> bool {
@@ -247,25 +256,25 @@ impl Leftovers {
         }
     }
 
-    /// Whether chunks may come that a broken connection still delivers.
+    /// Whether a broken connection may still deliver chunks that would have to be removed too.
     fn may_grow(&self) -> bool {
-        matches!(self.outcome, Outcome::NotStored)
+        matches!(self.outcome, ChangeOutcome::NotStored)
             && self.new.is_some()
             && self.connection != connection_epoch(&self.bucket.client())
     }
 
-    /// Goes on until it is done, the connection is closed, or it has taken too long.
+    /// Retries until the chunks are removed, the connection is closed, or [`CLEAN_UP_TIMEOUT`] has passed.
     async fn settle_later(mut self) {
         let client = self.bucket.client();
-        // Its failure is the only sign that the connection was closed for good. It waits as long as there is none, and takes a
-        // place in async-nats' queue meanwhile: so there is one of them.
-        let mut round_trip = Box::pin(client.flush());
-        let end = Instant::now() + GIVE_UP;
-        let mut backoff = Backoff::new(FIRST_PAUSE, MAX_PAUSE);
+        // A failed flush is the only sign that the connection was closed for good. A flush waits while the connection is down and
+        // occupies a slot in the queue of async-nats, so there is only one at a time.
+        let mut flush = Box::pin(client.flush());
+        let end = Instant::now() + CLEAN_UP_TIMEOUT;
+        let mut backoff = CLEAN_UP_BACKOFF;
         let mut cause = "there is no connection".to_owned();
         while Instant::now() < end {
             if client.connection_state() == State::Connected {
-                match timeout(ATTEMPT, self.settle()).await {
+                match timeout(ATTEMPT_TIMEOUT, self.settle()).await {
                     Ok(Ok(())) if self.may_grow() => self.connection = connection_epoch(&client),
                     Ok(Ok(())) => return,
                     Ok(Err(error)) if is_no_stream(&error) => return,
@@ -274,13 +283,13 @@ impl Leftovers {
                 }
             }
             let paused = Instant::now() + backoff.next_pause();
-            match timeout_at(paused, &mut round_trip).await {
+            match timeout_at(paused, &mut flush).await {
                 Ok(Err(error)) if error.kind() == FlushErrorKind::SendError => {
                     "the connection is closed".clone_into(&mut cause);
                     break;
                 }
                 Ok(_) => {
-                    round_trip = Box::pin(client.flush());
+                    flush = Box::pin(client.flush());
                     sleep_until(paused).await;
                 }
                 Err(_) => {}

@@ -1,3 +1,5 @@
+//! The typed public interface of an Object Store bucket.
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -15,7 +17,7 @@ use crate::store::bucket::status::BucketStatus;
 use crate::store::error::StoreError;
 use crate::store::kv::listing::Entries;
 use crate::store::kv::watch::Watch;
-use crate::store::object::bucket::{CLEAN_UP, ObjectBucket};
+use crate::store::object::bucket::{CLEAN_UP_TIMEOUT, ObjectBucket};
 use crate::store::object::info::{ObjectInfo, Stored, check_name, entry};
 use crate::store::object::put_from::PutFrom;
 use crate::store::object::stream::ObjectReader;
@@ -93,7 +95,7 @@ impl<T> ObjectStore<T> {
         self.handle.store.client_only
     }
 
-    /// How long an operation may take.
+    /// The timeout of one operation.
     pub(crate) fn timeout(&self) -> Result<Duration, StoreError> {
         Ok(self.handle.jetstream()?.timeout)
     }
@@ -126,9 +128,9 @@ impl<T> ObjectStore<T> {
         Ok(Some((revision, modified, value)))
     }
 
-    /// Stores a message under a name, in place of the one that was there, and returns the revision of the object. Of concurrent
-    /// puts the last is what is stored. Of one that [fails](Self#what-is-left-of-an-operation-that-fails), nothing stays. The end
-    /// of the client's timeout, a quarter of it but no more than a second, is for removing what could not be stored in time.
+    /// Stores a message under a name, in place of the one that was there, and returns the revision of the object. Of concurrent puts
+    /// the last one wins. A put that [fails](Self#what-is-left-of-an-operation-that-fails) leaves nothing behind. The last quarter of
+    /// the client's timeout, at most a second, is reserved for removing what could not be stored in time.
     pub async fn put(&self, name: impl AsRef<str>, value: &T) -> Result<u64, StoreError> {
         let name = check_name(name.as_ref())?;
         let data = self.handle.encode(value)?;
@@ -136,7 +138,7 @@ impl<T> ObjectStore<T> {
         let bucket = jetstream
             .within(jetstream.open::<ObjectBucket>(self.bucket()))
             .await?;
-        let clean_up = CLEAN_UP.min(jetstream.timeout / 4);
+        let clean_up = CLEAN_UP_TIMEOUT.min(jetstream.timeout / 4);
         let deadline = backoff::after(Instant::now(), jetstream.timeout.saturating_sub(clean_up));
         match write::put(&bucket, name, data, deadline, clean_up).await {
             Ok(put) => Ok(put.revision),
@@ -147,19 +149,19 @@ impl<T> ObjectStore<T> {
         }
     }
 
-    /// Takes an object away, with the data that is left of one that was deleted half-way. A name without one is no error.
+    /// Deletes an object, with data that an interrupted deletion has left. Deleting an object that does not exist is no error.
     pub async fn delete(&self, name: impl AsRef<str>) -> Result<(), StoreError> {
         let name = check_name(name.as_ref())?;
         self.handle
             .within(async |jetstream| {
                 let bucket = jetstream.open::<ObjectBucket>(self.bucket()).await?;
-                let clean_up = CLEAN_UP.min(jetstream.timeout / 4);
+                let clean_up = CLEAN_UP_TIMEOUT.min(jetstream.timeout / 4);
                 Ok(Box::pin(change::delete(&bucket, name, clean_up)).await?)
             })
             .await
     }
 
-    /// What is known of an object without reading it; `None` if there is none.
+    /// The metadata of an object; `None` if there is none.
     pub async fn info(&self, name: impl AsRef<str>) -> Result<Option<ObjectInfo>, StoreError> {
         let name = check_name(name.as_ref())?;
         let stored = self
@@ -195,7 +197,7 @@ impl<T> ObjectStore<T> {
             .await
     }
 
-    /// Stores all that a reader gives, in place of the object that was there. A few chunks are in memory at a time.
+    /// Stores what a reader yields, in place of the object that was there. Only a few chunks are in memory at a time.
     ///
     /// It may take as long as it needs, but fails with [`TimedOut`](crate::store::error::StoreErrorKind::TimedOut) if a chunk is not stored within
     /// the client's timeout, and with [`Reader`](crate::store::error::StoreErrorKind::Reader) if the reader does. Of a put that
@@ -264,16 +266,15 @@ impl<T> ObjectStore<T> {
         ))
     }
 
-    /// What the server says of the bucket now.
+    /// The current state of the bucket at the server.
     pub async fn status(&self) -> Result<BucketStatus, StoreError> {
         self.handle.status().await
     }
 
-    /// Makes the bucket, with the settings that the methods declare, unless it is there already. One with other settings is left
-    /// alone: this fails with [`BucketMismatch`](crate::store::error::StoreErrorKind::BucketMismatch), and names each difference.
+    /// Creates the bucket, with the settings that the methods declare, unless it exists. A bucket with other settings is not changed:
+    /// this fails with [`BucketMismatch`](crate::store::error::StoreErrorKind::BucketMismatch), and names each difference.
     ///
-    /// This is for what is `client_only`. A service makes the buckets that it stores into when it starts, ready for writes in
-    /// batches.
+    /// This is for stores that are `client_only`. A service creates the buckets that it stores into when it starts.
     ///
     /// ```no_run
     /// # use natsmicro::{ObjectStore, StoreError};
@@ -286,7 +287,7 @@ impl<T> ObjectStore<T> {
         self.handle.create_bucket().await
     }
 
-    /// Deletes the bucket with all that it holds. A service that writes to it needs a restart to make it again.
+    /// Deletes the bucket with all objects. A service that writes to it creates it again only when it is restarted.
     pub async fn delete_bucket(&self) -> Result<(), StoreError> {
         self.handle.delete_bucket().await
     }

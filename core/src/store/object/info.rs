@@ -1,3 +1,5 @@
+//! The metadata of objects: as ADR-20 stores it, and as users see it.
+
 use std::collections::HashMap;
 use std::time::SystemTime;
 
@@ -10,7 +12,7 @@ use crate::store::error::{StoreError, StoreErrorKind};
 use crate::store::kv::entry::{Entry, Operation};
 use crate::store::reader::delivery::BucketMessage;
 
-/// The longest name of an object in bytes; it travels in a subject, as a key does.
+/// The longest name of an object in bytes; it is part of a subject, as a key is.
 const MAX_NAME_LEN: usize = MAX_KEY_LEN;
 
 /// What is known of an object without reading it; see [`ObjectStore::info`](crate::store::object::handle::ObjectStore::info).
@@ -47,7 +49,7 @@ pub struct ObjectInfo {
     pub is_link: bool,
 }
 
-/// The metadata of an object as it is stored, and where.
+/// The metadata of an object as it is stored, with its revision.
 #[derive(Clone)]
 pub(crate) struct Stored {
     pub(crate) meta: Meta,
@@ -55,7 +57,7 @@ pub(crate) struct Stored {
     pub(crate) modified: SystemTime,
 }
 
-/// As ADR-20 has it. The time is that of the message: what clients write into it is not read, and some of it is no time.
+/// The metadata of ADR-20. Its modification time is not read: the time of the message is used, since clients write what they like.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Meta {
     pub(crate) name: String,
@@ -152,7 +154,7 @@ impl Stored {
     }
 }
 
-/// An object in a message on a subject of metadata.
+/// Reads a metadata message as an entry.
 pub(crate) fn entry(message: BucketMessage) -> Result<Entry<ObjectInfo>, StoreError> {
     let BucketMessage {
         subject,
@@ -177,7 +179,7 @@ pub(crate) fn entry(message: BucketMessage) -> Result<Entry<ObjectInfo>, StoreEr
     })
 }
 
-/// Object names are free text: they travel encoded.
+/// Checks the name of an object. Any text is allowed, since names are encoded in subjects, but its length is bounded.
 pub(crate) fn check_name(name: &str) -> Result<&str, StoreError> {
     let refused = if name.is_empty() {
         "the name of an object cannot be empty".to_owned()

@@ -1,4 +1,10 @@
-//! Object Stores: values in chunks, their metadata, and what is left of a write that fails.
+//! Object Stores: values in chunks, and their metadata.
+//!
+//! [`bucket`](self::bucket) has the single operations on a bucket, [`change`](self::change), [`read`](self::read) and
+//! [`write`](self::write) the protocols above them, and [`handle`](self::handle) the typed public interface.
+//!
+//! May use the other folders of `store`. Guarantees that an object is read whole and verified or not at all, and that a put or delete
+//! that fails leaves no chunks behind for longer than it takes to reach the server.
 
 pub(crate) mod bucket;
 pub(crate) mod change;

@@ -1,4 +1,4 @@
-//! Storing what a reader gives: the public builder of such a put.
+//! The public builder of a put that stores what a reader yields.
 
 use std::fmt;
 use std::future::IntoFuture;
@@ -13,12 +13,12 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use crate::descriptor::store::StoreKind;
 use crate::store::bucket::jetstream::JetStream;
 use crate::store::error::{StoreError, StoreErrorKind, WriteError};
-use crate::store::object::bucket::{CHUNK, CLEAN_UP, ObjectBucket};
+use crate::store::object::bucket::{CHUNK_SIZE, CLEAN_UP_TIMEOUT, ObjectBucket};
 use crate::store::object::info::check_name;
 use crate::store::object::write::{Description, ObjectWriter};
 
-/// A put about to begin: await it; made by [`ObjectStore::put_from`](crate::store::object::handle::ObjectStore::put_from). It gives the revision of the
-/// object.
+/// A put that starts when it is awaited; made by [`ObjectStore::put_from`](crate::store::object::handle::ObjectStore::put_from). It returns the revision of
+/// the object.
 #[must_use = "nothing is stored unless it is awaited"]
 pub struct PutFrom<'a> {
     jetstream: Result<Arc<JetStream>, StoreError>,
@@ -42,19 +42,19 @@ impl<'a> PutFrom<'a> {
             bucket,
             name: name.to_owned(),
             reader: Box::pin(reader),
-            chunk_size: CHUNK,
+            chunk_size: CHUNK_SIZE,
             description: Description::default(),
             progress: Box::new(|_| {}),
         }
     }
 
-    /// How many bytes a chunk has: 128 KiB unless this says something else. It must fit into the server's `max_payload`.
+    /// Sets the size of a chunk in bytes, by default 128 KiB. A chunk must fit into the server's `max_payload`.
     pub fn with_chunk_size(mut self, bytes: usize) -> Self {
         self.chunk_size = bytes.max(1);
         self
     }
 
-    /// What the object says about itself.
+    /// Sets the description of the object.
     pub fn with_description(mut self, description: impl Into<String>) -> Self {
         self.description.description = Some(description.into());
         self
@@ -66,7 +66,7 @@ impl<'a> PutFrom<'a> {
         self
     }
 
-    /// Is called with the number of bytes that are stored so far, after each chunk.
+    /// Calls `progress` after each stored chunk, with the number of bytes that are stored so far.
     pub fn with_progress(mut self, progress: impl FnMut(u64) + Send + 'a) -> Self {
         self.progress = Box::new(progress);
         self
@@ -89,7 +89,7 @@ impl<'a> PutFrom<'a> {
                 &mut *self.progress,
             )
             .await;
-        match writer.finish(written, CLEAN_UP).await {
+        match writer.finish(written, CLEAN_UP_TIMEOUT).await {
             Ok(put) => Ok(put.revision),
             Err(error) => Err(jetstream
                 .explain(StoreKind::Object, self.bucket, error.into())
@@ -98,7 +98,7 @@ impl<'a> PutFrom<'a> {
     }
 }
 
-/// Reads until a chunk is full: a source with short reads would otherwise make as many small chunks.
+/// Reads until a chunk is full, so that short reads do not make small chunks.
 fn chunks_of<'a>(
     reader: Pin<Box<dyn AsyncRead + Send + 'a>>,
     chunk_size: usize,

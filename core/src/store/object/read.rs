@@ -7,7 +7,7 @@ use ring::digest::{self, SHA256};
 
 use crate::backoff::Backoff;
 use crate::store::error::{StoreError, StoreErrorKind};
-use crate::store::object::bucket::{CHUNK, ObjectBucket, digest_text};
+use crate::store::object::bucket::{CHUNK_SIZE, ObjectBucket, digest_text};
 use crate::store::object::info::{Meta, Stored, incomplete};
 use crate::store::reader::delivery::ReaderEvent;
 use crate::store::reader::direct::BatchGet;
@@ -19,7 +19,7 @@ const ATTEMPTS: usize = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const MAX_PAUSE: Duration = Duration::from_millis(200);
 
-/// What is read of an object that others may replace.
+/// Identifies the content of an object that others may replace.
 pub(crate) struct Version<'a> {
     pub(crate) size: usize,
     pub(crate) digest: &'a str,
@@ -31,7 +31,8 @@ impl Version<'_> {
     }
 }
 
-/// Reads a whole object; `None` if there is none, or not the `version` that is wanted. The caller bounds the time.
+/// Reads a whole object; `None` if there is none, or if it is not the wanted `version`. `timeout` bounds each chunk; the caller bounds
+/// the whole.
 pub(crate) async fn get(
     bucket: &ObjectBucket,
     name: &str,
@@ -43,7 +44,8 @@ pub(crate) async fn get(
     Ok(found.map(|(revision, _, data)| (revision, data)))
 }
 
-/// Reads a whole object with its revision and its time; `None` if there is none that is `wanted`.
+/// Reads a whole object with its revision and modification time; `None` if there is none that is `wanted`. Starts over if the object
+/// is replaced meanwhile.
 pub(crate) async fn get_if(
     bucket: &ObjectBucket,
     name: &str,
@@ -63,14 +65,14 @@ pub(crate) async fn get_if(
                 if now.is_some_and(|now| now.meta.nuid == nuid) {
                     return Err(error);
                 }
-                // It was replaced or deleted meanwhile.
+                // The object was replaced or deleted meanwhile: read the new version.
             }
             Err(error) => return Err(error),
         }
     }
 }
 
-/// Begins to read an object; `None` if there is none that is `wanted`.
+/// Starts to read an object; `None` if there is none that is `wanted`.
 pub(crate) async fn open(
     bucket: &ObjectBucket,
     name: &str,
@@ -83,7 +85,7 @@ pub(crate) async fn open(
             break;
         };
         let chunks = Chunks::open(bucket, stored, timeout).await?;
-        if chunks.are_there() || attempt == ATTEMPTS {
+        if chunks.are_complete() || attempt == ATTEMPTS {
             return Ok(Some(chunks));
         }
         drop(chunks);
@@ -92,7 +94,8 @@ pub(crate) async fn open(
     Ok(None)
 }
 
-/// The chunks of one version of an object, in order. The last one is given out only after the digest was compared.
+/// Reads the chunks of one version of an object in order. Invariant: the last chunk is returned only after size and digest were
+/// verified, and never more bytes than the metadata says.
 pub(crate) struct Chunks {
     pub(crate) stored: Stored,
     /// `None` for an object without bytes.
@@ -134,20 +137,20 @@ impl Chunks {
     }
 
     /// Whether the server has as many chunks as the metadata says.
-    pub(crate) fn are_there(&self) -> bool {
+    pub(crate) fn are_complete(&self) -> bool {
         match &self.source {
             Some(ChunkSource::Consumer(consumer)) => {
                 consumer.initial_pending() >= self.missing as u64
             }
-            // The server has said so.
+            // A batched get starts only if the server has all chunks.
             Some(ChunkSource::Batch(_)) | None => true,
         }
     }
 
-    /// All of them in one piece.
+    /// All chunks in one piece.
     pub(crate) async fn read(mut self) -> Result<Bytes, StoreError> {
-        // What the metadata says is not to be trusted with all of the memory.
-        let mut data = BytesMut::with_capacity(self.stored.meta.size.min(64 * CHUNK));
+        // The size comes from metadata that others may have written, so it reserves a bounded amount of memory.
+        let mut data = BytesMut::with_capacity(self.stored.meta.size.min(64 * CHUNK_SIZE));
         while let Some(chunk) = self.next().await? {
             data.extend_from_slice(&chunk);
         }
@@ -156,7 +159,7 @@ impl Chunks {
 
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, StoreError> {
         let Some(source) = self.source.as_mut().filter(|_| self.missing > 0) else {
-            // With a chunk, this was looked at before.
+            // An object with chunks was verified with the last one.
             return match self.stored.meta.chunks {
                 0 => self.check().map(|()| None),
                 _ => Ok(None),
@@ -167,7 +170,7 @@ impl Chunks {
         let chunk = next.ok_or_else(|| incomplete(&self.stored.meta.name))?;
         self.missing -= 1;
         self.size += chunk.len();
-        // No more than the metadata says is ever held.
+        // Never hold more than the metadata says.
         if self.size > self.stored.meta.size {
             return Err(incomplete(&self.stored.meta.name));
         }

@@ -11,14 +11,16 @@ use ring::digest::{self, SHA256};
 use tokio::time::Instant;
 
 use crate::store::error::{StoreError, WriteError};
-use crate::store::object::bucket::{ATTEMPTS, CHUNK, ObjectBucket, contended, digest_text};
+use crate::store::object::bucket::{
+    CHUNK_SIZE, MAX_META_ATTEMPTS, ObjectBucket, contended, digest_text,
+};
 use crate::store::object::change::Change;
 use crate::store::object::info::{Meta, Options};
 
-/// How many bytes are on their way at once, unless a single chunk is larger.
-const WINDOW: usize = 4 << 20;
+/// How many bytes may be unacknowledged, unless a single chunk is larger.
+const WINDOW_BYTES: usize = 4 << 20;
 
-/// What an object says about itself.
+/// The optional parts of the metadata of an object.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Description {
     pub(crate) description: Option<String>,
@@ -26,13 +28,20 @@ pub(crate) struct Description {
 }
 
 /// An object that was stored.
-pub(crate) struct Put {
+pub(crate) struct StoredObject {
     /// The revision of its metadata.
     pub(crate) revision: u64,
     pub(crate) digest: String,
 }
 
-/// Puts an object, and takes back what it has written unless that is all of it: also if it is dropped.
+/// The chunks of an object, all acknowledged.
+struct WrittenChunks {
+    size: usize,
+    chunks: usize,
+    digest: String,
+}
+
+/// Stores an object. Unless it is stored as a whole, its chunks are removed, also if the writer is dropped.
 pub(crate) struct ObjectWriter {
     change: Change,
     digest: String,
@@ -46,8 +55,8 @@ impl ObjectWriter {
         }
     }
 
-    /// Stores the chunks, and then makes them the object, and gives its revision. Each chunk must be acknowledged within
-    /// `timeout`, as must be the end, and `progress` gets the number of bytes that are.
+    /// Stores the chunks and then the metadata, and returns the revision. Each chunk must be acknowledged within `timeout`, and so must
+    /// the metadata. `progress` is called with the number of acknowledged bytes.
     pub(crate) async fn write(
         &mut self,
         chunk_size: usize,
@@ -56,9 +65,42 @@ impl ObjectWriter {
         timeout: Duration,
         progress: &mut (dyn FnMut(u64) + Send),
     ) -> Result<u64, WriteError> {
-        let bucket = self.change.bucket().clone();
+        let written = self
+            .write_chunks(chunk_size, chunks, timeout, progress)
+            .await?;
+        self.digest = written.digest;
+        let meta = Meta {
+            name: self.change.name().to_owned(),
+            description: description.description,
+            metadata: (!description.metadata.is_empty()).then_some(description.metadata),
+            headers: None,
+            options: Some(Options {
+                link: None,
+                max_chunk_size: Some(chunk_size),
+            }),
+            bucket: self.change.bucket().name().to_owned(),
+            nuid: self.change.new_chunks().to_owned(),
+            size: written.size,
+            chunks: written.chunks,
+            digest: Some(self.digest.clone()),
+            deleted: false,
+        };
+        tokio::time::timeout(timeout, self.publish(&meta))
+            .await
+            .unwrap_or_else(|_| Err(timed_out()))
+    }
+
+    /// Stores the chunks, with up to [`WINDOW_BYTES`] unacknowledged.
+    async fn write_chunks(
+        &self,
+        chunk_size: usize,
+        chunks: impl Stream<Item = Result<Bytes, WriteError>> + Send,
+        timeout: Duration,
+        progress: &mut (dyn FnMut(u64) + Send),
+    ) -> Result<WrittenChunks, WriteError> {
+        let bucket = self.change.bucket();
         let subject = bucket.chunks_of(self.change.new_chunks());
-        let window = (WINDOW / chunk_size.max(1)).max(1);
+        let window = (WINDOW_BYTES / chunk_size.max(1)).max(1);
         let mut acks = VecDeque::<(PublishAckFuture, usize)>::with_capacity(window);
         let mut digest = digest::Context::new(&SHA256);
         let (mut size, mut count, mut acknowledged) = (0, 0, 0);
@@ -71,7 +113,7 @@ impl ObjectWriter {
                 };
                 tokio::time::timeout(timeout, IntoFuture::into_future(ack))
                     .await
-                    .map_err(|_| too_late())?
+                    .map_err(|_| timed_out())?
                     .map_err(WriteError::new)?;
                 acknowledged += length as u64;
                 progress(acknowledged);
@@ -81,38 +123,23 @@ impl ObjectWriter {
             size += chunk.len();
             count += 1;
             let length = chunk.len();
-            // One after the other: they are read in the order in which they are stored.
+            // Sent one after the other: chunks are read in the order in which they are stored.
             let ack = tokio::time::timeout(timeout, bucket.publish(&subject, chunk))
                 .await
-                .map_err(|_| too_late())?
+                .map_err(|_| timed_out())?
                 .map_err(WriteError::new)?;
             acks.push_back((ack, length));
         }
-        self.digest = digest_text(&digest);
-        let meta = Meta {
-            name: self.change.name().to_owned(),
-            description: description.description,
-            metadata: (!description.metadata.is_empty()).then_some(description.metadata),
-            headers: None,
-            options: Some(Options {
-                link: None,
-                max_chunk_size: Some(chunk_size),
-            }),
-            bucket: bucket.name().to_owned(),
-            nuid: self.change.new_chunks().to_owned(),
+        Ok(WrittenChunks {
             size,
             chunks: count,
-            digest: Some(self.digest.clone()),
-            deleted: false,
-        };
-        tokio::time::timeout(timeout, self.publish(&meta))
-            .await
-            .unwrap_or_else(|_| Err(too_late()))
+            digest: digest_text(&digest),
+        })
     }
 
-    /// Makes the chunks the object. Whoever replaces a version knows exactly which one, so that its chunks are removed.
+    /// Stores the metadata that makes the chunks the object. It replaces one known version, whose chunks are removed afterwards.
     async fn publish(&mut self, meta: &Meta) -> Result<u64, WriteError> {
-        for _ in 0..ATTEMPTS {
+        for _ in 0..MAX_META_ATTEMPTS {
             let there = self.change.bucket().newest(&meta.name).await?;
             match self.change.publish(meta, there.as_ref()).await {
                 Err(WriteError::Conflict(_)) => {}
@@ -122,45 +149,46 @@ impl ObjectWriter {
         Err(contended())
     }
 
-    /// Ends a put: removes its chunks if it has failed, and those that it replaces if not. It may not have failed, after all.
+    /// Ends a put: removes its own chunks if it has failed, and the replaced ones if it has not. A put that failed without an answer may
+    /// turn out to be stored.
     pub(crate) async fn finish(
         self,
         written: Result<u64, WriteError>,
-        patience: Duration,
-    ) -> Result<Put, WriteError> {
-        let stored = self.change.settle(patience).await;
+        clean_up_timeout: Duration,
+    ) -> Result<StoredObject, WriteError> {
+        let stored = self.change.settle(clean_up_timeout).await;
         let revision = match stored {
             Some(revision) => revision,
             None => written?,
         };
-        Ok(Put {
+        Ok(StoredObject {
             revision,
             digest: self.digest,
         })
     }
 }
 
-fn too_late() -> WriteError {
+fn timed_out() -> WriteError {
     WriteError::Uncertain(Box::new(StoreError::timed_out()))
 }
 
-/// Stores an object under a name, in place of the one that was there. What is not stored by the deadline is removed, for
-/// which `patience` is taken and no more.
+/// Stores an object under a name, in place of the one that was there. An object that is not stored by the deadline is removed; the
+/// caller waits up to `clean_up_timeout` for that.
 pub(crate) async fn put(
     bucket: &ObjectBucket,
     name: &str,
     data: Bytes,
     deadline: Instant,
-    patience: Duration,
-) -> Result<Put, WriteError> {
+    clean_up_timeout: Duration,
+) -> Result<StoredObject, WriteError> {
     let chunks = (0..data.len())
-        .step_by(CHUNK)
-        .map(|start| Ok(data.slice(start..data.len().min(start + CHUNK))));
+        .step_by(CHUNK_SIZE)
+        .map(|start| Ok(data.slice(start..data.len().min(start + CHUNK_SIZE))));
     let mut writer = ObjectWriter::new(bucket, name);
     let left = deadline.saturating_duration_since(Instant::now());
     let mut ignore = |_| {};
     let write = writer.write(
-        CHUNK,
+        CHUNK_SIZE,
         stream::iter(chunks),
         Description::default(),
         left,
@@ -172,5 +200,5 @@ pub(crate) async fn put(
             "the object was not stored in time".into(),
         )),
     };
-    writer.finish(written, patience).await
+    writer.finish(written, clean_up_timeout).await
 }

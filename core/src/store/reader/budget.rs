@@ -1,8 +1,8 @@
-//! What all readers of a client together may have reserved the server for.
+//! Bounds the bytes that all readers of a client together have requested from the server.
 //!
-//! The server holds what a client does not take at once, and cuts the connection where that is more than its `max_pending`, 64 MiB
-//! unless it is told otherwise. So readers share a part of that. What a reader has reserved for counts until it has come, or the reader
-//! does not wait for it any more: then it lies in this process already, and nobody waits for a reader that is slow or stands still.
+//! The server buffers what a client does not take at once, and cuts the connection when that exceeds its `max_pending`, 64 MiB by
+//! default. So readers share a part of that. A reservation counts until its messages have come, or until the reader no longer waits
+//! for them: then the messages are already in this process, and other readers need not wait for a slow one.
 
 use std::collections::HashMap;
 use std::sync::{Arc, MutexGuard};
@@ -16,23 +16,23 @@ use tokio::time::{Instant, timeout};
 
 use crate::sync::Mutex;
 
-/// For all readers together. A server's stores and a client may be on one connection, each with a budget of its own.
+/// The bytes of all readers together. The stores of a server and a client may share a connection, each with a budget of its own.
 const BUDGET: usize = 24 << 20;
-/// How many bytes one request asks for, unless a single message is larger.
+/// The most bytes of one request, unless a single message is larger.
 pub(crate) const MAX_REQUEST_BYTES: usize = 4 << 20;
-/// The same where many read at once: two chunks of an object, with what the server counts beside them.
+/// The fewest bytes of one request, when many readers share the budget: two chunks of an object with what the server adds to them.
 pub(crate) const MIN_REQUEST_BYTES: usize = 264 << 10;
-/// How long a reader waits for room.
+/// How long a reader waits for a reservation before it takes the minimum beyond the budget.
 const MAX_WAIT: Duration = Duration::from_secs(1);
-/// How often it looks whether others still wait for what they have reserved for.
+/// How often a waiting reader checks whether reservations of others have timed out.
 const RECHECK_INTERVAL: Duration = Duration::from_millis(100);
-/// How long after a reader has last waited, the messages that it has reserved room for may still be on their way.
+/// How long after a reader last waited for messages its requested ones may still be in flight.
 const IN_FLIGHT_TIMEOUT: Duration = Duration::from_millis(500);
 
 #[derive(Default)]
 pub(crate) struct Budget {
     shares: Mutex<Shares>,
-    /// Somebody has given room back.
+    /// Notified when a reservation is released.
     room: Notify,
 }
 
@@ -42,14 +42,14 @@ struct Shares {
     reserved: HashMap<u64, Reserved>,
 }
 
-/// The last two requests of a reader: no more are under way.
+/// The bytes of the last two requests of a reader; no more are outstanding.
 struct Reserved {
     older: usize,
     newer: usize,
     last_wait: Instant,
 }
 
-/// What one reader has reserved for.
+/// The part of the budget that one reader uses. Dropping it releases the reservation.
 pub(crate) struct Share {
     budget: Arc<Budget>,
     id: u64,
@@ -97,7 +97,8 @@ impl Shares {
 }
 
 impl Share {
-    /// How many bytes the next request asks for, `least` or more. Waits for room, but only so long that no reader stands still.
+    /// Reserves the bytes of the next request, between `least` and `most`. Waits until there is room, but at most [`MAX_WAIT`], so
+    /// that no reader starves.
     pub(crate) async fn reserve(&mut self, least: usize, most: usize) -> usize {
         let end = Instant::now() + MAX_WAIT;
         loop {
@@ -109,55 +110,55 @@ impl Share {
                 self.budget.lock().add(self.id, least, now);
                 return least;
             }
-            // Either way, it is looked at again.
+            // After a notification or a timeout alike, the loop checks again.
             let _ = timeout(RECHECK_INTERVAL, self.budget.room.notified()).await;
         }
     }
 
-    /// The same without waiting, when all requests but one are over; `None` if there is no room.
+    /// Reserves without waiting, when at most one earlier request is outstanding; `None` if there is no room.
     pub(crate) fn try_reserve(&mut self, least: usize, most: usize) -> Option<usize> {
         let now = Instant::now();
         let mut shares = self.budget.lock();
         let mut spare = 0;
         if let Some(reserved) = shares.reserved.get_mut(&self.id) {
             reserved.older = 0;
-            // One request each comes before the second of anybody.
+            // A second request leaves room for the first one of another reader.
             spare = least;
         }
         let free = shares.free(now);
-        // Half of it, so that those who have more come down to what others get.
+        // Half of what is free, so that the shares of all readers converge.
         let bytes = most.min(free / 2).max(least);
-        // What is larger than all of the budget goes alone.
+        // A request larger than the whole budget is made when nothing else is reserved.
         if bytes + spare > free && free < BUDGET {
             return None;
         }
         shares.add(self.id, bytes, now);
         drop(shares);
-        // There may be room for the next one too.
+        // There may be room for another waiting reader too.
         self.budget.room.notify_one();
         Some(bytes)
     }
 
-    /// The next of the messages that were reserved for.
+    /// The next requested message. Records that the reader waits, which keeps its reservation alive.
     pub(crate) async fn next(
         &mut self,
         messages: &mut Subscriber,
-        patience: Duration,
+        wait: Duration,
     ) -> Result<Option<Message>, Elapsed> {
         if let Some(message) = messages.next().now_or_never() {
             return Ok(message);
         }
-        // There may be a million of these in a second.
+        // Not every time: there may be a million messages per second.
         if self.last_wait.elapsed() > IN_FLIGHT_TIMEOUT / 4 {
             self.last_wait = Instant::now();
             if let Some(reserved) = self.budget.lock().reserved.get_mut(&self.id) {
                 reserved.last_wait = self.last_wait;
             }
         }
-        timeout(patience, messages.next()).await
+        timeout(wait, messages.next()).await
     }
 
-    /// All has come that was reserved for.
+    /// Releases the reservation: all requested messages have come.
     pub(crate) fn release(&mut self) {
         if self.budget.lock().reserved.remove(&self.id).is_some() {
             self.budget.room.notify_one();
@@ -229,12 +230,12 @@ mod tests {
             share.reserve(MAX_REQUEST_BYTES, MAX_REQUEST_BYTES).await;
         }
         assert_eq!(late.try_reserve(MIN_REQUEST_BYTES, MAX_REQUEST_BYTES), None);
-        let begun = Instant::now();
+        let start = Instant::now();
         let (bytes, ()) = tokio::join!(late.reserve(MIN_REQUEST_BYTES, MAX_REQUEST_BYTES), async {
             drop(shares.pop());
         });
         assert_eq!(
-            (bytes, begun.elapsed()),
+            (bytes, start.elapsed()),
             (MAX_REQUEST_BYTES / 2, Duration::ZERO)
         );
     }
@@ -246,12 +247,12 @@ mod tests {
         for share in &mut shares {
             share.reserve(MAX_REQUEST_BYTES, MAX_REQUEST_BYTES).await;
         }
-        let begun = Instant::now();
+        let start = Instant::now();
         assert_eq!(
             late.reserve(MIN_REQUEST_BYTES, MAX_REQUEST_BYTES).await,
             MAX_REQUEST_BYTES
         );
-        assert_eq!(begun.elapsed(), IN_FLIGHT_TIMEOUT);
+        assert_eq!(start.elapsed(), IN_FLIGHT_TIMEOUT);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,7 +1,7 @@
 //! Reads a few messages of one subject with a single request: the batched direct get of ADR-31.
 //!
-//! That is a fraction of what a consumer costs, and no more than an attempt. Servers older than 2.11 do not know it, the replica
-//! that answers may be behind or vanish, and not every account may request. What does not come is left to a consumer.
+//! A batched get costs a fraction of what a consumer costs, but it may fail: servers older than 2.11 do not know it, the replica
+//! that answers may be behind or vanish, and the account may lack the permission. A consumer then reads what did not come.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,24 +18,26 @@ use crate::store::reader::delivery::header_number;
 use crate::store::reader::ordered::{ATTEMPT_TIMEOUT, OrderedConsumer};
 use crate::store::reader::range::{Range, Start};
 
-/// How long the next message may take. A quarter of the reader's time at most, so that enough is left for the consumer.
+/// How long the next message may take. At most a quarter of the timeout of the read, so that enough is left for the consumer.
 const MESSAGE_TIMEOUT: Duration = Duration::from_secs(1);
-/// The pause between two attempts to make a consumer.
+/// The pause between two attempts to create a consumer.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
-/// What the server counts of a message beside its payload.
+/// What the server counts for a message beside its payload.
 const MESSAGE_OVERHEAD: usize = 4096;
 
-/// The connection on which a bucket does not answer. A request without the permission for it is met with unanswered, and so is one
-/// of a slow network: that is waited for once and not for every object.
+/// The epoch of the connection on which batched gets of a bucket were last not answered, 0 for none. The server does not answer a
+/// request without permission, so that only a timeout tells; this way a reader waits for it once per connection and not for every
+/// object.
 #[derive(Clone, Default)]
 pub(crate) struct UnansweredConnection(Arc<AtomicU64>);
 
+/// The answer to one batched get.
 pub(crate) struct BatchGet {
     range: Range,
     share: Share,
     messages: Subscriber,
     first: Option<Message>,
-    /// Up to where the stream has been read.
+    /// The stream sequence up to which the stream has been read.
     position: u64,
     message_timeout: Duration,
     connection: u64,
@@ -51,8 +53,8 @@ struct BatchGetRequest<'a> {
 }
 
 impl BatchGet {
-    /// Asks for the first `count` messages of a subject, with `size` bytes together; `None` unless there is room for them, and the
-    /// server has so many.
+    /// Requests the first `count` messages of a subject, with `size` bytes together; `None` unless the budget has room for them and the
+    /// server has as many.
     pub(crate) async fn start(
         range: &Range,
         count: usize,
@@ -61,13 +63,13 @@ impl BatchGet {
         unanswered: &UnansweredConnection,
     ) -> Option<Self> {
         let connection = range.connection();
-        if !unanswered.is_over(connection) {
+        if unanswered.is(connection) {
             return None;
         }
         let [subject] = &range.subjects[..] else {
             return None;
         };
-        // Not more than fits, whatever is there: the server holds it all for a client that is slow.
+        // Bounded, whatever the stream holds: the server buffers all of it for a slow client.
         let max_bytes = size.saturating_add(count.saturating_mul(MESSAGE_OVERHEAD));
         let mut share = range.budget.share();
         share.try_reserve(max_bytes, max_bytes)?;
@@ -99,8 +101,8 @@ impl BatchGet {
             return None;
         }
         let Some(pending) = header_number(&first, "Nats-Num-Pending") else {
-            // An older server takes it for a request for one message.
-            batch.unanswered.begin(connection);
+            // An older server understands it as a request for one message.
+            batch.unanswered.record(connection);
             return None;
         };
         batch.first = Some(first);
@@ -124,7 +126,8 @@ impl BatchGet {
         Some(message.payload)
     }
 
-    /// Reads what is left in another way. What may pass is waited for and not reported, as a consumer that is interrupted does it.
+    /// Reads the rest with a consumer. Repeats transient failures without reporting them, as an interrupted consumer does; the caller
+    /// bounds the time.
     pub(crate) async fn consume_rest(&mut self) -> Result<OrderedConsumer, StoreError> {
         self.share.release();
         let (bucket, position) = (&self.range.bucket, self.position);
@@ -151,18 +154,18 @@ impl BatchGet {
             .next(&mut self.messages, self.message_timeout)
             .await;
         message.unwrap_or_else(|_| {
-            self.unanswered.begin(self.connection);
+            self.unanswered.record(self.connection);
             None
         })
     }
 }
 
 impl UnansweredConnection {
-    fn begin(&self, connection: u64) {
+    fn record(&self, connection: u64) {
         self.0.store(connection, Ordering::Relaxed);
     }
 
-    fn is_over(&self, connection: u64) -> bool {
-        self.0.load(Ordering::Relaxed) != connection
+    fn is(&self, connection: u64) -> bool {
+        self.0.load(Ordering::Relaxed) == connection
     }
 }

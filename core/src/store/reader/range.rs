@@ -1,4 +1,4 @@
-//! What a reader asks of the server: a range of a bucket's stream, delivered on request.
+//! The part of a bucket's stream that a reader reads, and the server-side consumers for it.
 
 use std::error::Error as StdError;
 use std::sync::Arc;
@@ -13,21 +13,21 @@ use crate::store::error::{StoreError, is_no_stream, no_such_bucket};
 use crate::store::reader::budget::Budget;
 use crate::transport::connection::{connection_epoch, unique_id};
 
-/// How long the server keeps a consumer that nobody reads.
-const ABANDONED: Duration = Duration::from_secs(60);
+/// How long the server keeps a consumer without requests.
+const INACTIVE_THRESHOLD: Duration = Duration::from_secs(60);
 
-/// Which messages to begin with.
+/// Where to start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Start {
-    /// The newest of each subject.
+    /// With the newest message of each subject.
     Newest,
-    /// Those from this sequence on; 1 for all.
+    /// With this stream sequence; 1 for all messages.
     At(u64),
-    /// None of those that are there.
+    /// With the next message to be stored.
     Next,
 }
 
-/// What to read.
+/// A range of a stream, as a configuration for consumers.
 #[derive(Clone)]
 pub(crate) struct Range {
     pub(crate) context: Context,
@@ -36,18 +36,20 @@ pub(crate) struct Range {
     pub(crate) stream: String,
     pub(crate) subjects: Vec<String>,
     pub(crate) start: Start,
-    /// Leaves the payloads away.
+    /// Deliver messages without payloads.
     pub(crate) headers_only: bool,
-    /// How many messages may be under way or unread at once.
+    /// How many messages may be in flight or unread at once.
     pub(crate) window: usize,
-    /// Goes on for so long that the bucket may be deleted, and another made under its name.
+    /// Read beyond the current end. Such a reader lives long enough for the bucket to be deleted and created again, so it checks that
+    /// the stream is still the same.
     pub(crate) endless: bool,
 }
 
-/// Why a consumer could not be made.
+/// Why a consumer could not be created.
 pub(crate) enum ConsumerFailure {
-    /// It never will.
+    /// Another attempt fails too.
     Permanent(StoreError),
+    /// Another attempt may succeed.
     Transient(StoreError),
 }
 
@@ -84,7 +86,7 @@ impl Range {
             filter_subject,
             filter_subjects,
             headers_only: self.headers_only,
-            inactive_threshold: ABANDONED,
+            inactive_threshold: INACTIVE_THRESHOLD,
             num_replicas: 1,
             memory_storage: true,
             ..Config::default()

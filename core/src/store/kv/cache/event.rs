@@ -1,4 +1,4 @@
-//! What a cache tells: each change, and how well it knows its bucket.
+//! The events of a cache, and its status.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,7 +38,7 @@ impl<T> Clone for CacheEvent<T> {
     }
 }
 
-/// How well a [`KvCache`](crate::store::kv::cache::KvCache) knows its bucket.
+/// How up to date a [`KvCache`](crate::store::kv::cache::KvCache) is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CacheStatus {

@@ -1,3 +1,8 @@
+//! A copy of a bucket in memory that is kept up to date.
+//!
+//! A task reads the bucket with an ordered consumer and applies each change to the [`state`](self::state); reads take its lock for the
+//! time of a look-up.
+
 pub(crate) mod event;
 pub(crate) mod state;
 
@@ -16,7 +21,7 @@ use crate::backoff::Backoff;
 use crate::descriptor::key;
 use crate::store::error::{StoreError, StoreErrorKind};
 use crate::store::kv::cache::event::{CacheEvent, CacheStatus};
-use crate::store::kv::cache::state::State;
+use crate::store::kv::cache::state::CacheState;
 use crate::store::kv::entry::Entry;
 use crate::store::kv::handle::KvStore;
 use crate::store::reader::delivery::{BucketMessage, ReaderEvent};
@@ -25,21 +30,20 @@ use crate::store::reader::range::Start;
 use crate::sync::RwLock;
 
 /// How many events a subscriber may lag behind.
-const EVENTS: usize = 1024;
-/// How often the cache looks for what has expired.
-const SWEEP: Duration = Duration::from_secs(1);
-/// The pause before the bucket is read anew; it doubles up to [`MAX_PAUSE`].
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const MAX_PAUSE: Duration = Duration::from_secs(5);
+const EVENT_CAPACITY: usize = 1024;
+/// How often the cache removes expired entries.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// The pauses between attempts to load a lost bucket again.
+const RELOAD_BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
 
 /// A local copy of a bucket, or a part of it, that is kept up to date; made by [`KvStore::cached`](crate::store::kv::handle::KvStore::cached).
 ///
-/// A read is a look-up in memory. It tells what the server had stored a moment ago (some hundred microseconds on a good
-/// connection), and the last known state while the connection is interrupted; [`status`](Self::status) says how old that is, and
-/// [`wait_for`](Self::wait_for) waits for a write of one's own. Where the bucket is deleted, reads fail with
+/// A read is a look-up in memory. It returns what the server had stored a moment ago (some hundred microseconds on a good
+/// connection), and the last known state while the connection is interrupted; [`status`](Self::status) tells how old that is, and
+/// [`wait_for`](Self::wait_for) waits for the caller's own write. While the bucket is deleted, reads fail with
 /// [`BucketNotFound`](StoreErrorKind::BucketNotFound) until there is one again.
 ///
-/// Entries that expire are compared with the clock of this machine where the server does not tell of them.
+/// Entries expire by the clock of this machine if the server does not announce that they have expired.
 ///
 /// Cheap to clone. The last clone that is dropped ends the task that keeps the copy.
 ///
@@ -55,30 +59,34 @@ const MAX_PAUSE: Duration = Duration::from_secs(5);
 /// # }
 /// ```
 pub struct KvCache<T> {
-    shared: Arc<Shared<T>>,
-    task: Arc<Task>,
+    shared: Arc<CacheShared<T>>,
+    task: Arc<AbortOnDrop>,
 }
 
-struct Shared<T> {
+/// What the clones of a cache share with its task. Only the task writes; no lock is held across an `await`.
+///
+/// Invariant: `state` contains all changes up to `revision`, and an event is sent after the state has its change. While a lost bucket
+/// is loaded again, `state` holds nothing but the failure, and `revision` runs ahead of it.
+struct CacheShared<T> {
     store: KvStore<T>,
     pattern: String,
     max_entries: Option<usize>,
-    state: RwLock<State<T>>,
+    state: RwLock<CacheState<T>>,
     liveness: RwLock<Arc<Liveness>>,
     revision: watch::Sender<u64>,
     events: broadcast::Sender<CacheEvent<T>>,
 }
 
-/// What comes after the content.
-struct Changes {
+/// The changes that follow the loaded entries.
+struct ChangeFeed {
     events: BoxStream<'static, Result<ReaderEvent, StoreError>>,
     prefix: String,
 }
 
-/// Ends the task with the last clone of the cache.
-struct Task(JoinHandle<()>);
+/// Ends the task when the last clone of the cache is dropped.
+struct AbortOnDrop(JoinHandle<()>);
 
-impl Drop for Task {
+impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         self.0.abort();
     }
@@ -94,7 +102,7 @@ impl<T: Send + Sync + 'static> KvCache<T> {
         let state = self.shared.read();
         match state.get(key, &self.shared.store.codec())? {
             Some(value) => Ok(Some(value)),
-            None => self.shared.absent(&state, key).map(|()| None),
+            None => self.shared.check_absent(&state, key).map(|()| None),
         }
     }
 
@@ -104,7 +112,7 @@ impl<T: Send + Sync + 'static> KvCache<T> {
         let state = self.shared.read();
         match state.entry(key, &self.shared.store.codec())? {
             Some(entry) => Ok(Some(entry)),
-            None => self.shared.absent(&state, key).map(|()| None),
+            None => self.shared.check_absent(&state, key).map(|()| None),
         }
     }
 
@@ -114,7 +122,7 @@ impl<T: Send + Sync + 'static> KvCache<T> {
         self.shared.read().entries()
     }
 
-    /// How well the cache knows its bucket at the moment.
+    /// How up to date the cache is.
     #[must_use]
     pub fn status(&self) -> CacheStatus {
         let state = self.shared.read();
@@ -142,17 +150,18 @@ impl<T: Send + Sync + 'static> KvCache<T> {
     /// All changes of the keys that match from now on, whether they are held or not. A receiver that lags more than 1,024 events
     /// behind is told how many it has missed.
     ///
-    /// To make room for another entry, as [`with_max_entries`](CacheBuilder::with_max_entries) asks for, is no change: the bucket
-    /// has the entry still. If one that is not held expires, the server alone can tell, and does so in a bucket with `marker_ttl`.
+    /// An entry that is dropped to stay within [`with_max_entries`](CacheBuilder::with_max_entries) causes no event, since the bucket
+    /// still has it. When an entry that is not held expires, there is an event only in a bucket with `marker_ttl`, whose server
+    /// announces it.
     #[must_use]
     pub fn subscribe(&self) -> broadcast::Receiver<CacheEvent<T>> {
         self.shared.events.subscribe()
     }
 }
 
-impl<T: Send + Sync + 'static> Shared<T> {
-    /// What a key that is not held means.
-    fn absent(&self, state: &State<T>, key: &str) -> Result<(), StoreError> {
+impl<T: Send + Sync + 'static> CacheShared<T> {
+    /// Whether a key that is not held has no value; an error if the cache cannot tell.
+    fn check_absent(&self, state: &CacheState<T>, key: &str) -> Result<(), StoreError> {
         if let Some(failure) = &state.failure {
             return Err(
                 StoreError::new(*failure.kind(), "the cache is not up to date")
@@ -168,8 +177,8 @@ impl<T: Send + Sync + 'static> Shared<T> {
         ))
     }
 
-    /// Reads the bucket up to its end, and makes that the content.
-    async fn load(&self) -> Result<Changes, StoreError> {
+    /// Reads all current entries, and replaces the state by them.
+    async fn load(&self) -> Result<ChangeFeed, StoreError> {
         let ttl = self.store.status().await?.ttl;
         let pattern = std::slice::from_ref(&self.pattern);
         let (consumer, prefix) = self
@@ -178,7 +187,7 @@ impl<T: Send + Sync + 'static> Shared<T> {
             .await?;
         let liveness = consumer.liveness();
         let mut events = consumer.into_stream();
-        let mut state = State::new(self.max_entries, ttl);
+        let mut state = CacheState::new(self.max_entries, ttl);
         let timeout = self.store.timeout()?;
         loop {
             let next = tokio::time::timeout(timeout, events.next()).await;
@@ -195,7 +204,7 @@ impl<T: Send + Sync + 'static> Shared<T> {
         }
         *self.liveness.write() = liveness;
         *self.write() = state;
-        Ok(Changes { events, prefix })
+        Ok(ChangeFeed { events, prefix })
     }
 
     fn apply(&self, prefix: &str, message: BucketMessage) {
@@ -203,20 +212,20 @@ impl<T: Send + Sync + 'static> Shared<T> {
         let event = self.write().apply(&self.store.codec(), prefix, message);
         self.revision.send_replace(revision);
         if let Some(event) = event {
-            self.tell(event);
+            self.send_event(event);
         }
     }
 
-    /// Follows the changes until there is nothing more to follow.
-    async fn follow(&self, changes: &mut Changes) -> StoreError {
-        let mut sweep = tokio::time::interval(SWEEP);
+    /// Applies changes until the reader fails, and returns its error.
+    async fn follow(&self, changes: &mut ChangeFeed) -> StoreError {
+        let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
         loop {
             tokio::select! {
                 biased;
                 _ = sweep.tick() => {
                     let expired = self.write().sweep();
                     for event in expired {
-                        self.tell(event);
+                        self.send_event(event);
                     }
                 }
                 next = changes.events.next() => match next {
@@ -229,14 +238,14 @@ impl<T: Send + Sync + 'static> Shared<T> {
         }
     }
 
-    /// Keeps the copy for as long as there is somebody who reads it.
-    async fn keep(self: Arc<Self>, mut changes: Changes) {
+    /// The task of a cache: applies changes, and loads the bucket again whenever it was lost. Runs until it is aborted.
+    async fn keep(self: Arc<Self>, mut changes: ChangeFeed) {
         loop {
             let error = self.follow(&mut changes).await;
             tracing::warn!(bucket = self.store.bucket(), %error, "a cache has lost its bucket");
-            *self.write() = State::lost(error);
-            self.tell(CacheEvent::Cleared);
-            let mut backoff = Backoff::new(FIRST_PAUSE, MAX_PAUSE);
+            *self.write() = CacheState::lost(error);
+            self.send_event(CacheEvent::Cleared);
+            let mut backoff = RELOAD_BACKOFF;
             changes = loop {
                 backoff.wait().await;
                 match self.load().await {
@@ -244,20 +253,20 @@ impl<T: Send + Sync + 'static> Shared<T> {
                     Err(error) => self.write().failure = Some(Arc::new(error)),
                 }
             };
-            self.tell(CacheEvent::Loaded);
+            self.send_event(CacheEvent::Loaded);
         }
     }
 
-    /// Nobody may be listening.
-    fn tell(&self, event: CacheEvent<T>) {
+    /// Sends an event; without subscribers it is dropped.
+    fn send_event(&self, event: CacheEvent<T>) {
         let _ = self.events.send(event);
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, State<T>> {
+    fn read(&self) -> RwLockReadGuard<'_, CacheState<T>> {
         self.state.read()
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, State<T>> {
+    fn write(&self) -> RwLockWriteGuard<'_, CacheState<T>> {
         self.state.write()
     }
 
@@ -316,20 +325,20 @@ impl<T: Send + Sync + 'static> CacheBuilder<T> {
     }
 
     async fn load(self) -> Result<KvCache<T>, StoreError> {
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(CacheShared {
             store: self.store,
             pattern: self.pattern,
             max_entries: self.max_entries,
-            state: RwLock::new(State::new(self.max_entries, None)),
+            state: RwLock::new(CacheState::new(self.max_entries, None)),
             liveness: RwLock::new(Arc::new(Liveness::new())),
             revision: watch::Sender::new(0),
-            events: broadcast::Sender::new(EVENTS),
+            events: broadcast::Sender::new(EVENT_CAPACITY),
         });
         let changes = shared.load().await?;
         let task = tokio::spawn(Arc::clone(&shared).keep(changes));
         Ok(KvCache {
             shared,
-            task: Arc::new(Task(task)),
+            task: Arc::new(AbortOnDrop(task)),
         })
     }
 }

@@ -1,4 +1,4 @@
-//! What a cache holds.
+//! The entries of a cache, and what it knows about those that it does not hold.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -13,38 +13,40 @@ use crate::store::kv::entry::{Entry, Operation, is_expiry};
 use crate::store::kv::ttl::MessageTtl;
 use crate::store::reader::delivery::BucketMessage;
 
-pub(crate) struct State<T> {
-    slots: HashMap<String, Slot<T>>,
+/// Invariant: with `max_entries`, `by_revision` has exactly the keys of `entries`, by their revisions.
+pub(crate) struct CacheState<T> {
+    entries: HashMap<String, HeldEntry<T>>,
     /// The keys by their revisions, if the number of entries is bounded.
     by_revision: BTreeMap<u64, String>,
     max_entries: Option<usize>,
     /// How long entries of the bucket live.
     ttl: Option<Duration>,
-    /// Nothing was left out for lack of room. What was may have been deleted since, and only a new look at the bucket would tell.
+    /// Whether all entries of the bucket that match are held. Once one was left out for lack of room this stays false, since a
+    /// deletion of it would not be noticed.
     pub(crate) is_complete: bool,
-    /// No entry expires before that.
+    /// No held entry expires before this time; `None` if none expires.
     next_expiry: Option<SystemTime>,
-    /// Why there is nothing here at the moment.
+    /// Why nothing is held at the moment.
     pub(crate) failure: Option<Arc<StoreError>>,
 }
 
-struct Slot<T> {
-    value: Value<T>,
+struct HeldEntry<T> {
+    value: HeldValue<T>,
     revision: u64,
     created: SystemTime,
-    /// The server tells of what expires only in some buckets.
+    /// When it expires, as the server computes it. The cache removes it then, since the server announces it only in some buckets.
     expires: Option<SystemTime>,
 }
 
-enum Value<T> {
+enum HeldValue<T> {
     Message(Arc<T>),
     Undecodable(Bytes),
 }
 
-impl<T> State<T> {
+impl<T> CacheState<T> {
     pub(crate) fn new(max_entries: Option<usize>, ttl: Option<Duration>) -> Self {
         Self {
-            slots: HashMap::new(),
+            entries: HashMap::new(),
             by_revision: BTreeMap::new(),
             max_entries,
             ttl,
@@ -54,7 +56,7 @@ impl<T> State<T> {
         }
     }
 
-    /// Nothing, for the reason given.
+    /// The state of a cache whose bucket is lost.
     pub(crate) fn lost(failure: StoreError) -> Self {
         Self {
             is_complete: false,
@@ -64,7 +66,7 @@ impl<T> State<T> {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.slots.len()
+        self.entries.len()
     }
 
     /// The entry of a key; `None` if it has none here.
@@ -73,11 +75,11 @@ impl<T> State<T> {
         key: &str,
         codec: &MessageCodec<T>,
     ) -> Result<Option<Entry<Arc<T>>>, StoreError> {
-        let Some(slot) = self.live(key) else {
+        let Some(held) = self.live(key) else {
             return Ok(None);
         };
-        let value = Arc::clone(slot.value(key, codec)?);
-        Ok(Some(slot.of(key, Some(value), Operation::Put)))
+        let value = Arc::clone(held.value(key, codec)?);
+        Ok(Some(held.of(key, Some(value), Operation::Put)))
     }
 
     /// The value of a key; `None` if it has none here.
@@ -86,29 +88,34 @@ impl<T> State<T> {
         key: &str,
         codec: &MessageCodec<T>,
     ) -> Result<Option<Arc<T>>, StoreError> {
-        let slot = self.live(key);
-        let value = slot.map(|slot| slot.value(key, codec)).transpose()?;
+        let held = self.live(key);
+        let value = held.map(|held| held.value(key, codec)).transpose()?;
         Ok(value.cloned())
     }
 
     pub(crate) fn entries(&self) -> Vec<Entry<Arc<T>>> {
         let now = SystemTime::now();
-        let live = self.slots.iter().filter(|(_, slot)| !slot.is_over(now));
-        live.filter_map(|(key, slot)| match &slot.value {
-            Value::Message(value) => Some(slot.of(key, Some(Arc::clone(value)), Operation::Put)),
-            Value::Undecodable(_) => None,
+        let live = self
+            .entries
+            .iter()
+            .filter(|(_, held)| !held.is_expired(now));
+        live.filter_map(|(key, held)| match &held.value {
+            HeldValue::Message(value) => {
+                Some(held.of(key, Some(Arc::clone(value)), Operation::Put))
+            }
+            HeldValue::Undecodable(_) => None,
         })
         .collect()
     }
 
-    fn live(&self, key: &str) -> Option<&Slot<T>> {
-        let slot = self.slots.get(key)?;
-        // The clock is looked at only where it matters.
-        let is_over = slot.expires.is_some() && slot.is_over(SystemTime::now());
-        (!is_over).then_some(slot)
+    fn live(&self, key: &str) -> Option<&HeldEntry<T>> {
+        let held = self.entries.get(key)?;
+        // Reads the clock only if the entry can expire.
+        let is_expired = held.expires.is_some() && held.is_expired(SystemTime::now());
+        (!is_expired).then_some(held)
     }
 
-    /// Takes over what a message says; gives what there is to tell.
+    /// Applies a message, and returns the event to send.
     pub(crate) fn apply(
         &mut self,
         codec: &MessageCodec<T>,
@@ -126,9 +133,9 @@ impl<T> State<T> {
                 ..
             }) => {
                 let Some(value) = value.map(Arc::new) else {
-                    let held = self.remove(&key);
-                    // What expires here before the server says so was told of then.
-                    if is_expiry && held.is_none() && self.is_complete {
+                    let removed = self.remove(&key);
+                    // The cache has removed it before the server announced it, and has sent the event then.
+                    if is_expiry && removed.is_none() && self.is_complete {
                         return None;
                     }
                     return Some(CacheEvent::Changed(Entry {
@@ -139,42 +146,42 @@ impl<T> State<T> {
                         operation,
                     }));
                 };
-                let slot = Slot {
-                    value: Value::Message(Arc::clone(&value)),
+                let held = HeldEntry {
+                    value: HeldValue::Message(Arc::clone(&value)),
                     revision,
                     created,
                     expires,
                 };
-                let entry = slot.of(&key, Some(value), operation);
-                self.insert(key, slot);
+                let entry = held.of(&key, Some(value), operation);
+                self.insert(key, held);
                 Some(CacheEvent::Changed(entry))
             }
             Err(error) => {
                 let found = error.undecodable()?;
                 let key = found.key.clone();
-                let slot = Slot {
-                    value: Value::Undecodable(found.value.clone()),
+                let held = HeldEntry {
+                    value: HeldValue::Undecodable(found.value.clone()),
                     revision,
                     created,
                     expires,
                 };
-                self.insert(key.clone(), slot);
+                self.insert(key.clone(), held);
                 Some(CacheEvent::Undecodable { key, revision })
             }
         }
     }
 
-    fn insert(&mut self, key: String, slot: Slot<T>) {
+    fn insert(&mut self, key: String, held: HeldEntry<T>) {
         self.remove(&key);
-        if let Some(expires) = slot.expires {
+        if let Some(expires) = held.expires {
             let earliest = self.next_expiry.map_or(expires, |next| next.min(expires));
             self.next_expiry = Some(earliest);
         }
         if let Some(max) = self.max_entries {
-            self.by_revision.insert(slot.revision, key.clone());
+            self.by_revision.insert(held.revision, key.clone());
             while self.by_revision.len() > max {
                 if let Some((_, oldest)) = self.by_revision.pop_first() {
-                    self.slots.remove(&oldest);
+                    self.entries.remove(&oldest);
                 }
                 self.is_complete = false;
             }
@@ -182,34 +189,34 @@ impl<T> State<T> {
                 return;
             }
         }
-        self.slots.insert(key, slot);
+        self.entries.insert(key, held);
     }
 
-    fn remove(&mut self, key: &str) -> Option<Slot<T>> {
-        let slot = self.slots.remove(key)?;
-        self.by_revision.remove(&slot.revision);
-        Some(slot)
+    fn remove(&mut self, key: &str) -> Option<HeldEntry<T>> {
+        let held = self.entries.remove(key)?;
+        self.by_revision.remove(&held.revision);
+        Some(held)
     }
 
-    /// Lets go of what has expired.
+    /// Removes expired entries, and returns the events to send.
     pub(crate) fn sweep(&mut self) -> Vec<CacheEvent<T>> {
         let now = SystemTime::now();
         if self.next_expiry.is_none_or(|next| next > now) {
             return Vec::new();
         }
-        let over = self.slots.iter().filter(|(_, slot)| slot.is_over(now));
-        let over: Vec<String> = over.map(|(key, _)| key.clone()).collect();
-        let mut events = Vec::with_capacity(over.len());
-        for key in over {
-            if let Some(slot) = self.remove(&key) {
-                events.push(CacheEvent::Changed(slot.of(&key, None, Operation::Purge)));
+        let expired_keys = self.entries.iter().filter(|(_, held)| held.is_expired(now));
+        let expired_keys: Vec<String> = expired_keys.map(|(key, _)| key.clone()).collect();
+        let mut events = Vec::with_capacity(expired_keys.len());
+        for key in expired_keys {
+            if let Some(held) = self.remove(&key) {
+                events.push(CacheEvent::Changed(held.of(&key, None, Operation::Purge)));
             }
         }
-        self.next_expiry = self.slots.values().filter_map(|slot| slot.expires).min();
+        self.next_expiry = self.entries.values().filter_map(|held| held.expires).min();
         events
     }
 
-    /// When a message goes, as the server reckons; `None` if it stays.
+    /// When a message expires by the clock of the server; `None` if it does not.
     fn expiry(&self, message: &BucketMessage) -> Option<SystemTime> {
         let own = message.headers.as_ref().and_then(MessageTtl::of);
         let ttl = match (own, self.ttl) {
@@ -222,7 +229,7 @@ impl<T> State<T> {
     }
 }
 
-impl<T> Slot<T> {
+impl<T> HeldEntry<T> {
     fn of(&self, key: &str, value: Option<Arc<T>>, operation: Operation) -> Entry<Arc<T>> {
         Entry {
             key: key.to_owned(),
@@ -233,14 +240,14 @@ impl<T> Slot<T> {
         }
     }
 
-    fn is_over(&self, now: SystemTime) -> bool {
+    fn is_expired(&self, now: SystemTime) -> bool {
         self.expires.is_some_and(|expires| expires <= now)
     }
 
     fn value(&self, key: &str, codec: &MessageCodec<T>) -> Result<&Arc<T>, StoreError> {
         let bytes = match &self.value {
-            Value::Message(value) => return Ok(value),
-            Value::Undecodable(bytes) => bytes,
+            HeldValue::Message(value) => return Ok(value),
+            HeldValue::Undecodable(bytes) => bytes,
         };
         // Errors cannot be cloned; decoding gives the same one again.
         Err(match (codec.decode)(bytes.clone()) {
