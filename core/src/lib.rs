@@ -69,6 +69,7 @@
 //! * [`Streaming`]: requests and responses of more than one message, what is guaranteed of them, and their protocol. [`Chunk`]:
 //!   blobs and files.
 //! * [`KvStore`], [`Watch`] and [`KvCache`]: the buckets, typed. [`CachedCall`]: calls only where the bucket has nothing.
+//! * [`discovery`]: what services say of themselves, and have done so far.
 //! * [`ObjectStore`]: large messages, and bytes; [large responses](macro@object_store#large-responses).
 #![cfg_attr(
     feature = "testing",
@@ -155,7 +156,9 @@ pub mod __private;
 mod client;
 mod codec;
 mod context;
+mod contract;
 mod descriptor;
+pub mod discovery;
 mod error;
 mod persist;
 mod server;
@@ -178,9 +181,6 @@ pub use self::codec::{Codec, CodecError};
 pub use self::context::Context;
 pub use self::error::Error;
 pub use self::persist::LostWrite;
-pub use self::server::discovery::{
-    EndpointInfo, EndpointStats, PersistenceStats, ServiceInfo, ServiceStats,
-};
 pub use self::server::running::{RunningServer, StopError, UnfinishedCalls};
 pub use self::server::service_server::ServiceServer;
 pub use self::server::{Server, StartError, StartErrorKind};

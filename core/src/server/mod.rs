@@ -6,6 +6,7 @@ pub(crate) mod dispatch;
 pub(crate) mod running;
 pub(crate) mod service_server;
 pub(crate) mod settings;
+pub(crate) mod stats;
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,10 +22,11 @@ use crate::error::Error;
 use crate::persist::LostWrite;
 use crate::persist::open::{OpenStores, Persistence};
 use crate::server::call::Endpoint;
-use crate::server::discovery::{Counters, Instance};
+use crate::server::discovery::Instance;
 use crate::server::dispatch::{Dispatcher, Phase};
 use crate::server::running::{RunningEndpoint, RunningServer, Task};
 use crate::server::service_server::{ServiceServer, ServiceSettings};
+use crate::server::stats::Counters;
 use crate::store::bucket::provision::{BucketPolicy, BucketSettings};
 use crate::transport::subject;
 

@@ -10,10 +10,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use crate::contract::discovery::{ServiceInfo, ServiceStats};
 use crate::persist::LostWrite;
 use crate::persist::queue::{AllLost, Lost, Writer};
 use crate::server::call::Endpoint;
-use crate::server::discovery::{Instance, ServiceInfo, ServiceStats};
+use crate::server::discovery::Instance;
 use crate::server::dispatch::Phase;
 use crate::transport::subject;
 

@@ -20,7 +20,7 @@ use crate::descriptor::method::{Method, MethodSettings};
 use crate::descriptor::service::Rest;
 use crate::persist::{Pending, Stores};
 use crate::server::call::reply::{Answer, StreamCaller};
-use crate::server::discovery::{Counters, EndpointInfo, endpoint_metadata};
+use crate::server::stats::Counters;
 use crate::status::Status;
 use crate::transport::headers;
 
@@ -209,14 +209,5 @@ impl Endpoint {
             "a handler panicked"
         );
         Status::internal("the service failed to handle the request")
-    }
-
-    pub(crate) fn info(&self) -> EndpointInfo {
-        EndpointInfo {
-            name: self.names.endpoint.clone(),
-            subject: self.subject.clone(),
-            queue_group: self.queue_group.unwrap_or_default().to_owned(),
-            metadata: endpoint_metadata(self.settings.metadata),
-        }
     }
 }
