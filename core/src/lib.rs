@@ -63,12 +63,13 @@
 //! * [`#[service]`](macro@service), [`#[endpoint]`](macro@endpoint), [`#[stream]`](macro@stream),
 //!   [`#[kv_store]`](macro@kv_store), [`#[object_store]`](macro@object_store) and [`#[kv_delete]`](macro@kv_delete): all settings.
 //! * [`Server`] and [`RunningServer`]: start, statistics, stop. [`ServiceServer`] is what `UserServiceServer` stands for.
+//! * [`async_nats`] and [`bytes`]: the crates whose types are part of this API, in the versions that it needs.
 //! * [`Client`] and [`Call`]: timeouts, headers, what a client reports by itself.
 //! * [`Status`], [`Code`] and [`#[derive(ServiceError)]`](derive@ServiceError): errors that keep their meaning over the wire.
 //! * [`Context`]: what a handler may know of its call.
 //! * [`Streaming`]: requests and responses of more than one message, what is guaranteed of them, and their protocol. [`Chunk`]:
 //!   blobs and files.
-//! * [`KvStore`], [`Watch`] and [`KvCache`]: the buckets, typed. [`CachedCall`]: calls only where the bucket has nothing.
+//! * [`KvStore`], [`Watch`](store::Watch) and [`KvCache`](store::KvCache): the buckets, typed. [`CachedCall`]: calls only where the bucket has nothing.
 //! * [`discovery`]: what services say of themselves, and have done so far.
 //! * [`ObjectStore`]: large messages, and bytes; [large responses](macro@object_store#large-responses).
 #![cfg_attr(
@@ -164,7 +165,7 @@ mod persist;
 mod server;
 mod service_error;
 mod status;
-mod store;
+pub mod store;
 mod stream;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -179,22 +180,20 @@ pub use self::codec::Json;
 pub use self::codec::Protobuf;
 pub use self::codec::{Codec, CodecError};
 pub use self::context::Context;
+pub use self::descriptor::service::Dispatch;
 pub use self::error::Error;
 pub use self::persist::LostWrite;
-pub use self::server::running::{RunningServer, StopError, UnfinishedCalls};
+pub use self::server::running::{PanickedEndpoint, RunningServer, StopError, UnfinishedCalls};
 pub use self::server::service_server::ServiceServer;
 pub use self::server::{Server, StartError, StartErrorKind};
 pub use self::service_error::ServiceError;
 pub use self::status::{Code, Result, Status};
-pub use self::store::{
-    Any, BucketPolicy, BucketStatus, CacheBuilder, CacheEvent, CacheStatus, Entries, Entry,
-    InvalidKey, InvalidKeyKind, Key, KeyToken, Keys, KvCache, KvStore, MAX_KEY_LEN, ObjectInfo,
-    ObjectReader, ObjectStore, Operation, Pattern, PatternToken, PutFrom, Storage, StoreError,
-    StoreErrorKind, UndecodableValue, Watch, WatchBuilder, WatchEvent,
-};
+pub use self::store::{Key, KvStore, ObjectStore};
 pub use self::stream::blob::Chunk;
-pub use self::stream::streaming::{SendError, StreamSender, Streaming};
+pub use self::stream::streaming::{SendError, StreamSender, Streaming, TrySendError};
 pub use self::transport::header::InvalidHeader;
+pub use async_nats;
+pub use bytes;
 pub use natsmicro_macros::{
     ServiceError, endpoint, kv_delete, kv_store, object_store, service, stream,
 };

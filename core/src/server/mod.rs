@@ -30,7 +30,10 @@ use crate::server::stats::Counters;
 use crate::store::bucket::provision::{BucketPolicy, BucketSettings};
 use crate::transport::subject;
 
-/// Why a server did not start. Nothing of it is left running.
+/// Why a server did not start.
+///
+/// Subscriptions that were made before the failure are given up at once. Requests that had reached them are answered with
+/// `UNAVAILABLE`, for which their tasks may live on for a few seconds.
 pub type StartError = Error<StartErrorKind>;
 
 /// The kinds of [`StartError`].
@@ -208,7 +211,7 @@ impl Server {
                     unfinished: Arc::clone(&unfinished),
                 };
                 endpoints.push(RunningEndpoint {
-                    endpoint: Arc::clone(&endpoint),
+                    names: Arc::clone(&endpoint.names),
                     unfinished,
                     task: tokio::spawn(dispatcher.run()),
                 });

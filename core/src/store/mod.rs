@@ -1,7 +1,8 @@
 //! Key-Value buckets and Object Stores with the service's own message types.
 //!
 //! A service makes the buckets that its methods declare when it starts; a generated client gives a typed handle on each,
-//! [`KvStore`] and [`ObjectStore`].
+//! [`KvStore`] and [`ObjectStore`]. This module has what belongs to them: keys and patterns, entries, watches, caches, objects,
+//! and the errors.
 
 pub(crate) mod bucket;
 pub(crate) mod error;
@@ -12,6 +13,7 @@ pub(crate) mod reader;
 pub use self::bucket::provision::BucketPolicy;
 pub use self::bucket::status::BucketStatus;
 pub use self::error::{StoreError, StoreErrorKind, UndecodableValue};
+pub use self::kv::cache::subscription::CacheEvents;
 pub use self::kv::cache::{CacheBuilder, CacheEvent, CacheStatus, KvCache};
 pub use self::kv::entry::{Entry, Operation};
 pub use self::kv::handle::KvStore;

@@ -66,8 +66,8 @@ const OBJECT: Flavour = Flavour {
 
 /// ```text
 /// pub fn save_profile_kv(&self) -> #krate::KvStore<Profile> { .. }
-/// pub async fn get_save_profile_from_kv(&self, key: impl AsRef<str>) -> Result<Option<Profile>, #krate::StoreError> { .. }
-/// pub async fn put_save_profile_to_kv(&self, key: impl AsRef<str>, value: &Profile) -> Result<u64, #krate::StoreError> { .. }
+/// pub async fn get_save_profile_from_kv(&self, key: impl AsRef<str>) -> Result<Option<Profile>, #krate::store::StoreError> { .. }
+/// pub async fn put_save_profile_to_kv(&self, key: impl AsRef<str>, value: &Profile) -> Result<u64, #krate::store::StoreError> { .. }
 /// ```
 fn store_functions(
     expander: &Expander<'_>,
@@ -124,7 +124,7 @@ fn store_functions(
         #(#lints)*
         #deprecated
         pub async fn #get #generics (&self, key: impl ::core::convert::AsRef<::core::primitive::str>)
-            -> ::core::result::Result<::core::option::Option<#ok>, #krate::StoreError> #clause #get_body
+            -> ::core::result::Result<::core::option::Option<#ok>, #krate::store::StoreError> #clause #get_body
     };
     let put_function = quote! {
         #[doc = #put_doc]
@@ -132,7 +132,7 @@ fn store_functions(
         #(#lints)*
         #deprecated
         pub async fn #put #generics (&self, key: impl ::core::convert::AsRef<::core::primitive::str>, value: &#ok)
-            -> ::core::result::Result<::core::primitive::u64, #krate::StoreError> #clause #put_body
+            -> ::core::result::Result<::core::primitive::u64, #krate::store::StoreError> #clause #put_body
     };
     let functions = [
         (store, store_function),
@@ -185,7 +185,7 @@ fn cached_function(expander: &Expander<'_>, method: &Method, cached: &str) -> To
 }
 
 /// ```text
-/// pub fn save_profile_key(id: impl #krate::KeyToken) -> ::core::result::Result<#krate::Key, #krate::InvalidKey> {
+/// pub fn save_profile_key(id: impl #krate::store::KeyToken) -> ::core::result::Result<#krate::Key, #krate::store::InvalidKey> {
 ///     #p::Method::kv_key(&UserServiceDescriptor::SAVE_PROFILE, &[&id])
 /// }
 /// ```
@@ -209,7 +209,7 @@ fn key_function(
 }
 
 /// ```text
-/// pub fn save_profile_pattern(id: impl #krate::PatternToken) -> ::core::result::Result<#krate::Pattern, #krate::InvalidKey> {
+/// pub fn save_profile_pattern(id: impl #krate::store::PatternToken) -> ::core::result::Result<#krate::store::Pattern, #krate::store::InvalidKey> {
 ///     #p::Method::kv_pattern(&UserServiceDescriptor::SAVE_PROFILE, &[&id])
 /// }
 /// ```
@@ -288,7 +288,7 @@ impl FromTemplate {
             #[doc = #doc]
             #(#cfgs)*
             #(#lints)*
-            pub fn #name(#(#parameters),*) -> ::core::result::Result<#krate::#result, #krate::InvalidKey> #body
+            pub fn #name(#(#parameters),*) -> ::core::result::Result<#krate::#result, #krate::store::InvalidKey> #body
         })
     }
 }

@@ -7,6 +7,7 @@ use async_nats::connection::State;
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
+use crate::error::chain;
 use crate::store::bucket::jetstream::is_no_stream;
 use crate::store::error::{StoreError, StoreErrorKind, WriteError};
 use crate::store::object::bucket::ObjectBucket;
@@ -239,7 +240,7 @@ impl Leftovers {
                     Ok(Ok(())) if self.may_grow() => self.connection = connection(&client),
                     Ok(Ok(())) => return,
                     Ok(Err(error)) if is_no_stream(&error) => return,
-                    Ok(Err(error)) => cause = error.to_string(),
+                    Ok(Err(error)) => cause = chain(&error),
                     Err(_) => cause = StoreError::timed_out().to_string(),
                 }
             }

@@ -31,7 +31,8 @@ const MAX_NAME_LEN: usize = crate::descriptor::key::MAX_KEY_LEN;
 /// is gone, and with [`StoreErrorKind::BucketNotFound`] if the bucket does not exist or was deleted.
 ///
 /// ```no_run
-/// # use natsmicro::{ObjectStore, StoreError};
+/// # use natsmicro::store::StoreError;
+/// # use natsmicro::ObjectStore;
 /// # async fn example(reports: ObjectStore<String>) -> Result<(), StoreError> {
 /// reports.put("report.monthly", &"all is well".to_owned()).await?;
 /// assert!(reports.get("report.monthly").await?.is_some());
@@ -231,7 +232,8 @@ impl<T> ObjectStore<T> {
     ///
     /// ```no_run
     /// # use futures::TryStreamExt;
-    /// # use natsmicro::{ObjectStore, StoreError};
+    /// # use natsmicro::store::StoreError;
+    /// # use natsmicro::ObjectStore;
     /// # async fn example(reports: ObjectStore<String>) -> Result<(), StoreError> {
     /// let mut objects = reports.list().await?;
     /// while let Some(object) = objects.try_next().await? {
@@ -274,11 +276,11 @@ impl<T> ObjectStore<T> {
     /// Makes the bucket, with the settings that the methods declare, unless it is there already. One with other settings is left
     /// alone: this fails with [`BucketMismatch`](StoreErrorKind::BucketMismatch), and names each difference.
     ///
-    /// This is for what is `client_only`. A service makes the buckets that it stores into when it starts, ready for writes in
-    /// batches.
+    /// This is for what is `client_only`. A service makes the buckets that it stores into when it starts.
     ///
     /// ```no_run
-    /// # use natsmicro::{ObjectStore, StoreError};
+    /// # use natsmicro::store::StoreError;
+    /// # use natsmicro::ObjectStore;
     /// # async fn example(reports: ObjectStore<String>) -> Result<(), StoreError> {
     /// reports.create_bucket().await?;
     /// # Ok(())

@@ -27,6 +27,9 @@ use crate::store::object::info::{Meta, Options};
 /// How many bytes are on their way at once, unless a single chunk is larger.
 const WINDOW: usize = 4 << 20;
 
+/// The largest `max_payload` that a server can be set to.
+const MAX_CHUNK: usize = 64 << 20;
+
 /// What an object says about itself.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Description {
@@ -177,9 +180,10 @@ impl<'a> PutFrom<'a> {
         }
     }
 
-    /// How many bytes a chunk has: 128 KiB unless this says something else. It must fit into the server's `max_payload`.
+    /// How many bytes a chunk has: 128 KiB unless this says something else. It must fit into the server's `max_payload`. At most
+    /// 64 MiB, the largest that a server can be set to.
     pub fn with_chunk_size(mut self, bytes: usize) -> Self {
-        self.chunk_size = bytes.max(1);
+        self.chunk_size = bytes.clamp(1, MAX_CHUNK);
         self
     }
 

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use tokio::time::{sleep, timeout};
 
+use crate::error::chain;
 use crate::store::error::{StoreError, StoreErrorKind};
 use crate::store::reader::budget::Share;
 use crate::store::reader::ordered::{ATTEMPT, OrderedConsumer, header_number};
@@ -135,7 +136,7 @@ impl Batch {
         loop {
             match timeout(ATTEMPT, OrderedConsumer::start(rest.clone())).await {
                 Ok(Err(error)) if *error.kind() == StoreErrorKind::Nats => {
-                    tracing::debug!(bucket, %error, "cannot read a bucket");
+                    tracing::debug!(bucket, error = chain(&error), "cannot read a bucket");
                 }
                 Ok(done) => return done,
                 Err(_) => {}

@@ -1,4 +1,5 @@
 pub(crate) mod state;
+pub(crate) mod subscription;
 
 use std::fmt;
 use std::future::IntoFuture;
@@ -12,8 +13,10 @@ use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
 
 use crate::descriptor::key;
+use crate::error::chain;
 use crate::store::error::{StoreError, StoreErrorKind};
 use crate::store::kv::cache::state::State;
+use crate::store::kv::cache::subscription::CacheEvents;
 use crate::store::kv::entry::Entry;
 use crate::store::kv::handle::KvStore;
 use crate::store::reader::contact::Contact;
@@ -40,7 +43,8 @@ const MAX_PAUSE: Duration = Duration::from_secs(5);
 /// Cheap to clone. The last clone that is dropped ends the task that keeps the copy.
 ///
 /// ```no_run
-/// # use natsmicro::{KvStore, StoreError};
+/// # use natsmicro::store::StoreError;
+/// # use natsmicro::KvStore;
 /// # async fn example(profiles: KvStore<String>) -> Result<(), StoreError> {
 /// let cache = profiles.cached().with_pattern("user.>").await?;
 /// let ada: Option<std::sync::Arc<String>> = cache.get("user.ada")?;
@@ -97,6 +101,8 @@ pub enum CacheEvent<T> {
     Cleared,
     /// The cache was loaded anew.
     Loaded,
+    /// So many events were not yielded, because they were not read in time.
+    Missed(u64),
 }
 
 impl<T> Clone for CacheEvent<T> {
@@ -109,6 +115,7 @@ impl<T> Clone for CacheEvent<T> {
             },
             Self::Cleared => Self::Cleared,
             Self::Loaded => Self::Loaded,
+            Self::Missed(count) => Self::Missed(*count),
         }
     }
 }
@@ -186,14 +193,13 @@ impl<T: Send + Sync + 'static> KvCache<T> {
         }
     }
 
-    /// All changes of the keys that match from now on, whether they are held or not. A receiver that lags more than 1,024 events
-    /// behind is told how many it has missed.
+    /// All changes of the keys that match from now on, whether they are held or not. A stream that is more than 1,024 events
+    /// behind yields [`Missed`](CacheEvent::Missed) in place of the oldest.
     ///
     /// To make room for another entry, as [`with_max_entries`](CacheBuilder::with_max_entries) asks for, is no change: the bucket
     /// has the entry still. If one that is not held expires, the server alone can tell, and does so in a bucket with `marker_ttl`.
-    #[must_use]
-    pub fn subscribe(&self) -> broadcast::Receiver<CacheEvent<T>> {
-        self.shared.events.subscribe()
+    pub fn subscribe(&self) -> CacheEvents<T> {
+        CacheEvents::new(self.shared.events.subscribe())
     }
 }
 
@@ -280,7 +286,11 @@ impl<T: Send + Sync + 'static> Shared<T> {
     async fn keep(self: Arc<Self>, mut changes: Changes) {
         loop {
             let error = self.follow(&mut changes).await;
-            tracing::warn!(bucket = self.store.bucket(), %error, "a cache has lost its bucket");
+            tracing::warn!(
+                bucket = self.store.bucket(),
+                error = chain(&error),
+                "a cache has lost its bucket"
+            );
             *self.write() = State::lost(error);
             self.tell(CacheEvent::Cleared);
             let mut pause = FIRST_PAUSE;

@@ -8,6 +8,7 @@ use futures::future::{BoxFuture, FutureExt};
 use futures::stream::StreamExt;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::error::chain;
 use crate::store::error::{StoreError, StoreErrorKind};
 use crate::store::reader::ordered::{ATTEMPT, OrderedConsumer, address, closed};
 use crate::store::reader::range::{Failure, Start, at};
@@ -41,7 +42,11 @@ impl OrderedConsumer {
                     Ok(Ok(())) => return Ok(()),
                     Ok(Err(Failure::Final(error))) => return Err(error),
                     Ok(Err(Failure::Passing(error))) => {
-                        tracing::debug!(bucket = self.range.bucket, %error, "cannot read a bucket");
+                        tracing::debug!(
+                            bucket = self.range.bucket,
+                            error = chain(&error),
+                            "cannot read a bucket"
+                        );
                     }
                     Err(_) => {}
                 }
