@@ -162,6 +162,8 @@ mod descriptor;
 pub mod discovery;
 mod error;
 mod persist;
+#[cfg(test)]
+mod public_api_tests;
 mod server;
 mod service_error;
 mod status;

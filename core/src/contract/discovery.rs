@@ -149,8 +149,8 @@ fn write_time<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, 
     let time = OffsetDateTime::from(*time);
     let text = time
         .replace_microsecond(time.microsecond())
-        .and_then(|time| Ok(time.format(&Rfc3339)))
         .map_err(S::Error::custom)?
+        .format(&Rfc3339)
         .map_err(S::Error::custom)?;
     serializer.serialize_str(&text)
 }

@@ -203,7 +203,7 @@ fn key_function(
         suffix: key.suffix,
         doc,
         make: key.of,
-        result: "Key",
+        result: quote!(Key),
     };
     function.expand(expander, method, key.template, |_| "KeyToken")
 }
@@ -219,7 +219,7 @@ fn pattern_function(
     key: &MethodKey<'_>,
 ) -> Option<TokenStream> {
     let doc = format!(
-        "A pattern of the keys under which `{}` stores its responses, `{}`: takes a value or [`Any`]({}::Any) for each field.",
+        "A pattern of the keys under which `{}` stores its responses, `{}`: takes a value or [`Any`]({}::store::Any) for each field.",
         method.name(),
         key.template.lit.value(),
         expander.krate.doc_path(),
@@ -228,7 +228,7 @@ fn pattern_function(
         suffix: key.pattern_suffix()?,
         doc,
         make: "kv_pattern",
-        result: "Pattern",
+        result: quote!(store::Pattern),
     };
     let bound = |placeholder: (Source, &str)| {
         if key.template.is_token(placeholder) {
@@ -246,7 +246,8 @@ struct FromTemplate {
     doc: String,
     /// What fills in the template in the runtime.
     make: &'static str,
-    result: &'static str,
+    /// The type of the result, as a path in the runtime.
+    result: TokenStream,
 }
 
 impl FromTemplate {
@@ -269,7 +270,7 @@ impl FromTemplate {
         let arguments = key_arguments(template);
         let parameters = arguments.iter().map(|(placeholder, ident)| {
             let bound = format_ident!("{}", bound(*placeholder));
-            quote!(#ident: impl #krate::#bound)
+            quote!(#ident: impl #krate::store::#bound)
         });
         let values = template.placeholders().filter_map(|placeholder| {
             let (_, ident) = arguments
@@ -277,10 +278,7 @@ impl FromTemplate {
                 .find(|(argument, _)| *argument == placeholder)?;
             Some(quote!(&#ident))
         });
-        let (make, result) = (
-            format_ident!("{}", self.make),
-            format_ident!("{}", self.result),
-        );
+        let (make, result) = (format_ident!("{}", self.make), self.result);
         let body =
             expander.body(quote!(#p::Method::#make(&#descriptor::#constant, &[#(#values),*])));
         let doc = doc(self.doc);
