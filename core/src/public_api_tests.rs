@@ -259,14 +259,14 @@ impl Api {
         }
     }
 
-    fn implementation(&mut self, module: &str, item: &ItemImpl, names: &BTreeMap<Named, String>) {
+    fn implementation(&mut self, module: &str, item: &ItemImpl, reached: &BTreeMap<Named, String>) {
         let Type::Path(ty) = &*item.self_ty else {
             return;
         };
         let segments = ty.path.segments.iter();
         let path: Vec<_> = segments.map(|part| part.ident.to_string()).collect();
         let named = self.resolve(module, &path);
-        let Some(name) = named.and_then(|named| names.get(&named)) else {
+        let Some(name) = named.and_then(|named| reached.get(&named)) else {
             return;
         };
         let (generics, ty, bounds) = (&item.generics, &item.self_ty, &item.generics.where_clause);
@@ -293,7 +293,7 @@ fn api(source: &Path) -> String {
     let mut api = Api::default();
     api.read("natsmicro", &source.join("lib.rs"), source);
     api.reach("natsmicro");
-    let mut names = BTreeMap::new();
+    let mut reached = BTreeMap::new();
     for (named, paths) in api.public.clone() {
         let shortest = paths.iter().min_by_key(|path| path.len()).unwrap().clone();
         for path in paths.iter().filter(|path| **path != shortest) {
@@ -303,18 +303,18 @@ fn api(source: &Path) -> String {
             api.lines
                 .insert(format!("{shortest}: is {path} of another crate"));
         }
-        names.insert(named, shortest);
+        reached.insert(named, shortest);
     }
     for (module, items) in api.modules.clone() {
         let mut declares = false;
         for item in &items {
             let named = name_of(item).map(|name| Named::Item(module.clone(), name));
-            if let Some(name) = named.and_then(|named| names.get(&named)) {
+            if let Some(name) = named.and_then(|named| reached.get(&named)) {
                 declares = true;
                 api.line(&module, name, &public_part(item));
             }
             if let Item::Impl(item) = item {
-                api.implementation(&module, item, &names);
+                api.implementation(&module, item, &reached);
             }
         }
         for item in items.iter().filter(|_| declares) {
