@@ -1,8 +1,9 @@
 //! Key-Value stores: what a service writes, and all that a client can do with the bucket.
 
 use futures::StreamExt;
+use natsmicro::store::{Entry, Operation, StoreErrorKind, WatchEvent};
 use natsmicro::testing::NatsServer;
-use natsmicro::{Client, Entry, Operation, Server, Status, StoreErrorKind, WatchEvent};
+use natsmicro::{Client, Server, Status};
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Item {

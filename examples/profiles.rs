@@ -10,11 +10,9 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::future::try_join_all;
+use natsmicro::store::{Any, KvCache, StoreErrorKind, Watch, WatchEvent};
 use natsmicro::testing::NatsServer;
-use natsmicro::{
-    Any, Cached, Client, KvCache, KvStore, Origin, RunningServer, Server, Status, StoreErrorKind,
-    Watch, WatchEvent,
-};
+use natsmicro::{Cached, Client, KvStore, Origin, RunningServer, Server, Status};
 use tokio::sync::watch;
 
 type Result<T, E = Box<dyn Error + Send + Sync>> = std::result::Result<T, E>;

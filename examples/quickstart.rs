@@ -4,8 +4,9 @@
 //! runs on a server of yours.
 
 use futures::StreamExt;
+use natsmicro::store::WatchEvent;
 use natsmicro::testing::NatsServer;
-use natsmicro::{Client, Server, Status, WatchEvent};
+use natsmicro::{Client, Server, Status};
 use serde::{Deserialize, Serialize};
 
 #[derive(Serialize, Deserialize)]

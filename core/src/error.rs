@@ -4,9 +4,10 @@ use std::fmt;
 
 /// An error that is matched by its kind, in the manner of async-nats.
 ///
-/// [`StartError`](crate::StartError), [`StopError`](crate::StopError) and [`StoreError`](crate::StoreError) are this type
-/// with their own kinds. [`kind`](Error::kind) is for the program, the `Display` text is for a person, and
-/// [`source`](StdError::source) is what caused it.
+/// [`StartError`](crate::StartError) and [`StoreError`](crate::store::StoreError) are this type with their own kinds.
+/// [`kind`](Error::kind) is for the program, and the `Display` text is for a person. What caused the error is its
+/// [`source`](StdError::source) and not part of the text, so that a report which prints the whole chain (as those of anyhow,
+/// eyre and tracing do) prints each cause once.
 ///
 /// ```
 /// use natsmicro::{StartError, StartErrorKind};
@@ -65,11 +66,7 @@ impl<K: fmt::Debug> fmt::Debug for Error<K> {
 
 impl<K> fmt::Display for Error<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)?;
-        match &self.source {
-            Some(source) => write!(f, ": {source}"),
-            None => Ok(()),
-        }
+        f.write_str(&self.message)
     }
 }
 
@@ -78,5 +75,48 @@ impl<K: fmt::Debug> StdError for Error<K> {
         self.source
             .as_deref()
             .map(|source| source as &(dyn StdError + 'static))
+    }
+}
+
+/// An error and its causes in one text, for logs and wherever only a text can travel.
+///
+/// The errors of async-nats and others hold their source in their own text: it is not repeated.
+pub(crate) fn chain(error: &(dyn StdError + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(current) = cause {
+        let current_text = current.to_string();
+        if !text.ends_with(&current_text) {
+            text.push_str(": ");
+            text.push_str(&current_text);
+        }
+        cause = current.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn caused_by(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Error<()> {
+        Error::new((), "the bucket cannot be made").with_source(source)
+    }
+
+    #[test]
+    fn the_text_leaves_the_cause_to_the_source() {
+        let error = caused_by("no room");
+        assert_eq!(error.to_string(), "the bucket cannot be made");
+        assert_eq!(error.source().unwrap().to_string(), "no room");
+    }
+
+    #[test]
+    fn a_chain_tells_each_cause_once() {
+        let repeats_its_source = std::io::Error::other(caused_by("no room"));
+        let error = Error::new((), "the server did not start").with_source(repeats_its_source);
+        assert_eq!(
+            chain(&error),
+            "the server did not start: the bucket cannot be made: no room"
+        );
     }
 }

@@ -63,12 +63,14 @@
 //! * [`#[service]`](macro@service), [`#[endpoint]`](macro@endpoint), [`#[stream]`](macro@stream),
 //!   [`#[kv_store]`](macro@kv_store), [`#[object_store]`](macro@object_store) and [`#[kv_delete]`](macro@kv_delete): all settings.
 //! * [`Server`] and [`RunningServer`]: start, statistics, stop. [`ServiceServer`] is what `UserServiceServer` stands for.
+//! * [`async_nats`] and [`bytes`]: the crates whose types are part of this API, in the versions that it needs.
 //! * [`Client`] and [`Call`]: timeouts, headers, what a client reports by itself.
 //! * [`Status`], [`Code`] and [`#[derive(ServiceError)]`](derive@ServiceError): errors that keep their meaning over the wire.
 //! * [`Context`]: what a handler may know of its call.
 //! * [`Streaming`]: requests and responses of more than one message, what is guaranteed of them, and their protocol. [`Chunk`]:
 //!   blobs and files.
-//! * [`KvStore`], [`Watch`] and [`KvCache`]: the buckets, typed. [`CachedCall`]: calls only where the bucket has nothing.
+//! * [`KvStore`], [`Watch`](store::Watch) and [`KvCache`](store::KvCache): the buckets, typed. [`CachedCall`]: calls only where the bucket has nothing.
+//! * [`discovery`]: what services say of themselves, and have done so far.
 //! * [`ObjectStore`]: large messages, and bytes; [large responses](macro@object_store#large-responses).
 #![cfg_attr(
     feature = "testing",
@@ -156,13 +158,17 @@ mod backoff;
 mod client;
 mod codec;
 mod context;
+mod contract;
 mod descriptor;
+pub mod discovery;
 mod error;
 mod persist;
+#[cfg(test)]
+mod public_api_tests;
 mod server;
 mod service_error;
 mod status;
-mod store;
+pub mod store;
 mod stream;
 mod sync;
 #[cfg(feature = "testing")]
@@ -180,23 +186,18 @@ pub use self::codec::{Codec, CodecError};
 pub use self::context::Context;
 pub use self::error::Error;
 pub use self::persist::LostWrite;
-pub use self::server::discovery::{
-    EndpointInfo, EndpointStats, PersistenceStats, ServiceInfo, ServiceStats,
-};
-pub use self::server::running::{RunningServer, StopError, UnfinishedCalls};
+pub use self::server::router::Dispatch;
+pub use self::server::running::{PanickedEndpoint, RunningServer, StopError, UnfinishedCalls};
 pub use self::server::service_server::ServiceServer;
 pub use self::server::{Server, StartError, StartErrorKind};
 pub use self::service_error::ServiceError;
 pub use self::status::{Code, Result, Status};
-pub use self::store::{
-    Any, BucketPolicy, BucketStatus, CacheBuilder, CacheEvent, CacheStatus, Entries, Entry,
-    InvalidKey, InvalidKeyKind, Key, KeyToken, Keys, KvCache, KvStore, MAX_KEY_LEN, ObjectInfo,
-    ObjectReader, ObjectStore, Operation, Pattern, PatternToken, PutFrom, Storage, StoreError,
-    StoreErrorKind, UndecodableValue, Watch, WatchBuilder, WatchEvent,
-};
+pub use self::store::{Key, KvStore, ObjectStore};
 pub use self::stream::blob::Chunk;
-pub use self::stream::streaming::{SendError, StreamSender, Streaming};
+pub use self::stream::streaming::{SendError, StreamSender, Streaming, TrySendError};
 pub use self::transport::headers::InvalidHeader;
+pub use async_nats;
+pub use bytes;
 pub use natsmicro_macros::{
     ServiceError, endpoint, kv_delete, kv_store, object_store, service, stream,
 };

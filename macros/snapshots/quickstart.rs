@@ -140,17 +140,17 @@ impl UserServiceClient {
     }
     /// The key under which `save_profile` stores its response: `user.<id>`.
     pub fn save_profile_key(
-        id: impl ::natsmicro::KeyToken,
-    ) -> ::core::result::Result<::natsmicro::Key, ::natsmicro::InvalidKey> {
+        id: impl ::natsmicro::store::KeyToken,
+    ) -> ::core::result::Result<::natsmicro::Key, ::natsmicro::store::InvalidKey> {
         ::natsmicro::__private::Method::kv_key(
             &UserServiceDescriptor::SAVE_PROFILE,
             &[&id],
         )
     }
-    /// A pattern of the keys under which `save_profile` stores its responses, `user.<id>`: takes a value or [`Any`](natsmicro::Any) for each field.
+    /// A pattern of the keys under which `save_profile` stores its responses, `user.<id>`: takes a value or [`Any`](natsmicro::store::Any) for each field.
     pub fn save_profile_pattern(
-        id: impl ::natsmicro::PatternToken,
-    ) -> ::core::result::Result<::natsmicro::Pattern, ::natsmicro::InvalidKey> {
+        id: impl ::natsmicro::store::PatternToken,
+    ) -> ::core::result::Result<::natsmicro::store::Pattern, ::natsmicro::store::InvalidKey> {
         ::natsmicro::__private::Method::kv_pattern(
             &UserServiceDescriptor::SAVE_PROFILE,
             &[&id],
@@ -180,7 +180,7 @@ impl UserServiceClient {
         key: impl ::core::convert::AsRef<::core::primitive::str>,
     ) -> ::core::result::Result<
         ::core::option::Option<Profile>,
-        ::natsmicro::StoreError,
+        ::natsmicro::store::StoreError,
     > {
         ::natsmicro::KvStore::get(&self.save_profile_kv(), key).await
     }
@@ -189,7 +189,7 @@ impl UserServiceClient {
         &self,
         key: impl ::core::convert::AsRef<::core::primitive::str>,
         value: &Profile,
-    ) -> ::core::result::Result<::core::primitive::u64, ::natsmicro::StoreError> {
+    ) -> ::core::result::Result<::core::primitive::u64, ::natsmicro::store::StoreError> {
         ::natsmicro::KvStore::put(&self.save_profile_kv(), key, value).await
     }
     /// Calls `generate_report`.
@@ -205,8 +205,8 @@ impl UserServiceClient {
     }
     /// The key under which `generate_report` stores its response: `report.<id>`.
     pub fn generate_report_key(
-        id: impl ::natsmicro::KeyToken,
-    ) -> ::core::result::Result<::natsmicro::Key, ::natsmicro::InvalidKey> {
+        id: impl ::natsmicro::store::KeyToken,
+    ) -> ::core::result::Result<::natsmicro::Key, ::natsmicro::store::InvalidKey> {
         ::natsmicro::__private::Method::object_key(
             &UserServiceDescriptor::GENERATE_REPORT,
             &[&id],
@@ -236,7 +236,7 @@ impl UserServiceClient {
         key: impl ::core::convert::AsRef<::core::primitive::str>,
     ) -> ::core::result::Result<
         ::core::option::Option<Report>,
-        ::natsmicro::StoreError,
+        ::natsmicro::store::StoreError,
     > {
         ::natsmicro::ObjectStore::get(&self.generate_report_object_store(), key).await
     }
@@ -245,7 +245,7 @@ impl UserServiceClient {
         &self,
         key: impl ::core::convert::AsRef<::core::primitive::str>,
         value: &Report,
-    ) -> ::core::result::Result<::core::primitive::u64, ::natsmicro::StoreError> {
+    ) -> ::core::result::Result<::core::primitive::u64, ::natsmicro::store::StoreError> {
         ::natsmicro::ObjectStore::put(&self.generate_report_object_store(), key, value)
             .await
     }

@@ -217,19 +217,19 @@ impl OrderServiceClient {
     }
     /// The key under which `place_order` stores its response: `<customer>.<response.number>.<customer>`.
     pub fn place_order_kv_key(
-        customer: impl ::natsmicro::KeyToken,
-        number: impl ::natsmicro::KeyToken,
-    ) -> ::core::result::Result<::natsmicro::Key, ::natsmicro::InvalidKey> {
+        customer: impl ::natsmicro::store::KeyToken,
+        number: impl ::natsmicro::store::KeyToken,
+    ) -> ::core::result::Result<::natsmicro::Key, ::natsmicro::store::InvalidKey> {
         ::natsmicro::__private::Method::kv_key(
             &OrderServiceDescriptor::PLACE_ORDER,
             &[&customer, &number, &customer],
         )
     }
-    /// A pattern of the keys under which `place_order` stores its responses, `<customer>.<response.number>.<customer>`: takes a value or [`Any`](natsmicro::Any) for each field.
+    /// A pattern of the keys under which `place_order` stores its responses, `<customer>.<response.number>.<customer>`: takes a value or [`Any`](natsmicro::store::Any) for each field.
     pub fn place_order_kv_pattern(
-        customer: impl ::natsmicro::PatternToken,
-        number: impl ::natsmicro::PatternToken,
-    ) -> ::core::result::Result<::natsmicro::Pattern, ::natsmicro::InvalidKey> {
+        customer: impl ::natsmicro::store::PatternToken,
+        number: impl ::natsmicro::store::PatternToken,
+    ) -> ::core::result::Result<::natsmicro::store::Pattern, ::natsmicro::store::InvalidKey> {
         ::natsmicro::__private::Method::kv_pattern(
             &OrderServiceDescriptor::PLACE_ORDER,
             &[&customer, &number, &customer],
@@ -237,8 +237,8 @@ impl OrderServiceClient {
     }
     /// The key under which `place_order` stores its response: `receipt.<response.number>`.
     pub fn place_order_object_key(
-        number: impl ::natsmicro::KeyToken,
-    ) -> ::core::result::Result<::natsmicro::Key, ::natsmicro::InvalidKey> {
+        number: impl ::natsmicro::store::KeyToken,
+    ) -> ::core::result::Result<::natsmicro::Key, ::natsmicro::store::InvalidKey> {
         ::natsmicro::__private::Method::object_key(
             &OrderServiceDescriptor::PLACE_ORDER,
             &[&number],
@@ -257,7 +257,7 @@ impl OrderServiceClient {
         key: impl ::core::convert::AsRef<::core::primitive::str>,
     ) -> ::core::result::Result<
         ::core::option::Option<Receipt>,
-        ::natsmicro::StoreError,
+        ::natsmicro::store::StoreError,
     > {
         ::natsmicro::KvStore::get(&self.place_order_kv(), key).await
     }
@@ -266,7 +266,7 @@ impl OrderServiceClient {
         &self,
         key: impl ::core::convert::AsRef<::core::primitive::str>,
         value: &Receipt,
-    ) -> ::core::result::Result<::core::primitive::u64, ::natsmicro::StoreError> {
+    ) -> ::core::result::Result<::core::primitive::u64, ::natsmicro::store::StoreError> {
         ::natsmicro::KvStore::put(&self.place_order_kv(), key, value).await
     }
     /// A handle on the `receipts` object store, where `place_order` stores its responses.
@@ -282,7 +282,7 @@ impl OrderServiceClient {
         key: impl ::core::convert::AsRef<::core::primitive::str>,
     ) -> ::core::result::Result<
         ::core::option::Option<Receipt>,
-        ::natsmicro::StoreError,
+        ::natsmicro::store::StoreError,
     > {
         ::natsmicro::ObjectStore::get(&self.place_order_object_store(), key).await
     }
@@ -291,7 +291,7 @@ impl OrderServiceClient {
         &self,
         key: impl ::core::convert::AsRef<::core::primitive::str>,
         value: &Receipt,
-    ) -> ::core::result::Result<::core::primitive::u64, ::natsmicro::StoreError> {
+    ) -> ::core::result::Result<::core::primitive::u64, ::natsmicro::store::StoreError> {
         ::natsmicro::ObjectStore::put(&self.place_order_object_store(), key, value).await
     }
     /// Calls `cancel_order`.
@@ -307,17 +307,17 @@ impl OrderServiceClient {
     }
     /// The key under which `cancel_order` stores its response: `last.<customer>`.
     pub fn cancel_order_key(
-        customer: impl ::natsmicro::KeyToken,
-    ) -> ::core::result::Result<::natsmicro::Key, ::natsmicro::InvalidKey> {
+        customer: impl ::natsmicro::store::KeyToken,
+    ) -> ::core::result::Result<::natsmicro::Key, ::natsmicro::store::InvalidKey> {
         ::natsmicro::__private::Method::kv_key(
             &OrderServiceDescriptor::CANCEL_ORDER,
             &[&customer],
         )
     }
-    /// A pattern of the keys under which `cancel_order` stores its responses, `last.<customer>`: takes a value or [`Any`](natsmicro::Any) for each field.
+    /// A pattern of the keys under which `cancel_order` stores its responses, `last.<customer>`: takes a value or [`Any`](natsmicro::store::Any) for each field.
     pub fn cancel_order_pattern(
-        customer: impl ::natsmicro::PatternToken,
-    ) -> ::core::result::Result<::natsmicro::Pattern, ::natsmicro::InvalidKey> {
+        customer: impl ::natsmicro::store::PatternToken,
+    ) -> ::core::result::Result<::natsmicro::store::Pattern, ::natsmicro::store::InvalidKey> {
         ::natsmicro::__private::Method::kv_pattern(
             &OrderServiceDescriptor::CANCEL_ORDER,
             &[&customer],
@@ -345,7 +345,7 @@ impl OrderServiceClient {
     pub async fn get_cancel_order_from_kv(
         &self,
         key: impl ::core::convert::AsRef<::core::primitive::str>,
-    ) -> ::core::result::Result<::core::option::Option<Order>, ::natsmicro::StoreError> {
+    ) -> ::core::result::Result<::core::option::Option<Order>, ::natsmicro::store::StoreError> {
         ::natsmicro::KvStore::get(&self.cancel_order_kv(), key).await
     }
     /// Stores `value` under `key` in the `orders` bucket, as `cancel_order` does; gives the revision.
@@ -353,7 +353,7 @@ impl OrderServiceClient {
         &self,
         key: impl ::core::convert::AsRef<::core::primitive::str>,
         value: &Order,
-    ) -> ::core::result::Result<::core::primitive::u64, ::natsmicro::StoreError> {
+    ) -> ::core::result::Result<::core::primitive::u64, ::natsmicro::store::StoreError> {
         ::natsmicro::KvStore::put(&self.cancel_order_kv(), key, value).await
     }
     /// Calls `prices`.
@@ -367,7 +367,7 @@ impl OrderServiceClient {
     /// The key under which `prices` stores its response: `today`.
     pub fn prices_key() -> ::core::result::Result<
         ::natsmicro::Key,
-        ::natsmicro::InvalidKey,
+        ::natsmicro::store::InvalidKey,
     > {
         ::natsmicro::__private::Method::kv_key(&OrderServiceDescriptor::PRICES, &[])
     }
@@ -395,7 +395,7 @@ impl OrderServiceClient {
         key: impl ::core::convert::AsRef<::core::primitive::str>,
     ) -> ::core::result::Result<
         ::core::option::Option<Prices>,
-        ::natsmicro::StoreError,
+        ::natsmicro::store::StoreError,
     > {
         ::natsmicro::KvStore::get(&self.prices_kv(), key).await
     }
@@ -404,7 +404,7 @@ impl OrderServiceClient {
         &self,
         key: impl ::core::convert::AsRef<::core::primitive::str>,
         value: &Prices,
-    ) -> ::core::result::Result<::core::primitive::u64, ::natsmicro::StoreError> {
+    ) -> ::core::result::Result<::core::primitive::u64, ::natsmicro::store::StoreError> {
         ::natsmicro::KvStore::put(&self.prices_kv(), key, value).await
     }
 }

@@ -194,7 +194,7 @@ pub fn stream(_args: TokenStream, item: TokenStream) -> TokenStream {
 /// ```
 ///
 /// The client then has `save_profile_kv()`, `get_save_profile_from_kv(key)`, `put_save_profile_to_kv(key, &value)`,
-/// `save_profile_key(id)`, `save_profile_pattern(id)`, which also takes `natsmicro::Any` to leave a field open, and
+/// `save_profile_key(id)`, `save_profile_pattern(id)`, which also takes `natsmicro::store::Any` to leave a field open, and
 /// `save_profile_cached(request)`, which asks the service only for what the bucket does not have. That one needs the key before the
 /// call: there is none if the key has a field of the response.
 ///

@@ -5,7 +5,8 @@ mod persist_common;
 use async_nats::jetstream::{self, kv};
 use futures::StreamExt;
 use futures::future::join_all;
-use natsmicro::{BucketPolicy, RunningServer, Status};
+use natsmicro::store::BucketPolicy;
+use natsmicro::{RunningServer, Status};
 use persist_common::{Nats, Save, Saved, TestResult, eventually, persistence};
 
 #[natsmicro::service(timeout = "30s")]

@@ -5,7 +5,8 @@ mod persist_common;
 use std::time::Duration;
 
 use async_nats::jetstream::stream::{Compression, Config, DiscardPolicy, StorageType};
-use natsmicro::{BucketPolicy, Code, StartError, StartErrorKind, Status};
+use natsmicro::store::BucketPolicy;
+use natsmicro::{Code, StartError, StartErrorKind, Status};
 use persist_common::{Nats, Save, Saved, TestResult};
 
 #[natsmicro::service]

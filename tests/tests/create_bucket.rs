@@ -2,11 +2,13 @@
 
 mod persist_common;
 
+use std::error::Error as _;
 use std::time::Duration;
 
 use async_nats::jetstream::kv;
 use async_nats::jetstream::stream::StorageType;
-use natsmicro::{Status, StoreErrorKind};
+use natsmicro::Status;
+use natsmicro::store::StoreErrorKind;
 use persist_common::{Nats, Save, Saved, TestResult};
 
 /// Buckets that no service makes.
@@ -159,7 +161,8 @@ async fn a_client_that_cannot_make_a_bucket() -> TestResult {
     let store = ClientsClient::new(nats.client()).keep_safe_kv();
     let error = store.create_bucket().await.unwrap_err();
     assert_eq!(error.kind(), &StoreErrorKind::Nats);
-    assert!(error.to_string().contains("replicas"), "{error}");
+    let cause = error.source().expect("a cause").to_string();
+    assert!(cause.contains("replicas"), "{error}: {cause}");
 
     let client = natsmicro::Client::new(nats.nats.clone());
     let store = ClientsClient::new(client).keep_kv();

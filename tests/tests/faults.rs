@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use natsmicro::{Code, RunningServer, Status, WatchEvent};
+use natsmicro::store::WatchEvent;
+use natsmicro::{Code, RunningServer, Status};
 use persist_common::load::Load;
 use persist_common::proxy::Proxy;
 use persist_common::watching::next;

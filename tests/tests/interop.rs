@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use async_nats::jetstream::{kv, object_store};
 use futures::{StreamExt, TryStreamExt};
-use natsmicro::{KvStore, Operation, Status, StoreErrorKind, Watch, WatchEvent};
+use natsmicro::store::{Operation, StoreErrorKind, Watch, WatchEvent};
+use natsmicro::{KvStore, Status};
 use persist_common::{Nats, Save, Saved, TestResult};
 use prost::Message as _;
 use serde_json::{Value, json};

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use common::{Nats, TestResult, Text, code_of, error_of, text};
-use natsmicro::{LostWrite, RunningServer, Status, StoreErrorKind};
+use natsmicro::store::StoreErrorKind;
+use natsmicro::{LostWrite, RunningServer, Status};
 use prost::Message as _;
 
 #[derive(Clone, PartialEq, prost::Message)]

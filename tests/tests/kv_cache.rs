@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use async_nats::HeaderMap;
 use async_nats::jetstream::kv;
-use natsmicro::{CacheEvent, KvCache, KvStore, Operation, Status, StoreErrorKind};
+use futures::StreamExt;
+use natsmicro::store::{CacheEvent, CacheEvents, KvCache, Operation, StoreErrorKind};
+use natsmicro::{KvStore, Status};
 use persist_common::{Nats, Save, Saved, TestResult, eventually};
 use prost::Message as _;
-use tokio::sync::broadcast::Receiver;
 
 #[natsmicro::service]
 pub trait Profiles {
@@ -38,9 +39,11 @@ fn cached(cache: &KvCache<Saved>, key: &str) -> Option<u64> {
     cache.get(key).unwrap().map(|value| value.n)
 }
 
-async fn event(events: &mut Receiver<CacheEvent<Saved>>) -> CacheEvent<Saved> {
-    let event = tokio::time::timeout(Duration::from_secs(15), events.recv());
-    event.await.expect("an event").expect("none is missed")
+async fn event(events: &mut CacheEvents<Saved>) -> CacheEvent<Saved> {
+    let event = tokio::time::timeout(Duration::from_secs(15), events.next());
+    let event = event.await.expect("an event").expect("the cache is there");
+    assert!(!matches!(event, CacheEvent::Missed(_)), "none is missed");
+    event
 }
 
 #[tokio::test]
@@ -362,6 +365,6 @@ async fn the_task_ends_with_the_last_clone() -> TestResult {
         (consumers().await == 0).then_some(())
     })
     .await;
-    assert!(events.recv().await.is_err());
+    assert!(events.next().await.is_none());
     Ok(())
 }

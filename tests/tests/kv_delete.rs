@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::kv;
-use natsmicro::{Code, Context, Operation, Status};
+use natsmicro::store::Operation;
+use natsmicro::{Code, Context, Status};
 use persist_common::{Nats, Save, Saved, TestResult, persistence};
 
 #[natsmicro::service]

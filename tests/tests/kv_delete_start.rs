@@ -3,7 +3,8 @@
 mod persist_common;
 
 use async_nats::jetstream::kv;
-use natsmicro::{BucketPolicy, StartErrorKind, Status};
+use natsmicro::store::BucketPolicy;
+use natsmicro::{StartErrorKind, Status};
 use persist_common::{Nats, Save, Saved, TestResult, persistence};
 
 #[natsmicro::service]

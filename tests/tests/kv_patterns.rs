@@ -3,7 +3,8 @@
 mod persist_common;
 
 use futures::{StreamExt, TryStreamExt};
-use natsmicro::{Any, InvalidKeyKind, Key, Pattern, Status, WatchEvent};
+use natsmicro::store::{Any, InvalidKeyKind, Pattern, WatchEvent};
+use natsmicro::{Key, Status};
 use persist_common::{Nats, Save, Saved, TestResult};
 
 #[natsmicro::service]
@@ -109,7 +110,10 @@ async fn in_place_of_strings() -> TestResult {
     assert_eq!(cache.status().entries, 2);
 
     let american = OrdersClient::place_pattern("us", Any)?;
-    let mut watch = store.watch(&european).and(&american).await?;
+    let mut watch = store
+        .watch(&european)
+        .with_additional_pattern(&american)
+        .await?;
     let mut seen = Vec::new();
     while let WatchEvent::Entry(entry) = watch.next().await.unwrap()? {
         seen.push(entry.key);

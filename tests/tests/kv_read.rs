@@ -6,7 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use async_nats::jetstream::kv;
 use futures::{StreamExt, TryStreamExt};
-use natsmicro::{Entry, KvStore, Operation, Status, Storage, StoreErrorKind};
+use natsmicro::store::{Entry, Operation, Storage, StoreErrorKind};
+use natsmicro::{KvStore, Status};
 use persist_common::{Nats, Save, Saved, TestResult};
 
 #[natsmicro::service]

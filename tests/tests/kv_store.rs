@@ -4,7 +4,8 @@ mod persist_common;
 
 use std::time::{Duration, SystemTime};
 
-use natsmicro::{InvalidKey, InvalidKeyKind, KvStore, Operation, Status, StoreErrorKind};
+use natsmicro::store::{InvalidKey, InvalidKeyKind, Operation, StoreErrorKind};
+use natsmicro::{KvStore, Status};
 use persist_common::{Nats, Save, Saved, TestResult};
 
 #[natsmicro::service]
@@ -198,7 +199,7 @@ async fn keys_are_checked_before_anything_is_sent() -> TestResult {
             assert_eq!(source.kind(), &kind, "{key:?}");
         }
     }
-    let longest = "x".repeat(natsmicro::MAX_KEY_LEN);
+    let longest = "x".repeat(natsmicro::store::MAX_KEY_LEN);
     store.put(&longest, &value("x")).await?;
     assert_eq!(store.get(&longest).await?, Some(value("x")));
     assert_eq!(

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use async_nats::jetstream::kv;
 use futures::StreamExt;
-use natsmicro::{KvStore, Operation, Status, StoreErrorKind, WatchEvent};
+use natsmicro::store::{Operation, StoreErrorKind, WatchEvent};
+use natsmicro::{KvStore, Status};
 use persist_common::{Nats, Save, Saved, TestResult, eventually};
 
 #[natsmicro::service]
@@ -43,7 +44,7 @@ async fn an_entry_expires() -> TestResult {
     let nats = Nats::start().await;
     let plain = store(&nats, 1, Some(HOUR)).await;
     let store = plain.clone().with_key_ttl(SECOND);
-    let mut watch = plain.watch_all().updates_only().await?;
+    let mut watch = plain.watch_all().with_updates_only().await?;
     store.put("put", &value(1)).await?;
     store.create("created", &value(1)).await?;
     let revision = plain.put("updated", &value(1)).await?;

@@ -5,7 +5,8 @@ mod persist_common;
 use std::time::Duration;
 
 use futures::StreamExt;
-use natsmicro::{KvStore, Operation, Status, StoreErrorKind, Watch, WatchEvent};
+use natsmicro::store::{Operation, StoreErrorKind, Watch, WatchEvent};
+use natsmicro::{KvStore, Status};
 use persist_common::watching::{entry, next};
 use persist_common::{Nats, Save, Saved, TestResult};
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use async_nats::jetstream::kv;
 use futures::{StreamExt, TryStreamExt};
-use natsmicro::{KvStore, Operation, Status, StoreErrorKind, Watch, WatchEvent};
+use natsmicro::store::{Operation, StoreErrorKind, Watch, WatchEvent};
+use natsmicro::{KvStore, Status};
 use persist_common::watching::{entry, next};
 use persist_common::{Nats, Save, Saved, TestResult, eventually};
 
@@ -65,13 +66,17 @@ async fn what_comes_before_the_changes() -> TestResult {
     assert_eq!(initial(&mut deletes).await, [a2, b2, c1]);
     let mut history = store.watch_all().with_history().await?;
     assert_eq!(initial(&mut history).await, [a1, a2, b1, b2, c1]);
-    let mut later = store.watch_all().from_revision(b1).await?;
+    let mut later = store.watch_all().with_history_from(b1).await?;
     assert_eq!(initial(&mut later).await, [b1, b2, c1]);
-    let mut future = store.watch_all().from_revision(c1 + 1).await?;
+    let mut future = store.watch_all().with_history_from(c1 + 1).await?;
     assert!(initial(&mut future).await.is_empty());
-    let mut updates = store.watch_all().updates_only().await?;
+    let mut updates = store.watch_all().with_updates_only().await?;
     assert!(initial(&mut updates).await.is_empty());
-    let mut two = store.watch("a").and("c.>").and("c").await?;
+    let mut two = store
+        .watch("a")
+        .with_additional_pattern("c.>")
+        .with_additional_pattern("c")
+        .await?;
     assert_eq!(initial(&mut two).await, [a2, c1]);
 
     let a3 = store.put("a", &value(3)).await?;
@@ -145,7 +150,7 @@ async fn a_restart_in_the_initial_part() -> TestResult {
     }
     let mut watch = store.watch_all().await?;
     let mut history = store.watch_all().with_history().await?;
-    let mut updates = store.watch_all().updates_only().await?;
+    let mut updates = store.watch_all().with_updates_only().await?;
     let first = entry(&mut watch).await;
     assert_eq!(first.value.as_ref(), Some(&two));
     assert_eq!(revision(&mut history).await, 1);
@@ -286,9 +291,17 @@ async fn a_consumer_that_is_taken_away() -> TestResult {
 async fn bad_patterns_are_refused() -> TestResult {
     let nats = Nats::start().await;
     let store = store(&nats, 1).await;
-    let error = store.watch("a").and("b>").await.unwrap_err();
+    let error = store
+        .watch("a")
+        .with_additional_pattern("b>")
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), &StoreErrorKind::InvalidKey);
-    let error = store.watch("a.*").and("a.b").await.unwrap_err();
+    let error = store
+        .watch("a.*")
+        .with_additional_pattern("a.b")
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), &StoreErrorKind::Nats, "they overlap: {error}");
     Ok(())
 }

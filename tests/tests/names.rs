@@ -7,8 +7,9 @@ use std::time::Duration;
 use async_nats::jetstream::{self, kv, object_store};
 use async_nats::service::ServiceExt;
 use futures::StreamExt;
+use natsmicro::store::StoreErrorKind;
 use natsmicro::testing::NatsServer;
-use natsmicro::{Code, Key, KvStore, StartErrorKind, Status, StoreErrorKind};
+use natsmicro::{Code, Key, KvStore, StartErrorKind, Status};
 
 /// Kind, text, how often it is repeated, whether natsmicro takes it, whether NATS does, why natsmicro is stricter.
 type Line = (&'static str, &'static str, usize, bool, bool, &'static str);

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use async_nats::jetstream::object_store;
 use futures::TryStreamExt;
-use natsmicro::{Entry, ObjectInfo, ObjectStore, Status, StoreErrorKind, Watch, WatchEvent};
+use natsmicro::store::{Entry, ObjectInfo, StoreErrorKind, Watch, WatchEvent};
+use natsmicro::{ObjectStore, Status};
 use persist_common::watching::next;
 use persist_common::{Nats, Save, Saved, TestResult, eventually};
 

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use async_nats::ConnectOptions;
 use async_nats::jetstream::{self, object_store};
+use natsmicro::store::StoreErrorKind;
 use natsmicro::testing::NatsServer;
-use natsmicro::{ObjectStore, Status, StoreErrorKind};
+use natsmicro::{ObjectStore, Status};
 use persist_common::log::Log;
 use persist_common::proxy::{Fault, Proxy};
 use persist_common::{Nats, Save, Saved, TestResult, eventually, persistence};
@@ -66,7 +67,10 @@ async fn store_behind(proxy: &Proxy) -> ObjectStore<Saved> {
     store
 }
 
-async fn put(store: &ObjectStore<Saved>, chunks: usize) -> Result<u64, natsmicro::StoreError> {
+async fn put(
+    store: &ObjectStore<Saved>,
+    chunks: usize,
+) -> Result<u64, natsmicro::store::StoreError> {
     let data = vec![7; chunks * CHUNK];
     store.put_from("a", &data[..]).await
 }

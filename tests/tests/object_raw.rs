@@ -8,7 +8,8 @@ use std::task::{Context, Poll};
 
 use async_nats::jetstream::object_store;
 use futures::{StreamExt, TryStreamExt};
-use natsmicro::{ObjectStore, Operation, Status, StoreError, StoreErrorKind, WatchEvent};
+use natsmicro::store::{Operation, StoreError, StoreErrorKind, WatchEvent};
+use natsmicro::{ObjectStore, Status};
 use persist_common::watching::{entry, next};
 use persist_common::{Nats, Save, Saved, TestResult, eventually};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};

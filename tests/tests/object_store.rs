@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use async_nats::jetstream::object_store::Config;
 use async_nats::jetstream::stream::StorageType;
+use natsmicro::store::StoreErrorKind;
 use natsmicro::testing::NatsCluster;
-use natsmicro::{ObjectStore, Status, StoreErrorKind};
+use natsmicro::{ObjectStore, Status};
 use persist_common::{Nats, Save, Saved, TestResult};
 use prost::Message;
 use tokio::io::AsyncReadExt;
@@ -138,14 +139,14 @@ async fn reading_while_others_write_finds_whole_objects() -> TestResult {
         for n in 1..40 {
             store.put("a", &value(&n.to_string(), 4 * CHUNK)).await?;
         }
-        Ok::<_, natsmicro::StoreError>(())
+        Ok::<_, natsmicro::store::StoreError>(())
     };
     let reads = async {
         for _ in 0..60 {
             let read = store.get("a").await?.expect("there is always one");
             assert_eq!(read, value(&read.key, 4 * CHUNK));
         }
-        Ok::<_, natsmicro::StoreError>(())
+        Ok::<_, natsmicro::store::StoreError>(())
     };
     tokio::try_join!(writes, reads)?;
     Ok(())
@@ -205,7 +206,7 @@ async fn a_foreign_object_is_a_decode_error_and_a_bad_name_is_refused() -> TestR
             assert_eq!(error.unwrap().kind(), &StoreErrorKind::InvalidKey);
         }
     }
-    let longest = "x".repeat(natsmicro::MAX_KEY_LEN);
+    let longest = "x".repeat(natsmicro::store::MAX_KEY_LEN);
     store.put(&longest, &value("x", 1)).await?;
     assert_eq!(store.get(&longest).await?, Some(value("x", 1)));
     Ok(())
@@ -255,7 +256,7 @@ async fn what_is_stored_can_be_read_at_once_on_every_server() -> TestResult {
                 let mut bytes = Vec::new();
                 reader.read_to_end(&mut bytes).await.unwrap();
                 assert!(bytes == value.encode_to_vec());
-                Ok::<_, natsmicro::StoreError>(())
+                Ok::<_, natsmicro::store::StoreError>(())
             });
             futures::future::try_join_all(values).await?;
         }

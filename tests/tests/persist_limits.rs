@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
-use natsmicro::{Code, Operation, Status, StoreErrorKind, WatchEvent};
+use natsmicro::store::{Operation, StoreErrorKind, WatchEvent};
+use natsmicro::{Code, Status};
 use persist_common::{Nats, Save, Saved, TestResult, eventually, persistence};
 
 #[natsmicro::service]

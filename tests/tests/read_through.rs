@@ -7,8 +7,9 @@ use std::time::{Duration, SystemTime};
 
 use async_nats::jetstream::{kv, object_store};
 use futures::StreamExt;
+use natsmicro::store::{Operation, WatchEvent};
 use natsmicro::testing::NatsServer;
-use natsmicro::{Client, Code, Context, Operation, Origin, Server, Status, WatchEvent};
+use natsmicro::{Client, Code, Context, Origin, Server, Status};
 use persist_common::{Nats, Save, Saved, TestResult, eventually};
 use read_through_common::{PricesClient, Running, called, stored};
 
@@ -105,7 +106,7 @@ async fn what_is_gone_is_asked_for_again() -> TestResult {
     assert_eq!(stored(&client.price_cached(ask("a")).await?).0, 4);
 
     // One that expires: the marker says when.
-    let mut watch = store.watch("price.b").updates_only().await?;
+    let mut watch = store.watch("price.b").with_updates_only().await?;
     let brief = store.clone().with_key_ttl(Duration::from_secs(1));
     brief.put("price.b", &ask("b").saved()).await?;
     assert_eq!(stored(&client.price_cached(ask("b")).await?).0, 0);

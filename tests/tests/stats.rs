@@ -5,8 +5,9 @@ mod common;
 use std::time::Duration;
 
 use common::{Nats, TestResult, Text, discover, text};
+use natsmicro::Status;
+use natsmicro::discovery::EndpointStats;
 use natsmicro::testing::NatsServer;
-use natsmicro::{EndpointStats, Status};
 use serde_json::{Value, json};
 
 #[natsmicro::service(subject_prefix = "s")]

@@ -2,7 +2,8 @@
 
 mod persist_common;
 
-use natsmicro::{Client, StartErrorKind, Status, StoreErrorKind};
+use natsmicro::store::StoreErrorKind;
+use natsmicro::{Client, StartErrorKind, Status};
 use persist_common::log::Log;
 use persist_common::{Nats, Save, Saved, TestResult};
 

@@ -1,7 +1,7 @@
 //! Both stores on one method: one key function for the same template, two for different ones.
 #![deny(warnings)]
 
-use natsmicro::{InvalidKey, Key, KvStore, ObjectStore, Status};
+use natsmicro::{Key, KvStore, ObjectStore, Status, store::InvalidKey};
 use natsmicro_ui_tests::{SaveUser, User};
 
 #[natsmicro::service]

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use crate::backoff;
 use crate::descriptor::key::MAX_KEY_LEN;
 use crate::descriptor::store::StoreKind;
+use crate::error::chain;
 use crate::status::{Code, Status};
 use crate::store::bucket::jetstream::JetStream;
 use crate::store::error::StoreErrorKind;
@@ -113,7 +114,11 @@ impl Fetch {
             StoreErrorKind::Incomplete => {
                 Status::data_loss(format!("{} is incomplete or damaged", what()))
             }
-            _ => Status::unavailable(format!("{} could not be fetched: {error}", what())),
+            _ => Status::unavailable(format!(
+                "{} could not be fetched: {}",
+                what(),
+                chain(&error)
+            )),
         })
     }
 

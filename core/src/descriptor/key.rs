@@ -17,7 +17,7 @@ pub const MAX_KEY_LEN: usize = 1024;
 /// assert_eq!(key.as_str(), "user.ada");
 /// assert!("user..ada".parse::<Key>().is_err());
 /// assert!("user.*".parse::<Key>().is_err());
-/// # Ok::<(), natsmicro::InvalidKey>(())
+/// # Ok::<(), natsmicro::store::InvalidKey>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key(pub(crate) String);

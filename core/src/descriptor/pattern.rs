@@ -15,8 +15,8 @@ pub struct Any;
 /// A type of your own implements [`KeyToken`], and so this.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be part of a pattern of store keys",
-    label = "neither a value nor `natsmicro::Any`",
-    note = "values are strings, integers, `bool` or a type that implements `natsmicro::KeyToken`"
+    label = "neither a value nor `natsmicro::store::Any`",
+    note = "values are strings, integers, `bool` or a type that implements `natsmicro::store::KeyToken`"
 )]
 pub trait PatternToken {
     /// The value; `None` if any will do.
@@ -47,7 +47,7 @@ impl PatternToken for Any {
 /// # #[derive(Clone, PartialEq, prost::Message)] pub struct Order {
 /// #     #[prost(string, tag = "1")] pub region: String, #[prost(uint64, tag = "2")] pub number: u64,
 /// # }
-/// use natsmicro::{Any, Pattern};
+/// use natsmicro::store::{Any, Pattern};
 ///
 /// #[natsmicro::service]
 /// pub trait Orders {
@@ -59,7 +59,7 @@ impl PatternToken for Any {
 /// assert_eq!(european.as_str(), "order.eu.*");
 /// let all: Pattern = "order.>".parse()?;
 /// assert!(OrdersClient::place_pattern("*", 7).is_err());
-/// # Ok::<(), natsmicro::InvalidKey>(())
+/// # Ok::<(), natsmicro::store::InvalidKey>(())
 /// ```
 ///
 /// Only a whole token can be left open: for `<id>` in `user-<id>` the function takes a value.
@@ -76,11 +76,12 @@ impl Pattern {
     /// Whether a key is one of those that the pattern stands for.
     ///
     /// ```
-    /// use natsmicro::{Key, Pattern};
+    /// use natsmicro::store::Pattern;
+    /// use natsmicro::Key;
     ///
     /// let users: Pattern = "user.*".parse()?;
     /// assert!(users.matches(&"user.ada".parse::<Key>()?));
-    /// # Ok::<(), natsmicro::InvalidKey>(())
+    /// # Ok::<(), natsmicro::store::InvalidKey>(())
     /// ```
     #[must_use]
     pub fn matches(&self, key: &Key) -> bool {

@@ -86,5 +86,6 @@ impl ServiceDescriptor {
 /// A service as a type.
 pub trait Describe: 'static {
     /// Its settings.
+    #[doc(hidden)]
     const SERVICE: ServiceDescriptor;
 }

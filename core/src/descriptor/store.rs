@@ -47,6 +47,7 @@ impl Write {
 
 /// Where nats-server keeps a bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Storage {
     /// On disk.
     File,

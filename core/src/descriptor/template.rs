@@ -16,7 +16,7 @@ use crate::descriptor::key::{
 ///
 /// struct UserId(u64);
 ///
-/// impl natsmicro::KeyToken for UserId {
+/// impl natsmicro::store::KeyToken for UserId {
 ///     fn write_token(&self, token: &mut dyn Write) -> fmt::Result {
 ///         write!(token, "u-{}", self.0)
 ///     }
@@ -25,7 +25,7 @@ use crate::descriptor::key::{
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be part of a store key",
     label = "this key names a field of type `{Self}`",
-    note = "key fields must be strings, integers, `bool` or a type that implements `natsmicro::KeyToken`"
+    note = "key fields must be strings, integers, `bool` or a type that implements `natsmicro::store::KeyToken`"
 )]
 pub trait KeyToken {
     /// Writes the value as it stands in the key.

@@ -10,6 +10,7 @@ pub(crate) mod delete;
 pub(crate) mod open;
 pub(crate) mod plain_put;
 pub(crate) mod queue;
+pub(crate) mod stats;
 pub(crate) mod target;
 pub(crate) mod worker;
 
@@ -27,8 +28,8 @@ use crate::descriptor::method::{Keys, OBJECT, Place};
 use crate::descriptor::store::Persist;
 use crate::descriptor::template::PartialKey;
 use crate::persist::queue::Slot;
+use crate::persist::stats::PersistenceStats;
 use crate::persist::target::{Failure, Outcome, Target};
-use crate::server::discovery::PersistenceStats;
 use crate::server::endpoint::Endpoint;
 use crate::status::Status;
 use crate::store::kv::entry::Operation;

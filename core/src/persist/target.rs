@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use crate::descriptor::key::InvalidKey;
 use crate::descriptor::store::{StoreDescriptor, Write};
 use crate::descriptor::template::PartialKey;
+use crate::error::chain;
 use crate::persist::delete::delete;
 use crate::persist::plain_put::Publisher;
 use crate::persist::queue::{Begun, Writer};
@@ -128,7 +129,12 @@ impl Target {
     async fn seen_in(&self, bucket: &KvBucket, key: &PartialKey) -> Result<u64, Status> {
         self.writer.up_to_date(key.as_str()).await;
         let newest = bucket.newest(key.as_str()).await.map_err(|error| {
-            tracing::warn!(bucket = self.store.bucket, key = key.as_str(), %error, "cannot read the revision to update");
+            tracing::warn!(
+                bucket = self.store.bucket,
+                key = key.as_str(),
+                error = chain(&error),
+                "cannot read the revision to update"
+            );
             Status::unavailable(format!("bucket `{}` cannot be read", self.store.bucket))
         })?;
         Ok(newest.map_or(0, |message| message.sequence))
@@ -286,19 +292,4 @@ pub(crate) async fn is_after(
     }
     let clock = bucket.clock().await?;
     Ok(clock.is_after(message.time.into(), begun.at))
-}
-
-/// An error with its causes, for the log.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(current) = cause {
-        let current_text = current.to_string();
-        if !text.ends_with(&current_text) {
-            text.push_str(": ");
-            text.push_str(&current_text);
-        }
-        cause = current.source();
-    }
-    text
 }

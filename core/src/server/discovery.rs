@@ -1,114 +1,20 @@
-//! ADR-32: the answers to `$SRV.PING`, `$SRV.INFO` and `$SRV.STATS`.
+//! The responder: answers `$SRV.PING`, `$SRV.INFO` and `$SRV.STATS` for the services of a server.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use futures::stream::{self, StreamExt};
-use serde::{Serialize, Serializer};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
+use serde::Serialize;
 
+use crate::contract::discovery::{
+    EndpointInfo, EndpointStats, INFO_RESPONSE, PING_RESPONSE, STATS_RESPONSE, ServiceInfo,
+    ServiceStats,
+};
 use crate::server::endpoint::Endpoint;
 use crate::server::service_server::ServiceSettings;
-use crate::status::Status;
 use crate::sync::Mutex;
 use crate::transport::subject::is_reply_subject;
-
-/// What a service says of itself: the answer to `$SRV.INFO`.
-#[derive(Clone, Debug, Serialize)]
-pub struct ServiceInfo {
-    /// Always `io.nats.micro.v1.info_response`.
-    #[serde(rename = "type")]
-    pub kind: &'static str,
-    /// The name of the service.
-    pub name: String,
-    /// The id of this instance.
-    pub id: String,
-    /// The semantic version of the service.
-    pub version: String,
-    /// The metadata of the service.
-    pub metadata: HashMap<String, String>,
-    /// The description of the service.
-    pub description: String,
-    /// The endpoints, in the order in which the trait declares them.
-    pub endpoints: Vec<EndpointInfo>,
-}
-
-/// One endpoint in a [`ServiceInfo`].
-#[derive(Clone, Debug, Serialize)]
-pub struct EndpointInfo {
-    /// The name of the endpoint.
-    pub name: String,
-    /// The subject on which it listens.
-    pub subject: String,
-    /// Its queue group; empty if it has none, so that every instance gets every request.
-    pub queue_group: String,
-    /// The metadata of the endpoint.
-    pub metadata: HashMap<String, String>,
-}
-
-/// What a service has done so far: the answer to `$SRV.STATS`.
-#[derive(Clone, Debug, Serialize)]
-pub struct ServiceStats {
-    /// Always `io.nats.micro.v1.stats_response`.
-    #[serde(rename = "type")]
-    pub kind: &'static str,
-    /// The name of the service.
-    pub name: String,
-    /// The id of this instance.
-    pub id: String,
-    /// The semantic version of the service.
-    pub version: String,
-    /// The metadata of the service.
-    pub metadata: HashMap<String, String>,
-    /// When the instance started, or when its statistics were reset.
-    #[serde(serialize_with = "rfc3339")]
-    pub started: SystemTime,
-    /// The endpoints, in the order in which the trait declares them.
-    pub endpoints: Vec<EndpointStats>,
-}
-
-/// One endpoint in a [`ServiceStats`].
-#[derive(Clone, Debug, Serialize)]
-pub struct EndpointStats {
-    /// The name of the endpoint.
-    pub name: String,
-    /// The subject on which it listens.
-    pub subject: String,
-    /// Its queue group; empty if it has none.
-    pub queue_group: String,
-    /// The number of requests answered, whatever the answer was.
-    pub num_requests: u64,
-    /// How many of them were answered with an error.
-    pub num_errors: u64,
-    /// The last error as `CODE:message`, or the beginning of it; empty if there was none.
-    pub last_error: String,
-    /// The time from receipt to answer, over all requests.
-    #[serde(serialize_with = "nanoseconds")]
-    pub processing_time: Duration,
-    /// The mean time from receipt to answer.
-    #[serde(serialize_with = "nanoseconds")]
-    pub average_processing_time: Duration,
-    /// The method's writes and deletions; `None` for a method without a store to write to.
-    #[serde(rename = "data", skip_serializing_if = "Option::is_none")]
-    pub persistence: Option<PersistenceStats>,
-}
-
-/// What became of the responses that a method persists, and of its deletions.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct PersistenceStats {
-    /// Acknowledged by the store.
-    pub persisted: u64,
-    /// Not written since the entry existed (`write = "create"`), or since the handler called
-    /// [`Context::do_not_store`](crate::context::Context::do_not_store).
-    pub skipped: u64,
-    /// Given up.
-    pub persist_failed: u64,
-    /// Not yet acknowledged.
-    pub persist_pending: u64,
-}
 
 #[derive(Serialize)]
 struct Ping<'a> {
@@ -117,68 +23,7 @@ struct Ping<'a> {
     name: &'a str,
     id: &'a str,
     version: &'a str,
-    metadata: &'a HashMap<String, String>,
-}
-
-fn rfc3339<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
-    let text = OffsetDateTime::from(*time)
-        .format(&Rfc3339)
-        .map_err(serde::ser::Error::custom)?;
-    serializer.serialize_str(&text)
-}
-
-fn nanoseconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_u64(saturating_nanos(*duration))
-}
-
-fn saturating_nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
-
-/// How many characters of the last error are told: the statistics of a service have to fit into a message.
-const MAX_LAST_ERROR: usize = 512;
-
-/// The counters of one endpoint.
-#[derive(Debug, Default)]
-pub(crate) struct Counters {
-    requests: AtomicU64,
-    errors: AtomicU64,
-    processing: AtomicU64,
-    last_error: Mutex<String>,
-}
-
-impl Counters {
-    pub(crate) fn record(&self, error: Option<&Status>, took: Duration) {
-        self.requests.fetch_add(1, Ordering::Relaxed);
-        self.processing
-            .fetch_add(saturating_nanos(took), Ordering::Relaxed);
-        if let Some(status) = error {
-            self.record_error(status);
-        }
-    }
-
-    pub(crate) fn record_error(&self, status: &Status) {
-        self.errors.fetch_add(1, Ordering::Relaxed);
-        let mut last = self.last_error.lock();
-        last.clear();
-        for part in [status.code().as_str(), ":", status.message()] {
-            if part.len() <= MAX_LAST_ERROR {
-                last.push_str(part);
-            } else {
-                last.extend(part.chars().take(MAX_LAST_ERROR));
-            }
-        }
-        if let Some((end, _)) = last.char_indices().nth(MAX_LAST_ERROR) {
-            last.truncate(end);
-        }
-    }
-
-    fn reset(&self) {
-        for counter in [&self.requests, &self.errors, &self.processing] {
-            counter.store(0, Ordering::Relaxed);
-        }
-        self.last_error.lock().clear();
-    }
+    metadata: &'a BTreeMap<String, String>,
 }
 
 /// One running service as discovery sees it.
@@ -206,7 +51,7 @@ impl Instance {
 
     pub(crate) fn info(&self) -> ServiceInfo {
         ServiceInfo {
-            kind: "io.nats.micro.v1.info_response",
+            kind: INFO_RESPONSE.to_owned(),
             name: self.settings.name.clone(),
             id: self.id.clone(),
             version: self.settings.version.clone(),
@@ -215,14 +60,14 @@ impl Instance {
             endpoints: self
                 .endpoints
                 .iter()
-                .map(|endpoint| endpoint.info())
+                .map(|endpoint| endpoint_info(endpoint))
                 .collect(),
         }
     }
 
     pub(crate) fn stats(&self) -> ServiceStats {
         ServiceStats {
-            kind: "io.nats.micro.v1.stats_response",
+            kind: STATS_RESPONSE.to_owned(),
             name: self.settings.name.clone(),
             id: self.id.clone(),
             version: self.settings.version.clone(),
@@ -247,7 +92,7 @@ impl Instance {
     fn answer(&self, verb: Verb) -> serde_json::Result<Vec<u8>> {
         match verb {
             Verb::Ping => serde_json::to_vec(&Ping {
-                kind: "io.nats.micro.v1.ping_response",
+                kind: PING_RESPONSE,
                 name: &self.settings.name,
                 id: &self.id,
                 version: &self.settings.version,
@@ -259,29 +104,32 @@ impl Instance {
     }
 }
 
+fn endpoint_info(endpoint: &Endpoint) -> EndpointInfo {
+    EndpointInfo {
+        name: endpoint.names.endpoint.clone(),
+        subject: endpoint.subject.clone(),
+        queue_group: endpoint.queue_group.unwrap_or_default().to_owned(),
+        metadata: endpoint
+            .settings
+            .metadata
+            .iter()
+            .map(|&(key, value)| (key.to_owned(), value.to_owned()))
+            .collect(),
+    }
+}
+
 fn endpoint_stats(endpoint: &Endpoint) -> EndpointStats {
-    let EndpointInfo {
-        name,
-        subject,
-        queue_group,
-        ..
-    } = endpoint.info();
-    let counters = &endpoint.counters;
-    let persistence = endpoint.stores.stats();
-    let num_requests = counters.requests.load(Ordering::Relaxed);
-    let processing = counters.processing.load(Ordering::Relaxed);
+    let counted = endpoint.counters.read();
     EndpointStats {
-        name,
-        subject,
-        queue_group,
-        num_requests,
-        num_errors: counters.errors.load(Ordering::Relaxed),
-        last_error: counters.last_error.lock().clone(),
-        processing_time: Duration::from_nanos(processing),
-        average_processing_time: Duration::from_nanos(
-            processing.checked_div(num_requests).unwrap_or(0),
-        ),
-        persistence,
+        name: endpoint.names.endpoint.clone(),
+        subject: endpoint.subject.clone(),
+        queue_group: endpoint.queue_group.unwrap_or_default().to_owned(),
+        num_requests: counted.requests,
+        num_errors: counted.errors,
+        processing_time: counted.processing_time,
+        average_processing_time: counted.average_processing_time(),
+        last_error: counted.last_error,
+        persistence: endpoint.stores.stats(),
     }
 }
 
@@ -332,48 +180,4 @@ pub(crate) async fn respond(
             }
         }
     })
-}
-
-/// The metadata of an endpoint as discovery shows it.
-pub(crate) fn endpoint_metadata(pairs: &[(&str, &str)]) -> HashMap<String, String> {
-    pairs
-        .iter()
-        .map(|&(key, value)| (key.to_owned(), value.to_owned()))
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::Value;
-
-    use super::*;
-
-    #[test]
-    fn stats_have_the_types_of_the_schema() {
-        let stats = ServiceStats {
-            kind: "io.nats.micro.v1.stats_response",
-            name: "s".into(),
-            id: "i".into(),
-            version: "1.0.0".into(),
-            metadata: HashMap::new(),
-            started: SystemTime::UNIX_EPOCH,
-            endpoints: vec![EndpointStats {
-                name: "e".into(),
-                subject: "s.e".into(),
-                queue_group: "q".into(),
-                num_requests: 2,
-                num_errors: 0,
-                last_error: String::new(),
-                processing_time: Duration::from_micros(3),
-                average_processing_time: Duration::from_nanos(1_500),
-                persistence: None,
-            }],
-        };
-        let json = serde_json::to_value(&stats).unwrap();
-        assert_eq!(json["started"], "1970-01-01T00:00:00Z");
-        let endpoint = &json["endpoints"][0];
-        assert_eq!(endpoint["processing_time"], 3_000);
-        assert_eq!(endpoint["average_processing_time"], 1_500);
-        assert_eq!(endpoint.get("data"), None::<&Value>);
-    }
 }

@@ -11,7 +11,7 @@ use crate::context::Names;
 use crate::descriptor::method::MethodSettings;
 use crate::descriptor::service::DEFAULT_TIMEOUT;
 use crate::persist::Stores;
-use crate::server::discovery::{Counters, EndpointInfo, endpoint_metadata};
+use crate::server::stats::Counters;
 use crate::status::Status;
 use crate::transport::headers;
 
@@ -63,14 +63,5 @@ impl Endpoint {
             "a handler panicked"
         );
         Status::internal("the service failed to handle the request")
-    }
-
-    pub(crate) fn info(&self) -> EndpointInfo {
-        EndpointInfo {
-            name: self.names.endpoint.clone(),
-            subject: self.subject.clone(),
-            queue_group: self.queue_group.unwrap_or_default().to_owned(),
-            metadata: endpoint_metadata(self.settings.metadata),
-        }
     }
 }

@@ -8,6 +8,7 @@ pub(crate) mod router;
 pub(crate) mod running;
 pub(crate) mod service_server;
 pub(crate) mod settings;
+pub(crate) mod stats;
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,17 +22,21 @@ use crate::descriptor::method::QueueGroup;
 use crate::error::Error;
 use crate::persist::LostWrite;
 use crate::persist::open::{OpenStores, Persistence};
-use crate::server::discovery::{Counters, Instance};
+use crate::server::discovery::Instance;
 use crate::server::dispatch::reply::Responder;
 use crate::server::dispatch::{Dispatcher, Phase};
 use crate::server::endpoint::Endpoint;
 use crate::server::router::{Dispatch, Route};
 use crate::server::running::{RunningEndpoint, RunningServer, Task};
 use crate::server::service_server::{ServiceServer, ServiceSettings};
+use crate::server::stats::Counters;
 use crate::store::bucket::provision::{BucketPolicy, BucketSettings};
 use crate::transport::{connection, subject};
 
-/// Why a server did not start. Nothing of it is left running.
+/// Why a server did not start.
+///
+/// Subscriptions that were made before the failure are given up at once. Requests that had reached them are answered with
+/// `UNAVAILABLE`, for which their tasks may live on for a few seconds.
 pub type StartError = Error<StartErrorKind>;
 
 /// The kinds of [`StartError`].
@@ -210,7 +215,7 @@ impl Server {
                     unfinished: Arc::clone(&unfinished),
                 };
                 endpoints.push(RunningEndpoint {
-                    endpoint: Arc::clone(&endpoint),
+                    names: Arc::clone(&endpoint.names),
                     unfinished,
                     task: tokio::spawn(dispatcher.run()),
                 });

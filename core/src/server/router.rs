@@ -13,9 +13,29 @@ use crate::server::call::{self, Handled, Request};
 use crate::server::endpoint::Endpoint;
 use crate::stream::streaming::Streaming;
 
-/// A service that values of type `S` can serve.
+/// A service that values of type `S` can serve: the bound of [`Server::add_service`](crate::Server::add_service).
+///
+/// `#[natsmicro::service]` implements it, and nobody else does: its items change with the macro. It can be named, for functions
+/// that are generic over services:
+///
+/// ```
+/// use natsmicro::{Dispatch, Server, ServiceServer};
+///
+/// fn with_both<S, T, A: Dispatch<S>, B: Dispatch<T>>(
+///     server: Server,
+///     first: ServiceServer<S, A>,
+///     second: ServiceServer<T, B>,
+/// ) -> Server
+/// where
+///     S: Send + Sync + 'static,
+///     T: Send + Sync + 'static,
+/// {
+///     server.add_service(first).add_service(second)
+/// }
+/// ```
 pub trait Dispatch<S>: Describe {
     /// Adds the methods to the router, in the order of their declaration.
+    #[doc(hidden)]
     fn register(router: &mut Router<S>);
 }
 

@@ -8,14 +8,15 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::backoff;
+use crate::context::Names;
+use crate::contract::discovery::{ServiceInfo, ServiceStats};
 use crate::persist::LostWrite;
 use crate::persist::queue::{AllLost, Lost, Writer};
-use crate::server::discovery::{Instance, ServiceInfo, ServiceStats};
+use crate::server::discovery::Instance;
 use crate::server::dispatch::Phase;
-use crate::server::endpoint::Endpoint;
 use crate::transport::connection;
 
 /// A started [`Server`](crate::Server).
@@ -37,9 +38,18 @@ pub struct RunningServer {
 }
 
 pub(crate) struct RunningEndpoint {
-    pub(crate) endpoint: Arc<Endpoint>,
+    pub(crate) names: Arc<Names>,
     pub(crate) unfinished: Arc<AtomicUsize>,
     pub(crate) task: JoinHandle<()>,
+}
+
+impl RunningEndpoint {
+    fn panicked(&self) -> PanickedEndpoint {
+        PanickedEndpoint {
+            service: self.names.service.clone(),
+            endpoint: self.names.endpoint.clone(),
+        }
+    }
 }
 
 /// A task that ends when this is dropped.
@@ -88,7 +98,10 @@ impl RunningServer {
         let mut connection = self.leave_queue_groups(deadline).await.err();
 
         self.phase.send_replace(Phase::Draining);
-        let unfinished = self.finish_calls(deadline).await;
+        let Finished {
+            unfinished,
+            panicked,
+        } = finish_calls(&mut self.endpoints, &self.phase, deadline).await;
         futures::future::join_all(self.writers.iter().map(|writer| writer.drain(deadline))).await;
         self.discovery.clear();
         // The replies are on their way; wait until the server has them. They get a moment even if the time is up.
@@ -97,6 +110,7 @@ impl RunningServer {
 
         let error = StopError {
             unfinished,
+            panicked,
             connection,
             lost: self
                 .lost
@@ -114,7 +128,7 @@ impl RunningServer {
     /// Returns when all requests that the server sent to these subscriptions have arrived, and no more will come.
     async fn leave_queue_groups(&mut self, deadline: Instant) -> Result<(), String> {
         self.phase.send_replace(Phase::Leaving);
-        if tokio::time::timeout_at(deadline, self.left_queue_groups.recv())
+        if timeout_at(deadline, self.left_queue_groups.recv())
             .await
             .is_err()
         {
@@ -126,38 +140,49 @@ impl RunningServer {
         )
         .await
     }
+}
 
-    /// Waits for the calls that run or wait; at the deadline, drops them and returns what was dropped.
-    async fn finish_calls(&mut self, deadline: Instant) -> Vec<UnfinishedCalls> {
-        let mut late = Vec::new();
-        for running in &mut self.endpoints {
-            if tokio::time::timeout_at(deadline, &mut running.task)
-                .await
-                .is_err()
-            {
-                late.push(running);
-            }
+/// How the endpoints ended.
+#[derive(Debug, Default)]
+struct Finished {
+    unfinished: Vec<UnfinishedCalls>,
+    panicked: Vec<PanickedEndpoint>,
+}
+
+/// Waits for the calls that run or wait; at the deadline, drops them and returns what was dropped.
+async fn finish_calls(
+    endpoints: &mut [RunningEndpoint],
+    phase: &watch::Sender<Phase>,
+    deadline: Instant,
+) -> Finished {
+    let mut finished = Finished::default();
+    let mut late = Vec::new();
+    for running in endpoints {
+        match timeout_at(deadline, &mut running.task).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => finished.panicked.push(running.panicked()),
+            Err(_) => late.push(running),
         }
-        self.phase.send_replace(Phase::Ended);
-        // A handler that blocks its thread cannot be dropped; it is not waited for.
-        let end = Instant::now() + Duration::from_secs(1);
-        let mut unfinished = Vec::new();
-        for running in late {
-            let ended = tokio::time::timeout_at(end, &mut running.task)
-                .await
-                .is_ok();
-            let calls = running.unfinished.load(Ordering::Relaxed);
-            if calls > 0 || !ended {
-                unfinished.push(UnfinishedCalls {
-                    service: running.endpoint.names.service.clone(),
-                    endpoint: running.endpoint.names.endpoint.clone(),
-                    // One that was never left to the runtime is not counted yet.
-                    calls: calls.max(1),
-                });
-            }
-        }
-        unfinished
     }
+    phase.send_replace(Phase::Ended);
+    // A handler that blocks its thread cannot be dropped; it is not waited for.
+    let end = Instant::now() + Duration::from_secs(1);
+    for running in late {
+        let ended = timeout_at(end, &mut running.task).await;
+        if let Ok(Err(_)) = ended {
+            finished.panicked.push(running.panicked());
+        }
+        let calls = running.unfinished.load(Ordering::Relaxed);
+        if calls > 0 || ended.is_err() {
+            finished.unfinished.push(UnfinishedCalls {
+                service: running.names.service.clone(),
+                endpoint: running.names.endpoint.clone(),
+                // One that was never left to the runtime is not counted yet.
+                calls: calls.max(1),
+            });
+        }
+    }
+    finished
 }
 
 impl fmt::Debug for RunningServer {
@@ -172,6 +197,7 @@ impl fmt::Debug for RunningServer {
 #[derive(Clone, Debug)]
 pub struct StopError {
     unfinished: Vec<UnfinishedCalls>,
+    panicked: Vec<PanickedEndpoint>,
     connection: Option<String>,
     lost: Lost,
 }
@@ -188,18 +214,42 @@ pub struct UnfinishedCalls {
     pub calls: usize,
 }
 
+/// An endpoint whose task has panicked: since then its requests were not answered.
+///
+/// A panic of a handler is not meant: that ends its call and nothing else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PanickedEndpoint {
+    /// The name of the service.
+    pub service: String,
+    /// The name of the endpoint.
+    pub endpoint: String,
+}
+
 impl StopError {
     fn is_nothing(&self) -> bool {
-        if self.lost.count > 0 {
-            return false;
-        }
-        self.unfinished.is_empty() && self.connection.is_none()
+        self.unfinished.is_empty()
+            && self.panicked.is_empty()
+            && self.connection.is_none()
+            && self.lost.count == 0
     }
 
     /// The calls that were dropped.
     #[must_use]
     pub fn unfinished_calls(&self) -> &[UnfinishedCalls] {
         &self.unfinished
+    }
+
+    /// The endpoints that had stopped answering, because of a bug of this crate.
+    #[must_use]
+    pub fn panicked_endpoints(&self) -> &[PanickedEndpoint] {
+        &self.panicked
+    }
+
+    /// What was wrong with the connection, if anything was: the last replies may not have arrived.
+    #[must_use]
+    pub fn connection(&self) -> Option<&str> {
+        self.connection.as_deref()
     }
 
     /// The responses that were not stored and the entries that were not deleted, since the start of the server: up to 1,000
@@ -218,27 +268,83 @@ impl StopError {
 
 impl fmt::Display for StopError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the server stopped with losses:")?;
+        f.write_str("the server stopped with losses: ")?;
+        let mut losses = Vec::new();
         for UnfinishedCalls {
             service,
             endpoint,
             calls,
         } in &self.unfinished
         {
-            write!(f, " {calls} calls of `{service}.{endpoint}` were dropped;")?;
+            let calls = counted(*calls, "call", "calls");
+            losses.push(format!("{calls} of `{service}.{endpoint}` dropped"));
+        }
+        for PanickedEndpoint { service, endpoint } in &self.panicked {
+            losses.push(format!("the task of `{service}.{endpoint}` panicked"));
         }
         if self.lost.count > 0 {
-            write!(f, " {} writes were given up", self.lost.count)?;
-            if let Some(first) = self.lost.listed.first() {
-                write!(f, ", the first being the {first}")?;
-            }
-            f.write_str(";")?;
+            let writes = counted(self.lost.count, "write", "writes");
+            losses.push(match self.lost.listed.first() {
+                Some(first) => format!("{writes} given up, the first being the {first}"),
+                None => format!("{writes} given up"),
+            });
         }
         if let Some(connection) = &self.connection {
-            write!(f, " replies may not have arrived: {connection};")?;
+            losses.push(format!("replies may not have arrived: {connection}"));
         }
-        Ok(())
+        f.write_str(&losses.join("; "))
     }
 }
 
+fn counted(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
 impl StdError for StopError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoint(name: &str, task: JoinHandle<()>, unfinished: usize) -> RunningEndpoint {
+        RunningEndpoint {
+            names: Arc::new(Names {
+                service: "users".to_owned(),
+                endpoint: name.to_owned(),
+            }),
+            unfinished: Arc::new(AtomicUsize::new(unfinished)),
+            task,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_dispatcher_that_panicked_is_an_error() {
+        let (phase, mut phases) = watch::channel(Phase::Draining);
+        let at_end = async move {
+            let _ = phases.wait_for(|phase| matches!(phase, Phase::Ended)).await;
+        };
+        let mut endpoints = [
+            endpoint("sound", tokio::spawn(async {}), 0),
+            endpoint("broken", tokio::spawn(async { panic!("planted") }), 0),
+            endpoint("late", tokio::spawn(at_end), 1),
+        ];
+        let now = Instant::now();
+        let Finished {
+            unfinished,
+            panicked,
+        } = finish_calls(&mut endpoints, &phase, now + Duration::from_millis(100)).await;
+        let error = StopError {
+            unfinished,
+            panicked,
+            connection: None,
+            lost: Lost::default(),
+        };
+        assert!(!error.is_nothing());
+        assert_eq!(error.panicked_endpoints().len(), 1);
+        assert_eq!(error.panicked_endpoints()[0].endpoint, "broken");
+        assert_eq!(
+            error.to_string(),
+            "the server stopped with losses: 1 call of `users.late` dropped; the task of `users.broken` panicked"
+        );
+    }
+}

@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ pub(crate) struct ServiceSettings {
     pub(crate) description: String,
     pub(crate) subject_prefix: String,
     pub(crate) timeout: Option<Duration>,
-    pub(crate) metadata: HashMap<String, String>,
+    pub(crate) metadata: BTreeMap<String, String>,
     pub(crate) queue_group: Option<&'static str>,
 }
 
@@ -134,7 +134,7 @@ impl<S, D> fmt::Debug for ServiceServer<S, D> {
 
 fn owned<K: Into<String>, V: Into<String>>(
     pairs: impl IntoIterator<Item = (K, V)>,
-) -> HashMap<String, String> {
+) -> BTreeMap<String, String> {
     pairs
         .into_iter()
         .map(|(key, value)| (key.into(), value.into()))

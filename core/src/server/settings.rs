@@ -52,6 +52,8 @@ fn check_service(settings: &ServiceSettings) -> Result<(), StartError> {
             "`{}` cannot be a subject prefix: {reason}",
             shown(subject_prefix)
         )
+    } else if metadata.contains_key("") {
+        "a metadata key cannot be empty".to_owned()
     } else if let Some(key) = metadata.keys().find(|key| key.starts_with("_nats")) {
         format!("`{key}` cannot be a metadata key: `_nats` is reserved")
     } else if timeout.is_some_and(|timeout| timeout.is_zero()) {
@@ -80,4 +82,28 @@ fn is_name(text: &str) -> bool {
         && text
             .chars()
             .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metadata_keys() {
+        let settings = |key: &str| ServiceSettings {
+            name: "users".to_owned(),
+            version: "1.0.0".to_owned(),
+            description: String::new(),
+            subject_prefix: "api".to_owned(),
+            timeout: None,
+            metadata: [(key.to_owned(), "value".to_owned())].into(),
+            queue_group: None,
+        };
+        assert!(check_service(&settings("team")).is_ok());
+        for (key, reason) in [("", "empty"), ("_nats.x", "reserved")] {
+            let error = check_service(&settings(key)).unwrap_err();
+            assert_eq!(error.kind(), &StartErrorKind::InvalidSettings);
+            assert!(error.to_string().contains(reason), "{error}");
+        }
+    }
 }

@@ -43,7 +43,7 @@ pub enum StoreErrorKind {
     Encode,
     /// What is stored is not such a message.
     Decode,
-    /// The cache does not hold this key, and so cannot tell whether it has a value; see [`KvCache`](crate::KvCache).
+    /// The cache does not hold this key, and so cannot tell whether it has a value; see [`KvCache`](crate::store::KvCache).
     NotCached,
     /// What was to be stored could not be read; the source is the [`std::io::Error`] of the reader.
     Reader,
@@ -149,7 +149,7 @@ pub(crate) fn is_no_stream(error: &(dyn StdError + 'static)) -> bool {
 /// A stored value that is no message of the expected type, as it stands; see [`StoreError::undecodable`].
 ///
 /// ```
-/// # use natsmicro::StoreError;
+/// # use natsmicro::store::StoreError;
 /// fn report(error: &StoreError) {
 ///     if let Some(found) = error.undecodable() {
 ///         eprintln!("{} at revision {}: {:?}", found.key, found.revision, found.value);
@@ -170,7 +170,7 @@ pub struct UndecodableValue {
 
 impl fmt::Display for UndecodableValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.source.fmt(f)
+        write!(f, "revision {} cannot be decoded", self.revision)
     }
 }
 

@@ -1,10 +1,11 @@
 //! Key-Value buckets and Object Stores whose values are the messages of a service.
 //!
 //! A service creates the buckets that its methods declare when it starts; a generated client has a typed handle for each,
-//! [`KvStore`] and [`ObjectStore`].
-//!
-//! The folders are layers in the order `error`, `reader`, `bucket`, `kv`, `object`: each may use those before it, and besides them
-//! `transport`, `descriptor` and the leaves. Nothing here knows a server, a client or a method call.
+//! [`KvStore`] and [`ObjectStore`]. This module has what belongs to them: keys and patterns, entries, watches, caches, objects,
+//! and the errors.
+//
+// The folders are layers in the order `error`, `reader`, `bucket`, `kv`, `object`: each may use those before it, and besides them
+// `transport`, `descriptor` and the leaves. Nothing here knows a server, a client or a method call.
 
 pub(crate) mod bucket;
 pub(crate) mod error;
@@ -16,6 +17,7 @@ pub use self::bucket::provision::BucketPolicy;
 pub use self::bucket::status::BucketStatus;
 pub use self::error::{StoreError, StoreErrorKind, UndecodableValue};
 pub use self::kv::cache::event::{CacheEvent, CacheStatus};
+pub use self::kv::cache::subscription::CacheEvents;
 pub use self::kv::cache::{CacheBuilder, KvCache};
 pub use self::kv::entry::{Entry, Operation};
 pub use self::kv::handle::KvStore;

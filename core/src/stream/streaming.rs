@@ -8,7 +8,7 @@ use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
 use tokio::sync::mpsc;
 
-use crate::status::Status;
+use crate::status::{Code, Status};
 use crate::stream::delivery::Incoming;
 
 /// Messages that follow one another: a stream parameter of a service method, a stream response, or both.
@@ -197,15 +197,15 @@ impl<T> StreamSender<T> {
         }
     }
 
-    /// Puts a message into the stream if there is room for it at once. The error of a full stream gives the message back, too:
-    /// [`is_closed`](Self::is_closed) tells the two apart.
-    pub fn try_send(&self, message: T) -> Result<(), SendError<T>> {
+    /// Puts a message into the stream if there is room for it at once.
+    pub fn try_send(&self, message: T) -> Result<(), TrySendError<T>> {
         match self.sender.try_reserve() {
             Ok(permit) => {
                 permit.send(Ok(message));
                 Ok(())
             }
-            Err(_) => Err(SendError(message)),
+            Err(mpsc::error::TrySendError::Full(())) => Err(TrySendError::Full(message)),
+            Err(mpsc::error::TrySendError::Closed(())) => Err(TrySendError::Closed(message)),
         }
     }
 
@@ -252,7 +252,7 @@ impl<T> fmt::Debug for StreamSender<T> {
     }
 }
 
-/// A message that could not be sent, because nobody reads the stream any more (or, from `try_send`, because it is full).
+/// A message that could not be sent, because nobody reads the stream any more; from [`StreamSender::send`].
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct SendError<T>(T);
 
@@ -281,5 +281,75 @@ impl<T> std::error::Error for SendError<T> {}
 impl<T> From<SendError<T>> for Status {
     fn from(error: SendError<T>) -> Self {
         Self::cancelled(error.to_string())
+    }
+}
+
+/// A message that could not be sent at once; from [`StreamSender::try_send`].
+///
+/// As a [`Status`] it has the code `RESOURCE_EXHAUSTED` for a full stream, and `CANCELLED` for a closed one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum TrySendError<T> {
+    /// The stream is full: its reader is behind.
+    Full(T),
+    /// Nobody reads the stream any more.
+    Closed(T),
+}
+
+impl<T> TrySendError<T> {
+    /// The message.
+    #[must_use]
+    pub fn into_inner(self) -> T {
+        match self {
+            Self::Full(message) | Self::Closed(message) => message,
+        }
+    }
+}
+
+impl<T> fmt::Debug for TrySendError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Full(_) => "Full(..)",
+            Self::Closed(_) => "Closed(..)",
+        })
+    }
+}
+
+impl<T> fmt::Display for TrySendError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Full(_) => "the stream is full",
+            Self::Closed(_) => "nobody reads the stream any more",
+        })
+    }
+}
+
+impl<T> std::error::Error for TrySendError<T> {}
+
+impl<T> From<TrySendError<T>> for Status {
+    fn from(error: TrySendError<T>) -> Self {
+        let code = match error {
+            TrySendError::Full(_) => Code::ResourceExhausted,
+            TrySendError::Closed(_) => Code::Cancelled,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_stream_is_not_a_closed_one() {
+        let (sender, stream) = Streaming::channel(1);
+        assert_eq!(sender.try_send(1), Ok(()));
+        let full = sender.try_send(2).unwrap_err();
+        assert_eq!(full, TrySendError::Full(2));
+        assert_eq!(Status::from(full).code(), &Code::ResourceExhausted);
+        drop(stream);
+        let closed = sender.try_send(3).unwrap_err();
+        assert_eq!(closed, TrySendError::Closed(3));
+        assert_eq!(Status::from(closed).code(), &Code::Cancelled);
+        assert_eq!(closed.into_inner(), 3);
     }
 }

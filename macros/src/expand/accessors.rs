@@ -66,8 +66,8 @@ const OBJECT: Flavour = Flavour {
 
 /// ```text
 /// pub fn save_profile_kv(&self) -> #krate::KvStore<Profile> { .. }
-/// pub async fn get_save_profile_from_kv(&self, key: impl AsRef<str>) -> Result<Option<Profile>, #krate::StoreError> { .. }
-/// pub async fn put_save_profile_to_kv(&self, key: impl AsRef<str>, value: &Profile) -> Result<u64, #krate::StoreError> { .. }
+/// pub async fn get_save_profile_from_kv(&self, key: impl AsRef<str>) -> Result<Option<Profile>, #krate::store::StoreError> { .. }
+/// pub async fn put_save_profile_to_kv(&self, key: impl AsRef<str>, value: &Profile) -> Result<u64, #krate::store::StoreError> { .. }
 /// ```
 fn store_functions(
     expander: &Expander<'_>,
@@ -124,7 +124,7 @@ fn store_functions(
         #(#lints)*
         #deprecated
         pub async fn #get #generics (&self, key: impl ::core::convert::AsRef<::core::primitive::str>)
-            -> ::core::result::Result<::core::option::Option<#ok>, #krate::StoreError> #clause #get_body
+            -> ::core::result::Result<::core::option::Option<#ok>, #krate::store::StoreError> #clause #get_body
     };
     let put_function = quote! {
         #[doc = #put_doc]
@@ -132,7 +132,7 @@ fn store_functions(
         #(#lints)*
         #deprecated
         pub async fn #put #generics (&self, key: impl ::core::convert::AsRef<::core::primitive::str>, value: &#ok)
-            -> ::core::result::Result<::core::primitive::u64, #krate::StoreError> #clause #put_body
+            -> ::core::result::Result<::core::primitive::u64, #krate::store::StoreError> #clause #put_body
     };
     let functions = [
         (store, store_function),
@@ -185,7 +185,7 @@ fn cached_function(expander: &Expander<'_>, method: &Method, cached: &str) -> To
 }
 
 /// ```text
-/// pub fn save_profile_key(id: impl #krate::KeyToken) -> ::core::result::Result<#krate::Key, #krate::InvalidKey> {
+/// pub fn save_profile_key(id: impl #krate::store::KeyToken) -> ::core::result::Result<#krate::Key, #krate::store::InvalidKey> {
 ///     #p::Method::kv_key(&UserServiceDescriptor::SAVE_PROFILE, &[&id])
 /// }
 /// ```
@@ -203,13 +203,13 @@ fn key_function(
         suffix: key.suffix,
         doc,
         make: key.of,
-        result: "Key",
+        result: quote!(Key),
     };
     function.expand(expander, method, key.template, |_| "KeyToken")
 }
 
 /// ```text
-/// pub fn save_profile_pattern(id: impl #krate::PatternToken) -> ::core::result::Result<#krate::Pattern, #krate::InvalidKey> {
+/// pub fn save_profile_pattern(id: impl #krate::store::PatternToken) -> ::core::result::Result<#krate::store::Pattern, #krate::store::InvalidKey> {
 ///     #p::Method::kv_pattern(&UserServiceDescriptor::SAVE_PROFILE, &[&id])
 /// }
 /// ```
@@ -219,7 +219,7 @@ fn pattern_function(
     key: &MethodKey<'_>,
 ) -> Option<TokenStream> {
     let doc = format!(
-        "A pattern of the keys under which `{}` stores its responses, `{}`: takes a value or [`Any`]({}::Any) for each field.",
+        "A pattern of the keys under which `{}` stores its responses, `{}`: takes a value or [`Any`]({}::store::Any) for each field.",
         method.name(),
         key.template.lit.value(),
         expander.krate.doc_path(),
@@ -228,7 +228,7 @@ fn pattern_function(
         suffix: key.pattern_suffix()?,
         doc,
         make: "kv_pattern",
-        result: "Pattern",
+        result: quote!(store::Pattern),
     };
     let bound = |placeholder: (Source, &str)| {
         if key.template.is_token(placeholder) {
@@ -246,7 +246,8 @@ struct FromTemplate {
     doc: String,
     /// What fills in the template in the runtime.
     make: &'static str,
-    result: &'static str,
+    /// The type of the result, as a path in the runtime.
+    result: TokenStream,
 }
 
 impl FromTemplate {
@@ -269,7 +270,7 @@ impl FromTemplate {
         let arguments = key_arguments(template);
         let parameters = arguments.iter().map(|(placeholder, ident)| {
             let bound = format_ident!("{}", bound(*placeholder));
-            quote!(#ident: impl #krate::#bound)
+            quote!(#ident: impl #krate::store::#bound)
         });
         let values = template.placeholders().filter_map(|placeholder| {
             let (_, ident) = arguments
@@ -277,10 +278,7 @@ impl FromTemplate {
                 .find(|(argument, _)| *argument == placeholder)?;
             Some(quote!(&#ident))
         });
-        let (make, result) = (
-            format_ident!("{}", self.make),
-            format_ident!("{}", self.result),
-        );
+        let (make, result) = (format_ident!("{}", self.make), self.result);
         let body =
             expander.body(quote!(#p::Method::#make(&#descriptor::#constant, &[#(#values),*])));
         let doc = doc(self.doc);
@@ -288,7 +286,7 @@ impl FromTemplate {
             #[doc = #doc]
             #(#cfgs)*
             #(#lints)*
-            pub fn #name(#(#parameters),*) -> ::core::result::Result<#krate::#result, #krate::InvalidKey> #body
+            pub fn #name(#(#parameters),*) -> ::core::result::Result<#krate::#result, #krate::store::InvalidKey> #body
         })
     }
 }

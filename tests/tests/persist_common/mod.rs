@@ -15,8 +15,9 @@ use std::time::{Duration, Instant};
 use async_nats::jetstream::{self, kv, stream};
 use bytes::Bytes;
 use futures::StreamExt;
+use natsmicro::discovery::PersistenceStats;
 use natsmicro::testing::NatsServer;
-use natsmicro::{PersistenceStats, RunningServer, Status};
+use natsmicro::{RunningServer, Status};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use futures::StreamExt;
-use natsmicro::{Entry, StoreError, Watch, WatchEvent};
+use natsmicro::store::{Entry, StoreError, Watch, WatchEvent};
 
 pub async fn next<T>(watch: &mut Watch<T>) -> Result<WatchEvent<T>, StoreError> {
     let next = tokio::time::timeout(Duration::from_secs(20), watch.next());

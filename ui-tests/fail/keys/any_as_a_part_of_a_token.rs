@@ -24,7 +24,7 @@ async fn use_it(nats: async_nats::Client) -> Result<(), Status> {
     let server = natsmicro::Server::new(nats.clone()).add_service(UsersServer::new(InMemory));
     let client = UsersClient::new(nats);
     let user: User = client.save(SaveUser::default()).await?;
-    let pattern = UsersClient::save_pattern(natsmicro::Any, natsmicro::Any);
+    let pattern = UsersClient::save_pattern(natsmicro::store::Any, natsmicro::store::Any);
     drop((server, client, user, pattern));
     Ok(())
 }

@@ -27,7 +27,7 @@ async fn use_it(nats: async_nats::Client) -> Result<(), Status> {
     let stored: Option<User> = client.get_save_from_kv("user.ada").await.unwrap();
     let handle: natsmicro::KvStore<User> = client.save_kv();
     drop((stored, handle));
-    let key: Result<natsmicro::Key, natsmicro::InvalidKey> = UsersClient::save_key("ada");
+    let key: Result<natsmicro::Key, natsmicro::store::InvalidKey> = UsersClient::save_key("ada");
     drop(key);
     drop((server, client, user));
     Ok(())

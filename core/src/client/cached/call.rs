@@ -17,6 +17,7 @@ use crate::codec::MessageCodec;
 use crate::context::Context;
 use crate::descriptor::key::Key;
 use crate::descriptor::method::Method;
+use crate::error::chain;
 use crate::service_error::ErrorCodec;
 use crate::status::Status;
 use crate::store::error::StoreError;
@@ -363,10 +364,10 @@ impl Route {
         match &result {
             Ok(_) => {}
             Err(error) if is_news => {
-                tracing::warn!(bucket = self.shelf.bucket(), key = %self.to.key, %error, "{failure}");
+                tracing::warn!(bucket = self.shelf.bucket(), key = %self.to.key, error = chain(error), "{failure}");
             }
             Err(error) => {
-                tracing::debug!(bucket = self.shelf.bucket(), key = %self.to.key, %error, "{failure}");
+                tracing::debug!(bucket = self.shelf.bucket(), key = %self.to.key, error = chain(error), "{failure}");
             }
         }
         result.ok()

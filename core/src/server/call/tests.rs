@@ -12,8 +12,8 @@ use super::*;
 use crate::codec::{CodecError, MessageCodec};
 use crate::context::Names;
 use crate::descriptor::method::MethodKind;
-use crate::server::discovery::Counters;
 use crate::server::router::Router;
+use crate::server::stats::Counters;
 use crate::service_error::ErrorCodec;
 use crate::status::Code;
 

@@ -16,6 +16,7 @@ use crate::store::error::{StoreError, StoreErrorKind};
 /// A bucket that it creates or updates on nats-server 2.14 or newer takes batches, unless
 /// [`Server::with_batches`](crate::server::Server::with_batches) says otherwise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum BucketPolicy {
     /// Creates what is missing. A bucket with other settings is an error that names each difference.
     #[default]

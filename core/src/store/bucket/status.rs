@@ -8,7 +8,8 @@ use crate::descriptor::store::Storage;
 /// A bucket as the server describes it; see [`KvStore::status`](crate::store::kv::handle::KvStore::status).
 ///
 /// ```no_run
-/// # use natsmicro::{KvStore, StoreError};
+/// # use natsmicro::store::StoreError;
+/// # use natsmicro::KvStore;
 /// # async fn example(profiles: KvStore<String>) -> Result<(), StoreError> {
 /// let status = profiles.status().await?;
 /// println!("{} revisions in {} bytes", status.values, status.bytes);

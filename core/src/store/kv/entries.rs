@@ -11,14 +11,15 @@ use crate::store::kv::watch::{Watch, WatchBuilder};
 use crate::store::reader::range::Start;
 
 impl<T: 'static> KvStore<T> {
-    /// The keys that have a value and match a [`Pattern`](crate::Pattern), in which `*` stands for one token and a final `>` for
+    /// The keys that have a value and match a [`Pattern`](crate::store::Pattern), in which `*` stands for one token and a final `>` for
     /// all that follow.
     ///
     /// They come as a stream, so that a large bucket is never in memory as a whole.
     ///
     /// ```no_run
     /// # use futures::TryStreamExt;
-    /// # use natsmicro::{KvStore, StoreError};
+    /// # use natsmicro::store::StoreError;
+    /// # use natsmicro::KvStore;
     /// # async fn example(profiles: KvStore<String>) -> Result<(), StoreError> {
     /// let mut keys: Vec<String> = profiles.keys("user.*").await?.try_collect().await?;
     /// keys.sort();
@@ -35,7 +36,8 @@ impl<T: 'static> KvStore<T> {
     ///
     /// ```no_run
     /// # use futures::TryStreamExt;
-    /// # use natsmicro::{Entry, KvStore, StoreError};
+    /// # use natsmicro::store::{Entry, StoreError};
+    /// # use natsmicro::KvStore;
     /// # async fn example(profiles: KvStore<String>) -> Result<(), StoreError> {
     /// let revisions: Vec<Entry<String>> = profiles.history("user.ada").await?.try_collect().await?;
     /// # Ok(())
@@ -54,7 +56,7 @@ impl<T: 'static> KvStore<T> {
         )))
     }
 
-    /// Follows the keys that match a [`Pattern`](crate::Pattern), in which `*` stands for one token and a final `>` for all that
+    /// Follows the keys that match a [`Pattern`](crate::store::Pattern), in which `*` stands for one token and a final `>` for all that
     /// follow.
     ///
     /// The stream yields the current values first, then [`EndOfInitial`](crate::store::kv::watch::WatchEvent::EndOfInitial) (also if there are
@@ -72,7 +74,7 @@ impl<T: 'static> KvStore<T> {
         self.watch(">")
     }
 
-    /// Loads the bucket into a copy in memory that is kept up to date; see [`KvCache`](crate::KvCache).
+    /// Loads the bucket into a copy in memory that is kept up to date; see [`KvCache`](crate::store::KvCache).
     pub fn cached(&self) -> CacheBuilder<T>
     where
         T: Send + Sync,

@@ -27,7 +27,8 @@ const READ_WINDOW: usize = 1024;
 /// client's timeout, and with [`StoreErrorKind::BucketNotFound`] if the bucket does not exist or was deleted.
 ///
 /// ```no_run
-/// # use natsmicro::{KvStore, StoreError, StoreErrorKind};
+/// # use natsmicro::store::{StoreError, StoreErrorKind};
+/// # use natsmicro::KvStore;
 /// # async fn example(profiles: KvStore<String>) -> Result<(), StoreError> {
 /// let revision = profiles.put("user.ada", &"Ada".to_owned()).await?;
 /// // Only if nobody has changed it since:
@@ -88,7 +89,8 @@ impl<T> KvStore<T> {
     /// and may lag behind.
     ///
     /// ```no_run
-    /// # use natsmicro::{KvStore, StoreError};
+    /// # use natsmicro::store::StoreError;
+    /// # use natsmicro::KvStore;
     /// # async fn example(profiles: KvStore<String>) -> Result<(), StoreError> {
     /// profiles.put("user.ada", &"Ada".to_owned()).await?;
     /// let own_write = profiles.with_leader_reads().get("user.ada").await?;
@@ -110,7 +112,8 @@ impl<T> KvStore<T> {
     /// back when this one expires.
     ///
     /// ```no_run
-    /// # use natsmicro::{KvStore, StoreError};
+    /// # use natsmicro::store::StoreError;
+    /// # use natsmicro::KvStore;
     /// # async fn example(sessions: KvStore<String>) -> Result<(), StoreError> {
     /// let minute = std::time::Duration::from_secs(60);
     /// sessions.clone().with_key_ttl(minute).create("session.1", &"Ada".to_owned()).await?;
@@ -144,7 +147,8 @@ impl<T> KvStore<T> {
     /// The given revision of a key; `None` if it belongs to another key or is no longer kept.
     ///
     /// ```no_run
-    /// # use natsmicro::{KvStore, StoreError};
+    /// # use natsmicro::store::StoreError;
+    /// # use natsmicro::KvStore;
     /// # async fn example(profiles: KvStore<String>) -> Result<(), StoreError> {
     /// let first = profiles.put("user.ada", &"Ada".to_owned()).await?;
     /// profiles.put("user.ada", &"Ada L.".to_owned()).await?;
@@ -212,7 +216,8 @@ impl<T> KvStore<T> {
     /// [`WrongRevision`](StoreErrorKind::WrongRevision) otherwise.
     ///
     /// ```no_run
-    /// # use natsmicro::{KvStore, StoreError};
+    /// # use natsmicro::store::StoreError;
+    /// # use natsmicro::KvStore;
     /// # async fn example(jobs: KvStore<String>) -> Result<(), StoreError> {
     /// if let Some(job) = jobs.entry("job.1").await? {
     ///     // Nobody else has taken or changed it:
@@ -257,7 +262,8 @@ impl<T> KvStore<T> {
     /// in batches.
     ///
     /// ```no_run
-    /// # use natsmicro::{KvStore, StoreError};
+    /// # use natsmicro::store::StoreError;
+    /// # use natsmicro::KvStore;
     /// # async fn example(profiles: KvStore<String>) -> Result<(), StoreError> {
     /// profiles.create_bucket().await?;
     /// # Ok(())

@@ -29,7 +29,8 @@ pub enum WatchEvent<T> {
 ///
 /// ```no_run
 /// # use futures::StreamExt;
-/// # use natsmicro::{KvStore, StoreError, WatchEvent};
+/// # use natsmicro::store::{StoreError, WatchEvent};
+/// # use natsmicro::KvStore;
 /// # async fn example(profiles: KvStore<String>) -> Result<(), StoreError> {
 /// let mut changes = profiles.watch("user.>").await?;
 /// while let Some(event) = changes.next().await {
@@ -111,10 +112,11 @@ enum Initial {
 /// A [`Watch`] about to begin: await it. Of the methods that say what comes before the changes, the last one counts.
 ///
 /// ```no_run
-/// # use natsmicro::{KvStore, StoreError, Watch};
+/// # use natsmicro::store::{StoreError, Watch};
+/// # use natsmicro::KvStore;
 /// # async fn example(profiles: KvStore<String>) -> Result<(), StoreError> {
 /// // All revisions of two kinds of keys, and then every change.
-/// let mut watch: Watch<String> = profiles.watch("user.*").and("team.*").with_history().await?;
+/// let mut watch: Watch<String> = profiles.watch("user.*").with_additional_pattern("team.*").with_history().await?;
 /// # Ok(())
 /// # }
 /// ```
@@ -135,7 +137,7 @@ impl<T: 'static> WatchBuilder<T> {
     }
 
     /// Follows the keys that match this pattern too. The server refuses patterns of which some keys match several.
-    pub fn and(mut self, pattern: impl AsRef<str>) -> Self {
+    pub fn with_additional_pattern(mut self, pattern: impl AsRef<str>) -> Self {
         self.patterns.push(pattern.as_ref().to_owned());
         self
     }
@@ -148,17 +150,17 @@ impl<T: 'static> WatchBuilder<T> {
 
     /// Begins with all revisions that are kept, deletions included.
     pub fn with_history(self) -> Self {
-        self.from_revision(1)
+        self.with_history_from(1)
     }
 
     /// Begins with all revisions from this one on that are kept, deletions included: goes on where another watch ended.
-    pub fn from_revision(mut self, revision: u64) -> Self {
+    pub fn with_history_from(mut self, revision: u64) -> Self {
         self.initial = Initial::From(revision);
         self
     }
 
     /// Begins with the changes: [`EndOfInitial`](WatchEvent::EndOfInitial) comes at once.
-    pub fn updates_only(mut self) -> Self {
+    pub fn with_updates_only(mut self) -> Self {
         self.initial = Initial::Nothing;
         self
     }

@@ -11,6 +11,7 @@ use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use crate::backoff::Backoff;
+use crate::error::chain;
 use crate::store::error::{StoreError, StoreErrorKind, WriteError, is_no_stream};
 use crate::store::object::bucket::{MAX_META_ATTEMPTS, ObjectBucket, contended};
 use crate::store::object::info::{Meta, Stored};
@@ -278,7 +279,7 @@ impl Leftovers {
                     Ok(Ok(())) if self.may_grow() => self.connection = connection_epoch(&client),
                     Ok(Ok(())) => return,
                     Ok(Err(error)) if is_no_stream(&error) => return,
-                    Ok(Err(error)) => cause = error.to_string(),
+                    Ok(Err(error)) => cause = chain(&error),
                     Err(_) => cause = StoreError::timed_out().to_string(),
                 }
             }

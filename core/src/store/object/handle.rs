@@ -31,7 +31,8 @@ use crate::store::object::{change, read, write};
 /// is gone, and with [`StoreErrorKind::BucketNotFound`](crate::store::error::StoreErrorKind::BucketNotFound) if the bucket does not exist or was deleted.
 ///
 /// ```no_run
-/// # use natsmicro::{ObjectStore, StoreError};
+/// # use natsmicro::store::StoreError;
+/// # use natsmicro::ObjectStore;
 /// # async fn example(reports: ObjectStore<String>) -> Result<(), StoreError> {
 /// reports.put("report.monthly", &"all is well".to_owned()).await?;
 /// assert!(reports.get("report.monthly").await?.is_some());
@@ -231,7 +232,8 @@ impl<T> ObjectStore<T> {
     ///
     /// ```no_run
     /// # use futures::TryStreamExt;
-    /// # use natsmicro::{ObjectStore, StoreError};
+    /// # use natsmicro::store::StoreError;
+    /// # use natsmicro::ObjectStore;
     /// # async fn example(reports: ObjectStore<String>) -> Result<(), StoreError> {
     /// let mut objects = reports.list().await?;
     /// while let Some(object) = objects.try_next().await? {
@@ -277,7 +279,8 @@ impl<T> ObjectStore<T> {
     /// This is for stores that are `client_only`. A service creates the buckets that it stores into when it starts.
     ///
     /// ```no_run
-    /// # use natsmicro::{ObjectStore, StoreError};
+    /// # use natsmicro::store::StoreError;
+    /// # use natsmicro::ObjectStore;
     /// # async fn example(reports: ObjectStore<String>) -> Result<(), StoreError> {
     /// reports.create_bucket().await?;
     /// # Ok(())

@@ -18,7 +18,8 @@ const MAX_NAME_LEN: usize = MAX_KEY_LEN;
 /// What is known of an object without reading it; see [`ObjectStore::info`](crate::store::object::handle::ObjectStore::info).
 ///
 /// ```no_run
-/// # use natsmicro::{ObjectStore, StoreError};
+/// # use natsmicro::store::StoreError;
+/// # use natsmicro::ObjectStore;
 /// # async fn example(reports: ObjectStore<String>) -> Result<(), StoreError> {
 /// if let Some(info) = reports.info("report.monthly").await? {
 ///     println!("{} has {} bytes", info.name, info.size);

@@ -17,6 +17,9 @@ use crate::store::object::bucket::{CHUNK_SIZE, CLEAN_UP_TIMEOUT, ObjectBucket};
 use crate::store::object::info::check_name;
 use crate::store::object::write::{Description, ObjectWriter};
 
+/// The largest `max_payload` that a server can be set to.
+const MAX_CHUNK_SIZE: usize = 64 << 20;
+
 /// A put that starts when it is awaited; made by [`ObjectStore::put_from`](crate::store::object::handle::ObjectStore::put_from). It returns the revision of
 /// the object.
 #[must_use = "nothing is stored unless it is awaited"]
@@ -48,9 +51,10 @@ impl<'a> PutFrom<'a> {
         }
     }
 
-    /// Sets the size of a chunk in bytes, by default 128 KiB. A chunk must fit into the server's `max_payload`.
+    /// Sets the size of a chunk in bytes, by default 128 KiB. A chunk must fit into the server's `max_payload`, and has at most
+    /// 64 MiB, the largest `max_payload` that a server can be set to.
     pub fn with_chunk_size(mut self, bytes: usize) -> Self {
-        self.chunk_size = bytes.max(1);
+        self.chunk_size = bytes.clamp(1, MAX_CHUNK_SIZE);
         self
     }
 

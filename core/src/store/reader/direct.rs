@@ -12,6 +12,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use tokio::time::{sleep, timeout};
 
+use crate::error::chain;
 use crate::store::error::{StoreError, StoreErrorKind};
 use crate::store::reader::budget::Share;
 use crate::store::reader::delivery::header_number;
@@ -139,7 +140,7 @@ impl BatchGet {
         loop {
             match timeout(ATTEMPT_TIMEOUT, OrderedConsumer::start(rest.clone())).await {
                 Ok(Err(error)) if *error.kind() == StoreErrorKind::Nats => {
-                    tracing::debug!(bucket, %error, "cannot read a bucket");
+                    tracing::debug!(bucket, error = chain(&error), "cannot read a bucket");
                 }
                 Ok(done) => return done,
                 Err(_) => {}

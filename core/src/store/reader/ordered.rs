@@ -17,6 +17,7 @@ use futures::stream::{self, BoxStream, StreamExt};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::backoff::Backoff;
+use crate::error::chain;
 use crate::store::error::{StoreError, StoreErrorKind};
 use crate::store::reader::delivery::{BucketMessage, ReaderEvent, header_number};
 use crate::store::reader::demand::{Demand, HEARTBEAT_INTERVAL, RequestEnd};
@@ -339,7 +340,11 @@ impl OrderedConsumer {
                     Ok(Ok(())) => return Ok(()),
                     Ok(Err(ConsumerFailure::Permanent(error))) => return Err(error),
                     Ok(Err(ConsumerFailure::Transient(error))) => {
-                        tracing::debug!(bucket = self.range.bucket, %error, "cannot read a bucket");
+                        tracing::debug!(
+                            bucket = self.range.bucket,
+                            error = chain(&error),
+                            "cannot read a bucket"
+                        );
                     }
                     Err(_) => {}
                 }

@@ -22,6 +22,8 @@ pub enum CacheEvent<T> {
     Cleared,
     /// The cache was loaded anew.
     Loaded,
+    /// So many events were not yielded, because they were not read in time.
+    Missed(u64),
 }
 
 impl<T> Clone for CacheEvent<T> {
@@ -34,6 +36,7 @@ impl<T> Clone for CacheEvent<T> {
             },
             Self::Cleared => Self::Cleared,
             Self::Loaded => Self::Loaded,
+            Self::Missed(count) => Self::Missed(*count),
         }
     }
 }

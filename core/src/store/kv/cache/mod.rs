@@ -5,6 +5,7 @@
 
 pub(crate) mod event;
 pub(crate) mod state;
+pub(crate) mod subscription;
 
 use std::fmt;
 use std::future::IntoFuture;
@@ -19,9 +20,11 @@ use tokio::task::JoinHandle;
 
 use crate::backoff::Backoff;
 use crate::descriptor::key;
+use crate::error::chain;
 use crate::store::error::{StoreError, StoreErrorKind};
 use crate::store::kv::cache::event::{CacheEvent, CacheStatus};
 use crate::store::kv::cache::state::CacheState;
+use crate::store::kv::cache::subscription::CacheEvents;
 use crate::store::kv::entry::Entry;
 use crate::store::kv::handle::KvStore;
 use crate::store::reader::delivery::{BucketMessage, ReaderEvent};
@@ -48,7 +51,8 @@ const RELOAD_BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duratio
 /// Cheap to clone. The last clone that is dropped ends the task that keeps the copy.
 ///
 /// ```no_run
-/// # use natsmicro::{KvStore, StoreError};
+/// # use natsmicro::store::StoreError;
+/// # use natsmicro::KvStore;
 /// # async fn example(profiles: KvStore<String>) -> Result<(), StoreError> {
 /// let cache = profiles.cached().with_pattern("user.>").await?;
 /// let ada: Option<std::sync::Arc<String>> = cache.get("user.ada")?;
@@ -147,15 +151,14 @@ impl<T: Send + Sync + 'static> KvCache<T> {
         }
     }
 
-    /// All changes of the keys that match from now on, whether they are held or not. A receiver that lags more than 1,024 events
-    /// behind is told how many it has missed.
+    /// All changes of the keys that match from now on, whether they are held or not. A stream that is more than 1,024 events
+    /// behind yields [`Missed`](CacheEvent::Missed) in place of the oldest.
     ///
     /// An entry that is dropped to stay within [`with_max_entries`](CacheBuilder::with_max_entries) causes no event, since the bucket
     /// still has it. When an entry that is not held expires, there is an event only in a bucket with `marker_ttl`, whose server
     /// announces it.
-    #[must_use]
-    pub fn subscribe(&self) -> broadcast::Receiver<CacheEvent<T>> {
-        self.shared.events.subscribe()
+    pub fn subscribe(&self) -> CacheEvents<T> {
+        CacheEvents::new(self.shared.events.subscribe())
     }
 }
 
@@ -242,7 +245,11 @@ impl<T: Send + Sync + 'static> CacheShared<T> {
     async fn keep(self: Arc<Self>, mut changes: ChangeFeed) {
         loop {
             let error = self.follow(&mut changes).await;
-            tracing::warn!(bucket = self.store.bucket(), %error, "a cache has lost its bucket");
+            tracing::warn!(
+                bucket = self.store.bucket(),
+                error = chain(&error),
+                "a cache has lost its bucket"
+            );
             *self.write() = CacheState::lost(error);
             self.send_event(CacheEvent::Cleared);
             let mut backoff = RELOAD_BACKOFF;
