@@ -178,9 +178,8 @@ pub use self::codec::{Codec, CodecError};
 pub use self::context::Context;
 pub use self::error::Error;
 pub use self::persist::LostWrite;
-pub use self::server::discovery::{
-    EndpointInfo, EndpointStats, PersistenceStats, ServiceInfo, ServiceStats,
-};
+pub use self::persist::stats::PersistenceStats;
+pub use self::server::discovery::{EndpointInfo, EndpointStats, ServiceInfo, ServiceStats};
 pub use self::server::running::{RunningServer, StopError, UnfinishedCalls};
 pub use self::server::service_server::ServiceServer;
 pub use self::server::{Server, StartError, StartErrorKind};

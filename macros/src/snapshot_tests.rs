@@ -116,7 +116,7 @@ impl Size {
     /// a deletion has eleven lines in the descriptor.
     fn lines(&self) -> usize {
         50 + 25 * self.methods
-            + 35 * self.stores
+            + 36 * self.stores
             + 4 * self.buckets
             + 11 * self.deletions
             + self.settings

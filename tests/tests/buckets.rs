@@ -44,6 +44,18 @@ pub trait Plain {
     async fn plain(&self, request: Save) -> Result<Saved, Status>;
 }
 
+/// The bucket of `Plain` with texts for people.
+#[natsmicro::service]
+pub trait Described {
+    #[kv_store(
+        bucket = "plain",
+        key = "<key>",
+        description = "described",
+        metadata(team = "platform")
+    )]
+    async fn described(&self, request: Save) -> Result<Saved, Status>;
+}
+
 /// The bucket of `Plain` with other settings.
 #[natsmicro::service]
 pub trait Other {
@@ -69,6 +81,12 @@ impl Full for Echo {
 
 impl Plain for Echo {
     async fn plain(&self, request: Save) -> Result<Saved, Status> {
+        request.answer()
+    }
+}
+
+impl Described for Echo {
+    async fn described(&self, request: Save) -> Result<Saved, Status> {
         request.answer()
     }
 }
@@ -219,6 +237,47 @@ async fn update_changes_what_is_different_and_nothing_else() -> TestResult {
     Ok(())
 }
 
+/// They inform people, so a new text stops no start, and only `Update` writes it.
+#[tokio::test]
+async fn another_description_is_no_mismatch() -> TestResult {
+    let nats = Nats::start().await;
+    start_plain(&nats, BucketPolicy::Create).await?;
+    let before = nats.stream_config("KV_plain").await;
+    for policy in [BucketPolicy::Create, BucketPolicy::Never] {
+        let server = nats.service().await.with_bucket_policy(policy);
+        start(server.add_service(DescribedServer::new(Echo))).await?;
+        assert_eq!(nats.stream_config("KV_plain").await, before);
+    }
+    let server = nats
+        .service()
+        .await
+        .with_bucket_policy(BucketPolicy::Update);
+    start(server.add_service(DescribedServer::new(Echo))).await?;
+    let config = nats.stream_config("KV_plain").await;
+    assert_eq!(config.description.as_deref(), Some("described"));
+    assert_eq!(config.metadata["team"], "platform");
+    Ok(())
+}
+
+/// Two services that differ in nothing but a text still contradict each other.
+#[tokio::test]
+async fn services_of_one_server_must_agree_on_texts_too() -> TestResult {
+    let nats = Nats::start().await;
+    let server = nats.service().await.add_service(PlainServer::new(Echo));
+    let error = start(server.add_service(DescribedServer::new(Echo)))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), &StartErrorKind::BucketMismatch);
+    let text = error.to_string();
+    assert!(
+        text.ends_with(
+            "`description` is not set and described, `metadata` is not set and team=platform"
+        ),
+        "{text}"
+    );
+    Ok(())
+}
+
 #[tokio::test]
 async fn history_is_never_lowered() -> TestResult {
     let nats = Nats::start().await;
@@ -251,7 +310,12 @@ async fn services_of_one_server_must_agree() -> TestResult {
         .await
         .unwrap_err();
     assert_eq!(error.kind(), &StartErrorKind::BucketMismatch);
-    assert!(error.to_string().contains("`plain`"), "{error}");
+    assert_eq!(
+        error.to_string(),
+        "Key-Value bucket `plain` is declared with different settings by `plain.plain` and `other.other`: `max_history` is not \
+         set and 5, `ttl` is not set and 3600s, `max_value_size` is not set and 1000, `purge_ttl` is not set and 60s, \
+         `description` is not set and other"
+    );
     assert!(!nats.has_stream("KV_plain").await, "nothing was created");
     Ok(())
 }

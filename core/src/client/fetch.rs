@@ -7,8 +7,8 @@ use async_nats::{HeaderMap, Message};
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use crate::descriptor::bucket::StoreKind;
 use crate::descriptor::key::MAX_KEY_LEN;
-use crate::descriptor::store::StoreKind;
 use crate::status::{Code, Status};
 use crate::store::bucket::jetstream::JetStream;
 use crate::store::error::StoreErrorKind;

@@ -12,7 +12,8 @@ use crate::server::call;
 use crate::server::call::Request;
 use crate::stream::streaming::Streaming;
 
-use crate::descriptor::method::{Method, MethodSettings, MethodStores};
+use crate::descriptor::declared::MethodStores;
+use crate::descriptor::method::{Method, MethodSettings};
 
 pub(crate) type Pairs = &'static [(&'static str, &'static str)];
 

@@ -10,6 +10,7 @@ use serde::{Serialize, Serializer};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use crate::persist::stats::PersistenceStats;
 use crate::server::call::Endpoint;
 use crate::server::service_server::ServiceSettings;
 use crate::status::Status;
@@ -93,20 +94,6 @@ pub struct EndpointStats {
     /// The method's writes and deletions; `None` for a method without a store to write to.
     #[serde(rename = "data", skip_serializing_if = "Option::is_none")]
     pub persistence: Option<PersistenceStats>,
-}
-
-/// What became of the responses that a method persists, and of its deletions.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct PersistenceStats {
-    /// Acknowledged by the store.
-    pub persisted: u64,
-    /// Not written since the entry existed (`write = "create"`), or since the handler called
-    /// [`Context::do_not_store`](crate::context::Context::do_not_store).
-    pub skipped: u64,
-    /// Given up.
-    pub persist_failed: u64,
-    /// Not yet acknowledged.
-    pub persist_pending: u64,
 }
 
 #[derive(Serialize)]

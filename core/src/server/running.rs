@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::persist::LostWrite;
-use crate::persist::queue::{AllLost, Lost, Writer};
+use crate::persist::queue::{AllLost, Lost, Queue};
 use crate::server::call::Endpoint;
 use crate::server::discovery::{Instance, ServiceInfo, ServiceStats};
 use crate::server::dispatch::Phase;
@@ -31,7 +31,7 @@ pub struct RunningServer {
     pub(crate) phase: watch::Sender<Phase>,
     /// Closed when all endpoints have left their queue groups.
     pub(crate) left_queue_groups: mpsc::Receiver<Infallible>,
-    pub(crate) writers: Vec<Arc<Writer>>,
+    pub(crate) queues: Vec<Arc<Queue>>,
     pub(crate) lost: AllLost,
 }
 
@@ -88,7 +88,7 @@ impl RunningServer {
 
         self.phase.send_replace(Phase::Draining);
         let unfinished = self.finish_calls(deadline).await;
-        futures::future::join_all(self.writers.iter().map(|writer| writer.drain(deadline))).await;
+        futures::future::join_all(self.queues.iter().map(|queue| queue.drain(deadline))).await;
         self.discovery.clear();
         // The replies are on their way; wait until the server has them. They get a moment even if the time is up.
         let arrived = subject::round_trip(&self.nats, left().max(Duration::from_secs(1))).await;

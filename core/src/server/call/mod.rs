@@ -104,12 +104,12 @@ where
 
                     let reply = method.encode_response(&response)?;
                     let pending = endpoint.stores.submit(
-                        &endpoint,
                         writes,
                         &method.keys,
                         &cx,
                         &reply,
                         &response,
+                        endpoint.nats.max_payload(),
                     );
                     Ok(Success { reply, pending })
                 })

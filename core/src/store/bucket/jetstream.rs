@@ -13,7 +13,7 @@ use async_nats::jetstream::stream::{
 };
 use async_nats::jetstream::{Context, ErrorCode, stream};
 
-use crate::descriptor::store::StoreKind;
+use crate::descriptor::bucket::StoreKind;
 use crate::store::error::{StoreError, StoreErrorKind};
 use crate::store::kv::bucket::KvBucket;
 use crate::store::object::bucket::ObjectBucket;

@@ -1,9 +1,9 @@
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
-use async_nats::jetstream::stream::{Compression, Info, StorageType};
+use async_nats::jetstream::stream::{Compression, Info};
 
-use crate::descriptor::store::Storage;
+use crate::descriptor::bucket::Storage;
 
 /// A bucket as the server describes it; see [`KvStore::status`](crate::store::kv::handle::KvStore::status).
 ///
@@ -72,10 +72,7 @@ impl BucketStatus {
             allows_entry_ttl: config.allow_message_ttl,
             marker_ttl: config.subject_delete_marker_ttl.and_then(positive),
             is_compressed: config.compression == Some(Compression::S2),
-            storage: match config.storage {
-                StorageType::File => Storage::File,
-                StorageType::Memory => Storage::Memory,
-            },
+            storage: Storage::of(config.storage),
             replicas: config.num_replicas,
             // The server says -1 or 0 for no bound.
             max_bytes: u64::try_from(config.max_bytes).ok().filter(|&max| max > 0),

@@ -15,10 +15,10 @@ use async_nats::{HeaderMap, HeaderValue, StatusCode, Subject};
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use crate::descriptor::operation::Operation;
 use crate::store::bucket::jetstream::cannot_open;
 use crate::store::error::{StoreError, StoreErrorKind, WriteError};
 use crate::store::kv::clock::{Clock, Now};
-use crate::store::kv::entry::Operation;
 use crate::transport::exchange::Outgoing;
 use crate::transport::mux::Connection;
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::codec::MessageCodec;
+use crate::descriptor::bucket::StoreKind;
 use crate::descriptor::key;
-use crate::descriptor::store::StoreKind;
 use crate::store::error::StoreError;
 use crate::store::kv::cache::CacheBuilder;
 use crate::store::kv::entry::Entry;

@@ -22,7 +22,7 @@ use ring::digest;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 use tokio::time::Instant;
 
-use crate::descriptor::store::StoreKind;
+use crate::descriptor::bucket::StoreKind;
 use crate::store::bucket::jetstream::cannot_open;
 use crate::store::error::{StoreError, StoreErrorKind, WriteError};
 use crate::store::object::change::Change;

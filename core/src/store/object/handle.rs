@@ -6,8 +6,8 @@ use tokio::io::AsyncRead;
 use tokio::time::Instant;
 
 use crate::codec::MessageCodec;
-use crate::descriptor::method::MethodStores;
-use crate::descriptor::store::{StoreDescriptor, StoreKind};
+use crate::descriptor::bucket::StoreKind;
+use crate::descriptor::declared::{MethodStore, MethodStores};
 use crate::store::bucket::handle::{Handle, decode};
 use crate::store::bucket::jetstream::JetStream;
 use crate::store::bucket::status::BucketStatus;
@@ -76,7 +76,7 @@ pub struct ObjectStore<T> {
 impl<T> ObjectStore<T> {
     pub(crate) fn new(
         jetstream: Option<Arc<JetStream>>,
-        store: StoreDescriptor,
+        store: MethodStore,
         declared: &'static [MethodStores],
         codec: MessageCodec<T>,
     ) -> Self {
@@ -88,11 +88,11 @@ impl<T> ObjectStore<T> {
     /// The name of the bucket.
     #[must_use]
     pub fn bucket(&self) -> &str {
-        self.handle.store.bucket
+        self.handle.store.bucket.name
     }
 
     pub(crate) fn is_client_only(&self) -> bool {
-        self.handle.store.client_only
+        self.handle.store.usage.client_only
     }
 
     /// How long an operation may take.
@@ -221,7 +221,7 @@ impl<T> ObjectStore<T> {
     ) -> PutFrom<'a> {
         PutFrom::new(
             self.handle.jetstream().cloned(),
-            self.handle.store.bucket,
+            self.handle.store.bucket.name,
             name.as_ref(),
             reader,
         )
@@ -317,7 +317,7 @@ impl<T> Clone for ObjectStore<T> {
 impl<T> fmt::Debug for ObjectStore<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ObjectStore")
-            .field("bucket", &self.handle.store.bucket)
+            .field("bucket", &self.handle.store.bucket.name)
             .finish_non_exhaustive()
     }
 }

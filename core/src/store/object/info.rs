@@ -4,9 +4,10 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::{CodecError, MessageCodec};
+use crate::descriptor::operation::Operation;
 use crate::store::bucket::handle::decode;
 use crate::store::error::{StoreError, StoreErrorKind};
-use crate::store::kv::entry::{Entry, Operation};
+use crate::store::kv::entry::Entry;
 use crate::store::reader::ordered::Delivered;
 
 /// What is known of an object without reading it; see [`ObjectStore::info`](crate::store::object::handle::ObjectStore::info).

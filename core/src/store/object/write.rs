@@ -14,7 +14,7 @@ use futures::stream::{Stream, StreamExt};
 use ring::digest::{self, SHA256};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use crate::descriptor::store::StoreKind;
+use crate::descriptor::bucket::StoreKind;
 use crate::store::bucket::jetstream::JetStream;
 use crate::store::error::{StoreError, StoreErrorKind, WriteError};
 use crate::store::object::bucket::{
