@@ -191,6 +191,11 @@ bucket_settings! {
         found: |config| config.max_message_size,
         apply: |config, max_value_size| config.max_message_size = max_value_size,
     }
+    /// How many consumers it may have: each open watch is one, and so is each cache.
+    max_consumers: i32; BOTH, Refused {
+        found: |config| config.max_consumers,
+        apply: |config, max_consumers| config.max_consumers = max_consumers,
+    }
     /// How long the markers of what has expired stay.
     marker_ttl: Duration; KV, Refused {
         found: |config| config.subject_delete_marker_ttl.unwrap_or_default(),
@@ -377,6 +382,7 @@ mod tests {
         .compression(true)
         .max_bytes(1000)
         .max_value_size(100)
+        .max_consumers(7)
         .marker_ttl(Duration::from_secs(10))
         .purge_ttl(Duration::from_secs(20))
         .description("one")

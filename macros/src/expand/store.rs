@@ -69,6 +69,9 @@ pub(super) fn kv_store(expander: &Expander<'_>, args: &KvStoreArgs) -> Option<To
         }),
         setting(&args.replicas, "replicas", |number| replicas(number.0)),
         setting(&args.max_bytes, "max_bytes", |bytes| max_bytes(bytes.0)),
+        setting(&args.max_consumers, "max_consumers", |number| {
+            max_consumers(number.0)
+        }),
         setting(&args.max_value_size, "max_value_size", |bytes| {
             let bytes = i32::try_from(bytes.0).unwrap_or(i32::MAX);
             Literal::i32_unsuffixed(bytes).to_token_stream()
@@ -105,6 +108,9 @@ pub(super) fn object_store(expander: &Expander<'_>, args: &ObjectStoreArgs) -> O
         }),
         setting(&args.replicas, "replicas", |number| replicas(number.0)),
         setting(&args.max_bytes, "max_bytes", |bytes| max_bytes(bytes.0)),
+        setting(&args.max_consumers, "max_consumers", |number| {
+            max_consumers(number.0)
+        }),
     ];
     let usage = [
         client_only(args.client_only.get().is_some_and(|flag| flag.0)),
@@ -163,6 +169,11 @@ fn variant(p: &Krate, name: &str, variant: &str) -> TokenStream {
 fn replicas(number: u64) -> TokenStream {
     let number = usize::try_from(number).unwrap_or(usize::MAX);
     Literal::usize_unsuffixed(number).to_token_stream()
+}
+
+fn max_consumers(number: u64) -> TokenStream {
+    let number = i32::try_from(number).unwrap_or(i32::MAX);
+    Literal::i32_unsuffixed(number).to_token_stream()
 }
 
 fn max_bytes(number: u64) -> TokenStream {

@@ -47,6 +47,8 @@ pub struct BucketStatus {
     pub max_bytes: Option<u64>,
     /// How many bytes a value may have; `None` if there is no bound but the server's.
     pub max_value_size: Option<u64>,
+    /// How many consumers it may have, of which every open watch is one; `None` if the bucket sets no bound.
+    pub max_consumers: Option<u64>,
     /// Its metadata, that of the server included.
     pub metadata: HashMap<String, String>,
     /// When it was made, by the clock of the server.
@@ -77,6 +79,9 @@ impl BucketStatus {
             // The server says -1 or 0 for no bound.
             max_bytes: u64::try_from(config.max_bytes).ok().filter(|&max| max > 0),
             max_value_size: u64::try_from(config.max_message_size)
+                .ok()
+                .filter(|&max| max > 0),
+            max_consumers: u64::try_from(config.max_consumers)
                 .ok()
                 .filter(|&max| max > 0),
             metadata: config.metadata,
