@@ -162,6 +162,8 @@ mod contract;
 mod descriptor;
 pub mod discovery;
 mod error;
+#[cfg(test)]
+mod layers_tests;
 mod persist;
 #[cfg(test)]
 mod public_api_tests;

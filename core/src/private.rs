@@ -8,10 +8,13 @@ pub use crate::codec::JsonMessage;
 #[cfg(feature = "protobuf")]
 pub use crate::codec::ProtobufMessage;
 pub use crate::codec::{MessageCodec, message};
+pub use crate::descriptor::bucket::{BucketDescriptor, Storage};
+pub use crate::descriptor::declared::{MethodStore, MethodStores};
+pub use crate::descriptor::deletion::Deletion;
 pub use crate::descriptor::method::Method;
 pub use crate::descriptor::service::{Describe, ServiceDescriptor};
-pub use crate::descriptor::store::{Persist, Storage, StoreDescriptor, Write};
 pub use crate::descriptor::template::{KeyPart, KeyTemplate, PartialKey, StoreKey};
+pub use crate::descriptor::usage::{Persist, Usage, Write};
 pub use crate::server::router::{Dispatch, Router};
 pub use crate::service_error::{
     AnyStatus, ErrorBody, ErrorCodec, ErrorField, ErrorFields, ErrorText, Outcome,

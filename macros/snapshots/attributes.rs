@@ -63,7 +63,8 @@ impl MatchDescriptor {
             > as ::other::__private::Outcome>::Error as ::other::ServiceError>::CODEC,
         )
         .kv_store(
-            ::other::__private::StoreDescriptor::kv("matches"),
+            ::other::__private::BucketDescriptor::kv("matches"),
+            ::other::__private::Usage::new(),
             ::other::__private::StoreKey::new(
                 &[::other::__private::KeyPart::Request("type")],
                 |request, key| key.bind(&[&((*request).r#type)]),
@@ -77,7 +78,8 @@ impl MatchDescriptor {
             <MatchError as ::other::ServiceError>::CODEC,
         )
         .object_store(
-            ::other::__private::StoreDescriptor::object("archive"),
+            ::other::__private::BucketDescriptor::object("archive"),
+            ::other::__private::Usage::new(),
             ::other::__private::StoreKey::new(
                 &[
                     ::other::__private::KeyPart::Text("a."),

@@ -33,9 +33,10 @@ impl UserServiceDescriptor {
             <Status as ::natsmicro::ServiceError>::CODEC,
         )
         .kv_store(
-            ::natsmicro::__private::StoreDescriptor::kv("user_profiles")
+            ::natsmicro::__private::BucketDescriptor::kv("user_profiles")
                 .max_history(5)
                 .ttl(::core::time::Duration::from_secs(3600)),
+            ::natsmicro::__private::Usage::new(),
             ::natsmicro::__private::StoreKey::new(
                 &[
                     ::natsmicro::__private::KeyPart::Text("user."),
@@ -58,7 +59,8 @@ impl UserServiceDescriptor {
         .timeout(::core::time::Duration::from_secs(60))
         .metadata(&[("operation", "read")])
         .object_store(
-            ::natsmicro::__private::StoreDescriptor::object("reports"),
+            ::natsmicro::__private::BucketDescriptor::object("reports"),
+            ::natsmicro::__private::Usage::new(),
             ::natsmicro::__private::StoreKey::new(
                 &[
                     ::natsmicro::__private::KeyPart::Text("report."),

@@ -37,21 +37,22 @@ impl OrderServiceDescriptor {
         .queue_group(::core::option::Option::Some("writers"))
         .max_in_flight(64)
         .kv_store(
-            ::natsmicro::__private::StoreDescriptor::kv("orders")
+            ::natsmicro::__private::BucketDescriptor::kv("orders")
                 .description("Every order")
                 .max_history(1)
                 .ttl(::core::time::Duration::from_secs(604800))
-                .key_ttl(::core::time::Duration::from_secs(3600))
                 .purge_ttl(::core::time::Duration::from_secs(600))
                 .marker_ttl(::core::time::Duration::from_secs(30))
-                .persist(::natsmicro::__private::Persist::BeforeResponse)
-                .write(::natsmicro::__private::Write::Create)
                 .compression(true)
                 .storage(::natsmicro::__private::Storage::Memory)
                 .replicas(3)
                 .max_bytes(1073741824)
                 .max_value_size(65536)
                 .metadata(&[("team", "shop"), ("cost-centre", "42")]),
+            ::natsmicro::__private::Usage::new()
+                .persist(::natsmicro::__private::Persist::BeforeResponse)
+                .write(::natsmicro::__private::Write::Create)
+                .key_ttl(::core::time::Duration::from_secs(3600)),
             ::natsmicro::__private::StoreKey::with_response(
                 &[
                     ::natsmicro::__private::KeyPart::Request("customer"),
@@ -67,14 +68,14 @@ impl OrderServiceDescriptor {
             ),
         )
         .object_store(
-            ::natsmicro::__private::StoreDescriptor::object("receipts")
+            ::natsmicro::__private::BucketDescriptor::object("receipts")
                 .description("Every receipt")
                 .ttl(::core::time::Duration::from_secs(604800))
-                .persist(::natsmicro::__private::Persist::AfterResponse)
                 .compression(true)
                 .storage(::natsmicro::__private::Storage::File)
                 .replicas(3)
                 .max_bytes(1073741824),
+            ::natsmicro::__private::Usage::new(),
             ::natsmicro::__private::StoreKey::with_response(
                 &[
                     ::natsmicro::__private::KeyPart::Text("receipt."),
@@ -92,7 +93,8 @@ impl OrderServiceDescriptor {
             <Status as ::natsmicro::ServiceError>::CODEC,
         )
         .kv_store(
-            ::natsmicro::__private::StoreDescriptor::kv("orders").client_only(),
+            ::natsmicro::__private::BucketDescriptor::kv("orders"),
+            ::natsmicro::__private::Usage::new().client_only(),
             ::natsmicro::__private::StoreKey::new(
                 &[
                     ::natsmicro::__private::KeyPart::Text("last."),
@@ -103,8 +105,8 @@ impl OrderServiceDescriptor {
         )
         .kv_deletes(
             &[
-                ::natsmicro::__private::StoreDescriptor::kv_delete("orders"),
-                ::natsmicro::__private::StoreDescriptor::kv_delete("lists")
+                ::natsmicro::__private::Deletion::new("orders"),
+                ::natsmicro::__private::Deletion::new("lists")
                     .persist(::natsmicro::__private::Persist::BeforeResponse)
                     .purge(),
             ],
@@ -131,7 +133,8 @@ impl OrderServiceDescriptor {
             <Status as ::natsmicro::ServiceError>::CODEC,
         )
         .kv_store(
-            ::natsmicro::__private::StoreDescriptor::kv("prices").client_only(),
+            ::natsmicro::__private::BucketDescriptor::kv("prices"),
+            ::natsmicro::__private::Usage::new().client_only(),
             ::natsmicro::__private::StoreKey::new(
                 &[::natsmicro::__private::KeyPart::Text("today")],
                 |_, key| key.bind(&[]),

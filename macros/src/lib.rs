@@ -216,6 +216,7 @@ pub fn stream(_args: TokenStream, item: TokenStream) -> TokenStream {
 /// | `storage = "memory"` | `"file"` | where the bucket is kept |
 /// | `replicas = 3` | 1 | how many servers keep it, up to 5 |
 /// | `max_bytes = "1GiB"` | no bound | how large the bucket may become |
+/// | `max_consumers = 100` | no bound of the bucket | how many consumers it may have: each open watch is one, and each cache |
 /// | `max_value_size = "64KiB"` | no bound | how large a value may be |
 /// | `metadata(team = "platform")` | none | what the bucket shows besides |
 #[proc_macro_attribute]
@@ -253,6 +254,7 @@ pub fn kv_store(_args: TokenStream, item: TokenStream) -> TokenStream {
 /// | `storage = "memory"` | `"file"` | where the bucket is kept |
 /// | `replicas = 3` | 1 | how many servers keep it, up to 5 |
 /// | `max_bytes = "1GiB"` | no bound | how large the bucket may become |
+/// | `max_consumers = 100` | no bound of the bucket | how many consumers it may have: each open watch is one, and each cache |
 ///
 /// # Large responses
 ///

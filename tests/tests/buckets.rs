@@ -4,6 +4,7 @@ mod persist_common;
 
 use std::time::Duration;
 
+use async_nats::jetstream::consumer::pull;
 use async_nats::jetstream::stream::{Compression, Config, DiscardPolicy, StorageType};
 use natsmicro::store::BucketPolicy;
 use natsmicro::{Code, StartError, StartErrorKind, Status};
@@ -24,6 +25,7 @@ pub trait Full {
         replicas = 1,
         max_bytes = "1MiB",
         max_value_size = "64KiB",
+        max_consumers = 50,
         metadata(team = "platform", "cost-center" = "42")
     )]
     #[object_store(
@@ -33,7 +35,8 @@ pub trait Full {
         ttl = "30s",
         compression,
         storage = "memory",
-        max_bytes = "2MiB"
+        max_bytes = "2MiB",
+        max_consumers = 2147483647
     )]
     async fn full(&self, request: Save) -> Result<Saved, Status>;
 }
@@ -43,6 +46,25 @@ pub trait Plain {
     #[kv_store(bucket = "plain", key = "<key>")]
     #[object_store(bucket = "plain", key = "<key>")]
     async fn plain(&self, request: Save) -> Result<Saved, Status>;
+}
+
+/// The bucket of `Plain` with a bound on its consumers.
+#[natsmicro::service]
+pub trait Bounded {
+    #[kv_store(bucket = "plain", key = "<key>", max_consumers = 2)]
+    async fn bounded(&self, request: Save) -> Result<Saved, Status>;
+}
+
+/// The bucket of `Plain` with texts for people.
+#[natsmicro::service]
+pub trait Described {
+    #[kv_store(
+        bucket = "plain",
+        key = "<key>",
+        description = "described",
+        metadata(team = "platform")
+    )]
+    async fn described(&self, request: Save) -> Result<Saved, Status>;
 }
 
 /// The bucket of `Plain` with other settings.
@@ -70,6 +92,18 @@ impl Full for Echo {
 
 impl Plain for Echo {
     async fn plain(&self, request: Save) -> Result<Saved, Status> {
+        request.answer()
+    }
+}
+
+impl Bounded for Echo {
+    async fn bounded(&self, request: Save) -> Result<Saved, Status> {
+        request.answer()
+    }
+}
+
+impl Described for Echo {
+    async fn described(&self, request: Save) -> Result<Saved, Status> {
         request.answer()
     }
 }
@@ -114,6 +148,7 @@ async fn a_new_bucket_has_the_declared_settings() -> TestResult {
     assert_eq!(kv.num_replicas, 1);
     assert_eq!(kv.max_bytes, 1 << 20);
     assert_eq!(kv.max_message_size, 64 << 10);
+    assert_eq!(kv.max_consumers, 50);
     assert_eq!(kv.metadata["team"], "platform");
     assert_eq!(kv.metadata["cost-center"], "42");
     assert_eq!(kv.discard, DiscardPolicy::New);
@@ -127,6 +162,7 @@ async fn a_new_bucket_has_the_declared_settings() -> TestResult {
     assert_eq!(objects.compression, Some(Compression::S2));
     assert_eq!(objects.storage, StorageType::Memory);
     assert_eq!(objects.max_bytes, 2 << 20);
+    assert_eq!(objects.max_consumers, i32::MAX);
     assert!(objects.allow_rollup && objects.allow_direct);
     // And once more, on what is there now.
     let server = nats.service().await.add_service(FullServer::new(Echo));
@@ -221,6 +257,75 @@ async fn update_changes_what_is_different_and_nothing_else() -> TestResult {
 }
 
 #[tokio::test]
+async fn consumers_are_bounded() -> TestResult {
+    let bounded = async |nats: &Nats, policy| {
+        let server = nats.service().await.with_bucket_policy(policy);
+        start(server.add_service(BoundedServer::new(Echo))).await
+    };
+    let nats = Nats::start().await;
+    bounded(&nats, BucketPolicy::Create).await?;
+    let stream = nats.js.get_stream("KV_plain").await?;
+    for _ in 0..2 {
+        stream.create_consumer(pull::Config::default()).await?;
+    }
+    let third = stream.create_consumer(pull::Config::default()).await;
+    assert!(third.is_err());
+
+    let nats = Nats::start().await;
+    start_plain(&nats, BucketPolicy::Create).await?;
+    let before = nats.stream_config("KV_plain").await;
+    let error = bounded(&nats, BucketPolicy::Create).await.unwrap_err();
+    assert_eq!(error.kind(), &StartErrorKind::BucketMismatch);
+    let text = error.to_string();
+    assert!(text.contains("`max_consumers` is -1 and not 2"), "{text}");
+    assert_eq!(nats.stream_config("KV_plain").await, before);
+    bounded(&nats, BucketPolicy::Update).await?;
+    assert_eq!(nats.stream_config("KV_plain").await.max_consumers, 2);
+    Ok(())
+}
+
+/// They inform people, so a new text stops no start, and only `Update` writes it.
+#[tokio::test]
+async fn another_description_is_no_mismatch() -> TestResult {
+    let nats = Nats::start().await;
+    start_plain(&nats, BucketPolicy::Create).await?;
+    let before = nats.stream_config("KV_plain").await;
+    for policy in [BucketPolicy::Create, BucketPolicy::Never] {
+        let server = nats.service().await.with_bucket_policy(policy);
+        start(server.add_service(DescribedServer::new(Echo))).await?;
+        assert_eq!(nats.stream_config("KV_plain").await, before);
+    }
+    let server = nats
+        .service()
+        .await
+        .with_bucket_policy(BucketPolicy::Update);
+    start(server.add_service(DescribedServer::new(Echo))).await?;
+    let config = nats.stream_config("KV_plain").await;
+    assert_eq!(config.description.as_deref(), Some("described"));
+    assert_eq!(config.metadata["team"], "platform");
+    Ok(())
+}
+
+/// Two services that differ in nothing but a text still contradict each other.
+#[tokio::test]
+async fn services_of_one_server_must_agree_on_texts_too() -> TestResult {
+    let nats = Nats::start().await;
+    let server = nats.service().await.add_service(PlainServer::new(Echo));
+    let error = start(server.add_service(DescribedServer::new(Echo)))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), &StartErrorKind::BucketMismatch);
+    let text = error.to_string();
+    assert!(
+        text.ends_with(
+            "`description` is not set and described, `metadata` is not set and team=platform"
+        ),
+        "{text}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
 async fn history_is_never_lowered() -> TestResult {
     let nats = Nats::start().await;
     start_other(&nats, BucketPolicy::Create).await?;
@@ -252,7 +357,12 @@ async fn services_of_one_server_must_agree() -> TestResult {
         .await
         .unwrap_err();
     assert_eq!(error.kind(), &StartErrorKind::BucketMismatch);
-    assert!(error.to_string().contains("`plain`"), "{error}");
+    assert_eq!(
+        error.to_string(),
+        "Key-Value bucket `plain` is declared with different settings by `Plain.plain` and `Other.other`: `max_history` is not \
+         set and 5, `ttl` is not set and 3600s, `max_value_size` is not set and 1000, `purge_ttl` is not set and 60s, \
+         `description` is not set and other"
+    );
     assert!(!nats.has_stream("KV_plain").await, "nothing was created");
     Ok(())
 }

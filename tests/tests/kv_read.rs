@@ -190,6 +190,7 @@ async fn what_the_server_says_of_a_bucket() -> TestResult {
         (status.max_bytes, status.max_value_size),
         (None, Some(4096))
     );
+    assert_eq!(status.max_consumers, None);
     assert!(status.created <= SystemTime::now() + Duration::from_secs(1));
 
     store.delete_bucket().await?;

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::backoff;
+use crate::descriptor::bucket::StoreKind;
 use crate::descriptor::key::MAX_KEY_LEN;
-use crate::descriptor::store::StoreKind;
 use crate::error::chain;
 use crate::status::{Code, Status};
 use crate::store::bucket::jetstream::JetStream;

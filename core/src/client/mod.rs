@@ -17,7 +17,7 @@ use crate::client::cached::singleflight::Flights;
 use crate::client::call::{Answer, Call, Response};
 use crate::client::fetch::Fetch;
 use crate::codec::MessageCodec;
-use crate::descriptor::method::{Method, MethodSettings, OBJECT};
+use crate::descriptor::method::{Method, MethodSettings};
 use crate::descriptor::service::{DEFAULT_TIMEOUT, Describe, ServiceDescriptor};
 use crate::status::Status;
 use crate::store::bucket::jetstream::JetStream;
@@ -191,10 +191,13 @@ impl ServiceClient {
 
     /// How responses are fetched, if the service stores them as objects.
     fn fetch(&self, method: &MethodSettings) -> Option<Fetch> {
-        let store = method.stores[OBJECT].filter(|store| !store.client_only)?;
+        let store = method.stores.object?;
+        if store.usage.client_only {
+            return None;
+        }
         Some(Fetch {
             jetstream: self.client.jetstream.clone(),
-            bucket: store.bucket,
+            bucket: store.bucket.name,
             max_size: self.client.max_response_size,
         })
     }

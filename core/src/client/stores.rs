@@ -10,8 +10,10 @@ use crate::client::call::Response;
 use crate::client::{ServiceClient, encode_request};
 use crate::codec;
 use crate::codec::MessageCodec;
-use crate::descriptor::method::{KV, Method, MethodSettings, OBJECT, Place};
-use crate::descriptor::store::StoreDescriptor;
+use crate::descriptor::bucket::{BucketDescriptor, StoreKind};
+use crate::descriptor::declared::MethodStore;
+use crate::descriptor::method::{Method, MethodSettings, Place};
+use crate::descriptor::usage::Usage;
 use crate::status::Status;
 use crate::store::kv::handle::KvStore;
 use crate::store::object::handle::ObjectStore;
@@ -36,7 +38,7 @@ impl ServiceClient {
         request: &Req,
     ) -> CachedCall<Resp, E> {
         let store = self.kv(&method.settings, codec::BYTES);
-        self.cached(method, request, KV, Shelf::Kv(store))
+        self.cached(method, request, StoreKind::Kv, Shelf::Kv(store))
     }
 
     /// A call that looks into the method's `#[object_store]` first, like [`kv_cached`](Self::kv_cached).
@@ -46,17 +48,19 @@ impl ServiceClient {
         request: &Req,
     ) -> CachedCall<Resp, E> {
         let store = self.objects(&method.settings, codec::BYTES);
-        self.cached(method, request, OBJECT, Shelf::Object(store))
+        self.cached(method, request, StoreKind::Object, Shelf::Object(store))
     }
 
     fn kv<T>(&self, method: &MethodSettings, codec: MessageCodec<T>) -> KvStore<T> {
-        let store = declared(method, KV);
+        let undeclared = const { undeclared(BucketDescriptor::kv("")) };
+        let store = method.stores.kv.unwrap_or(undeclared);
         let jetstream = self.client.jetstream.clone();
         KvStore::new(jetstream, store, self.service.stores, codec)
     }
 
     fn objects<T>(&self, method: &MethodSettings, codec: MessageCodec<T>) -> ObjectStore<T> {
-        let store = declared(method, OBJECT);
+        let undeclared = const { undeclared(BucketDescriptor::object("")) };
+        let store = method.stores.object.unwrap_or(undeclared);
         let jetstream = self.client.jetstream.clone();
         ObjectStore::new(jetstream, store, self.service.stores, codec)
     }
@@ -65,10 +69,10 @@ impl ServiceClient {
         &self,
         method: &'static Method<Req, Resp, E>,
         request: &Req,
-        at: usize,
+        kind: StoreKind,
         store: Shelf,
     ) -> CachedCall<Resp, E> {
-        let key = method.keys.at(Place::Store(at));
+        let key = method.keys.at(Place::Store(kind));
         let key = key.bind(request).and_then(|key| key.complete(&[]));
         let payload = encode_request(method, request);
         // A request that cannot be sent must not be the one that is sent for others.
@@ -95,9 +99,9 @@ impl ServiceClient {
     }
 }
 
-fn declared(method: &MethodSettings, at: usize) -> StoreDescriptor {
-    match method.stores.get(at) {
-        Some(Some(store)) => *store,
-        _ => unreachable!("the macro makes handles of stores that are declared"),
-    }
+/// Stands in for a store that the method does not have, for which generated code never asks. NATS has no bucket without a name, so
+/// every operation on it fails.
+const fn undeclared(bucket: BucketDescriptor) -> MethodStore {
+    let usage = Usage::new();
+    MethodStore { bucket, usage }
 }

@@ -4,11 +4,14 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::codec::MessageCodec;
+use crate::descriptor::bucket::{BucketDescriptor, StoreKind};
+use crate::descriptor::declared::{MethodStore, MethodStores};
+use crate::descriptor::deletion::Deletion;
 use crate::descriptor::key::{InvalidKey, Key};
 use crate::descriptor::pattern::{Pattern, PatternToken};
 use crate::descriptor::service::Pairs;
-use crate::descriptor::store::StoreDescriptor;
 use crate::descriptor::template::{KeyToken, StoreKey};
+use crate::descriptor::usage::Usage;
 use crate::service_error::ErrorCodec;
 
 /// What is known of a method without its types.
@@ -23,7 +26,7 @@ pub(crate) struct MethodSettings {
     pub(crate) kind: MethodKind,
     pub(crate) window: u32,
     pub(crate) stores: MethodStores,
-    pub(crate) deletions: &'static [StoreDescriptor],
+    pub(crate) deletions: &'static [Deletion],
 }
 
 /// Which side of a call sends a stream of messages in place of one.
@@ -80,38 +83,29 @@ impl MethodSettings {
     }
 }
 
-/// What a method declares at [`KV`] and at [`OBJECT`].
-pub(crate) type MethodStores = [Option<StoreDescriptor>; 2];
-
-/// Where a method's stores stand in its arrays.
-pub(crate) const KV: usize = 0;
-pub(crate) const OBJECT: usize = 1;
-
 /// Where the key of something that a method's success does is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// [`KV`] or [`OBJECT`].
-    Store(usize),
+    /// The `#[kv_store]` or the `#[object_store]`.
+    Store(StoreKind),
     /// One of the `#[kv_delete]`s, in the order of the source.
     Deletion(usize),
 }
 
 /// How the keys of a method are made.
 pub(crate) struct Keys<Req: 'static, Resp: 'static> {
-    stores: [Option<StoreKey<Req, Resp>>; 2],
+    kv: StoreKey<Req, Resp>,
+    object: StoreKey<Req, Resp>,
     deletions: &'static [StoreKey<Req, Resp>],
 }
 
 impl<Req, Resp> Keys<Req, Resp> {
-    /// The key of a store or a deletion that the method has.
-    pub(crate) fn at(&self, place: Place) -> &StoreKey<Req, Resp> {
-        let key = match place {
-            Place::Store(at) => self.stores.get(at).and_then(Option::as_ref),
-            Place::Deletion(at) => self.deletions.get(at),
-        };
-        match key {
-            Some(key) => key,
-            None => unreachable!("the macro makes keys of what is declared"),
+    /// The key of a store or a deletion that the method has; [`StoreKey::NONE`], which makes no key, for one that it has not.
+    pub(crate) fn at(&self, place: Place) -> StoreKey<Req, Resp> {
+        match place {
+            Place::Store(StoreKind::Kv) => self.kv,
+            Place::Store(StoreKind::Object) => self.object,
+            Place::Deletion(at) => self.deletions.get(at).copied().unwrap_or(StoreKey::NONE),
         }
     }
 }
@@ -145,14 +139,15 @@ impl<Req, Resp, E> Method<Req, Resp, E> {
                 max_in_flight: None,
                 kind: MethodKind::Unary,
                 window: DEFAULT_WINDOW,
-                stores: [None, None],
+                stores: MethodStores::NONE,
                 deletions: &[],
             },
             request,
             response,
             error,
             keys: Keys {
-                stores: [None, None],
+                kv: StoreKey::NONE,
+                object: StoreKey::NONE,
                 deletions: &[],
             },
         }
@@ -195,17 +190,27 @@ impl<Req, Resp, E> Method<Req, Resp, E> {
 
     /// Adds a `#[kv_store]`.
     #[must_use]
-    pub const fn kv_store(mut self, store: StoreDescriptor, key: StoreKey<Req, Resp>) -> Self {
-        self.settings.stores[KV] = Some(store);
-        self.keys.stores[KV] = Some(key);
+    pub const fn kv_store(
+        mut self,
+        bucket: BucketDescriptor,
+        usage: Usage,
+        key: StoreKey<Req, Resp>,
+    ) -> Self {
+        self.settings.stores.kv = Some(MethodStore { bucket, usage });
+        self.keys.kv = key;
         self
     }
 
     /// Adds an `#[object_store]`.
     #[must_use]
-    pub const fn object_store(mut self, store: StoreDescriptor, key: StoreKey<Req, Resp>) -> Self {
-        self.settings.stores[OBJECT] = Some(store);
-        self.keys.stores[OBJECT] = Some(key);
+    pub const fn object_store(
+        mut self,
+        bucket: BucketDescriptor,
+        usage: Usage,
+        key: StoreKey<Req, Resp>,
+    ) -> Self {
+        self.settings.stores.object = Some(MethodStore { bucket, usage });
+        self.keys.object = key;
         self
     }
 
@@ -213,7 +218,7 @@ impl<Req, Resp, E> Method<Req, Resp, E> {
     #[must_use]
     pub const fn kv_deletes(
         mut self,
-        deletions: &'static [StoreDescriptor],
+        deletions: &'static [Deletion],
         keys: &'static [StoreKey<Req, Resp>],
     ) -> Self {
         self.settings.deletions = deletions;
@@ -229,17 +234,26 @@ impl<Req, Resp, E> Method<Req, Resp, E> {
 
     /// The key of the `#[kv_store]` with these values in its placeholders, in the order in which they stand.
     pub fn kv_key(&self, values: &[&dyn KeyToken]) -> Result<Key, InvalidKey> {
-        self.keys.at(Place::Store(KV)).template().fill(values)
+        self.keys
+            .at(Place::Store(StoreKind::Kv))
+            .template()
+            .fill(values)
     }
 
     /// The pattern of the keys of the `#[kv_store]` with these values in its placeholders, in the order in which they stand.
     pub fn kv_pattern(&self, values: &[&dyn PatternToken]) -> Result<Pattern, InvalidKey> {
-        self.keys.at(Place::Store(KV)).template().pattern(values)
+        self.keys
+            .at(Place::Store(StoreKind::Kv))
+            .template()
+            .pattern(values)
     }
 
     /// The key of the `#[object_store]`, like [`kv_key`](Self::kv_key).
     pub fn object_key(&self, values: &[&dyn KeyToken]) -> Result<Key, InvalidKey> {
-        self.keys.at(Place::Store(OBJECT)).template().fill(values)
+        self.keys
+            .at(Place::Store(StoreKind::Object))
+            .template()
+            .fill(values)
     }
 }
 

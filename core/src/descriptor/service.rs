@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::descriptor::method::MethodStores;
+use crate::descriptor::declared::MethodStores;
 
 /// How long a call waits for its answer where neither the method, the service nor the caller says how long.
 pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);

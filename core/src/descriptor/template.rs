@@ -213,7 +213,9 @@ fn push(
 
 /// What cannot be said of one token alone; the key is known up to `start`.
 fn check(key: &str, start: usize) -> Result<(), InvalidKey> {
-    let kind = if key.len() > MAX_KEY_LEN {
+    let kind = if key.is_empty() {
+        InvalidKeyKind::Empty
+    } else if key.len() > MAX_KEY_LEN {
         InvalidKeyKind::TooLong
     } else if key.get(..start).is_some_and(is_reserved) {
         InvalidKeyKind::Reserved
@@ -255,6 +257,9 @@ type Bind<Req> = fn(&Req, KeyTemplate) -> Result<PartialKey, InvalidKey>;
 type Complete<Resp> = fn(&Resp, PartialKey) -> Result<Key, InvalidKey>;
 
 impl<Req, Resp> StoreKey<Req, Resp> {
+    /// Makes no key, as of a store that a method does not have: a key without parts is refused as empty.
+    pub(crate) const NONE: Self = Self::new(&[], |_, key| key.bind(&[]));
+
     /// A key from the request alone.
     pub const fn new(template: &'static [KeyPart], bind: Bind<Req>) -> Self {
         Self::with_response(template, bind, |_, key| Ok(Key(key.text)))

@@ -1,9 +1,11 @@
 //! How responses get into the stores of a service, and how entries that a call has made stale get out of them.
 //!
-//! A call passes three points. Before its handler runs, the keys are made and room in the queues is reserved
+//! A call passes three points. Before its handler runs, the keys are made and capacity in the queues is reserved
 //! ([`Stores::bind`], [`Stores::reserve`]). When it has finished, the writes are queued without waiting ([`Stores::submit`]),
 //! so that the writes to one key are queued in the order in which the handlers finished. What must be acknowledged before the
 //! reply is waited for at the end ([`Pending::acknowledged`]). A deletion is one of these writes.
+//!
+//! Uses `store` and what stands before it. Knows of servers and endpoints only their names and counters ([`stats::Origin`]).
 
 pub(crate) mod batches;
 pub(crate) mod delete;
@@ -16,23 +18,23 @@ pub(crate) mod worker;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::context::Context;
-use crate::descriptor::key::Key;
-use crate::descriptor::method::{Keys, OBJECT, Place};
-use crate::descriptor::store::Persist;
+use crate::descriptor::bucket::StoreKind;
+use crate::descriptor::key::{InvalidKey, Key};
+use crate::descriptor::method::{Keys, Place};
+use crate::descriptor::operation::Operation;
 use crate::descriptor::template::PartialKey;
-use crate::persist::queue::Slot;
-use crate::persist::stats::PersistenceStats;
-use crate::persist::target::{Failure, Outcome, Target};
-use crate::server::endpoint::Endpoint;
+use crate::descriptor::usage::Persist;
+use crate::persist::queue::Permit;
+use crate::persist::stats::{Origin, PersistenceStats};
+use crate::persist::target::{Failure, Target, WriteOutcome};
 use crate::status::Status;
-use crate::store::kv::entry::Operation;
 use crate::transport::claim::Claim;
 
 /// A response that could not be stored, or an entry that could not be deleted: what
@@ -82,7 +84,7 @@ impl fmt::Display for LostWrite {
 pub(crate) struct Stores {
     /// Those that go through one queue stand together, a store before deletions.
     effects: Vec<Effect>,
-    counters: Counters,
+    origin: Arc<Origin>,
 }
 
 /// One write that a success brings about.
@@ -94,14 +96,6 @@ struct Effect {
     in_queue: u32,
 }
 
-#[derive(Debug, Default)]
-struct Counters {
-    persisted: AtomicU64,
-    skipped: AtomicU64,
-    failed: AtomicU64,
-    pending: AtomicU64,
-}
-
 /// The writes of one call, in the order of the effects.
 #[derive(Default)]
 pub(crate) struct Writes {
@@ -110,24 +104,30 @@ pub(crate) struct Writes {
     others: Vec<Reserved>,
 }
 
-/// One of them before there is something to write: its key as far as the request tells, and room in the queue.
+/// One of them before there is something to write: its key as far as the request tells, and what was reserved for it.
 struct Reserved {
     key: PartialKey,
-    slot: Slot,
+    reservation: Reservation,
+}
+
+#[derive(Default)]
+struct Reservation {
+    permit: Permit,
     /// The revision that the key had when the call began, for `write = "update"`.
     seen: Option<u64>,
 }
 
 /// One write in the queue.
 pub(crate) struct QueuedWrite {
-    pub(crate) endpoint: Arc<Endpoint>,
+    pub(crate) origin: Arc<Origin>,
     pub(crate) target: Arc<Target>,
     pub(crate) key: Arc<str>,
     pub(crate) payload: Bytes,
     pub(crate) seen: Option<u64>,
-    pub(crate) slot: Slot,
+    pub(crate) permit: Permit,
     pub(crate) queued: Instant,
-    pub(crate) done: Option<oneshot::Sender<Outcome>>,
+    /// Takes what became of the write, if a reply waits for it.
+    pub(crate) done: Option<oneshot::Sender<WriteOutcome>>,
 }
 
 impl QueuedWrite {
@@ -146,19 +146,28 @@ pub(crate) struct Pending {
     claim: Option<Box<Claim>>,
 }
 
-/// Where a write will be heard of, and which store it goes to.
-type Acknowledgement = (Arc<Target>, oneshot::Receiver<Outcome>);
+/// A write that a reply waits for, and the channel on which its outcome arrives.
+type Acknowledgement = (Arc<Target>, oneshot::Receiver<WriteOutcome>);
+
+impl Effect {
+    fn stores_object(&self) -> bool {
+        self.place == Place::Store(StoreKind::Object)
+    }
+}
 
 impl Stores {
-    /// The effects of an endpoint in the order in which calls take room in the queues, which is the same for all endpoints of
-    /// a server: calls that take room in one order cannot wait for each other.
-    pub(crate) fn new(ordered: impl IntoIterator<Item = (Place, Arc<Target>)>) -> Self {
+    /// The effects of an endpoint in the order in which calls reserve capacity in the queues, which is the same for all endpoints
+    /// of a server: calls that reserve in one order cannot wait for each other.
+    pub(crate) fn new(
+        ordered: impl IntoIterator<Item = (Place, Arc<Target>)>,
+        origin: Origin,
+    ) -> Self {
         let mut effects: Vec<Effect> = Vec::new();
         let mut first = 0;
         for (place, target) in ordered {
             let same_queue = effects
                 .get_mut(first)
-                .filter(|first| Arc::ptr_eq(&first.target.writer, &target.writer));
+                .filter(|first| Arc::ptr_eq(&first.target.queue, &target.queue));
             let in_queue = if let Some(first) = same_queue {
                 first.in_queue += 1;
                 0
@@ -174,27 +183,18 @@ impl Stores {
         }
         Self {
             effects,
-            counters: Counters::default(),
+            origin: Arc::new(origin),
         }
     }
 
     /// What became of the writes; `None` if there are none.
     pub(crate) fn stats(&self) -> Option<PersistenceStats> {
-        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        (!self.effects.is_empty()).then(|| PersistenceStats {
-            persisted: load(&self.counters.persisted),
-            skipped: load(&self.counters.skipped),
-            persist_failed: load(&self.counters.failed),
-            persist_pending: load(&self.counters.pending),
-        })
+        (!self.effects.is_empty()).then(|| self.origin.counters.stats())
     }
 
     /// Back to zero, except for the writes that are still pending.
     pub(crate) fn reset_stats(&self) {
-        let counters = &self.counters;
-        for counter in [&counters.persisted, &counters.skipped, &counters.failed] {
-            counter.store(0, Ordering::Relaxed);
-        }
+        self.origin.counters.reset();
     }
 
     /// Makes the keys from the request, and so refuses a request whose success could not be written.
@@ -206,8 +206,7 @@ impl Stores {
         let mut writes = self.effects.iter().map(|effect| {
             keys.at(effect.place).bind(request).map(|key| Reserved {
                 key,
-                slot: Slot::default(),
-                seen: None,
+                reservation: Reservation::default(),
             })
         });
         Ok(Writes {
@@ -216,32 +215,32 @@ impl Stores {
         })
     }
 
-    /// Whether the write of one more call can be queued. Calls with several find that out by themselves, each in its turn:
-    /// those with one would be faster again and again.
+    /// Whether the writes of one more call can be queued. Calls with several writes reserve for themselves, each in its turn:
+    /// otherwise calls with one write would overtake them again and again.
     pub(crate) fn have_room(&self) -> bool {
         match &self.effects[..] {
-            [effect] => effect.target.writer.has_room(),
+            [effect] => effect.target.queue.has_capacity(),
             _ => true,
         }
     }
 
-    /// Waits until it may be.
+    /// Waits until they can, without reserving anything.
     pub(crate) async fn room(&self) {
         if let [effect] = &self.effects[..] {
-            effect.target.writer.room().await;
+            effect.target.queue.wait_for_capacity().await;
         }
     }
 
-    /// Takes room in the queues, and waits for it if need be.
+    /// Reserves capacity in the queues, and waits for it if necessary.
     pub(crate) async fn reserve(&self, writes: &mut Writes) -> Result<(), Status> {
-        // What few calls need is no part of the others.
         if self.reserve_at_once(writes) {
             return Ok(());
         }
-        Box::pin(self.reserve_some(writes)).await
+        // Boxed, so that the future of a call that does not wait is small.
+        Box::pin(self.reserve_all(writes)).await
     }
 
-    /// Takes it if nothing has to be waited for.
+    /// Reserves it if nothing has to be waited for.
     fn reserve_at_once(&self, writes: &mut Writes) -> bool {
         let Some(first) = &mut writes.first else {
             return true;
@@ -252,125 +251,133 @@ impl Stores {
         if effect.target.compares() {
             return false;
         }
-        let Some(slot) = effect.target.writer.try_reserve() else {
+        let Some(permit) = effect.target.queue.try_reserve() else {
             return false;
         };
-        first.slot = slot;
+        first.reservation.permit = permit;
         true
     }
 
-    async fn reserve_some(&self, writes: &mut Writes) -> Result<(), Status> {
-        let mut room = Slot::default();
+    async fn reserve_all(&self, writes: &mut Writes) -> Result<(), Status> {
+        let mut permit = Permit::default();
         let writes = writes.first.iter_mut().chain(&mut writes.others);
         for (effect, write) in self.effects.iter().zip(writes) {
             let target = &effect.target;
             // All at once: calls that each have a part of what they need could wait for each other.
             if effect.in_queue > 0 {
-                room = target.writer.reserve(effect.in_queue).await;
+                permit = target.queue.reserve(effect.in_queue).await;
             }
-            write.slot = room.split();
+            write.reservation.permit = permit.split();
             if target.compares() {
-                write.seen = Some(target.seen(&write.key).await?);
+                write.reservation.seen = Some(target.seen(&write.key).await?);
             }
         }
         Ok(())
     }
 
-    /// Queues the writes of a success. `reply` is what is stored, unless the handler does not want it.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "what a success comes to, in the order of a call"
-    )]
+    /// Queues the writes of a success. `reply` is what is stored, unless the handler does not want it; with its headers it is sent
+    /// in a message of up to `max_payload` bytes.
     pub(crate) fn submit<Req, Resp>(
         &self,
-        endpoint: &Arc<Endpoint>,
-        max_payload: usize,
         writes: Writes,
         keys: &Keys<Req, Resp>,
         cx: &Context,
         reply: &Bytes,
         response: &Resp,
+        max_payload: usize,
     ) -> Pending {
         let mut pending = Pending::default();
         if self.effects.is_empty() {
             return pending;
         }
-        let is_object = |effect: &Effect| effect.place == Place::Store(OBJECT);
-        let oversized = reply.len() + cx.response_headers_len() > max_payload;
+        let is_oversized = reply.len() + cx.response_headers_len() > max_payload;
         // In place of a success that cannot be sent, the caller gets an error, and for an error nothing is stored.
-        let is_success = !oversized || self.effects.iter().any(is_object);
+        let is_success = !is_oversized || self.effects.iter().any(Effect::stores_object);
         let is_stored = cx.stores_response();
+        // The key that this call stores under in the queue at hand.
         let mut stored: Option<Key> = None;
         let writes = writes.first.into_iter().chain(writes.others);
-        for (effect, Reserved { key, slot, seen }) in self.effects.iter().zip(writes) {
+        for (effect, Reserved { key, reservation }) in self.effects.iter().zip(writes) {
             if effect.in_queue > 0 {
                 stored = None;
             }
             let target = &effect.target;
-            let stands_in = oversized && is_object(effect);
-            let payload = if target.store.write.deletes() {
-                Bytes::new()
-            } else if !is_stored {
-                self.counters.skipped.fetch_add(1, Ordering::Relaxed);
-                continue;
-            } else if is_success {
-                reply.clone()
-            } else {
-                continue;
-            };
-            let key = keys.at(effect.place).complete(response, key);
-            if target.store.write.deletes() {
+            if target.deletes() {
+                let key = keys.at(effect.place).complete(response, key);
                 // What was just stored is not stale.
-                if stored.is_some() && stored.as_ref() == key.as_ref().ok() {
-                    continue;
+                if stored.is_none() || stored.as_ref() != key.as_ref().ok() {
+                    self.queue(target, key, Bytes::new(), reservation, false, &mut pending);
                 }
-            } else if effect.in_queue > 1 {
-                stored = key.as_ref().ok().cloned();
-            }
-            let must_wait = target.store.persist == Persist::BeforeResponse || stands_in;
-            let done = must_wait.then(|| {
-                let (done, acknowledgement) = oneshot::channel();
-                let acknowledgement = (Arc::clone(target), acknowledgement);
-                pending.acknowledgements.push(acknowledgement);
-                done
-            });
-            let key = match key {
-                Ok(key) => key,
-                Err(error) => {
-                    let failure = Failure::Key(error);
-                    target.writer.lose(endpoint, target, "", &failure);
-                    if let Some(done) = done {
-                        // The receiver is in `pending`.
-                        let _ = done.send(Err(failure));
-                    }
-                    continue;
+            } else if !is_stored {
+                self.origin.counters.skipped.fetch_add(1, Ordering::Relaxed);
+            } else if is_success {
+                let key = keys.at(effect.place).complete(response, key);
+                if effect.in_queue > 1 {
+                    stored = key.as_ref().ok().cloned();
                 }
-            };
-            if stands_in {
-                pending.claim = Some(Box::new(Claim {
-                    bucket: target.store.bucket.to_owned(),
-                    name: key.to_string(),
-                    size: payload.len(),
-                    digest: String::new(),
-                }));
+                let is_claim = is_oversized && effect.stores_object();
+                let payload = reply.clone();
+                self.queue(target, key, payload, reservation, is_claim, &mut pending);
             }
-            self.counters.pending.fetch_add(1, Ordering::Relaxed);
-            target.writer.submit(QueuedWrite {
-                endpoint: Arc::clone(endpoint),
-                target: Arc::clone(target),
-                key: key.as_ref().into(),
-                payload,
-                seen,
-                slot,
-                queued: Instant::now(),
-                done,
-            });
         }
         pending
+    }
+
+    /// Queues one write, and adds it to those that the reply waits for if it does. A write without a key is lost.
+    fn queue(
+        &self,
+        target: &Arc<Target>,
+        key: Result<Key, InvalidKey>,
+        payload: Bytes,
+        Reservation { permit, seen }: Reservation,
+        is_claim: bool,
+        pending: &mut Pending,
+    ) {
+        let is_awaited = target.persist == Persist::BeforeResponse || is_claim;
+        let done = is_awaited.then(|| pending.add(target));
+        let key = match key {
+            Ok(key) => key,
+            Err(error) => {
+                let failure = Failure::Key(error);
+                target.queue.lose(&self.origin, target, "", &failure);
+                if let Some(done) = done {
+                    // The receiver is in `pending`.
+                    let _ = done.send(Err(failure));
+                }
+                return;
+            }
+        };
+        if is_claim {
+            pending.claim = Some(Box::new(Claim {
+                bucket: target.name.to_owned(),
+                name: key.to_string(),
+                size: payload.len(),
+                digest: String::new(),
+            }));
+        }
+        self.origin.counters.pending.fetch_add(1, Ordering::Relaxed);
+        target.queue.submit(QueuedWrite {
+            origin: Arc::clone(&self.origin),
+            target: Arc::clone(target),
+            key: key.as_ref().into(),
+            payload,
+            seen,
+            permit,
+            queued: Instant::now(),
+            done,
+        });
     }
 }
 
 impl Pending {
+    /// Adds a write to those that the reply waits for.
+    fn add(&mut self, target: &Arc<Target>) -> oneshot::Sender<WriteOutcome> {
+        let (done, acknowledgement) = oneshot::channel();
+        self.acknowledgements
+            .push((Arc::clone(target), acknowledgement));
+        done
+    }
+
     /// Whether there is anything to wait for.
     pub(crate) fn is_awaited(&self) -> bool {
         !self.acknowledgements.is_empty()
@@ -386,7 +393,7 @@ impl Pending {
                         claim.digest = digest;
                     }
                 }
-                Ok(Err(failure)) => return Err(failure.status(&target.store)),
+                Ok(Err(failure)) => return Err(failure.status(&target)),
                 Err(_) => {
                     return Err(Status::unavailable(
                         "the service stopped before its writes were acknowledged",

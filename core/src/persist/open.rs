@@ -1,301 +1,474 @@
-//! Opens the stores of all services of a server.
+//! Opens the buckets that the methods of a server write to.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::descriptor::method::{MethodSettings, MethodStores, Place};
-use crate::descriptor::store::{Persist, StoreDescriptor, StoreKind, Write};
+use crate::context::Names;
+use crate::descriptor::bucket::{BucketDescriptor, Disagreement, StoreKind};
+use crate::descriptor::declared::{DeclaredBucket, MethodStore, MethodStores};
+use crate::descriptor::deletion::Deletion;
+use crate::descriptor::method::{MethodSettings, Place};
+use crate::descriptor::usage::{Persist, Write};
+use crate::error::Error;
 use crate::persist::Stores;
 use crate::persist::batches::Batches;
-use crate::persist::plain_put::Publisher;
-use crate::persist::queue::{AllLost, OnLostWrite, Writer};
-use crate::persist::target::{Bucket, Target};
-use crate::server::router::Route;
-use crate::server::service_server::ServiceSettings;
-use crate::server::{StartError, StartErrorKind};
+use crate::persist::plain_put::PlainPut;
+use crate::persist::queue::{AllLost, OnLostWrite, Queue};
+use crate::persist::stats::Origin;
+use crate::persist::target::{Action, Bucket, Target};
 use crate::store::bucket::jetstream::JetStream;
-use crate::store::bucket::provision::{BucketSettings, provision};
+use crate::store::bucket::provision::{ProvisionOptions, provision};
 use crate::store::error::{StoreError, StoreErrorKind};
+use crate::store::kv::bucket::KvBucket;
+
+/// Why the buckets of a server could not be opened.
+pub(crate) type OpenError = Error<OpenErrorKind>;
+
+/// The kinds of [`OpenError`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OpenErrorKind {
+    /// A method must write before it replies, and there is no JetStream.
+    JetStreamRequired,
+    /// Two methods disagree on the settings of a bucket, or the bucket has others.
+    BucketMismatch,
+    /// A bucket is missing, and may not or cannot be created.
+    BucketNotFound,
+    /// The NATS server is too old for a setting, or the way to it does not allow it.
+    Unsupported,
+    /// NATS did not do what was asked, or not in time.
+    Nats,
+}
 
 /// How a server persists responses.
 pub(crate) struct Persistence {
     pub(crate) jetstream: Option<async_nats::jetstream::Context>,
-    pub(crate) buckets: BucketSettings,
+    pub(crate) buckets: ProvisionOptions,
     pub(crate) timeout: Duration,
     pub(crate) on_lost: Option<OnLostWrite>,
+}
+
+/// A method of a service that the server serves.
+#[derive(Clone, Copy)]
+pub(crate) struct ServedMethod<'a> {
+    pub(crate) service: &'a str,
+    pub(crate) settings: &'a MethodSettings,
 }
 
 /// The buckets of a server, ready to be written to.
 pub(crate) struct OpenStores {
     /// One per bucket, so that a bucket that takes no writes holds up no other.
-    pub(crate) writers: Vec<Arc<Writer>>,
+    pub(crate) queues: Vec<Arc<Queue>>,
     pub(crate) lost: AllLost,
     buckets: HashMap<(StoreKind, &'static str), OpenBucket>,
 }
 
 struct OpenBucket {
-    bucket: Bucket,
-    publisher: Option<Publisher>,
-    writer: Arc<Writer>,
-    /// The place of the writer among those of the server.
-    queue: usize,
+    writable: Writable,
+    queue: Arc<Queue>,
+    /// The place of the queue among those of the server.
+    position: usize,
     /// A method compares revisions before it writes.
     is_compared: bool,
     /// How long the markers of purges stay, if a method that stores into the bucket says so.
     purge_ttl: Option<Duration>,
 }
 
-/// The time that opening one bucket may take.
+/// A bucket with the ways of writing to it.
+struct Writable {
+    bucket: Bucket,
+    plain_put: Option<PlainPut>,
+    batches: Option<Batches>,
+}
+
+/// How long it may take until one bucket is there, has its settings and can be written to.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl OpenStores {
     /// Creates or checks every bucket that one of the methods stores into, and opens those that it deletes from.
     pub(crate) async fn open(
-        services: &[(ServiceSettings, Vec<Route>)],
+        methods: &[ServedMethod<'_>],
         persistence: Persistence,
-    ) -> Result<Self, StartError> {
+    ) -> Result<Self, OpenError> {
         let mut open = Self {
-            writers: Vec::new(),
+            queues: Vec::new(),
             lost: AllLost::default(),
             buckets: HashMap::new(),
         };
-        let written = || {
-            services.iter().flat_map(|(service, routes)| {
-                routes.iter().flat_map(move |route| {
-                    let written = written_by(&route.settings);
-                    written.map(move |(_, store)| (service, route, store))
-                })
-            })
-        };
-        if written().next().is_none() {
+        if !methods.iter().any(writes) {
             return Ok(open);
         }
         let Some(context) = persistence.jetstream.clone() else {
-            let names = |wanted: fn(&StoreDescriptor) -> bool| {
-                let mut names: Vec<String> = written()
-                    .filter(|(_, _, store)| wanted(store))
-                    .map(|(service, route, _)| {
-                        format!("`{}.{}`", service.name, route.settings.name)
-                    })
-                    .collect();
-                // A method may have two stores.
-                names.dedup();
-                names.join(", ")
-            };
-            let required = names(|store| store.persist == Persist::BeforeResponse);
-            if !required.is_empty() {
-                return Err(StartError::new(
-                    StartErrorKind::JetStreamRequired,
-                    format!(
-                        "{required} must write to a bucket before the response is sent, and the server has no JetStream: call \
-                         `Server::with_jetstream`"
-                    ),
-                ));
-            }
-            tracing::warn!(
-                methods = names(|_| true),
-                "nothing is stored or deleted: the server has no JetStream; call `Server::with_jetstream`"
-            );
+            check_without_jetstream(methods)?;
             return Ok(open);
         };
-
         let jetstream = JetStream::new(context, OPEN_TIMEOUT);
-        let (deletions, stores): (Vec<_>, Vec<_>) =
-            written().partition(|(_, _, store)| store.write.deletes());
-        let mut declared: Vec<StoreDescriptor> = Vec::new();
-        for (_, _, store) in stores {
-            let same = |other: &&mut StoreDescriptor| {
-                (other.kind, other.bucket) == (store.kind, store.bucket)
-            };
-            match declared.iter_mut().find(same) {
-                Some(other) => join(other, store)?,
-                None => declared.push(*store),
-            }
+        for written in written_buckets(methods)? {
+            let bucket = &written.declared.bucket;
+            let opening = open_written(&jetstream, &written, persistence.buckets);
+            let writable = in_time(bucket.name, opening).await?;
+            let key = (bucket.kind, bucket.name);
+            let purge_ttl = bucket.settings.purge_ttl;
+            open.add(key, writable, written.is_compared, purge_ttl, &persistence);
         }
-        let routes = services.iter().flat_map(|(_, routes)| routes);
-        let methods: Vec<MethodStores> = routes.map(|route| route.settings.stores).collect();
-        for store in &declared {
-            let bucket = store.joined(&methods);
-            provision(&jetstream.context, &bucket, persistence.buckets)
-                .await
-                .map_err(not_provisioned)?;
-            let opened = open_bucket(&jetstream, store)
-                .await
-                .map_err(|error| cannot_open(store, error))?;
-            check_reach(&opened, store)?;
-            open.add(store, opened, &persistence, &jetstream).await;
-        }
-        for (service, route, deletion) in deletions {
-            if open.buckets.contains_key(&(deletion.kind, deletion.bucket)) {
-                continue;
+        for method in methods {
+            for deletion in method.settings.deletions {
+                let key = (StoreKind::Kv, deletion.bucket);
+                if open.buckets.contains_key(&key) {
+                    continue;
+                }
+                let opening = open_deleted_from(&jetstream, *method, deletion);
+                let writable = in_time(deletion.bucket, opening).await?;
+                open.add(key, writable, false, None, &persistence);
             }
-            let opened = open_bucket(&jetstream, deletion)
-                .await
-                .map_err(|error| match error.kind() {
-                    StoreErrorKind::BucketNotFound => StartError::new(
-                        StartErrorKind::BucketNotFound,
-                        format!(
-                            "there is no {} `{}`, from which `{}.{}` deletes, and no method of this server stores into it; \
-                             start the service that makes the bucket first",
-                            deletion.kind.noun(),
-                            deletion.bucket,
-                            service.name,
-                            route.settings.name,
-                        ),
-                    ),
-                    _ => cannot_open(deletion, error),
-                })?;
-            open.add(deletion, opened, &persistence, &jetstream).await;
         }
         Ok(open)
     }
 
-    async fn add(
+    fn add(
         &mut self,
-        store: &StoreDescriptor,
-        bucket: Bucket,
+        key: (StoreKind, &'static str),
+        mut writable: Writable,
+        is_compared: bool,
+        purge_ttl: Option<Duration>,
         persistence: &Persistence,
-        jetstream: &JetStream,
     ) {
-        let nats = jetstream.context.client();
-        let (publisher, batches) = match &bucket {
-            // async-nats does not tell the prefix of a JetStream domain.
-            Bucket::Kv(kv) if !kv.store().use_jetstream_prefix && !store.write.deletes() => {
-                let kv = kv.store();
-                let prefix = kv.put_prefix.as_ref().unwrap_or(&kv.prefix);
-                let takes_batches =
-                    kv.put_prefix.is_none() && kv.stream.cached_info().config.allow_batch_publish;
-                let batches = if takes_batches {
-                    // Without its subscription there is the way of one by one.
-                    Batches::open(nats.clone(), prefix).await.ok()
-                } else {
-                    None
-                };
-                (Some(Publisher::new(nats, prefix)), batches)
-            }
-            Bucket::Kv(_) | Bucket::Object(_) => (None, None),
-        };
-        let writer = Arc::new(Writer::start(
+        let queue = Arc::new(Queue::start(
             persistence.timeout,
             persistence.on_lost.clone(),
             Arc::clone(&self.lost),
-            batches,
+            writable.batches.take(),
         ));
         let bucket = OpenBucket {
-            bucket,
-            publisher,
-            writer: Arc::clone(&writer),
-            queue: self.writers.len(),
-            is_compared: store.write == Write::Update,
-            purge_ttl: store.purge_ttl,
+            writable,
+            queue: Arc::clone(&queue),
+            position: self.queues.len(),
+            is_compared,
+            purge_ttl,
         };
-        self.writers.push(writer);
-        self.buckets.insert((store.kind, store.bucket), bucket);
+        self.queues.push(queue);
+        self.buckets.insert(key, bucket);
     }
 
     /// What a success of one method does to these buckets.
-    pub(crate) fn of(&self, method: &MethodSettings) -> Stores {
-        let open = |(place, store): (Place, &StoreDescriptor)| {
-            let open = self.buckets.get(&(store.kind, store.bucket))?;
-            let target = Target {
-                store: StoreDescriptor {
-                    purge_ttl: store.purge_ttl.or(open.purge_ttl),
-                    ..*store
-                },
-                bucket: open.bucket.clone(),
-                publisher: open.publisher.clone(),
-                writer: Arc::clone(&open.writer),
-                is_compared: open.is_compared,
+    pub(crate) fn of(&self, method: &MethodSettings, names: &Arc<Names>) -> Stores {
+        let stores = method.stores.iter().filter(|store| is_written(store));
+        let stores = stores.filter_map(|MethodStore { bucket, usage }| {
+            let action = Action::Store {
+                write: usage.write,
+                key_ttl: usage.key_ttl,
+                max_history: bucket.settings.max_history.unwrap_or(1),
             };
-            Some((open.queue, place, Arc::new(target)))
+            let place = Place::Store(bucket.kind);
+            self.effect(place, (bucket.kind, bucket.name), action, usage.persist)
+        });
+        let deletions = method.deletions.iter().enumerate();
+        let deletions = deletions.filter_map(|(at, deletion)| {
+            let key = (StoreKind::Kv, deletion.bucket);
+            let action = Action::Delete {
+                purge: deletion.purge,
+            };
+            self.effect(Place::Deletion(at), key, action, deletion.persist)
+        });
+        let mut effects: Vec<_> = stores.chain(deletions).collect();
+        effects.sort_by_key(|(position, ..)| *position);
+        let origin = Origin {
+            names: Arc::clone(names),
+            ..Origin::default()
         };
-        let mut effects: Vec<_> = written_by(method).filter_map(open).collect();
-        effects.sort_by_key(|(queue, ..)| *queue);
         Stores::new(
             effects
                 .into_iter()
                 .map(|(_, place, target)| (place, target)),
+            origin,
         )
+    }
+
+    /// One of its writes, with the position of its queue; `None` if the server writes nothing, for want of JetStream.
+    fn effect(
+        &self,
+        place: Place,
+        key: (StoreKind, &'static str),
+        action: Action,
+        persist: Persist,
+    ) -> Option<(usize, Place, Arc<Target>)> {
+        let open = self.buckets.get(&key)?;
+        let target = Target {
+            name: key.1,
+            action,
+            persist,
+            purge_ttl: open.purge_ttl,
+            bucket: open.writable.bucket.clone(),
+            plain_put: open.writable.plain_put.clone(),
+            queue: Arc::clone(&open.queue),
+            is_compared: open.is_compared,
+        };
+        Some((open.position, place, Arc::new(target)))
     }
 }
 
-/// What a success of the method writes, the stores first.
-fn written_by(method: &MethodSettings) -> impl Iterator<Item = (Place, &StoreDescriptor)> {
-    let stores = method.stores.iter().enumerate();
-    let stores = stores.filter_map(|(at, store)| Some((Place::Store(at), store.as_ref()?)));
-    let deletions = method.deletions.iter().enumerate();
-    let deletions = deletions.map(|(at, deletion)| (Place::Deletion(at), deletion));
-    stores
-        .filter(|(_, store)| !store.client_only)
-        .chain(deletions)
+impl ServedMethod<'_> {
+    fn text(&self) -> String {
+        format!("`{}.{}`", self.service, self.settings.name)
+    }
 }
 
-fn not_provisioned(error: StoreError) -> StartError {
-    error.map_kind(|kind| match kind {
-        StoreErrorKind::BucketNotFound => StartErrorKind::BucketNotFound,
-        StoreErrorKind::BucketMismatch => StartErrorKind::BucketMismatch,
-        StoreErrorKind::Unsupported => StartErrorKind::Unsupported,
-        _ => StartErrorKind::Nats,
+fn writes(method: &ServedMethod<'_>) -> bool {
+    let settings = method.settings;
+    !settings.deletions.is_empty() || settings.stores.iter().any(is_written)
+}
+
+/// Whether a reply of the method waits for a write.
+fn waits(method: &ServedMethod<'_>) -> bool {
+    let stores = method.settings.stores.iter();
+    let stores = stores.filter(|store| is_written(store));
+    let deletions = method.settings.deletions.iter();
+    stores
+        .map(|store| store.usage.persist)
+        .chain(deletions.map(|deletion| deletion.persist))
+        .any(|persist| persist == Persist::BeforeResponse)
+}
+
+/// Whether the service itself writes to the store.
+fn is_written(store: &MethodStore) -> bool {
+    !store.usage.client_only
+}
+
+/// Without JetStream nothing is stored, which is an error where a reply depends on it.
+fn check_without_jetstream(methods: &[ServedMethod<'_>]) -> Result<(), OpenError> {
+    let names = |wanted: fn(&ServedMethod<'_>) -> bool| {
+        let wanted = methods.iter().filter(|method| wanted(method));
+        wanted
+            .map(ServedMethod::text)
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    let required = names(waits);
+    if !required.is_empty() {
+        return Err(OpenError::new(
+            OpenErrorKind::JetStreamRequired,
+            format!(
+                "{required} must write to a bucket before the response is sent, and the server has no JetStream: call \
+                 `Server::with_jetstream`"
+            ),
+        ));
+    }
+    tracing::warn!(
+        methods = names(writes),
+        "nothing is stored or deleted: the server has no JetStream; call `Server::with_jetstream`"
+    );
+    Ok(())
+}
+
+/// A bucket that the server stores into.
+struct WrittenBucket {
+    declared: DeclaredBucket,
+    /// A method of the server compares revisions before it writes.
+    is_compared: bool,
+    /// A method of the server writes entries with a TTL of their own.
+    has_key_ttl: bool,
+}
+
+/// Each bucket that a method stores into, once, as all methods declare it together. They must agree on its settings; within one
+/// trait the macro has seen to that.
+fn written_buckets(methods: &[ServedMethod<'_>]) -> Result<Vec<WrittenBucket>, OpenError> {
+    let mut written: Vec<WrittenBucket> = Vec::new();
+    for store in stores(methods)
+        .map(|(_, store)| store)
+        .filter(|store| is_written(store))
+    {
+        let bucket = &store.bucket;
+        let known = |known: &WrittenBucket| known.declared.bucket.is_same_bucket(bucket);
+        if written.iter().any(known) {
+            continue;
+        }
+        let users: Vec<_> = stores(methods)
+            .filter(|(_, other)| other.bucket.is_same_bucket(bucket))
+            .collect();
+        check_agreement(&users)?;
+        let declared = DeclaredBucket::new(store, users.iter().map(|(_, user)| *user));
+        let usages = users.iter().map(|(_, user)| user.usage);
+        let mut writers = usages.filter(|usage| !usage.client_only);
+        written.push(WrittenBucket {
+            declared,
+            is_compared: writers.clone().any(|usage| usage.write == Write::Update),
+            has_key_ttl: writers.any(|usage| usage.key_ttl.is_some()),
+        });
+    }
+    Ok(written)
+}
+
+fn stores<'a>(
+    methods: &'a [ServedMethod<'a>],
+) -> impl Iterator<Item = (ServedMethod<'a>, &'a MethodStore)> {
+    methods.iter().flat_map(|method| {
+        MethodStores::iter(&method.settings.stores).map(|store| (*method, store))
     })
 }
 
-fn cannot_open(store: &StoreDescriptor, error: StoreError) -> StartError {
-    StartError::new(
-        StartErrorKind::Nats,
-        format!("bucket `{}` cannot be opened", store.bucket),
+/// Fails at the first two methods that contradict each other.
+fn check_agreement(users: &[(ServedMethod<'_>, &MethodStore)]) -> Result<(), OpenError> {
+    for (at, (method, store)) in users.iter().enumerate() {
+        for (earlier, other) in &users[..at] {
+            let disagreements = other.disagreements(store);
+            if !disagreements.is_empty() {
+                return Err(disagree(&store.bucket, *earlier, *method, &disagreements));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn disagree(
+    bucket: &BucketDescriptor,
+    one: ServedMethod<'_>,
+    other: ServedMethod<'_>,
+    disagreements: &[Disagreement],
+) -> OpenError {
+    let value = |value: &Option<String>| value.clone().unwrap_or_else(|| "not set".to_owned());
+    let settings: Vec<_> = disagreements
+        .iter()
+        .map(|Disagreement { setting, values }| {
+            format!(
+                "`{setting}` is {} and {}",
+                value(&values[0]),
+                value(&values[1])
+            )
+        })
+        .collect();
+    OpenError::new(
+        OpenErrorKind::BucketMismatch,
+        format!(
+            "{} `{}` is declared with different settings by {} and {}: {}",
+            bucket.kind.noun(),
+            bucket.name,
+            one.text(),
+            other.text(),
+            settings.join(", ")
+        ),
+    )
+}
+
+/// Gives up what does not end within [`OPEN_TIMEOUT`].
+async fn in_time<T>(
+    bucket: &str,
+    opening: impl Future<Output = Result<T, OpenError>>,
+) -> Result<T, OpenError> {
+    tokio::time::timeout(OPEN_TIMEOUT, opening)
+        .await
+        .unwrap_or_else(|_| {
+            Err(OpenError::new(
+                OpenErrorKind::Nats,
+                format!("bucket `{bucket}` was not ready within {OPEN_TIMEOUT:?}"),
+            ))
+        })
+}
+
+/// Makes a bucket what is declared, and opens it for all writes.
+async fn open_written(
+    jetstream: &JetStream,
+    written: &WrittenBucket,
+    options: ProvisionOptions,
+) -> Result<Writable, OpenError> {
+    let BucketDescriptor { kind, name, .. } = written.declared.bucket;
+    provision(&jetstream.context, &written.declared, options)
+        .await
+        .map_err(not_provisioned)?;
+    match kind {
+        StoreKind::Kv => {
+            let opened = jetstream.open::<KvBucket>(name).await;
+            let kv = opened.map_err(|error| cannot_open(name, error))?;
+            let store = kv.store();
+            // async-nats does not tell the prefix of a JetStream domain.
+            if store.use_jetstream_prefix {
+                check_reach(written)?;
+                return Ok(Bucket::Kv(kv).into());
+            }
+            let nats = jetstream.context.client();
+            let prefix = store.put_prefix.as_ref().unwrap_or(&store.prefix);
+            let takes_batches =
+                store.put_prefix.is_none() && store.stream.cached_info().config.allow_batch_publish;
+            let batches = if takes_batches {
+                // Without its subscription, each value is written by itself.
+                Batches::open(nats.clone(), prefix).await.ok()
+            } else {
+                None
+            };
+            Ok(Writable {
+                plain_put: Some(PlainPut::new(nats, prefix)),
+                batches,
+                bucket: Bucket::Kv(kv),
+            })
+        }
+        StoreKind::Object => {
+            let opened = jetstream.open(name).await;
+            let objects = opened.map_err(|error| cannot_open(name, error))?;
+            Ok(Bucket::Object(objects).into())
+        }
+    }
+}
+
+/// Opens a bucket from which a method deletes, and into which none of this server stores.
+async fn open_deleted_from(
+    jetstream: &JetStream,
+    method: ServedMethod<'_>,
+    deletion: &Deletion,
+) -> Result<Writable, OpenError> {
+    let opened = jetstream.open(deletion.bucket).await;
+    let kv = opened.map_err(|error| match error.kind() {
+        StoreErrorKind::BucketNotFound => OpenError::new(
+            OpenErrorKind::BucketNotFound,
+            format!(
+                "there is no {} `{}`, from which {} deletes, and no method of this server stores into it; start the service \
+                 that makes the bucket first",
+                StoreKind::Kv.noun(),
+                deletion.bucket,
+                method.text(),
+            ),
+        ),
+        _ => cannot_open(deletion.bucket, error),
+    })?;
+    Ok(Bucket::Kv(kv).into())
+}
+
+impl From<Bucket> for Writable {
+    /// One that is written to through async-nats alone.
+    fn from(bucket: Bucket) -> Self {
+        Self {
+            bucket,
+            plain_put: None,
+            batches: None,
+        }
+    }
+}
+
+fn not_provisioned(error: StoreError) -> OpenError {
+    error.map_kind(|kind| match kind {
+        StoreErrorKind::BucketNotFound => OpenErrorKind::BucketNotFound,
+        StoreErrorKind::BucketMismatch => OpenErrorKind::BucketMismatch,
+        StoreErrorKind::Unsupported => OpenErrorKind::Unsupported,
+        _ => OpenErrorKind::Nats,
+    })
+}
+
+fn cannot_open(bucket: &str, error: StoreError) -> OpenError {
+    OpenError::new(
+        OpenErrorKind::Nats,
+        format!("bucket `{bucket}` cannot be opened"),
     )
     .with_source(error)
 }
 
-async fn open_bucket(jetstream: &JetStream, store: &StoreDescriptor) -> Result<Bucket, StoreError> {
-    match store.kind {
-        StoreKind::Kv => jetstream.open(store.bucket).await.map(Bucket::Kv),
-        StoreKind::Object => jetstream.open(store.bucket).await.map(Bucket::Object),
-    }
-}
-
 /// async-nats does not tell the prefix of a context, without which an entry with a TTL cannot be written through it.
-fn check_reach(bucket: &Bucket, store: &StoreDescriptor) -> Result<(), StartError> {
-    match bucket {
-        Bucket::Kv(kv) if store.key_ttl.is_some() && kv.store().use_jetstream_prefix => {
-            Err(StartError::new(
-                StartErrorKind::Unsupported,
-                format!(
-                    "bucket `{}` has a `key_ttl`, which cannot be written through a JetStream domain or prefix",
-                    store.bucket
-                ),
-            ))
-        }
-        Bucket::Kv(_) | Bucket::Object(_) => Ok(()),
+fn check_reach(written: &WrittenBucket) -> Result<(), OpenError> {
+    if written.has_key_ttl {
+        return Err(OpenError::new(
+            OpenErrorKind::Unsupported,
+            format!(
+                "bucket `{}` has a `key_ttl`, which cannot be written through a JetStream domain or prefix",
+                written.declared.bucket.name
+            ),
+        ));
     }
-}
-
-/// Adds to what one method says of a bucket what another method says of it. They must agree on the bucket's own settings;
-/// within one trait the macro has seen to that. TTLs of single entries and the comparison of revisions belong to each method, and
-/// the bucket must be ready for them if one of them needs it.
-fn join(one: &mut StoreDescriptor, other: &StoreDescriptor) -> Result<(), StartError> {
-    let same = one.max_history == other.max_history
-        && one.ttl == other.ttl
-        && one.storage == other.storage
-        && one.replicas == other.replicas
-        && one.compression == other.compression
-        && one.max_bytes == other.max_bytes
-        && one.max_value_size == other.max_value_size
-        && one.marker_ttl == other.marker_ttl;
-    if same {
-        one.key_ttl = one.key_ttl.or(other.key_ttl);
-        one.purge_ttl = one.purge_ttl.or(other.purge_ttl);
-        if other.write == Write::Update {
-            one.write = Write::Update;
-        }
-        return Ok(());
-    }
-    Err(StartError::new(
-        StartErrorKind::BucketMismatch,
-        format!(
-            "bucket `{}` is declared with different settings by two methods of this server",
-            one.bucket
-        ),
-    ))
+    Ok(())
 }

@@ -18,13 +18,13 @@ const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Puts values into one Key-Value bucket. Cheaper than async-nats's `put`, which makes an inbox and two timers per message.
 #[derive(Clone, Debug)]
-pub(crate) struct Publisher {
+pub(crate) struct PlainPut {
     connection: Arc<Multiplexer>,
     /// What the subjects of the bucket begin with, up to the last dot.
     prefix: Arc<str>,
 }
 
-impl Publisher {
+impl PlainPut {
     pub(crate) fn new(nats: async_nats::Client, prefix: &str) -> Self {
         Self {
             connection: Multiplexer::new(nats),

@@ -1,4 +1,7 @@
 //! The queue of writes to one bucket.
+//!
+//! A write takes a permit before its handler runs, is counted as pending when it is queued, and is settled once: stored, given up or
+//! replaced by a newer one. Settling gives back its permit and its bytes, and wakes those who wait for capacity or for the end.
 
 use std::collections::hash_map::{Entry, HashMap};
 use std::fmt;
@@ -10,10 +13,10 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::Instant;
 
 use crate::persist::batches::Batches;
-use crate::persist::target::{Failure, Outcome, Target};
-use crate::persist::worker::Work;
+use crate::persist::stats::Origin;
+use crate::persist::target::{Failure, Target, WriteOutcome};
+use crate::persist::worker::Worker;
 use crate::persist::{LostWrite, QueuedWrite};
-use crate::server::endpoint::Endpoint;
 
 /// How many writes, and of how many bytes in all, are held before calls have to wait.
 const MAX_WRITES: usize = 16_384;
@@ -24,9 +27,10 @@ const MAX_LISTED: usize = 1_000;
 pub(crate) type OnLostWrite = Arc<dyn Fn(&LostWrite) + Send + Sync>;
 
 /// Accepts writes, and knows what became of them.
-pub(crate) struct Writer {
-    queue: mpsc::UnboundedSender<QueuedWrite>,
-    room: Arc<Semaphore>,
+pub(crate) struct Queue {
+    writes: mpsc::UnboundedSender<QueuedWrite>,
+    /// One permit per write that may be held. Never closed.
+    capacity: Arc<Semaphore>,
     give_up: watch::Sender<bool>,
     shared: Arc<Shared>,
 }
@@ -35,30 +39,33 @@ pub(crate) struct Shared {
     /// How long a write is tried.
     pub(crate) timeout: Duration,
     on_lost: Option<OnLostWrite>,
+    /// Writes that are queued or in flight, and not settled.
     pending: AtomicUsize,
+    /// The bytes of their values.
     bytes: AtomicUsize,
-    /// A write has been settled.
+    /// Wakes those who wait for capacity or for the end, whenever a write is settled or a permit is given back.
     settled: Notify,
     /// The highest revision that the bucket has acknowledged.
     newest: AtomicU64,
-    /// The writes that are queued, for the buckets in which a method compares revisions.
+    /// The keys with unsettled writes, in buckets in which a method compares revisions; empty for others. A key is here as long as
+    /// its count is above zero. The lock is held for a look-up or a change of one key, and never across an await.
     queued: Mutex<HashMap<Arc<str>, Queued>>,
     lost: AllLost,
 }
 
-/// The writes to one key.
+/// The unsettled writes to one key.
 #[derive(Default)]
 struct Queued {
     writes: usize,
-    /// All of them are settled.
+    /// Wakes those who wait until all of them are settled.
     settled: Arc<Notify>,
 }
 
-/// When a write was begun.
+/// When the first attempt at a write was made, and what the bucket held then.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Begun {
+pub(crate) struct WriteStart {
     pub(crate) at: Instant,
-    /// Up to this revision, the bucket holds what was there before.
+    /// Revisions up to this one were there before.
     pub(crate) newest: u64,
 }
 
@@ -72,20 +79,20 @@ pub(crate) struct Lost {
 /// Those of all buckets of a server, in the order in which they were given up.
 pub(crate) type AllLost = Arc<Mutex<Lost>>;
 
-/// Room for writes.
+/// The capacity that writes have taken in a queue. Given back when dropped.
 #[derive(Default)]
-pub(crate) struct Slot(Option<Taken>);
+pub(crate) struct Permit(Option<TakenPermit>);
 
-struct Taken {
+struct TakenPermit {
     permit: OwnedSemaphorePermit,
     shared: Arc<Shared>,
 }
 
-impl Slot {
-    /// Takes the room for one write out of it.
+impl Permit {
+    /// Takes the permit for one write out of one for several.
     pub(crate) fn split(&mut self) -> Self {
         Self(self.0.as_mut().and_then(|taken| {
-            Some(Taken {
+            Some(TakenPermit {
                 permit: taken.permit.split(1)?,
                 shared: Arc::clone(&taken.shared),
             })
@@ -93,25 +100,25 @@ impl Slot {
     }
 }
 
-impl Drop for Slot {
+impl Drop for Permit {
     fn drop(&mut self) {
-        // Whoever waits for room has to hear of it also where nothing was written.
-        if let Some(Taken { permit, shared }) = self.0.take() {
+        // Callers that wait for capacity are woken also where nothing was written.
+        if let Some(TakenPermit { permit, shared }) = self.0.take() {
             drop(permit);
             shared.settled.notify_waiters();
         }
     }
 }
 
-impl Writer {
-    /// Starts the task. It ends when the writer is dropped and everything queued is settled.
+impl Queue {
+    /// Starts the worker. It ends when the queue is dropped and everything queued is settled.
     pub(crate) fn start(
         timeout: Duration,
         on_lost: Option<OnLostWrite>,
         lost: AllLost,
         batches: Option<Batches>,
     ) -> Self {
-        let (queue, writes) = mpsc::unbounded_channel();
+        let (writes, queued) = mpsc::unbounded_channel();
         let (give_up, stops) = watch::channel(false);
         let shared = Arc::new(Shared {
             timeout,
@@ -123,43 +130,43 @@ impl Writer {
             queued: Mutex::default(),
             lost,
         });
-        let work = Work::new(batches, Arc::clone(&shared));
-        tokio::spawn(work.run(writes, stops));
+        let worker = Worker::new(batches, Arc::clone(&shared));
+        tokio::spawn(worker.run(queued, stops));
         Self {
-            queue,
-            room: Arc::new(Semaphore::new(MAX_WRITES)),
+            writes,
+            capacity: Arc::new(Semaphore::new(MAX_WRITES)),
             give_up,
             shared,
         }
     }
 
-    /// Whether one more write may be queued.
-    pub(crate) fn has_room(&self) -> bool {
-        self.has_bytes() && self.room.available_permits() > 0
+    /// Whether there is capacity for one more write.
+    pub(crate) fn has_capacity(&self) -> bool {
+        self.has_bytes() && self.capacity.available_permits() > 0
     }
 
-    /// Waits until one may. Somebody else may be faster then.
-    pub(crate) async fn room(&self) {
+    /// Waits for free capacity without reserving it; another caller may take it first.
+    pub(crate) async fn wait_for_capacity(&self) {
         loop {
             let settled = self.shared.settled.notified();
-            if self.has_room() {
+            if self.has_capacity() {
                 return;
             }
             settled.await;
         }
     }
 
-    /// Room for one write, if there is some.
-    pub(crate) fn try_reserve(&self) -> Option<Slot> {
-        let permit = || Arc::clone(&self.room).try_acquire_owned().ok();
+    /// Takes capacity for one write, if there is some.
+    pub(crate) fn try_reserve(&self) -> Option<Permit> {
+        let permit = || Arc::clone(&self.capacity).try_acquire_owned().ok();
         self.has_bytes()
             .then(permit)
             .flatten()
-            .map(|permit| self.slot(permit))
+            .map(|permit| self.permit(permit))
     }
 
-    /// Takes room for this many writes, and waits for it if need be.
-    pub(crate) async fn reserve(&self, writes: u32) -> Slot {
+    /// Takes capacity for this many writes, and waits for it if necessary.
+    pub(crate) async fn reserve(&self, writes: u32) -> Permit {
         loop {
             let settled = self.shared.settled.notified();
             if self.has_bytes() {
@@ -167,24 +174,24 @@ impl Writer {
             }
             settled.await;
         }
-        match Arc::clone(&self.room).acquire_many_owned(writes).await {
-            Ok(permit) => self.slot(permit),
-            // The semaphore is never closed.
-            Err(_) => Slot::default(),
+        match Arc::clone(&self.capacity).acquire_many_owned(writes).await {
+            Ok(permit) => self.permit(permit),
+            // Only a closed semaphore fails.
+            Err(_) => Permit::default(),
         }
     }
 
-    fn slot(&self, permit: OwnedSemaphorePermit) -> Slot {
+    fn permit(&self, permit: OwnedSemaphorePermit) -> Permit {
         let shared = Arc::clone(&self.shared);
-        Slot(Some(Taken { permit, shared }))
+        Permit(Some(TakenPermit { permit, shared }))
     }
 
     fn has_bytes(&self) -> bool {
         self.shared.bytes.load(Ordering::Acquire) < MAX_BYTES
     }
 
-    /// Waits until nothing is queued for a key, so that what the bucket says of it is the newest there is.
-    pub(crate) async fn up_to_date(&self, key: &str) {
+    /// Waits until all writes to a key are settled, so that what the bucket says of it is the newest there is.
+    pub(crate) async fn wait_for_key(&self, key: &str) {
         loop {
             let Some(settled) = self.shared.settled_of(key) else {
                 return;
@@ -207,17 +214,19 @@ impl Writer {
         self.shared
             .bytes
             .fetch_add(write.payload.len(), Ordering::AcqRel);
-        if let Err(mpsc::error::SendError(write)) = self.queue.send(write) {
+        if let Err(mpsc::error::SendError(write)) = self.writes.send(write) {
             self.shared.settle(
                 write,
-                Err(Failure::Store("the writer has ended".to_owned())),
+                Err(Failure::Store(
+                    "the worker of the queue has ended".to_owned(),
+                )),
             );
         }
     }
 
     /// Counts a response that never became a write.
-    pub(crate) fn lose(&self, endpoint: &Endpoint, target: &Target, key: &str, failure: &Failure) {
-        self.shared.lose(endpoint, target, key, failure);
+    pub(crate) fn lose(&self, origin: &Origin, target: &Target, key: &str, failure: &Failure) {
+        self.shared.lose(origin, target, key, failure);
     }
 
     /// Waits until everything queued is settled. What is not by the deadline is given up.
@@ -227,7 +236,7 @@ impl Writer {
             .is_err()
         {
             self.give_up.send_replace(true);
-            // The task settles everything at once; a bound in case that it is gone.
+            // The worker settles everything at once. The bound is for a worker that has panicked.
             let settled = tokio::time::timeout(Duration::from_secs(1), self.shared.idle());
             if settled.await.is_err() {
                 tracing::error!("queued writes are lost with the task that wrote them");
@@ -243,9 +252,9 @@ impl Writer {
 }
 
 impl Shared {
-    /// What a write that is begun now is to be compared with.
-    pub(crate) fn begin(&self) -> Begun {
-        Begun {
+    /// The start of a write that is first tried now.
+    pub(crate) fn begin(&self) -> WriteStart {
+        WriteStart {
             at: Instant::now(),
             newest: self.newest.load(Ordering::Acquire),
         }
@@ -276,7 +285,7 @@ impl Shared {
         self.queued.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn settle(&self, write: QueuedWrite, result: Outcome) {
+    pub(crate) fn settle(&self, write: QueuedWrite, result: WriteOutcome) {
         if write.target.is_compared
             && let Entry::Occupied(mut queued) = self.queued().entry(write.key.clone())
         {
@@ -285,7 +294,7 @@ impl Shared {
                 queued.remove().settled.notify_waiters();
             }
         }
-        let counters = &write.endpoint.stores.counters;
+        let counters = &write.origin.counters;
         counters.pending.fetch_sub(1, Ordering::Relaxed);
         match &result {
             Ok(_) => {
@@ -294,7 +303,7 @@ impl Shared {
             Err(Failure::Exists) => {
                 counters.skipped.fetch_add(1, Ordering::Relaxed);
             }
-            Err(failure) => self.lose(&write.endpoint, &write.target, &write.key, failure),
+            Err(failure) => self.lose(&write.origin, &write.target, &write.key, failure),
         }
         if let Some(done) = write.done {
             // The caller may have run out of time.
@@ -302,22 +311,18 @@ impl Shared {
         }
         self.bytes.fetch_sub(write.payload.len(), Ordering::AcqRel);
         self.pending.fetch_sub(1, Ordering::AcqRel);
-        drop(write.slot);
+        drop(write.permit);
         self.settled.notify_waiters();
     }
 
-    fn lose(&self, endpoint: &Endpoint, target: &Target, key: &str, failure: &Failure) {
-        endpoint
-            .stores
-            .counters
-            .failed
-            .fetch_add(1, Ordering::Relaxed);
+    fn lose(&self, origin: &Origin, target: &Target, key: &str, failure: &Failure) {
+        origin.counters.failed.fetch_add(1, Ordering::Relaxed);
         let lost = LostWrite {
-            service: endpoint.names.service.clone(),
-            endpoint: endpoint.names.endpoint.clone(),
-            bucket: target.store.bucket.to_owned(),
+            service: origin.names.service.clone(),
+            endpoint: origin.names.endpoint.clone(),
+            bucket: target.name.to_owned(),
             key: key.to_owned(),
-            operation: target.store.write.operation(),
+            operation: target.action.operation(),
             cause: failure.to_string(),
         };
         tracing::error!(
@@ -341,9 +346,9 @@ impl Shared {
     }
 }
 
-impl fmt::Debug for Writer {
+impl fmt::Debug for Queue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Writer")
+        f.debug_struct("Queue")
             .field("pending", &self.shared.pending)
             .field("bytes", &self.shared.bytes)
             .finish_non_exhaustive()
@@ -358,18 +363,18 @@ mod tests {
 
     use super::*;
 
-    /// As that of calls whose handlers fail.
+    /// As by calls whose handlers fail.
     #[tokio::test]
-    async fn room_that_was_not_used_is_heard_of() {
-        let writer = Writer::start(Duration::from_secs(1), None, AllLost::default(), None);
-        let mut taken = writer
+    async fn unused_capacity_wakes_who_waits_for_it() {
+        let queue = Queue::start(Duration::from_secs(1), None, AllLost::default(), None);
+        let mut taken = queue
             .reserve(u32::try_from(MAX_WRITES).unwrap_or(u32::MAX))
             .await;
-        assert!(!writer.has_room() && writer.try_reserve().is_none());
-        let mut room = pin!(writer.room());
-        assert!(room.as_mut().now_or_never().is_none());
+        assert!(!queue.has_capacity() && queue.try_reserve().is_none());
+        let mut capacity = pin!(queue.wait_for_capacity());
+        assert!(capacity.as_mut().now_or_never().is_none());
         drop(taken.split());
-        room.await;
-        assert!(writer.try_reserve().is_some());
+        capacity.await;
+        assert!(queue.try_reserve().is_some());
     }
 }

@@ -1,4 +1,4 @@
-//! One write, from the first try to its end.
+//! One write, from the first attempt to its end.
 
 use std::fmt;
 use std::pin::pin;
@@ -9,13 +9,15 @@ use async_nats::jetstream::message::StreamMessage;
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use crate::backoff::Backoff;
 use crate::descriptor::key::InvalidKey;
-use crate::descriptor::store::{StoreDescriptor, Write};
+use crate::descriptor::operation::Operation;
 use crate::descriptor::template::PartialKey;
+use crate::descriptor::usage::{Persist, Write};
 use crate::error::chain;
-use crate::persist::delete::delete;
-use crate::persist::plain_put::Publisher;
-use crate::persist::queue::{Begun, Writer};
+use crate::persist::delete::{Deletion, delete};
+use crate::persist::plain_put::PlainPut;
+use crate::persist::queue::{Queue, WriteStart};
 use crate::status::Status;
 use crate::store::error::{StoreError, WriteError};
 use crate::store::kv::bucket::{KvBucket, is_marker};
@@ -23,17 +25,45 @@ use crate::store::kv::entry::is_expiry;
 use crate::store::object::bucket::{self, ObjectBucket};
 use crate::store::object::write;
 
-/// A bucket that a service writes to.
+/// What one method's success does to the keys of one bucket.
 #[derive(Debug)]
 pub(crate) struct Target {
-    pub(crate) store: StoreDescriptor,
+    /// The name of the bucket.
+    pub(crate) name: &'static str,
+    pub(crate) action: Action,
+    pub(crate) persist: Persist,
+    /// How long the markers of purges stay; `None` for ever.
+    pub(crate) purge_ttl: Option<Duration>,
     pub(crate) bucket: Bucket,
-    /// For writes without conditions; none where they cannot be made by a plain message.
-    pub(crate) publisher: Option<Publisher>,
-    /// The same for all methods that write to this bucket: the writes to one of its keys are ordered.
-    pub(crate) writer: Arc<Writer>,
+    /// For writes without conditions; `None` where a plain message cannot make them.
+    pub(crate) plain_put: Option<PlainPut>,
+    /// Shared by all methods that write to this bucket: the writes to one of its keys are ordered.
+    pub(crate) queue: Arc<Queue>,
     /// One of these methods has `write = "update"`.
     pub(crate) is_compared: bool,
+}
+
+/// What is done to a key.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Action {
+    /// The response is stored.
+    Store {
+        write: Write,
+        key_ttl: Option<Duration>,
+        max_history: u8,
+    },
+    /// The entry is deleted, or purged with its older revisions.
+    Delete { purge: bool },
+}
+
+impl Action {
+    pub(crate) fn operation(self) -> Operation {
+        match self {
+            Self::Store { .. } => Operation::Put,
+            Self::Delete { purge: false } => Operation::Delete,
+            Self::Delete { purge: true } => Operation::Purge,
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -43,7 +73,7 @@ pub(crate) enum Bucket {
 }
 
 /// What became of a write: the digest of what is stored, if that is an object.
-pub(crate) type Outcome = Result<Option<String>, Failure>;
+pub(crate) type WriteOutcome = Result<Option<String>, Failure>;
 
 /// Why a write was given up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,7 +84,7 @@ pub(crate) enum Failure {
     Exists,
     /// `write = "update"`, and the entry has changed since the call began.
     Changed,
-    /// The store refused it at the first try: nothing of it is there.
+    /// The store refused it at the first attempt: nothing of it is there.
     Refused(String),
     /// The store refused it, or time ran out.
     Store(String),
@@ -62,8 +92,8 @@ pub(crate) enum Failure {
 
 impl Failure {
     /// What a caller is told whose reply waited for the write. The cause is for the log.
-    pub(crate) fn status(&self, store: &StoreDescriptor) -> Status {
-        let bucket = store.bucket;
+    pub(crate) fn status(&self, target: &Target) -> Status {
+        let bucket = target.name;
         match self {
             Self::Exists => Status::already_exists(format!(
                 "bucket `{bucket}` has an entry under this key already"
@@ -71,7 +101,7 @@ impl Failure {
             Self::Changed => Status::aborted(format!(
                 "the entry in bucket `{bucket}` has changed during the call; read it again and retry"
             )),
-            _ if store.write.deletes() => Status::unavailable(format!(
+            _ if target.deletes() => Status::unavailable(format!(
                 "the entry that the call made stale could not be deleted from bucket `{bucket}`"
             )),
             Self::Key(_) | Self::Refused(_) | Self::Store(_) => Status::unavailable(format!(
@@ -92,29 +122,51 @@ impl fmt::Display for Failure {
     }
 }
 
-/// The pause before the second try; it doubles up to [`MAX_PAUSE`].
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const MAX_PAUSE: Duration = Duration::from_secs(2);
+/// Between the attempts of one write.
+const ATTEMPT_BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
 /// How long a write that is out of time may clean up after itself: a little more than a put of an object takes for it.
 const CLEAN_UP_TIMEOUT: Duration = Duration::from_millis(1_500);
 
 impl Target {
+    pub(crate) fn deletes(&self) -> bool {
+        matches!(self.action, Action::Delete { .. })
+    }
+
     /// Whether of several values of a key only the newest stays, and nobody compares their revisions.
     pub(crate) fn keeps_newest(&self) -> bool {
-        matches!(self.bucket, Bucket::Kv(_))
-            && self.store.write == Write::Put
-            && !self.is_compared
-            && self.store.max_history.is_none_or(|history| history == 1)
+        let is_replaced = matches!(
+            self.action,
+            Action::Store {
+                write: Write::Put,
+                max_history: 1,
+                ..
+            }
+        );
+        is_replaced && !self.is_compared && matches!(self.bucket, Bucket::Kv(_))
     }
 
     /// Whether a write is a put of a value and nothing else.
     pub(crate) fn puts_plainly(&self) -> bool {
-        self.publisher.is_some() && self.store.write == Write::Put && self.store.key_ttl.is_none()
+        let is_plain = matches!(
+            self.action,
+            Action::Store {
+                write: Write::Put,
+                key_ttl: None,
+                ..
+            }
+        );
+        is_plain && self.plain_put.is_some()
     }
 
     /// Whether a write compares the revision of its key with the one that the call began with.
     pub(crate) fn compares(&self) -> bool {
-        self.store.write == Write::Update
+        matches!(
+            self.action,
+            Action::Store {
+                write: Write::Update,
+                ..
+            }
+        )
     }
 
     /// The revision of the key at the beginning of a call; 0 for none.
@@ -127,15 +179,15 @@ impl Target {
     }
 
     async fn seen_in(&self, bucket: &KvBucket, key: &PartialKey) -> Result<u64, Status> {
-        self.writer.up_to_date(key.as_str()).await;
+        self.queue.wait_for_key(key.as_str()).await;
         let newest = bucket.newest(key.as_str()).await.map_err(|error| {
             tracing::warn!(
-                bucket = self.store.bucket,
+                bucket = self.name,
                 key = key.as_str(),
                 error = chain(&error),
                 "cannot read the revision to update"
             );
-            Status::unavailable(format!("bucket `{}` cannot be read", self.store.bucket))
+            Status::unavailable(format!("bucket `{}` cannot be read", self.name))
         })?;
         Ok(newest.map_or(0, |message| message.sequence))
     }
@@ -146,112 +198,155 @@ impl Target {
         key: &str,
         payload: &Bytes,
         seen: Option<u64>,
-        since: Option<Begun>,
+        since: Option<WriteStart>,
         deadline: Instant,
-    ) -> Outcome {
-        let shared = self.writer.shared();
-        let mut pause = FIRST_PAUSE;
-        let mut last_cause = "no answer from the store".to_owned();
-        let begun = since.unwrap_or_else(|| shared.begin());
-        // The same for all tries, so that a later one finds out that an earlier one was stored. The others carry none.
-        let id = match &self.bucket {
-            Bucket::Kv(bucket) if matches!(self.store.write, Write::Create | Write::Update) => {
-                bucket.new_id()
-            }
-            Bucket::Kv(_) | Bucket::Object(_) => String::new(),
+    ) -> WriteOutcome {
+        let mut attempts = Attempts {
+            target: self,
+            key,
+            payload,
+            seen,
+            deadline,
+            id: self.new_id(),
+            start: since.unwrap_or_else(|| self.queue.shared().begin()),
+            is_repeated: since.is_some(),
+            last_cause: None,
         };
-        let mut retry = since.is_some();
         let end = match &self.bucket {
             Bucket::Kv(_) => deadline,
             // It sees the deadline itself, and then removes what it has written.
             Bucket::Object(_) => deadline + CLEAN_UP_TIMEOUT,
         };
-        let tried = {
-            // The window has one of these per write: what few writes need has a place of its own.
-            let tries = pin!(async {
-                loop {
-                    let result = match &self.bucket {
-                        Bucket::Kv(bucket) => {
-                            let (payload, ttl) = (payload.clone(), self.store.key_ttl);
-                            let written = match self.store.write {
-                                Write::Put if retry => {
-                                    let again = put_again(bucket, key, payload, ttl, begun);
-                                    Box::pin(again).await
-                                }
-                                Write::Put => match &self.publisher {
-                                    Some(publisher) if ttl.is_none() => {
-                                        publisher.put(key, payload).await
-                                    }
-                                    _ => {
-                                        Box::pin(bucket.write(key, payload, None, ttl, None)).await
-                                    }
-                                },
-                                Write::Create => {
-                                    Box::pin(bucket.create(key, payload, ttl, Some(&id))).await
-                                }
-                                Write::Update => {
-                                    Box::pin(bucket.update(key, payload, seen, ttl, &id)).await
-                                }
-                                Write::Delete | Write::Purge => {
-                                    Box::pin(delete(
-                                        bucket,
-                                        key,
-                                        &self.store,
-                                        retry.then_some(begun),
-                                    ))
-                                    .await
-                                }
-                            };
-                            written.map(|revision| {
-                                shared.acknowledged(revision);
-                                None
-                            })
-                        }
-                        Bucket::Object(bucket) => {
-                            let patience = bucket::CLEAN_UP_TIMEOUT;
-                            let put = write::put(bucket, key, payload.clone(), deadline, patience);
-                            let put = Box::pin(put).await;
-                            put.map(|put| Some(put.digest))
-                        }
-                    };
-                    match result {
-                        Ok(digest) => return Ok(digest),
-                        Err(WriteError::Conflict(_)) => match self.store.write {
-                            Write::Create => return Err(Failure::Exists),
-                            Write::Update => return Err(Failure::Changed),
-                            // Somebody wrote between our look at the key and our write: look again.
-                            Write::Put | Write::Delete | Write::Purge => {}
-                        },
-                        Err(WriteError::Uncertain(source)) => {
-                            last_cause = chain(source.as_ref());
-                            tokio::time::sleep(pause).await;
-                            pause = (pause * 2).min(MAX_PAUSE);
-                        }
-                        Err(error @ (WriteError::Refused(_) | WriteError::TooLarge(_))) => {
-                            let refused = if retry {
-                                Failure::Store
-                            } else {
-                                Failure::Refused
-                            };
-                            return Err(refused(chain(error.source())));
-                        }
+        if let Ok(outcome) = tokio::time::timeout_at(end, pin!(attempts.run())).await {
+            return outcome;
+        }
+        let cause = attempts.last_cause.as_deref();
+        Err(Failure::Store(format!(
+            "given up after the persist timeout: {}",
+            cause.unwrap_or("no answer from the store")
+        )))
+    }
+
+    /// The id of the message that a conditional write sends. It is the same for all attempts, so that a later one finds out that an
+    /// earlier one was stored. Other writes have none.
+    fn new_id(&self) -> String {
+        match (&self.bucket, self.action) {
+            (
+                Bucket::Kv(bucket),
+                Action::Store {
+                    write: Write::Create | Write::Update,
+                    ..
+                },
+            ) => bucket.new_id(),
+            _ => String::new(),
+        }
+    }
+}
+
+/// The attempts at one write.
+struct Attempts<'a> {
+    target: &'a Target,
+    key: &'a str,
+    payload: &'a Bytes,
+    /// The revision that the call began with, for `write = "update"`.
+    seen: Option<u64>,
+    deadline: Instant,
+    id: String,
+    /// When the first attempt was made.
+    start: WriteStart,
+    /// An earlier attempt may have been stored. Never unset.
+    is_repeated: bool,
+    /// Why the last attempt failed.
+    last_cause: Option<String>,
+}
+
+impl Attempts<'_> {
+    async fn run(&mut self) -> WriteOutcome {
+        let mut backoff = ATTEMPT_BACKOFF;
+        loop {
+            match self.attempt().await {
+                Ok(digest) => return Ok(digest),
+                Err(WriteError::Conflict(_)) => match self.target.action {
+                    Action::Store {
+                        write: Write::Create,
+                        ..
+                    } => return Err(Failure::Exists),
+                    Action::Store {
+                        write: Write::Update,
+                        ..
+                    } => return Err(Failure::Changed),
+                    // Somebody wrote between our look at the key and our write: look again.
+                    Action::Store {
+                        write: Write::Put, ..
                     }
-                    retry = true;
+                    | Action::Delete { .. } => {}
+                },
+                Err(WriteError::Uncertain(source)) => {
+                    self.last_cause = Some(chain(source.as_ref()));
+                    backoff.wait().await;
                 }
-            });
-            tokio::time::timeout_at(end, tries).await
-        };
-        match tried {
-            Ok(result) => result,
-            Err(_) => Err(Failure::Store(format!(
-                "given up after the persist timeout: {last_cause}"
-            ))),
+                Err(error @ (WriteError::Refused(_) | WriteError::TooLarge(_))) => {
+                    let cause = chain(error.source());
+                    return Err(if self.is_repeated {
+                        Failure::Store(cause)
+                    } else {
+                        Failure::Refused(cause)
+                    });
+                }
+            }
+            self.is_repeated = true;
+        }
+    }
+
+    /// Gives the digest of what is stored, if that is an object.
+    async fn attempt(&self) -> Result<Option<String>, WriteError> {
+        match &self.target.bucket {
+            Bucket::Kv(bucket) => {
+                let revision = self.change_entry(bucket).await?;
+                self.target.queue.shared().acknowledged(revision);
+                Ok(None)
+            }
+            Bucket::Object(bucket) => {
+                let (payload, clean_up) = (self.payload.clone(), bucket::CLEAN_UP_TIMEOUT);
+                let put = write::put(bucket, self.key, payload, self.deadline, clean_up);
+                Ok(Some(Box::pin(put).await?.digest))
+            }
+        }
+    }
+
+    /// Gives the revision of the change. A worker holds very many of these futures, so all but the common way are boxed.
+    async fn change_entry(&self, bucket: &KvBucket) -> Result<u64, WriteError> {
+        let (key, payload) = (self.key, self.payload.clone());
+        match self.target.action {
+            Action::Store { write, key_ttl, .. } => match (write, &self.target.plain_put) {
+                (Write::Put, _) if self.is_repeated => {
+                    Box::pin(put_again(bucket, key, payload, key_ttl, self.start)).await
+                }
+                (Write::Put, Some(plain_put)) if key_ttl.is_none() => {
+                    plain_put.put(key, payload).await
+                }
+                (Write::Put, _) => Box::pin(bucket.write(key, payload, None, key_ttl, None)).await,
+                (Write::Create, _) => {
+                    Box::pin(bucket.create(key, payload, key_ttl, Some(&self.id))).await
+                }
+                (Write::Update, _) => {
+                    Box::pin(bucket.update(key, payload, self.seen, key_ttl, &self.id)).await
+                }
+            },
+            Action::Delete { purge } => {
+                let deletion = Deletion {
+                    purge,
+                    purge_ttl: self.target.purge_ttl,
+                };
+                let repeats = self.is_repeated.then_some(self.start);
+                Box::pin(delete(bucket, key, deletion, repeats)).await
+            }
         }
     }
 }
 
 /// A put whose acknowledgement did not come has most likely been stored. This looks, and writes only over what it saw, so that
-/// of two repetitions a late one cannot follow the other. What keeps the first try from doing so is that it went ahead on the
+/// of two repetitions a late one cannot follow the other. What keeps the first attempt from doing so is that it went ahead on the
 /// same connection; only what a broken one still delivers after this comes too late.
 ///
 /// What somebody else has put there since the write was begun stays: it came after a write that nobody may see any more.
@@ -260,7 +355,7 @@ async fn put_again(
     key: &str,
     payload: Bytes,
     ttl: Option<Duration>,
-    begun: Begun,
+    start: WriteStart,
 ) -> Result<u64, WriteError> {
     let Some(newest) = bucket.newest(key).await? else {
         return bucket.write(key, payload, Some(0), ttl, None).await;
@@ -268,7 +363,7 @@ async fn put_again(
     let is_equal = !is_marker(&newest) && newest.payload == payload;
     // What expires does so by itself.
     let is_done = !is_expiry(&newest.headers)
-        && match is_after(bucket, &newest, begun).await? {
+        && match is_after(bucket, &newest, start).await? {
             Some(is_after) => is_after,
             None => is_equal,
         };
@@ -284,12 +379,12 @@ async fn put_again(
 pub(crate) async fn is_after(
     bucket: &KvBucket,
     message: &StreamMessage,
-    begun: Begun,
+    start: WriteStart,
 ) -> Result<Option<bool>, StoreError> {
     // What was acknowledged before surely did not, whatever the clocks say.
-    if message.sequence <= begun.newest {
+    if message.sequence <= start.newest {
         return Ok(Some(false));
     }
     let clock = bucket.clock().await?;
-    Ok(clock.is_after(message.time.into(), begun.at))
+    Ok(clock.is_after(message.time.into(), start.at))
 }

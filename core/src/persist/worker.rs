@@ -1,4 +1,6 @@
-//! The task that works off the queue of one bucket.
+//! The task that does the writes of one queue.
+//!
+//! The writes to one key are done one after the other, in the order of the queue; those to different keys at the same time.
 
 use std::collections::VecDeque;
 use std::collections::hash_map::{Entry, HashMap};
@@ -11,49 +13,50 @@ use tokio::time::Instant;
 
 use crate::persist::QueuedWrite;
 use crate::persist::batches::{Batches, Ended, Put};
-use crate::persist::queue::{Begun, Shared};
-use crate::persist::target::{Failure, Outcome};
+use crate::persist::queue::{Shared, WriteStart};
+use crate::persist::target::{Failure, WriteOutcome};
 
-/// How many writes are on their way at once, to different keys.
+/// How many keys are written to at once.
 const WINDOW: usize = 1024;
 
-/// Keeps up to [`WINDOW`] writes on their way, and at most one per key.
-pub(crate) struct Work {
-    /// The writes on their way, and what waits for them.
-    lines: HashMap<Arc<str>, Line>,
-    on_their_way: OnTheirWay,
+/// Keeps up to [`WINDOW`] writes in flight, and at most one per key.
+pub(crate) struct Worker {
+    /// The keys with writes. Each has one write in flight, so that there are never more than [`WINDOW`].
+    keys: HashMap<Arc<str>, KeyQueue>,
+    in_flight: InFlight,
 }
 
 /// The key of a write, and what became of it.
-type Done = (Arc<str>, Outcome);
+type Done = (Arc<str>, WriteOutcome);
 
-struct OnTheirWay {
-    /// All that is not a plain put, repetitions, and everything if the bucket takes no batches.
+/// The writes that were sent, or are sent next.
+struct InFlight {
+    /// What is not a plain put, what is repeated, and everything if the bucket takes no batches.
     alone: FuturesUnordered<BoxFuture<'static, Done>>,
-    /// Those of the next batch.
+    /// The writes of the next batch.
     next: VecDeque<Put>,
     batches: Option<Batches>,
     shared: Arc<Shared>,
 }
 
-/// The writes to one key: one on its way, and those that wait for it.
-struct Line {
+/// The writes to one key: one in flight, and those that wait for it.
+struct KeyQueue {
     current: QueuedWrite,
     /// Older ones, in whose place `current` is written.
     replaced: Vec<QueuedWrite>,
-    behind: VecDeque<QueuedWrite>,
+    waiting: VecDeque<QueuedWrite>,
 }
 
-impl Line {
-    /// Takes up the next write, and gives the one that was on its way, with those that it stands for.
+impl KeyQueue {
+    /// Makes the next write the current one. Gives the one before, with those that it replaced.
     fn advance(&mut self) -> Option<(QueuedWrite, Vec<QueuedWrite>)> {
-        let mut next = self.behind.pop_front()?;
+        let mut next = self.waiting.pop_front()?;
         let replaced = std::mem::take(&mut self.replaced);
         while self
-            .behind
+            .waiting
             .front()
             .is_some_and(|newer| next.gives_way_to(newer))
-            && let Some(newer) = self.behind.pop_front()
+            && let Some(newer) = self.waiting.pop_front()
         {
             self.replaced.push(std::mem::replace(&mut next, newer));
         }
@@ -61,11 +64,11 @@ impl Line {
     }
 }
 
-impl Work {
+impl Worker {
     pub(crate) fn new(batches: Option<Batches>, shared: Arc<Shared>) -> Self {
         Self {
-            lines: HashMap::new(),
-            on_their_way: OnTheirWay {
+            keys: HashMap::new(),
+            in_flight: InFlight {
                 alone: FuturesUnordered::new(),
                 next: VecDeque::new(),
                 batches,
@@ -74,35 +77,35 @@ impl Work {
         }
     }
 
-    /// Ends when the queue does, or gives up when it is told to.
+    /// Ends when the queue is dropped and empty, or settles everything as given up when it is stopped.
     pub(crate) async fn run(
         mut self,
         mut queue: mpsc::UnboundedReceiver<QueuedWrite>,
         mut stops: watch::Receiver<bool>,
     ) {
         tokio::select! {
-            // A dropped server never says this: its writes are still done.
+            // A dropped server sends nothing here: its writes are still done.
             Ok(()) = stops.changed() => {}
-            () = self.work_off(&mut queue) => {}
+            () = self.do_writes(&mut queue) => {}
         }
         queue.close();
-        for line in self.lines.into_values() {
-            let ahead = line.replaced.into_iter().chain([line.current]);
-            for write in ahead.chain(line.behind) {
-                self.on_their_way.shared.settle(write, Err(stopped()));
+        for key in self.keys.into_values() {
+            let ahead = key.replaced.into_iter().chain([key.current]);
+            for write in ahead.chain(key.waiting) {
+                self.in_flight.shared.settle(write, Err(stopped()));
             }
         }
         while let Some(write) = queue.recv().await {
-            self.on_their_way.shared.settle(write, Err(stopped()));
+            self.in_flight.shared.settle(write, Err(stopped()));
         }
     }
 
-    async fn work_off(&mut self, queue: &mut mpsc::UnboundedReceiver<QueuedWrite>) {
+    async fn do_writes(&mut self, queue: &mut mpsc::UnboundedReceiver<QueuedWrite>) {
         let mut arrived = Vec::with_capacity(WINDOW);
         let mut is_open = true;
-        while is_open || !self.lines.is_empty() {
-            let room = WINDOW.saturating_sub(self.lines.len());
-            let OnTheirWay { alone, batches, .. } = &mut self.on_their_way;
+        while is_open || !self.keys.is_empty() {
+            let room = WINDOW.saturating_sub(self.keys.len());
+            let InFlight { alone, batches, .. } = &mut self.in_flight;
             tokio::select! {
                 Some((key, result)) = alone.next() => self.ended(&key, &result),
                 batch = ended(batches.as_mut()) => self.batch_ended(&batch),
@@ -113,58 +116,58 @@ impl Work {
                     }
                 }
             }
-            self.on_their_way.send();
+            self.in_flight.send();
         }
     }
 
     fn take(&mut self, write: QueuedWrite) {
-        match self.lines.entry(Arc::clone(&write.key)) {
-            Entry::Occupied(mut line) => line.get_mut().behind.push_back(write),
+        match self.keys.entry(Arc::clone(&write.key)) {
+            Entry::Occupied(mut writes) => writes.get_mut().waiting.push_back(write),
             Entry::Vacant(place) => {
-                self.on_their_way.start(&write);
-                place.insert(Line {
+                self.in_flight.start(&write);
+                place.insert(KeyQueue {
                     current: write,
                     replaced: Vec::new(),
-                    behind: VecDeque::new(),
+                    waiting: VecDeque::new(),
                 });
             }
         }
     }
 
     fn batch_ended(&mut self, batch: &Ended) {
-        let shared = &self.on_their_way.shared;
+        let shared = &self.in_flight.shared;
         shared.acknowledged(batch.revision.unwrap_or_default());
         for (at, key) in batch.keys.iter().enumerate() {
             if batch.stored.is_some_and(|stored| at < stored) {
                 self.ended(key, &Ok(None));
-            } else if let Some(line) = self.lines.get(key) {
-                let since = batch.stored.is_none().then_some(batch.begun);
-                self.on_their_way.start_alone(&line.current, since);
+            } else if let Some(writes) = self.keys.get(key) {
+                let since = batch.stored.is_none().then_some(batch.start);
+                self.in_flight.start_alone(&writes.current, since);
             }
         }
     }
 
-    /// Settles a write, with those that it stands for, and begins the next one of its key.
-    fn ended(&mut self, key: &str, result: &Outcome) {
-        let Some(line) = self.lines.get_mut(key) else {
+    /// Settles a write, with those that it replaced, and starts the next one of its key.
+    fn ended(&mut self, key: &str, result: &WriteOutcome) {
+        let Some(writes) = self.keys.get_mut(key) else {
             return;
         };
         if let Err(Failure::Refused(_)) = result {
-            // Nothing of it was stored, so what it stood for is written after all.
-            for older in line.replaced.drain(..).rev() {
-                line.behind.push_front(older);
+            // Nothing of it was stored, so what it replaced is written after all.
+            for older in writes.replaced.drain(..).rev() {
+                writes.waiting.push_front(older);
             }
         }
-        let (settled, replaced) = if let Some(done) = line.advance() {
-            self.on_their_way.start(&line.current);
+        let (settled, replaced) = if let Some(done) = writes.advance() {
+            self.in_flight.start(&writes.current);
             done
         } else {
-            let Some(line) = self.lines.remove(key) else {
+            let Some(writes) = self.keys.remove(key) else {
                 return;
             };
-            (line.current, line.replaced)
+            (writes.current, writes.replaced)
         };
-        let shared = &self.on_their_way.shared;
+        let shared = &self.in_flight.shared;
         for write in replaced {
             shared.settle(write, result.clone());
         }
@@ -172,7 +175,7 @@ impl Work {
     }
 }
 
-impl OnTheirWay {
+impl InFlight {
     fn start(&mut self, write: &QueuedWrite) {
         match &self.batches {
             Some(batches) if write.target.puts_plainly() && batches.take(&write.payload) => {
@@ -186,8 +189,8 @@ impl OnTheirWay {
         }
     }
 
-    /// One write up to its end: done, refused, or out of time. With `since`, it may have been stored from then on.
-    fn start_alone(&mut self, write: &QueuedWrite, since: Option<Begun>) {
+    /// Starts one write, which ends when it is done, refused or out of time. With `since`, it may have been stored from then on.
+    fn start_alone(&mut self, write: &QueuedWrite, since: Option<WriteStart>) {
         let (key, target) = (Arc::clone(&write.key), Arc::clone(&write.target));
         let (payload, seen, deadline) = (write.payload.clone(), write.seen, self.deadline(write));
         self.alone.push(Box::pin(async move {

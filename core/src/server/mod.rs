@@ -21,7 +21,7 @@ use crate::context::Names;
 use crate::descriptor::method::QueueGroup;
 use crate::error::Error;
 use crate::persist::LostWrite;
-use crate::persist::open::{OpenStores, Persistence};
+use crate::persist::open::{OpenErrorKind, OpenStores, Persistence, ServedMethod};
 use crate::server::discovery::Instance;
 use crate::server::dispatch::reply::Responder;
 use crate::server::dispatch::{Dispatcher, Phase};
@@ -30,7 +30,7 @@ use crate::server::router::{Dispatch, Route};
 use crate::server::running::{RunningEndpoint, RunningServer, Task};
 use crate::server::service_server::{ServiceServer, ServiceSettings};
 use crate::server::stats::Counters;
-use crate::store::bucket::provision::{BucketPolicy, BucketSettings};
+use crate::store::bucket::provision::{BucketPolicy, ProvisionOptions};
 use crate::transport::{connection, subject};
 
 /// Why a server did not start.
@@ -49,7 +49,7 @@ pub enum StartErrorKind {
     DuplicateSubject,
     /// A method has `persist = "before_response"`, and the server has no JetStream.
     JetStreamRequired,
-    /// A bucket has other settings than the service declares.
+    /// A bucket has other settings than the service declares, or two methods declare it with different settings.
     BucketMismatch,
     /// A bucket is missing, and the policy is not to create it; or a method deletes from it, and none of this server stores
     /// into it.
@@ -58,6 +58,18 @@ pub enum StartErrorKind {
     Unsupported,
     /// NATS did not do what was asked.
     Nats,
+}
+
+impl From<OpenErrorKind> for StartErrorKind {
+    fn from(kind: OpenErrorKind) -> Self {
+        match kind {
+            OpenErrorKind::JetStreamRequired => Self::JetStreamRequired,
+            OpenErrorKind::BucketMismatch => Self::BucketMismatch,
+            OpenErrorKind::BucketNotFound => Self::BucketNotFound,
+            OpenErrorKind::Unsupported => Self::Unsupported,
+            OpenErrorKind::Nats => Self::Nats,
+        }
+    }
 }
 
 /// The time that the start may take to reach the NATS server.
@@ -100,7 +112,7 @@ impl Server {
             drain_timeout: DRAIN_TIMEOUT,
             persistence: Persistence {
                 jetstream: None,
-                buckets: BucketSettings {
+                buckets: ProvisionOptions {
                     policy: BucketPolicy::default(),
                     batches: true,
                 },
@@ -170,7 +182,16 @@ impl Server {
     /// Creates the buckets, subscribes, and returns once requests from any connection reach the services.
     pub async fn start(self) -> Result<RunningServer, StartError> {
         settings::check(&self.services)?;
-        let stores = OpenStores::open(&self.services, self.persistence).await?;
+        let methods = self.services.iter().flat_map(|(service, routes)| {
+            routes.iter().map(|route| ServedMethod {
+                service: &service.name,
+                settings: &route.settings,
+            })
+        });
+        let methods: Vec<_> = methods.collect();
+        let stores = OpenStores::open(&methods, self.persistence)
+            .await
+            .map_err(|error| error.map_kind(StartErrorKind::from))?;
 
         let (phase, phases) = watch::channel(Phase::Running);
         let (staying, left_queue_groups) = mpsc::channel(1);
@@ -181,11 +202,13 @@ impl Server {
         for (settings, routes) in self.services {
             let mut of_service = Vec::new();
             for route in routes {
+                let names = Arc::new(Names {
+                    service: settings.name.clone(),
+                    endpoint: route.settings.name.to_owned(),
+                });
                 let endpoint = Arc::new(Endpoint {
-                    names: Arc::new(Names {
-                        service: settings.name.clone(),
-                        endpoint: route.settings.name.to_owned(),
-                    }),
+                    stores: stores.of(&route.settings, &names),
+                    names,
                     subject: format!("{}.{}", settings.subject_prefix, route.settings.name),
                     queue_group: match route.settings.queue_group {
                         QueueGroup::OfService => settings.queue_group,
@@ -197,7 +220,6 @@ impl Server {
                         .timeout
                         .filter(|_| !route.settings.kind.is_streaming())),
                     counters: Counters::default(),
-                    stores: stores.of(&route.settings),
                 });
                 let requests = subscribe(&self.nats, &endpoint).await?;
                 let unfinished = Arc::default();
@@ -248,7 +270,7 @@ impl Server {
             endpoints,
             phase,
             left_queue_groups,
-            writers: stores.writers,
+            queues: stores.queues,
             lost: stores.lost,
         })
     }

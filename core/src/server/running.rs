@@ -14,7 +14,7 @@ use crate::backoff;
 use crate::context::Names;
 use crate::contract::discovery::{ServiceInfo, ServiceStats};
 use crate::persist::LostWrite;
-use crate::persist::queue::{AllLost, Lost, Writer};
+use crate::persist::queue::{AllLost, Lost, Queue};
 use crate::server::discovery::Instance;
 use crate::server::dispatch::Phase;
 use crate::transport::connection;
@@ -33,7 +33,7 @@ pub struct RunningServer {
     pub(crate) phase: watch::Sender<Phase>,
     /// Closed when all endpoints have left their queue groups.
     pub(crate) left_queue_groups: mpsc::Receiver<Infallible>,
-    pub(crate) writers: Vec<Arc<Writer>>,
+    pub(crate) queues: Vec<Arc<Queue>>,
     pub(crate) lost: AllLost,
 }
 
@@ -102,7 +102,7 @@ impl RunningServer {
             unfinished,
             panicked,
         } = finish_calls(&mut self.endpoints, &self.phase, deadline).await;
-        futures::future::join_all(self.writers.iter().map(|writer| writer.drain(deadline))).await;
+        futures::future::join_all(self.queues.iter().map(|queue| queue.drain(deadline))).await;
         self.discovery.clear();
         // The replies are on their way; wait until the server has them. They get a moment even if the time is up.
         let arrived = connection::round_trip(&self.nats, left().max(Duration::from_secs(1))).await;

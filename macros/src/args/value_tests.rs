@@ -75,11 +75,25 @@ fn durations() {
 
 #[test]
 fn numbers() {
+    type Consumers = Number<1, { i32::MAX as u64 }>;
     assert_eq!(read::<Number<1, 64>>("max_history = 5").unwrap().0, 5);
     for text in ["0", "65", "300", "-1", "99999999999999999999999"] {
         let message = message::<Number<1, 64>>(&format!("max_history = {text}"));
         assert_eq!(message, "`max_history` must be between 1 and 64");
     }
+    let consumers = |text| format!("max_consumers = {text}");
+    assert_eq!(
+        read::<Consumers>(&consumers("2147483647")).unwrap().0,
+        2_147_483_647
+    );
+    for text in ["0", "2147483648", "99999999999999999999999"] {
+        let message = message::<Consumers>(&consumers(text));
+        assert_eq!(message, "`max_consumers` must be between 1 and 2147483647");
+    }
+    assert_eq!(
+        message::<Consumers>(&consumers("\"many\"")),
+        "`max_consumers` takes a number: `max_consumers = 100`"
+    );
     for text in ["\"5\"", "1.5", "true"] {
         let message = message::<Number<1, 64>>(&format!("max_history = {text}"));
         assert_eq!(message, "`max_history` takes a number: `max_history = 3`");

@@ -6,7 +6,7 @@ use quote::{ToTokens, format_ident, quote, quote_spanned};
 use super::Expander;
 use crate::args::composite::{Key, Metadata};
 use crate::args::quantity::Period;
-use crate::args::value::{Bucket, Text};
+use crate::args::value::{Bucket, OneOf, Text};
 use crate::args::{KvDeleteArgs, KvStoreArgs, ObjectStoreArgs, Setting};
 use crate::key::{Part, Source, Template, field_ident};
 use crate::krate::Krate;
@@ -43,13 +43,14 @@ pub(super) fn setting<T>(
 
 /// ```text
 /// .kv_store(
-///     #p::StoreDescriptor::kv("user_profiles").max_history(5).ttl(..),
+///     #p::BucketDescriptor::kv("user_profiles").max_history(5).ttl(..),
+///     #p::Usage::new().write(..),
 ///     #p::StoreKey::new(&[#p::KeyPart::Text("user."), #p::KeyPart::Request("id")], |request, key| key.bind(&[&((*request).id)])),
 /// )
 /// ```
 pub(super) fn kv_store(expander: &Expander<'_>, args: &KvStoreArgs) -> Option<TokenStream> {
     let p = &expander.private;
-    let (head, key) = head(expander, "kv", &args.bucket, &args.key)?;
+    let (head, key) = head(expander, "BucketDescriptor::kv", &args.bucket, &args.key)?;
     let settings = [
         setting(&args.description, "description", lit),
         setting(&args.max_history, "max_history", |number| {
@@ -57,16 +58,8 @@ pub(super) fn kv_store(expander: &Expander<'_>, args: &KvStoreArgs) -> Option<To
             Literal::u8_unsuffixed(number).to_token_stream()
         }),
         setting(&args.ttl, "ttl", |period| duration(*period)),
-        setting(&args.key_ttl, "key_ttl", |period| duration(*period)),
         setting(&args.purge_ttl, "purge_ttl", |period| duration(*period)),
         setting(&args.marker_ttl, "marker_ttl", |period| duration(*period)),
-        client_only(args.client_only.get().is_some_and(|flag| flag.0)),
-        setting(&args.persist, "persist", |choice| {
-            variant(p, "Persist", choice.variant)
-        }),
-        setting(&args.write, "write", |choice| {
-            variant(p, "Write", choice.variant)
-        }),
         setting(&args.compression, "compression", |flag| {
             let on = flag.0;
             quote!(#on)
@@ -76,26 +69,36 @@ pub(super) fn kv_store(expander: &Expander<'_>, args: &KvStoreArgs) -> Option<To
         }),
         setting(&args.replicas, "replicas", |number| replicas(number.0)),
         setting(&args.max_bytes, "max_bytes", |bytes| max_bytes(bytes.0)),
+        setting(&args.max_consumers, "max_consumers", |number| {
+            max_consumers(number.0)
+        }),
         setting(&args.max_value_size, "max_value_size", |bytes| {
             let bytes = i32::try_from(bytes.0).unwrap_or(i32::MAX);
             Literal::i32_unsuffixed(bytes).to_token_stream()
         }),
         setting(&args.metadata, "metadata", metadata),
     ];
-    Some(quote!(.kv_store(#head #(#settings)*, #key)))
+    let usage = [
+        client_only(args.client_only.get().is_some_and(|flag| flag.0)),
+        choice(p, &args.persist, "persist", "Persist"),
+        choice(p, &args.write, "write", "Write"),
+        setting(&args.key_ttl, "key_ttl", |period| duration(*period)),
+    ];
+    Some(quote!(.kv_store(#head #(#settings)*, #p::Usage::new() #(#usage)*, #key)))
 }
 
 /// `.object_store(..)`, like [`kv_store`].
 pub(super) fn object_store(expander: &Expander<'_>, args: &ObjectStoreArgs) -> Option<TokenStream> {
     let p = &expander.private;
-    let (head, key) = head(expander, "object", &args.bucket, &args.key)?;
+    let (head, key) = head(
+        expander,
+        "BucketDescriptor::object",
+        &args.bucket,
+        &args.key,
+    )?;
     let settings = [
         setting(&args.description, "description", lit),
         setting(&args.ttl, "ttl", |period| duration(*period)),
-        client_only(args.client_only.get().is_some_and(|flag| flag.0)),
-        setting(&args.persist, "persist", |choice| {
-            variant(p, "Persist", choice.variant)
-        }),
         setting(&args.compression, "compression", |flag| {
             let on = flag.0;
             quote!(#on)
@@ -105,13 +108,20 @@ pub(super) fn object_store(expander: &Expander<'_>, args: &ObjectStoreArgs) -> O
         }),
         setting(&args.replicas, "replicas", |number| replicas(number.0)),
         setting(&args.max_bytes, "max_bytes", |bytes| max_bytes(bytes.0)),
+        setting(&args.max_consumers, "max_consumers", |number| {
+            max_consumers(number.0)
+        }),
     ];
-    Some(quote!(.object_store(#head #(#settings)*, #key)))
+    let usage = [
+        client_only(args.client_only.get().is_some_and(|flag| flag.0)),
+        choice(p, &args.persist, "persist", "Persist"),
+    ];
+    Some(quote!(.object_store(#head #(#settings)*, #p::Usage::new() #(#usage)*, #key)))
 }
 
 /// ```text
 /// .kv_deletes(
-///     &[#p::StoreDescriptor::kv_delete("user_profiles").purge()],
+///     &[#p::Deletion::new("user_profiles").purge()],
 ///     &[#p::StoreKey::new(&[#p::KeyPart::Text("user."), #p::KeyPart::Request("id")], |request, key| key.bind(&[&((*request).id)]))],
 /// )
 /// ```
@@ -123,10 +133,8 @@ pub(super) fn kv_deletes(
     let (deletions, keys): (Vec<_>, Vec<_>) = deletions
         .iter()
         .filter_map(|Helper { args, .. }| {
-            let (head, key) = head(expander, "kv_delete", &args.bucket, &args.key)?;
-            let persist = setting(&args.persist, "persist", |choice| {
-                variant(p, "Persist", choice.variant)
-            });
+            let (head, key) = head(expander, "Deletion::new", &args.bucket, &args.key)?;
+            let persist = choice(p, &args.persist, "persist", "Persist");
             let purges = args.purge.get().is_some_and(|flag| flag.0);
             let purge = purges.then(|| quote!(.purge()));
             Some((quote!(#head #persist #purge), key))
@@ -144,6 +152,15 @@ fn client_only(on: bool) -> Option<TokenStream> {
     on.then(|| quote!(.client_only()))
 }
 
+/// `.persist(#p::Persist::BeforeResponse)`; nothing for what is the default anyway.
+fn choice<G>(p: &Krate, set: &Setting<OneOf<G>>, name: &str, of: &str) -> Option<TokenStream> {
+    let default = |choice: &OneOf<G>| matches!(choice.variant, "AfterResponse" | "Put");
+    if set.get().is_some_and(default) {
+        return None;
+    }
+    setting(set, name, |choice| variant(p, of, choice.variant))
+}
+
 fn variant(p: &Krate, name: &str, variant: &str) -> TokenStream {
     let (name, variant) = (format_ident!("{name}"), format_ident!("{variant}"));
     quote!(#p::#name::#variant)
@@ -154,22 +171,27 @@ fn replicas(number: u64) -> TokenStream {
     Literal::usize_unsuffixed(number).to_token_stream()
 }
 
+fn max_consumers(number: u64) -> TokenStream {
+    let number = i32::try_from(number).unwrap_or(i32::MAX);
+    Literal::i32_unsuffixed(number).to_token_stream()
+}
+
 fn max_bytes(number: u64) -> TokenStream {
     let number = i64::try_from(number).unwrap_or(i64::MAX);
     Literal::i64_unsuffixed(number).to_token_stream()
 }
 
-/// What all of them begin with: the bucket with its key, and how the key is made.
+/// What all of them begin with: the bucket, made by a function of the runtime, and how the key is made.
 fn head(
     expander: &Expander<'_>,
-    kind: &str,
+    function: &str,
     bucket: &Setting<Text<Bucket>>,
     key: &Setting<Key>,
 ) -> Option<(TokenStream, TokenStream)> {
     let p = &expander.private;
-    let kind = format_ident!("{kind}");
+    let path = function.split("::").map(|part| format_ident!("{part}"));
     let bucket = &bucket.get()?.lit;
-    let head = quote!(#p::StoreDescriptor::#kind(#bucket));
+    let head = quote!(#p::#(#path)::*(#bucket));
     Some((head, store_key(expander, &key.get()?.0)))
 }
 

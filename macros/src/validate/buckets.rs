@@ -118,6 +118,10 @@ fn kv_bucket<'a>(method: &'a Method, args: &'a KvStoreArgs) -> Declaration<'a> {
                 shown(&args.max_bytes, |bytes| bytes.0.to_string()),
             ),
             (
+                "max_consumers",
+                shown(&args.max_consumers, |number| number.0.to_string()),
+            ),
+            (
                 "max_history",
                 shown(&args.max_history, |number| number.0.to_string()),
             ),
@@ -171,6 +175,10 @@ fn object_bucket<'a>(method: &'a Method, args: &'a ObjectStoreArgs) -> Declarati
             (
                 "max_bytes",
                 shown(&args.max_bytes, |bytes| bytes.0.to_string()),
+            ),
+            (
+                "max_consumers",
+                shown(&args.max_consumers, |number| number.0.to_string()),
             ),
             (
                 "replicas",

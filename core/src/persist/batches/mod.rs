@@ -20,23 +20,24 @@ use futures::{FutureExt, StreamExt};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use crate::persist::batches::wire::{Answer, Step};
-use crate::persist::queue::Begun;
+use crate::persist::queue::WriteStart;
 use crate::transport::connection::connection_epoch;
 
-/// How many batches are on their way at once, and how many writes are worth a batch while there is one. What arrives meanwhile
-/// makes the next one, so that batches grow with the load: one of few writes costs the server more than they do alone.
+/// How many batches are open at once.
 const MAX_OPEN: usize = 4;
-const ENOUGH: usize = 128;
-/// How many writes make a batch, and about how many bytes.
+/// How many writes are sent as a batch while another one is open. What arrives meanwhile makes the next one, so that batches grow
+/// with the load: a batch of few writes costs the server more than these writes do alone.
+const MIN_FOLLOW_UP: usize = 128;
+/// The largest batch, in writes and in bytes of their values.
 const MAX_WRITES: usize = 256;
 const MAX_BYTES: usize = 1024 * 1024;
 
 /// How long an acknowledgement may take before the server is asked how many writes it has stored.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// When the store is asked for each of the writes instead.
-const GIVE_UP: Duration = Duration::from_secs(5);
-/// How often it is looked for that.
-const LOOK: Duration = Duration::from_millis(250);
+const ACK_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a batch may be open. After that, the store is asked for each of its writes.
+const BATCH_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often open batches are checked for these two limits.
+const CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// The batches of one bucket.
 pub(crate) struct Batches {
@@ -52,9 +53,9 @@ pub(crate) struct Batches {
     /// The messages of the newest batch that could not be queued at once, since the connection is down or slower than the
     /// service.
     unsent: VecDeque<Outgoing>,
-    look: Interval,
-    /// Something was heard of a batch.
-    is_heard: bool,
+    check: Interval,
+    /// The server has answered at least once, so that this account can receive answers.
+    has_answers: bool,
     is_disabled: bool,
 }
 
@@ -75,17 +76,19 @@ pub(crate) struct Put {
 struct Batch {
     number: u64,
     keys: Vec<Arc<str>>,
-    begun: Begun,
+    start: WriteStart,
     /// The connection on which the batch was sent, or asked for last.
     connection: u64,
+    /// When the server is asked how many of the writes are stored.
     ask: Instant,
+    /// When the batch ends without an answer.
     give_up: Instant,
 }
 
 /// A batch that is over.
 pub(crate) struct Ended {
     pub(crate) keys: Vec<Arc<str>>,
-    pub(crate) begun: Begun,
+    pub(crate) start: WriteStart,
     /// How many of the writes, from the first one on, are stored; the others are not. `None`: each may be or not.
     pub(crate) stored: Option<usize>,
     /// That of the last one that is, if the server has told.
@@ -104,8 +107,8 @@ impl Batches {
         let inbox = nats.new_inbox();
         let replies = nats.subscribe(format!("{inbox}.>")).await?;
         let id = inbox.rsplit('.').next().unwrap_or_default();
-        let mut look = tokio::time::interval(LOOK);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut check = tokio::time::interval(CHECK_INTERVAL);
+        check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Ok(Self {
             nats,
             prefix: prefix.to_owned(),
@@ -114,8 +117,8 @@ impl Batches {
             made: 0,
             open: Vec::new(),
             unsent: VecDeque::new(),
-            look,
-            is_heard: false,
+            check,
+            has_answers: false,
             is_disabled: false,
         })
     }
@@ -129,13 +132,13 @@ impl Batches {
     pub(crate) fn have_room(&self, waiting: usize) -> bool {
         match self.open.len() {
             0 => waiting > 0,
-            open => waiting >= ENOUGH && open < MAX_OPEN && self.unsent.is_empty(),
+            open => waiting >= MIN_FOLLOW_UP && open < MAX_OPEN && self.unsent.is_empty(),
         }
     }
 
     /// Takes the writes for one batch off the front of the list, and sends them; what cannot be sent now goes when
     /// [`ended`](Self::ended) is waited for.
-    pub(crate) fn send(&mut self, puts: &mut VecDeque<Put>, begun: Begun) {
+    pub(crate) fn send(&mut self, puts: &mut VecDeque<Put>, start: WriteStart) {
         let mut bytes = 0;
         let fit = puts.iter().take(MAX_WRITES).take_while(|put| {
             bytes += put.value.len();
@@ -146,7 +149,7 @@ impl Batches {
         // One that is out of time already does not hurry the others.
         let left = |put: &Put| put.deadline.checked_duration_since(now);
         let time = puts.iter().take(count).filter_map(left).min();
-        let time = time.unwrap_or(LOOK).max(LOOK);
+        let time = time.unwrap_or(CHECK_INTERVAL).max(CHECK_INTERVAL);
         let mut keys = Vec::with_capacity(count);
         for (at, put) in puts.drain(..count).enumerate() {
             let step = match at + 1 {
@@ -165,10 +168,10 @@ impl Batches {
         self.open.push(Batch {
             number,
             keys,
-            begun,
+            start,
             connection: connection_epoch(&self.nats),
-            ask: now + PATIENCE.min(time / 2),
-            give_up: now + GIVE_UP.min(time),
+            ask: now + ACK_TIMEOUT.min(time / 2),
+            give_up: now + BATCH_TIMEOUT.min(time),
         });
         while let Some(Some(sent)) = self
             .unsent
@@ -211,7 +214,7 @@ impl Batches {
                     self.sent(sent);
                     None
                 }
-                now = self.look.tick() => self.look_after(now),
+                now = self.check.tick() => self.check_open(now),
             };
             if let Some(ended) = ended {
                 return ended;
@@ -220,14 +223,14 @@ impl Batches {
     }
 
     fn end(&mut self, at: usize, stored: Option<usize>) -> Ended {
-        let Batch { keys, begun, .. } = self.open.remove(at);
+        let Batch { keys, start, .. } = self.open.remove(at);
         if at == self.open.len() {
             // It was the newest one.
             self.unsent.clear();
         }
         Ended {
             keys,
-            begun,
+            start,
             stored,
             revision: None,
         }
@@ -237,7 +240,7 @@ impl Batches {
     fn understand(&mut self, reply: &Message) -> Option<Ended> {
         let (number, place) = wire::place_of(reply.subject.strip_prefix(&*self.inbox)?)?;
         let at = self.open.iter().position(|batch| batch.number == number)?;
-        self.is_heard = true;
+        self.has_answers = true;
         let count = self.open[at].keys.len();
         let answer = Answer::of(reply);
         if matches!(answer, Answer::NoBatches) {
@@ -272,11 +275,11 @@ impl Batches {
     }
 
     /// Asks for batches of which nothing has been heard, and gives up those that are out of time.
-    fn look_after(&mut self, now: Instant) -> Option<Ended> {
+    fn check_open(&mut self, now: Instant) -> Option<Ended> {
         let connection = connection_epoch(&self.nats);
         if let Some(at) = self.open.iter().position(|batch| batch.give_up <= now) {
             let is_connected = self.nats.connection_state() == State::Connected;
-            if !self.is_heard && is_connected && self.open[at].connection == connection {
+            if !self.has_answers && is_connected && self.open[at].connection == connection {
                 self.disable(
                     "no answer to one arrives; may this account not subscribe to its inbox?",
                 );
@@ -303,10 +306,10 @@ impl Batches {
             question.headers,
             Bytes::new(),
         );
-        // What cannot be queued at once is asked at the next look.
+        // What cannot be queued at once is asked at the next check.
         if let Some(Ok(())) = tokio::task::unconstrained(asked).now_or_never() {
             let batch = &mut self.open[at];
-            batch.ask = now + PATIENCE;
+            batch.ask = now + ACK_TIMEOUT;
             batch.connection = connection;
         }
     }

@@ -23,8 +23,8 @@ async fn bucket(
     Ok((stream, Batches::open(nats, "$KV.b.").await?))
 }
 
-fn begun() -> Begun {
-    Begun {
+fn start() -> WriteStart {
+    WriteStart {
         at: Instant::now(),
         newest: 0,
     }
@@ -48,10 +48,10 @@ impl Batches {
         self.open.push(Batch {
             number,
             keys: puts(count).into_iter().map(|put| put.key).collect(),
-            begun: begun(),
+            start: start(),
             connection: connection_epoch(&self.nats),
             ask: now,
-            give_up: now + GIVE_UP,
+            give_up: now + BATCH_TIMEOUT,
         });
         number
     }
@@ -85,7 +85,7 @@ async fn a_batch_without_its_end_is_counted_and_takes_nothing_more() -> TestResu
     // What comes late is refused, and nobody waits for that answer.
     batches.send_one(batch, 4, Step::Add).await?;
     batches.send_one(batch, 5, Step::AddLast).await?;
-    batches.send(&mut puts(2).into(), begun());
+    batches.send(&mut puts(2).into(), start());
     let ended = batches.ended().await;
     assert_eq!((ended.stored, ended.revision), (Some(2), Some(5)));
     assert_eq!(messages(&mut stream).await?, 5);
@@ -126,7 +126,7 @@ async fn a_refused_value_leaves_those_ahead_of_it() -> TestResult {
     for refused in [0, 2, 4] {
         let mut puts = puts(5);
         puts[refused].value = Bytes::from(vec![0; 100]);
-        batches.send(&mut puts.into(), begun());
+        batches.send(&mut puts.into(), start());
         assert_eq!(batches.ended().await.stored, Some(refused));
     }
     assert_eq!(messages(&mut stream).await?, 6);
@@ -138,7 +138,7 @@ async fn a_bucket_that_takes_no_batches_says_so_once() -> TestResult {
     let server = NatsServer::start().await?;
     let (mut stream, mut batches) = bucket(&server, false).await?;
     assert!(batches.take(&Bytes::new()));
-    batches.send(&mut puts(3).into(), begun());
+    batches.send(&mut puts(3).into(), start());
     assert_eq!(batches.ended().await.stored, Some(0));
     assert!(!batches.take(&Bytes::new()));
     assert_eq!(messages(&mut stream).await?, 0);
@@ -184,7 +184,7 @@ async fn large_values_make_small_batches() -> TestResult {
     for put in &mut waiting {
         put.value = vec![0; MAX_BYTES / 2].into();
     }
-    batches.send(&mut waiting, begun());
+    batches.send(&mut waiting, start());
     assert_eq!((batches.open[0].keys.len(), waiting.len()), (2, 3));
     Ok(())
 }
@@ -195,10 +195,10 @@ async fn few_writes_wait_for_the_batch_before() -> TestResult {
     let (_, mut batches) = bucket(&server, true).await?;
     assert!(batches.have_room(1) && !batches.have_room(0));
     for _ in 0..MAX_OPEN {
-        assert!(batches.have_room(ENOUGH));
+        assert!(batches.have_room(MIN_FOLLOW_UP));
         batches.open_unsent(1);
-        assert!(!batches.have_room(ENOUGH - 1));
+        assert!(!batches.have_room(MIN_FOLLOW_UP - 1));
     }
-    assert!(!batches.have_room(ENOUGH));
+    assert!(!batches.have_room(MIN_FOLLOW_UP));
     Ok(())
 }

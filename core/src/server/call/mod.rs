@@ -113,13 +113,12 @@ where
                     let mut pending = Pending::default();
                     let store = |reply: &Bytes, response: &Resp| {
                         pending = endpoint.stores.submit(
-                            &endpoint,
-                            max_payload,
                             writes,
                             &method.keys,
                             &cx,
                             reply,
                             response,
+                            max_payload,
                         );
                     };
                     let answer = output.encode(method.response, &endpoint, store)?;

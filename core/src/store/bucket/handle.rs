@@ -1,19 +1,24 @@
+//! What the handles of both kinds of stores have in common.
+
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::codec::MessageCodec;
-use crate::descriptor::method::MethodStores;
-use crate::descriptor::store::StoreDescriptor;
+use crate::descriptor::bucket::BucketDescriptor;
+use crate::descriptor::declared::{DeclaredBucket, MethodStore, MethodStores};
 use crate::store::bucket::jetstream::JetStream;
-use crate::store::bucket::provision::{BucketPolicy, BucketSettings, provision};
+use crate::store::bucket::provision::{BucketPolicy, ProvisionOptions, provision};
 use crate::store::bucket::status::BucketStatus;
 use crate::store::error::StoreError;
 
 /// What the typed handles of both kinds of stores hold: where, which bucket, and what is in it.
 pub(crate) struct Handle<T> {
     jetstream: Option<Arc<JetStream>>,
-    pub(crate) store: StoreDescriptor,
+    pub(crate) store: MethodStore,
+    /// How long the markers of purges stay: that of the declaration, or of this handle.
+    pub(crate) purge_ttl: Option<Duration>,
     /// What the methods of the service declare, this one and the others.
     declared: &'static [MethodStores],
     pub(crate) codec: MessageCodec<T>,
@@ -22,12 +27,13 @@ pub(crate) struct Handle<T> {
 impl<T> Handle<T> {
     pub(crate) fn new(
         jetstream: Option<Arc<JetStream>>,
-        store: StoreDescriptor,
+        store: MethodStore,
         declared: &'static [MethodStores],
         codec: MessageCodec<T>,
     ) -> Self {
         Self {
             jetstream,
+            purge_ttl: store.bucket.settings.purge_ttl,
             store,
             declared,
             codec,
@@ -45,7 +51,9 @@ impl<T> Handle<T> {
     }
 
     pub(crate) async fn status(&self) -> Result<BucketStatus, StoreError> {
-        let StoreDescriptor { kind, bucket, .. } = self.store;
+        let BucketDescriptor {
+            kind, name: bucket, ..
+        } = self.store.bucket;
         let info = self
             .within(async |jetstream| jetstream.info(kind, bucket).await)
             .await?;
@@ -53,21 +61,25 @@ impl<T> Handle<T> {
     }
 
     pub(crate) async fn create_bucket(&self) -> Result<(), StoreError> {
-        let settings = BucketSettings {
+        let options = ProvisionOptions {
             policy: BucketPolicy::Create,
             // Whether a service writes in batches is up to the service.
             batches: false,
         };
         let jetstream = self.jetstream()?;
-        let store = self.store.joined(self.declared);
-        let created = provision(&jetstream.context, &store, settings);
+        let others = self.declared.iter().flat_map(MethodStores::iter);
+        let mut declared = DeclaredBucket::new(&self.store, others);
+        declared.has_entry_ttls |= self.purge_ttl.is_some();
+        let created = provision(&jetstream.context, &declared, options);
         let created = jetstream.within(created).await;
-        jetstream.forget(store.kind, store.bucket);
+        jetstream.forget(declared.bucket.kind, declared.bucket.name);
         created
     }
 
     pub(crate) async fn delete_bucket(&self) -> Result<(), StoreError> {
-        let StoreDescriptor { kind, bucket, .. } = self.store;
+        let BucketDescriptor {
+            kind, name: bucket, ..
+        } = self.store.bucket;
         self.within(async |jetstream| jetstream.delete(kind, bucket).await)
             .await
     }
@@ -78,7 +90,9 @@ impl<T> Handle<T> {
         operation: impl AsyncFnOnce(&JetStream) -> Result<R, StoreError>,
     ) -> Result<R, StoreError> {
         let jetstream = self.jetstream()?;
-        let StoreDescriptor { kind, bucket, .. } = self.store;
+        let BucketDescriptor {
+            kind, name: bucket, ..
+        } = self.store.bucket;
         jetstream
             .within(async {
                 match operation(jetstream).await {
@@ -102,11 +116,12 @@ pub(crate) fn decode<T>(
 
 impl<T> Clone for Handle<T> {
     fn clone(&self) -> Self {
-        Self::new(
-            self.jetstream.clone(),
-            self.store,
-            self.declared,
-            self.codec,
-        )
+        Self {
+            jetstream: self.jetstream.clone(),
+            store: self.store,
+            purge_ttl: self.purge_ttl,
+            declared: self.declared,
+            codec: self.codec,
+        }
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::{Context, stream};
 
-use crate::descriptor::store::StoreKind;
+use crate::descriptor::bucket::StoreKind;
 use crate::store::error::{StoreError, StoreErrorKind, cannot_open, is_no_stream, no_such_bucket};
 use crate::store::reader::budget::Budget;
 use crate::sync::Mutex;

@@ -1,14 +1,11 @@
 //! The buckets that methods declare: created, compared with what is there, or updated.
 
-use std::collections::HashMap;
-use std::time::Duration;
-
 use async_nats::jetstream::context::{AccountError, CreateStreamErrorKind, GetStreamErrorKind};
-use async_nats::jetstream::stream::{Compression, Config, DiscardPolicy, StorageType};
+use async_nats::jetstream::stream::{Config, DiscardPolicy, StorageType};
 use async_nats::jetstream::{Context, ErrorCode};
 
-use crate::descriptor::store::{Storage, StoreDescriptor, StoreKind};
-use crate::store::bucket::difference::{differences, is_described, mismatch};
+use crate::descriptor::bucket::{BucketDescriptor, Difference, Effect, StoreKind};
+use crate::descriptor::declared::DeclaredBucket;
 use crate::store::error::{StoreError, StoreErrorKind};
 
 /// What a starting server does about the buckets of its services.
@@ -29,53 +26,52 @@ pub enum BucketPolicy {
     Never,
 }
 
-/// How buckets are made.
+/// What provisioning may do.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct BucketSettings {
+pub(crate) struct ProvisionOptions {
     pub(crate) policy: BucketPolicy,
     /// Whether they are to take batches.
     pub(crate) batches: bool,
 }
 
-/// The largest window in which nats-server looks for duplicates; it may not exceed the age limit of the bucket.
-const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 /// The API level from which a server knows TTLs per message (nats-server 2.11).
 const LEVEL_OF_TTLS: usize = 1;
 /// The one from which it takes writes in batches (nats-server 2.14).
 const LEVEL_OF_BATCHES: usize = 4;
 
-/// Makes the bucket what `store` says, as far as the policy allows.
+/// Makes the bucket what is declared, as far as the policy allows.
 pub(crate) async fn provision(
     context: &Context,
-    store: &StoreDescriptor,
-    settings: BucketSettings,
+    declared: &DeclaredBucket,
+    options: ProvisionOptions,
 ) -> Result<(), StoreError> {
-    if needs_ttls(store) {
-        check_api_level(context, store).await?;
+    let bucket = &declared.bucket;
+    if declared.needs_entry_ttls() {
+        check_api_level(context, bucket).await?;
     }
     // Twice, since another instance may create the bucket between our look and our own attempt.
     for _ in 0..2 {
-        if let Some(found) = find(context, store).await? {
-            return reconcile(context, store, found, settings).await;
+        if let Some(found) = find(context, bucket).await? {
+            return reconcile(context, declared, found, options).await;
         }
-        if settings.policy == BucketPolicy::Never {
+        if options.policy == BucketPolicy::Never {
             return Err(StoreError::new(
                 StoreErrorKind::BucketNotFound,
                 format!(
                     "there is no {} `{}`, and the bucket policy is not to create it",
-                    store.kind.noun(),
-                    store.bucket
+                    bucket.kind.noun(),
+                    bucket.name
                 ),
             ));
         }
-        let mut config = config_of(store);
-        config.allow_batch_publish = settings.batches && takes_batches(context, store).await;
+        let mut config = config_of(declared);
+        config.allow_batch_publish = options.batches && takes_batches(context, bucket).await;
         match context.create_stream(config).await {
             Ok(_) => return Ok(()),
             Err(error) => match error.kind() {
                 CreateStreamErrorKind::JetStream(refused)
                     if refused.error_code() == ErrorCode::STREAM_NAME_EXIST => {}
-                _ => return Err(failed(store, "created", error)),
+                _ => return Err(failed(bucket, "created", error)),
             },
         }
     }
@@ -83,88 +79,125 @@ pub(crate) async fn provision(
         StoreErrorKind::Nats,
         format!(
             "bucket `{}` is being created and deleted by others",
-            store.bucket
+            bucket.name
         ),
     ))
 }
 
-async fn find(context: &Context, store: &StoreDescriptor) -> Result<Option<Config>, StoreError> {
+async fn find(context: &Context, bucket: &BucketDescriptor) -> Result<Option<Config>, StoreError> {
     match context
-        .get_stream(store.kind.stream_name(store.bucket))
+        .get_stream(bucket.kind.stream_name(bucket.name))
         .await
     {
         Ok(stream) => Ok(Some(stream.cached_info().config.clone())),
         Err(error) => match error.kind() {
             GetStreamErrorKind::JetStream(refused) if refused.code() == 404 => Ok(None),
-            _ => Err(failed(store, "read", error)),
+            _ => Err(failed(bucket, "read", error)),
         },
     }
 }
 
+/// Compares a bucket that exists with its declaration, and changes it if the policy says so.
 async fn reconcile(
     context: &Context,
-    store: &StoreDescriptor,
+    declared: &DeclaredBucket,
     mut found: Config,
-    settings: BucketSettings,
+    options: ProvisionOptions,
 ) -> Result<(), StoreError> {
-    let differences = differences(store, &found);
-    if settings.policy != BucketPolicy::Update {
-        return if differences.is_empty() {
+    let bucket = &declared.bucket;
+    let differences = declared.differences(&found);
+    if options.policy != BucketPolicy::Update {
+        let is_refused = |difference: &&Difference| difference.effect == Effect::Refused;
+        let refused: Vec<_> = differences.iter().filter(is_refused).collect();
+        return if refused.is_empty() {
             Ok(())
         } else {
-            Err(mismatch(store, &differences))
+            Err(mismatch(declared, &refused))
         };
     }
-    if store.kind == StoreKind::Kv && history_of(store) < found.max_messages_per_subject {
-        return Err(StoreError::new(
-            StoreErrorKind::BucketMismatch,
-            format!(
-                "lowering `max_history` of bucket `{}` from {} to {} would delete revisions: do it by hand with `nats stream \
-                 edit KV_{}`",
-                store.bucket,
-                found.max_messages_per_subject,
-                history_of(store),
-                store.bucket
-            ),
-        ));
-    }
-    let is_as_declared = differences.is_empty() && is_described(store, &found);
-    let gets_batches = settings.batches
+    let gets_batches = options.batches
         && !found.allow_batch_publish
         && found.mirror.is_none()
-        && takes_batches(context, store).await;
-    if is_as_declared && !gets_batches {
+        && takes_batches(context, bucket).await;
+    if differences.is_empty() && !gets_batches {
         return Ok(());
     }
-    apply(store, &mut found);
+    let history = found.max_messages_per_subject;
+    declared.apply(&mut found);
+    check_history(bucket, history, found.max_messages_per_subject)?;
     found.allow_batch_publish |= gets_batches;
     match context.update_stream(&found).await {
         Ok(_) => {}
-        Err(error) if is_as_declared => {
-            tracing::warn!(bucket = store.bucket, %error, "cannot allow batches: the bucket is written to one by one");
+        Err(error) if differences.is_empty() => {
+            tracing::warn!(bucket = bucket.name, %error, "cannot allow batches: the bucket is written to one by one");
             return Ok(());
         }
-        Err(error) => return Err(failed(store, "updated", error)),
+        Err(error) => return Err(failed(bucket, "updated", error)),
     }
-    tracing::info!(bucket = store.bucket, ?differences, "updated a bucket");
+    tracing::info!(bucket = bucket.name, ?differences, "updated a bucket");
     Ok(())
 }
 
+/// Refuses to lower the history, which deletes revisions at once.
+fn check_history(bucket: &BucketDescriptor, found: i64, declared: i64) -> Result<(), StoreError> {
+    if declared >= found || bucket.kind != StoreKind::Kv {
+        return Ok(());
+    }
+    let name = bucket.name;
+    Err(StoreError::new(
+        StoreErrorKind::BucketMismatch,
+        format!(
+            "lowering `max_history` of bucket `{name}` from {found} to {declared} would delete revisions: do it by hand with \
+             `nats stream edit KV_{name}`"
+        ),
+    ))
+}
+
+fn mismatch(declared: &DeclaredBucket, differences: &[&Difference]) -> StoreError {
+    let differences: Vec<_> = differences
+        .iter()
+        .map(|difference| {
+            let Difference {
+                setting,
+                found,
+                declared,
+                ..
+            } = difference;
+            format!("`{setting}` is {found} and not {declared}")
+        })
+        .collect();
+    let cure = if declared.is_client_only {
+        "change the declaration or the bucket"
+    } else {
+        "change the declaration or the bucket, or let the service do it with `Server::with_bucket_policy`"
+    };
+    StoreError::new(
+        StoreErrorKind::BucketMismatch,
+        format!(
+            "{} `{}` has other settings than the service declares: {}; {cure}",
+            declared.bucket.kind.noun(),
+            declared.bucket.name,
+            differences.join(", ")
+        ),
+    )
+}
+
 /// The configuration of a new bucket.
-fn config_of(store: &StoreDescriptor) -> Config {
-    let bucket = store.bucket;
+fn config_of(declared: &DeclaredBucket) -> Config {
+    let BucketDescriptor {
+        kind, name: bucket, ..
+    } = declared.bucket;
     let mut config = Config {
-        name: store.kind.stream_name(bucket),
+        name: kind.stream_name(bucket),
         discard: DiscardPolicy::New,
         allow_rollup: true,
         allow_direct: true,
         max_bytes: -1,
         num_replicas: 1,
         storage: StorageType::File,
-        metadata: HashMap::new(),
         ..Config::default()
     };
-    match store.kind {
+    match kind {
         StoreKind::Kv => {
             config.subjects = vec![format!("$KV.{bucket}.>")];
             config.deny_delete = true;
@@ -174,59 +207,15 @@ fn config_of(store: &StoreDescriptor) -> Config {
             config.subjects = vec![format!("$O.{bucket}.C.>"), format!("$O.{bucket}.M.>")];
         }
     }
-    apply(store, &mut config);
+    declared.apply(&mut config);
     config
 }
 
-/// Writes what the service declares into a configuration, and leaves the rest as it is.
-fn apply(store: &StoreDescriptor, config: &mut Config) {
-    if store.kind == StoreKind::Kv {
-        config.max_messages_per_subject = history_of(store);
-    }
-    config.max_age = store.ttl.unwrap_or_default();
-    config.duplicate_window = match store.ttl {
-        Some(ttl) => ttl.min(DUPLICATE_WINDOW),
-        None => DUPLICATE_WINDOW,
-    };
-    if let Some(description) = store.description {
-        config.description = Some(description.to_owned());
-    }
-    if let Some(storage) = store.storage {
-        config.storage = storage_type(storage);
-    }
-    if let Some(replicas) = store.replicas {
-        config.num_replicas = replicas;
-    }
-    if let Some(compression) = store.compression {
-        config.compression = Some(if compression {
-            Compression::S2
-        } else {
-            Compression::None
-        });
-    }
-    if let Some(max_bytes) = store.max_bytes {
-        config.max_bytes = max_bytes;
-    }
-    if let Some(max_value_size) = store.max_value_size {
-        config.max_message_size = max_value_size;
-    }
-    // Never switched off: nats-server does not allow it.
-    if needs_ttls(store) {
-        config.allow_message_ttl = true;
-    }
-    if let Some(marker_ttl) = store.marker_ttl {
-        config.subject_delete_marker_ttl = Some(marker_ttl);
-    }
-    for &(key, value) in store.metadata {
-        config.metadata.insert(key.to_owned(), value.to_owned());
-    }
-}
-
 /// An older server ignores TTLs in silence, so the level is asked for.
-async fn check_api_level(context: &Context, store: &StoreDescriptor) -> Result<(), StoreError> {
+async fn check_api_level(context: &Context, bucket: &BucketDescriptor) -> Result<(), StoreError> {
     let level = api_level(context)
         .await
-        .map_err(|error| failed(store, "read", error))?;
+        .map_err(|error| failed(bucket, "read", error))?;
     if level >= LEVEL_OF_TTLS {
         return Ok(());
     }
@@ -234,14 +223,14 @@ async fn check_api_level(context: &Context, store: &StoreDescriptor) -> Result<(
         StoreErrorKind::Unsupported,
         format!(
             "bucket `{}` sets a TTL for single entries, for which nats-server must be 2.11 or newer",
-            store.bucket
+            bucket.name
         ),
     ))
 }
 
 /// Whether the bucket can take writes in batches. Nothing depends on it but the speed, so an account that may not ask goes without.
-async fn takes_batches(context: &Context, store: &StoreDescriptor) -> bool {
-    store.kind == StoreKind::Kv
+async fn takes_batches(context: &Context, bucket: &BucketDescriptor) -> bool {
+    bucket.kind == StoreKind::Kv
         && api_level(context)
             .await
             .is_ok_and(|level| level >= LEVEL_OF_BATCHES)
@@ -253,28 +242,13 @@ async fn api_level(context: &Context) -> Result<usize, AccountError> {
 }
 
 fn failed(
-    store: &StoreDescriptor,
+    bucket: &BucketDescriptor,
     what: &str,
     error: impl std::error::Error + Send + Sync + 'static,
 ) -> StoreError {
     StoreError::new(
         StoreErrorKind::Nats,
-        format!("{} `{}` cannot be {what}", store.kind.noun(), store.bucket),
+        format!("{} `{}` cannot be {what}", bucket.kind.noun(), bucket.name),
     )
     .with_source(error)
-}
-
-pub(crate) fn needs_ttls(store: &StoreDescriptor) -> bool {
-    store.key_ttl.is_some() || store.purge_ttl.is_some() || store.marker_ttl.is_some()
-}
-
-pub(crate) fn history_of(store: &StoreDescriptor) -> i64 {
-    i64::from(store.max_history.unwrap_or(1))
-}
-
-pub(crate) fn storage_type(storage: Storage) -> StorageType {
-    match storage {
-        Storage::File => StorageType::File,
-        Storage::Memory => StorageType::Memory,
-    }
 }

@@ -1,9 +1,9 @@
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
-use async_nats::jetstream::stream::{Compression, Info, StorageType};
+use async_nats::jetstream::stream::{Compression, Info};
 
-use crate::descriptor::store::Storage;
+use crate::descriptor::bucket::Storage;
 
 /// A bucket as the server describes it; see [`KvStore::status`](crate::store::kv::handle::KvStore::status).
 ///
@@ -48,6 +48,8 @@ pub struct BucketStatus {
     pub max_bytes: Option<u64>,
     /// How many bytes a value may have; `None` if there is no bound but the server's.
     pub max_value_size: Option<u64>,
+    /// How many consumers it may have, of which every open watch is one; `None` if the bucket sets no bound.
+    pub max_consumers: Option<u64>,
     /// Its metadata, that of the server included.
     pub metadata: HashMap<String, String>,
     /// When it was made, by the clock of the server.
@@ -73,14 +75,14 @@ impl BucketStatus {
             allows_entry_ttl: config.allow_message_ttl,
             marker_ttl: config.subject_delete_marker_ttl.and_then(positive),
             is_compressed: config.compression == Some(Compression::S2),
-            storage: match config.storage {
-                StorageType::File => Storage::File,
-                StorageType::Memory => Storage::Memory,
-            },
+            storage: Storage::of(config.storage),
             replicas: config.num_replicas,
             // The server says -1 or 0 for no bound.
             max_bytes: u64::try_from(config.max_bytes).ok().filter(|&max| max > 0),
             max_value_size: u64::try_from(config.max_message_size)
+                .ok()
+                .filter(|&max| max > 0),
+            max_consumers: u64::try_from(config.max_consumers)
                 .ok()
                 .filter(|&max| max > 0),
             metadata: config.metadata,

@@ -15,11 +15,11 @@ use async_nats::{HeaderMap, HeaderValue, StatusCode, Subject};
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::descriptor::store::StoreKind;
+use crate::descriptor::bucket::StoreKind;
+use crate::descriptor::operation::Operation;
 use crate::store::bucket::jetstream::{Bucket, JetStream};
 use crate::store::error::{StoreError, StoreErrorKind, WriteError, cannot_open};
 use crate::store::kv::clock::{Clock, ServerTime};
-use crate::store::kv::entry::Operation;
 use crate::sync::Mutex;
 use crate::transport::mux::{Multiplexer, OutgoingRequest};
 

@@ -4,10 +4,11 @@ use std::time::SystemTime;
 
 use async_nats::header::NATS_MARKER_REASON;
 use async_nats::jetstream::message::StreamMessage;
-use async_nats::{HeaderMap, HeaderName, HeaderValue};
+use async_nats::{HeaderMap, HeaderValue};
 use bytes::Bytes;
 
 use crate::codec::MessageCodec;
+use crate::descriptor::operation::Operation;
 use crate::store::bucket::handle::decode;
 use crate::store::error::StoreError;
 use crate::store::reader::delivery::BucketMessage;
@@ -26,32 +27,6 @@ pub struct Entry<T> {
     pub created: SystemTime,
     /// What was done to the key.
     pub operation: Operation,
-}
-
-static OPERATION: HeaderName = HeaderName::from_static("KV-Operation");
-
-/// What was done to a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Operation {
-    /// It got a value.
-    Put,
-    /// Its value was deleted; older revisions are kept as far as the history goes.
-    Delete,
-    /// It was deleted with all its revisions, or expired.
-    Purge,
-}
-
-impl Operation {
-    /// The operation that a message stands for. The server writes markers of its own for what it removes, with the reason.
-    pub(crate) fn of(headers: &HeaderMap) -> Self {
-        let operation = headers.get(OPERATION.clone()).map(HeaderValue::as_str);
-        let reason = headers.get(NATS_MARKER_REASON).map(HeaderValue::as_str);
-        match (operation, reason) {
-            (Some("DEL"), _) | (None, Some("Remove")) => Self::Delete,
-            (Some("PURGE"), _) | (None, Some(_)) => Self::Purge,
-            _ => Self::Put,
-        }
-    }
 }
 
 /// Whether these are headers of the marker that the server writes for an expired entry.

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::codec::MessageCodec;
+use crate::descriptor::bucket::StoreKind;
+use crate::descriptor::declared::{MethodStore, MethodStores};
 use crate::descriptor::key;
-use crate::descriptor::method::MethodStores;
-use crate::descriptor::store::{StoreDescriptor, StoreKind};
 use crate::store::bucket::handle::Handle;
 use crate::store::bucket::jetstream::JetStream;
 use crate::store::bucket::status::BucketStatus;
@@ -64,7 +64,7 @@ pub struct KvStore<T> {
 impl<T> KvStore<T> {
     pub(crate) fn new(
         jetstream: Option<Arc<JetStream>>,
-        store: StoreDescriptor,
+        store: MethodStore,
         declared: &'static [MethodStores],
         codec: MessageCodec<T>,
     ) -> Self {
@@ -77,11 +77,11 @@ impl<T> KvStore<T> {
     /// The name of the bucket.
     #[must_use]
     pub fn bucket(&self) -> &str {
-        self.handle.store.bucket
+        self.handle.store.bucket.name
     }
 
     pub(crate) fn is_client_only(&self) -> bool {
-        self.handle.store.client_only
+        self.handle.store.usage.client_only
     }
 
     /// Lets the leader of a replicated bucket answer [`get`](Self::get), [`entry`](Self::entry) and
@@ -122,7 +122,7 @@ impl<T> KvStore<T> {
     /// ```
     #[must_use]
     pub fn with_key_ttl(mut self, ttl: Duration) -> Self {
-        self.handle.store.key_ttl = Some(ttl);
+        self.handle.store.usage.key_ttl = Some(ttl);
         self
     }
 
@@ -130,7 +130,7 @@ impl<T> KvStore<T> {
     /// conditions are those of [`with_key_ttl`](Self::with_key_ttl) on a `create`.
     #[must_use]
     pub fn with_purge_ttl(mut self, ttl: Duration) -> Self {
-        self.handle.store.purge_ttl = Some(ttl);
+        self.handle.purge_ttl = Some(ttl);
         self
     }
 
@@ -178,7 +178,7 @@ impl<T> KvStore<T> {
     pub async fn create(&self, key: impl AsRef<str>, value: &T) -> Result<u64, StoreError> {
         let key = check_key(key.as_ref())?;
         let value = self.handle.encode(value)?;
-        let ttl = self.handle.store.key_ttl;
+        let ttl = self.handle.store.usage.key_ttl;
         let created = self
             .handle
             .within(async |jetstream| {
@@ -333,7 +333,7 @@ impl<T> KvStore<T> {
     async fn write(&self, key: &str, value: &T, expected: Option<u64>) -> Result<u64, StoreError> {
         let key = check_key(key)?;
         let value = self.handle.encode(value)?;
-        let ttl = self.handle.store.key_ttl;
+        let ttl = self.handle.store.usage.key_ttl;
         self.handle
             .within(async |jetstream| {
                 let bucket = self.bucket_for_ttl(jetstream, ttl).await?;
@@ -359,7 +359,7 @@ impl<T> KvStore<T> {
 
     async fn mark_purged(&self, key: &str, expected: Option<u64>) -> Result<(), StoreError> {
         let key = check_key(key)?;
-        let ttl = self.handle.store.purge_ttl;
+        let ttl = self.handle.purge_ttl;
         self.handle
             .within(async |jetstream| {
                 let bucket = self.bucket_for_ttl(jetstream, ttl).await?;
@@ -416,7 +416,7 @@ impl<T> Clone for KvStore<T> {
 impl<T> fmt::Debug for KvStore<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KvStore")
-            .field("bucket", &self.handle.store.bucket)
+            .field("bucket", &self.handle.store.bucket.name)
             .finish_non_exhaustive()
     }
 }

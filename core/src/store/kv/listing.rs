@@ -7,8 +7,9 @@ use std::task::{Context, Poll, ready};
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
 
+use crate::descriptor::operation::Operation;
 use crate::store::error::StoreError;
-use crate::store::kv::entry::{Entry, Operation};
+use crate::store::kv::entry::Entry;
 use crate::store::kv::watch::{Watch, WatchEvent};
 use crate::store::reader::delivery::ReaderEvent;
 

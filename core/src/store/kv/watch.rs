@@ -9,8 +9,9 @@ use futures::future::{BoxFuture, FutureExt};
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
 
+use crate::descriptor::operation::Operation;
 use crate::store::error::StoreError;
-use crate::store::kv::entry::{Entry, Operation};
+use crate::store::kv::entry::Entry;
 use crate::store::kv::handle::KvStore;
 use crate::store::reader::delivery::{BucketMessage, ReaderEvent};
 use crate::store::reader::range::Start;

@@ -21,7 +21,7 @@ use bytes::Bytes;
 use ring::digest;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 
-use crate::descriptor::store::StoreKind;
+use crate::descriptor::bucket::StoreKind;
 use crate::store::bucket::jetstream::{Bucket, JetStream};
 use crate::store::error::{StoreError, WriteError, cannot_open};
 use crate::store::object::info::{Meta, Stored, encode_meta, incomplete};

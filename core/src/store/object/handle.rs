@@ -9,8 +9,8 @@ use tokio::time::Instant;
 
 use crate::backoff;
 use crate::codec::MessageCodec;
-use crate::descriptor::method::MethodStores;
-use crate::descriptor::store::{StoreDescriptor, StoreKind};
+use crate::descriptor::bucket::StoreKind;
+use crate::descriptor::declared::{MethodStore, MethodStores};
 use crate::store::bucket::handle::{Handle, decode};
 use crate::store::bucket::jetstream::JetStream;
 use crate::store::bucket::status::BucketStatus;
@@ -77,7 +77,7 @@ pub struct ObjectStore<T> {
 impl<T> ObjectStore<T> {
     pub(crate) fn new(
         jetstream: Option<Arc<JetStream>>,
-        store: StoreDescriptor,
+        store: MethodStore,
         declared: &'static [MethodStores],
         codec: MessageCodec<T>,
     ) -> Self {
@@ -89,11 +89,11 @@ impl<T> ObjectStore<T> {
     /// The name of the bucket.
     #[must_use]
     pub fn bucket(&self) -> &str {
-        self.handle.store.bucket
+        self.handle.store.bucket.name
     }
 
     pub(crate) fn is_client_only(&self) -> bool {
-        self.handle.store.client_only
+        self.handle.store.usage.client_only
     }
 
     /// The timeout of one operation.
@@ -222,7 +222,7 @@ impl<T> ObjectStore<T> {
     ) -> PutFrom<'a> {
         PutFrom::new(
             self.handle.jetstream().cloned(),
-            self.handle.store.bucket,
+            self.handle.store.bucket.name,
             name.as_ref(),
             reader,
         )
@@ -307,7 +307,7 @@ impl<T> Clone for ObjectStore<T> {
 impl<T> fmt::Debug for ObjectStore<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ObjectStore")
-            .field("bucket", &self.handle.store.bucket)
+            .field("bucket", &self.handle.store.bucket.name)
             .finish_non_exhaustive()
     }
 }

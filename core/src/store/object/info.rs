@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec::{CodecError, MessageCodec};
 use crate::descriptor::key::MAX_KEY_LEN;
+use crate::descriptor::operation::Operation;
 use crate::store::bucket::handle::decode;
 use crate::store::error::{StoreError, StoreErrorKind};
-use crate::store::kv::entry::{Entry, Operation};
+use crate::store::kv::entry::Entry;
 use crate::store::reader::delivery::BucketMessage;
 
 /// The longest name of an object in bytes; it is part of a subject, as a key is.

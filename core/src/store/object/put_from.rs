@@ -10,7 +10,7 @@ use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{Stream, StreamExt};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use crate::descriptor::store::StoreKind;
+use crate::descriptor::bucket::StoreKind;
 use crate::store::bucket::jetstream::JetStream;
 use crate::store::error::{StoreError, StoreErrorKind, WriteError};
 use crate::store::object::bucket::{CHUNK_SIZE, CLEAN_UP_TIMEOUT, ObjectBucket};

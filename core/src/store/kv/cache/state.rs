@@ -7,9 +7,10 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 
 use crate::codec::MessageCodec;
+use crate::descriptor::operation::Operation;
 use crate::store::error::{StoreError, StoreErrorKind};
 use crate::store::kv::cache::event::CacheEvent;
-use crate::store::kv::entry::{Entry, Operation, is_expiry};
+use crate::store::kv::entry::{Entry, is_expiry};
 use crate::store::kv::ttl::MessageTtl;
 use crate::store::reader::delivery::BucketMessage;
 
