@@ -87,7 +87,7 @@ pub(super) fn sort(
         };
         // A call may make several entries stale.
         if name == "kv_delete" {
-            helpers.deletions.extend(kv_delete(attr, diags));
+            helpers.deletions.push(kv_delete(attr, diags));
             continue;
         }
         if let Some((_, first)) = seen.iter().find(|(earlier, _)| *earlier == name) {
@@ -107,8 +107,8 @@ pub(super) fn sort(
                 helpers.endpoint = read.map(|read| read.args).unwrap_or_default();
             }
             "stream" => helpers.stream = Some(stream(attr, diags)),
-            "kv_store" => helpers.kv = kv_store(attr, diags),
-            _ => helpers.object = object_store(attr, diags),
+            "kv_store" => helpers.kv = Some(kv_store(attr, diags)),
+            _ => helpers.object = Some(object_store(attr, diags)),
         }
     }
     (sorted, helpers)
@@ -184,72 +184,34 @@ fn stream(attr: Attribute, diags: &mut Diagnostics) -> Helper<StreamArgs> {
     Helper { attr, args }
 }
 
-fn kv_store(attr: Attribute, diags: &mut Diagnostics) -> Option<Helper<KvStoreArgs>> {
-    available(
-        "kv_store",
-        "kv",
-        cfg!(any(test, feature = "kv")),
-        &attr,
-        diags,
-    )?;
+fn kv_store(attr: Attribute, diags: &mut Diagnostics) -> Helper<KvStoreArgs> {
     let read = settings::<KvStoreArgs>("kv_store", &attr, diags);
     let complete = read.as_ref().is_none_or(|read| read.has_unknown);
     let args = read.map(|read| read.args).unwrap_or_default();
     if !complete {
         missing("kv_store", &attr, &args.bucket, &args.key, diags);
     }
-    Some(Helper { attr, args })
+    Helper { attr, args }
 }
 
-fn object_store(attr: Attribute, diags: &mut Diagnostics) -> Option<Helper<ObjectStoreArgs>> {
-    available(
-        "object_store",
-        "object-store",
-        cfg!(any(test, feature = "object-store")),
-        &attr,
-        diags,
-    )?;
+fn object_store(attr: Attribute, diags: &mut Diagnostics) -> Helper<ObjectStoreArgs> {
     let read = settings::<ObjectStoreArgs>("object_store", &attr, diags);
     let complete = read.as_ref().is_none_or(|read| read.has_unknown);
     let args = read.map(|read| read.args).unwrap_or_default();
     if !complete {
         missing("object_store", &attr, &args.bucket, &args.key, diags);
     }
-    Some(Helper { attr, args })
+    Helper { attr, args }
 }
 
-fn kv_delete(attr: Attribute, diags: &mut Diagnostics) -> Option<Helper<KvDeleteArgs>> {
-    available(
-        "kv_delete",
-        "kv",
-        cfg!(any(test, feature = "kv")),
-        &attr,
-        diags,
-    )?;
+fn kv_delete(attr: Attribute, diags: &mut Diagnostics) -> Helper<KvDeleteArgs> {
     let read = settings::<KvDeleteArgs>("kv_delete", &attr, diags);
     let complete = read.as_ref().is_none_or(|read| read.has_unknown);
     let args = read.map(|read| read.args).unwrap_or_default();
     if !complete {
         missing("kv_delete", &attr, &args.bucket, &args.key, diags);
     }
-    Some(Helper { attr, args })
-}
-
-fn available(
-    name: &str,
-    feature: &str,
-    on: bool,
-    attr: &Attribute,
-    diags: &mut Diagnostics,
-) -> Option<()> {
-    if !on {
-        diags.help(
-            attr,
-            format!("`#[{name}]` needs the feature `{feature}` of natsmicro"),
-            format!("add \"{feature}\" to the `features` of natsmicro in Cargo.toml"),
-        );
-    }
-    on.then_some(())
+    Helper { attr, args }
 }
 
 /// A store and a deletion cannot do without a bucket and a key.
