@@ -38,20 +38,20 @@ impl OrderServiceDescriptor {
         .max_in_flight(64)
         .kv_store(
             ::natsmicro::__private::StoreDescriptor::kv("orders")
+                .compression(true)
                 .description("Every order")
+                .marker_ttl(::core::time::Duration::from_secs(30))
+                .max_bytes(1073741824)
                 .max_history(1)
+                .max_value_size(65536)
+                .metadata(&[("team", "shop"), ("cost-centre", "42")])
+                .purge_ttl(::core::time::Duration::from_secs(600))
+                .replicas(3)
+                .storage(::natsmicro::__private::Storage::Memory)
                 .ttl(::core::time::Duration::from_secs(604800))
                 .key_ttl(::core::time::Duration::from_secs(3600))
-                .purge_ttl(::core::time::Duration::from_secs(600))
-                .marker_ttl(::core::time::Duration::from_secs(30))
                 .persist(::natsmicro::__private::Persist::BeforeResponse)
-                .write(::natsmicro::__private::Write::Create)
-                .compression(true)
-                .storage(::natsmicro::__private::Storage::Memory)
-                .replicas(3)
-                .max_bytes(1073741824)
-                .max_value_size(65536)
-                .metadata(&[("team", "shop"), ("cost-centre", "42")]),
+                .write(::natsmicro::__private::Write::Create),
             ::natsmicro::__private::StoreKey::with_response(
                 &[
                     ::natsmicro::__private::KeyPart::Request("customer"),
@@ -68,13 +68,13 @@ impl OrderServiceDescriptor {
         )
         .object_store(
             ::natsmicro::__private::StoreDescriptor::object("receipts")
-                .description("Every receipt")
-                .ttl(::core::time::Duration::from_secs(604800))
-                .persist(::natsmicro::__private::Persist::AfterResponse)
                 .compression(true)
-                .storage(::natsmicro::__private::Storage::File)
+                .description("Every receipt")
+                .max_bytes(1073741824)
                 .replicas(3)
-                .max_bytes(1073741824),
+                .storage(::natsmicro::__private::Storage::File)
+                .ttl(::core::time::Duration::from_secs(604800))
+                .persist(::natsmicro::__private::Persist::AfterResponse),
             ::natsmicro::__private::StoreKey::with_response(
                 &[
                     ::natsmicro::__private::KeyPart::Text("receipt."),

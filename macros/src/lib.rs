@@ -35,6 +35,7 @@
 )]
 
 mod args;
+mod attribute;
 mod diag;
 mod expand;
 mod key;
@@ -52,6 +53,7 @@ use proc_macro::TokenStream;
 use proc_macro2::TokenStream as TokenStream2;
 use syn::ItemTrait;
 
+use attribute::{AttrName, StoreKind};
 use diag::Diagnostics;
 
 /// Makes a NATS micro-service of a trait.
@@ -155,7 +157,7 @@ pub fn service(args: TokenStream, item: TokenStream) -> TokenStream {
 /// do. Give a method whose requests may wait for longer a `timeout`.
 #[proc_macro_attribute]
 pub fn endpoint(_args: TokenStream, item: TokenStream) -> TokenStream {
-    placement::helper_elsewhere("endpoint", &item.into()).into()
+    placement::helper_elsewhere(AttrName::Endpoint, &item.into()).into()
 }
 
 /// How a method of a [`#[service]`](macro@service) trait streams.
@@ -178,7 +180,7 @@ pub fn endpoint(_args: TokenStream, item: TokenStream) -> TokenStream {
 /// | `window = 4096` | 1024 | how many messages the side that receives lets the other one be ahead, up to 65,536 |
 #[proc_macro_attribute]
 pub fn stream(_args: TokenStream, item: TokenStream) -> TokenStream {
-    placement::helper_elsewhere("stream", &item.into()).into()
+    placement::helper_elsewhere(AttrName::Stream, &item.into()).into()
 }
 
 /// Stores the responses of a method of a [`#[service]`](macro@service) trait in a NATS key-value store.
@@ -220,7 +222,7 @@ pub fn stream(_args: TokenStream, item: TokenStream) -> TokenStream {
 /// | `metadata(team = "platform")` | none | what the bucket shows besides |
 #[proc_macro_attribute]
 pub fn kv_store(_args: TokenStream, item: TokenStream) -> TokenStream {
-    placement::helper_elsewhere("kv_store", &item.into()).into()
+    placement::helper_elsewhere(AttrName::Store(StoreKind::Kv), &item.into()).into()
 }
 
 /// Stores the responses of a method of a [`#[service]`](macro@service) trait in a NATS object store.
@@ -275,7 +277,7 @@ pub fn kv_store(_args: TokenStream, item: TokenStream) -> TokenStream {
 ///   counted and reported as lost, or with `persist = "before_response"` fails the call.
 #[proc_macro_attribute]
 pub fn object_store(_args: TokenStream, item: TokenStream) -> TokenStream {
-    placement::helper_elsewhere("object_store", &item.into()).into()
+    placement::helper_elsewhere(AttrName::Store(StoreKind::Object), &item.into()).into()
 }
 
 /// Deletes entries of a NATS key-value store that a success of a method of a [`#[service]`](macro@service) trait makes stale.
@@ -315,7 +317,7 @@ pub fn object_store(_args: TokenStream, item: TokenStream) -> TokenStream {
 /// | `purge` | off | delete the older values of the key too, which otherwise stay in its history |
 #[proc_macro_attribute]
 pub fn kv_delete(_args: TokenStream, item: TokenStream) -> TokenStream {
-    placement::helper_elsewhere("kv_delete", &item.into()).into()
+    placement::helper_elsewhere(AttrName::KvDelete, &item.into()).into()
 }
 
 /// Makes an enum the error of service methods: each variant travels under its code, with its fields in the body of the error reply.
