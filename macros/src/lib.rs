@@ -3,17 +3,21 @@
 //! # How `#[service]` works
 //!
 //! Two token streams come in, the settings and the trait, and go through these phases, one module each. No phase stops at a mistake:
-//! each takes `&mut Diagnostics` and returns what it could make out.
+//! each takes `&mut Diagnostics` and returns what it could make out. A file uses files of its own phase and of those before it, never
+//! one of a later phase, and there is no circle among the files; a test says so.
 //!
-//! 1. `parse` reads the trait: the settings of our attributes (`args`, and `args::value` for single values), the templates of store
-//!    keys (`key`), names (`names`), and signatures. Its result is the `Service` of `model`.
-//! 2. `validate` holds the rules between two settings and between two methods.
-//! 3. `expand` writes the trait, the descriptor, the server and the client. After a mistake it writes the same signatures with
+//! 1. `diag` (mistakes), `names` (the grammar of names), `krate` (the path of the runtime), `attribute` (the attributes by name), `key`
+//!    (templates of store keys) and `placement` (attributes in the wrong place) use nothing but each other.
+//! 2. `args` reads the settings of one attribute, each by itself.
+//! 3. `model` is what the macro knows of a service: checked settings as plain values, stores, and the functions that are generated for
+//!    them.
+//! 4. `parse` makes the model of the trait, and holds the rules between two settings of one attribute.
+//! 5. `validate` holds the rules between two attributes and between two methods.
+//! 6. `expand` writes the trait, the descriptor, the server and the client. After a mistake it writes the same signatures with
 //!    nothing behind them, so that one mistake is one error.
-//! 4. `diag` adds a `compile_error!` for each mistake, in the order of the source.
 //!
-//! `krate` knows the path of the runtime, `placement` speaks about attributes in the wrong place, and `service_error` is the derive
-//! macro, with phases of its own.
+//! At the end `diag` adds a `compile_error!` for each mistake, in the order of the source. `service_error` is the derive macro, with
+//! phases of its own; of the above it uses `args` and what stands before it.
 //!
 //! With `NATSMICRO_DEBUG=1` in the environment of the compiler, every expansion is printed to stderr.
 
@@ -36,6 +40,8 @@
 
 mod args;
 mod attribute;
+#[cfg(test)]
+mod circles_tests;
 mod diag;
 mod expand;
 mod key;

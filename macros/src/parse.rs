@@ -1,7 +1,8 @@
 //! From the tokens of a trait to a [`Service`].
 //!
 //! Assumes a trait that syn can read. Guarantees a model with every method in it: what breaks a rule is reported and then repaired or
-//! kept, whichever leaves rustc nothing to add. Rules that need two settings or two methods are in `validate`.
+//! kept, whichever leaves rustc nothing to add. Rules between two settings of one attribute are here, those between two attributes or
+//! two methods in `validate`.
 
 mod attrs;
 mod endpoint;
