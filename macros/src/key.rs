@@ -79,13 +79,26 @@ impl Template {
         })
     }
 
+    /// Stands in for a template that was reported and cannot be read at all.
+    pub(crate) fn missing(span: Span) -> Self {
+        Self {
+            lit: LitStr::new("", span),
+            parts: Vec::new(),
+        }
+    }
+
+    /// Whether there is no template to speak of, which was reported.
+    pub(crate) fn is_missing(&self) -> bool {
+        self.parts.is_empty()
+    }
+
     pub(crate) fn is_constant(&self) -> bool {
         self.placeholders().next().is_none()
     }
 
     /// Whether two templates make the same keys, however their placeholders are written.
     pub(crate) fn same_keys(&self, other: &Self) -> bool {
-        self.parts == other.parts
+        !self.is_missing() && self.parts == other.parts
     }
 }
 

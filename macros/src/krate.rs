@@ -55,3 +55,8 @@ impl ToTokens for Krate {
         tokens.append_all(&self.path);
     }
 }
+
+/// The place of `span` with the hygiene of the call site: rustc points there, but takes the tokens for generated ones.
+pub(crate) fn call_site_at(span: Span) -> Span {
+    Span::call_site().located_at(span)
+}

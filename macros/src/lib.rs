@@ -3,17 +3,21 @@
 //! # How `#[service]` works
 //!
 //! Two token streams come in, the settings and the trait, and go through these phases, one module each. No phase stops at a mistake:
-//! each takes `&mut Diagnostics` and returns what it could make out.
+//! each takes `&mut Diagnostics` and returns what it could make out. A file uses files of its own phase and of those before it, never
+//! one of a later phase, and there is no circle among the files; a test says so.
 //!
-//! 1. `parse` reads the trait: the settings of our attributes (`args`, and `args::value` for single values), the templates of store
-//!    keys (`key`), names (`names`), and signatures. Its result is the `Service` of `model`.
-//! 2. `validate` holds the rules between two settings and between two methods.
-//! 3. `expand` writes the trait, the descriptor, the server and the client. After a mistake it writes the same signatures with
+//! 1. `diag` (mistakes), `names` (the grammar of names), `krate` (the path of the runtime), `attribute` (the attributes by name), `key`
+//!    (templates of store keys) and `placement` (attributes in the wrong place) use nothing but each other.
+//! 2. `args` reads the settings of one attribute, each by itself.
+//! 3. `model` is what the macro knows of a service: checked settings as plain values, stores, and the functions that are generated for
+//!    them.
+//! 4. `parse` makes the model of the trait, and holds the rules between two settings of one attribute.
+//! 5. `validate` holds the rules between two attributes and between two methods.
+//! 6. `expand` writes the trait, the descriptor, the server and the client. After a mistake it writes the same signatures with
 //!    nothing behind them, so that one mistake is one error.
-//! 4. `diag` adds a `compile_error!` for each mistake, in the order of the source.
 //!
-//! `krate` knows the path of the runtime, `placement` speaks about attributes in the wrong place, and `service_error` is the derive
-//! macro, with phases of its own.
+//! At the end `diag` adds a `compile_error!` for each mistake, in the order of the source. `service_error` is the derive macro, with
+//! phases of its own; of the above it uses `args` and what stands before it.
 //!
 //! With `NATSMICRO_DEBUG=1` in the environment of the compiler, every expansion is printed to stderr.
 
@@ -35,6 +39,9 @@
 )]
 
 mod args;
+mod attribute;
+#[cfg(test)]
+mod circles_tests;
 mod diag;
 mod expand;
 mod key;
@@ -52,6 +59,7 @@ use proc_macro::TokenStream;
 use proc_macro2::TokenStream as TokenStream2;
 use syn::ItemTrait;
 
+use attribute::{AttrName, StoreKind};
 use diag::Diagnostics;
 
 /// Makes a NATS micro-service of a trait.
@@ -155,7 +163,7 @@ pub fn service(args: TokenStream, item: TokenStream) -> TokenStream {
 /// do. Give a method whose requests may wait for longer a `timeout`.
 #[proc_macro_attribute]
 pub fn endpoint(_args: TokenStream, item: TokenStream) -> TokenStream {
-    placement::helper_elsewhere("endpoint", &item.into()).into()
+    placement::helper_elsewhere(AttrName::Endpoint, &item.into()).into()
 }
 
 /// How a method of a [`#[service]`](macro@service) trait streams.
@@ -178,7 +186,7 @@ pub fn endpoint(_args: TokenStream, item: TokenStream) -> TokenStream {
 /// | `window = 4096` | 1024 | how many messages the side that receives lets the other one be ahead, up to 65,536 |
 #[proc_macro_attribute]
 pub fn stream(_args: TokenStream, item: TokenStream) -> TokenStream {
-    placement::helper_elsewhere("stream", &item.into()).into()
+    placement::helper_elsewhere(AttrName::Stream, &item.into()).into()
 }
 
 /// Stores the responses of a method of a [`#[service]`](macro@service) trait in a NATS key-value store.
@@ -221,7 +229,7 @@ pub fn stream(_args: TokenStream, item: TokenStream) -> TokenStream {
 /// | `metadata(team = "platform")` | none | what the bucket shows besides |
 #[proc_macro_attribute]
 pub fn kv_store(_args: TokenStream, item: TokenStream) -> TokenStream {
-    placement::helper_elsewhere("kv_store", &item.into()).into()
+    placement::helper_elsewhere(AttrName::Store(StoreKind::Kv), &item.into()).into()
 }
 
 /// Stores the responses of a method of a [`#[service]`](macro@service) trait in a NATS object store.
@@ -277,7 +285,7 @@ pub fn kv_store(_args: TokenStream, item: TokenStream) -> TokenStream {
 ///   counted and reported as lost, or with `persist = "before_response"` fails the call.
 #[proc_macro_attribute]
 pub fn object_store(_args: TokenStream, item: TokenStream) -> TokenStream {
-    placement::helper_elsewhere("object_store", &item.into()).into()
+    placement::helper_elsewhere(AttrName::Store(StoreKind::Object), &item.into()).into()
 }
 
 /// Deletes entries of a NATS key-value store that a success of a method of a [`#[service]`](macro@service) trait makes stale.
@@ -317,7 +325,7 @@ pub fn object_store(_args: TokenStream, item: TokenStream) -> TokenStream {
 /// | `purge` | off | delete the older values of the key too, which otherwise stay in its history |
 #[proc_macro_attribute]
 pub fn kv_delete(_args: TokenStream, item: TokenStream) -> TokenStream {
-    placement::helper_elsewhere("kv_delete", &item.into()).into()
+    placement::helper_elsewhere(AttrName::KvDelete, &item.into()).into()
 }
 
 /// Makes an enum the error of service methods: each variant travels under its code, with its fields in the body of the error reply.

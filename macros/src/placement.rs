@@ -7,8 +7,8 @@ use proc_macro2::TokenStream;
 use quote::{ToTokens, quote};
 use syn::{ImplItemFn, Item, ItemTrait, TraitItemFn};
 
+use crate::attribute::AttrName;
 use crate::diag::{error, error_with_help};
-use crate::parse::on_the_trait;
 
 /// `#[service]` on `item`, which is no trait.
 pub(crate) fn service_elsewhere(item: &TokenStream) -> TokenStream {
@@ -51,12 +51,13 @@ fn without_attributes(mut item: Item) -> TokenStream {
 }
 
 /// `#[name(..)]` on `item`, outside a trait under `#[service]`.
-pub(crate) fn helper_elsewhere(name: &'static str, item: &TokenStream) -> TokenStream {
+pub(crate) fn helper_elsewhere(name: AttrName, item: &TokenStream) -> TokenStream {
     let error = helper_error(name, item).to_compile_error();
     quote!(#item #error)
 }
 
-fn helper_error(name: &'static str, item: &TokenStream) -> syn::Error {
+fn helper_error(name: AttrName, item: &TokenStream) -> syn::Error {
+    let shown = name.as_str();
     // Without tokens of its own an error covers the attribute.
     let attribute = TokenStream::new();
     if let Ok(method) = syn::parse2::<TraitItemFn>(item.clone())
@@ -64,7 +65,7 @@ fn helper_error(name: &'static str, item: &TokenStream) -> syn::Error {
     {
         return error_with_help(
             attribute,
-            format!("`#[{name}]` has no effect here"),
+            format!("`#[{shown}]` has no effect here"),
             "put `#[natsmicro::service]` on the trait that declares this method",
         );
     }
@@ -75,16 +76,16 @@ fn helper_error(name: &'static str, item: &TokenStream) -> syn::Error {
         return error(
             attribute,
             format!(
-                "`#[{name}]` goes on the trait's declaration of `{method}`, not on its implementation"
+                "`#[{shown}]` goes on the trait's declaration of `{method}`, not on its implementation"
             ),
         );
     }
     if syn::parse2::<ItemTrait>(item.clone()).is_ok() {
-        return on_the_trait(attribute, name);
+        return name.on_the_trait(attribute);
     }
     error_with_help(
         attribute,
-        format!("`#[{name}]` goes on a method"),
+        format!("`#[{shown}]` goes on a method"),
         "put it on a method of a trait that has `#[natsmicro::service]`",
     )
 }

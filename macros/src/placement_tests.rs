@@ -1,6 +1,7 @@
 use quote::quote;
 
 use super::*;
+use crate::attribute::StoreKind;
 
 /// The first line of the error, after a check that the item is still there.
 fn message(expansion: &TokenStream, item: &TokenStream) -> String {
@@ -88,7 +89,10 @@ fn helpers_go_on_a_method_of_a_service() {
         ),
     ] {
         assert_eq!(
-            message(&helper_elsewhere("kv_store", &item), &item),
+            message(
+                &helper_elsewhere(AttrName::Store(StoreKind::Kv), &item),
+                &item
+            ),
             expected
         );
     }

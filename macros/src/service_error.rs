@@ -4,31 +4,14 @@
 //! does nothing, so that the enum still fits the methods that return it.
 
 mod expand;
+mod model;
 mod parse;
 
 use proc_macro2::TokenStream;
 use quote::quote;
-use syn::{Attribute, Fields, Ident, LitStr, Type};
 
 use crate::diag::Diagnostics;
 use crate::krate::Krate;
-
-/// An enum of errors.
-struct ErrorEnum {
-    krate: Krate,
-    ident: Ident,
-    coded: Vec<Coded>,
-    /// The variant that takes every other status.
-    rest: Option<(Ident, Type)>,
-}
-
-/// A variant with a code.
-struct Coded {
-    cfgs: Vec<Attribute>,
-    ident: Ident,
-    code: LitStr,
-    fields: Fields,
-}
 
 pub(crate) fn expand(input: TokenStream) -> TokenStream {
     let (mut expansion, diags) = run(input);

@@ -4,12 +4,15 @@ use std::{
     env,
     ffi::OsString,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
 };
 
 use tokio::{sync::OnceCell, task::spawn_blocking};
 
-use super::{NatsServerError, NatsServerErrorKind, fetch};
+use super::{
+    error::{NatsServerError, NatsServerErrorKind},
+    fetch,
+    version::version,
+};
 
 /// The oldest server that async-nats works with in full, as the major and minor number.
 const OLDEST: (u64, u64) = (2, 11);
@@ -128,27 +131,6 @@ impl Search {
         }
         None
     }
-}
-
-/// Asks a binary for its version, which also shows that it runs on this machine.
-pub(super) fn version(binary: &Path) -> Result<semver::Version, String> {
-    let shown = binary.display();
-    let output = Command::new(binary)
-        .arg("--version")
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| format!("`{shown}` cannot be run: {error}"))?;
-    // "nats-server: v2.15.1"
-    let text = String::from_utf8_lossy(&output.stdout);
-    text.trim()
-        .rsplit_once(": v")
-        .and_then(|(_, version)| version.parse().ok())
-        .ok_or_else(|| {
-            format!(
-                "`{shown} --version` does not tell a version of nats-server: {:?}",
-                text.trim()
-            )
-        })
 }
 
 /// The cache is in the target directory, so that `cargo clean` clears it, or else in the cache of the user.

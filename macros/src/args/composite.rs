@@ -2,6 +2,8 @@
 //!
 //! Assumes and guarantees what [`value`](super::value) does.
 
+use std::collections::BTreeMap;
+
 use quote::ToTokens;
 use syn::ext::IdentExt;
 use syn::parse::{Parse, ParseStream, Parser};
@@ -158,6 +160,19 @@ impl Value for KratePath {
 /// `metadata(team = "platform", "cost-centre" = "42")`
 #[derive(Debug, Clone)]
 pub(crate) struct Metadata(pub(crate) Vec<(String, LitStr)>);
+
+/// Equal if they hold the same pairs, in whatever order.
+impl PartialEq for Metadata {
+    fn eq(&self, other: &Self) -> bool {
+        let sorted = |Self(pairs): &Self| {
+            let pairs = pairs
+                .iter()
+                .map(|(key, value)| (key.clone(), value.value()));
+            pairs.collect::<BTreeMap<_, _>>()
+        };
+        sorted(self) == sorted(other)
+    }
+}
 
 struct Pair {
     key_token: proc_macro2::TokenStream,

@@ -1,19 +1,20 @@
 //! What to say about a setting that an attribute does not have: where it belongs, or what was probably meant.
+//!
+//! Assumes the name of a setting that the attribute does not take.
 
 use syn::Path;
 
-use super::value::{Choice as _, Persist, Storage, Write};
-use super::{
-    EndpointArgs, KvDeleteArgs, KvStoreArgs, ObjectStoreArgs, ServiceArgs, Settings as _,
-    StreamArgs,
-};
+use super::settings::names;
+use super::value::{Choice, Persist, Storage, Write};
+use crate::attribute::{AttrName, StoreKind};
 use crate::diag::error_with_help;
-use crate::parse::HELPERS;
 
-/// The error for the setting `name` in an attribute that takes `names`.
-pub(super) fn error(path: &Path, name: &str, names: &[&str]) -> syn::Error {
+/// The error for the setting `name` in an attribute.
+pub(super) fn error(path: &Path, name: &str, attr: AttrName) -> syn::Error {
+    const KV_STORE: AttrName = AttrName::Store(StoreKind::Kv);
+    let names = &names(attr)[..];
     let message = format!("unknown setting `{name}`");
-    let is_object_store = names == ObjectStoreArgs::NAMES;
+    let is_object_store = attr == AttrName::Store(StoreKind::Object);
     if is_object_store && matches!(name, "max_history" | "history") {
         return error_with_help(
             path,
@@ -21,7 +22,8 @@ pub(super) fn error(path: &Path, name: &str, names: &[&str]) -> syn::Error {
             "remove it, or use `#[kv_store]`",
         );
     }
-    if names == ServiceArgs::NAMES && HELPERS.contains(&name) {
+    let mut of_methods = AttrName::OF_METHODS.into_iter();
+    if attr == AttrName::Service && of_methods.any(|attr| attr.as_str() == name) {
         return error_with_help(
             path,
             format!("`{name}` is an attribute of a method"),
@@ -36,12 +38,12 @@ pub(super) fn error(path: &Path, name: &str, names: &[&str]) -> syn::Error {
     }
     // Objects are not deleted by any attribute.
     let elsewhere =
-        elsewhere(name, names).filter(|(home, _)| !is_object_store || *home != "kv_delete");
+        elsewhere(name, attr).filter(|(home, _)| !is_object_store || *home != AttrName::KvDelete);
     if let Some((home, what)) = elsewhere {
-        let help = if is_object_store && home == "kv_store" {
+        let help = if is_object_store && home == KV_STORE {
             "remove it, or use `#[kv_store]`".to_owned()
         } else {
-            format!("write it in `#[{home}(..)]`")
+            format!("write it in `#[{}(..)]`", home.as_str())
         };
         return error_with_help(path, format!("`{name}` is a setting of {what}"), help);
     }
@@ -59,17 +61,20 @@ pub(super) fn error(path: &Path, name: &str, names: &[&str]) -> syn::Error {
 
 /// A setting of which only the value was written: `persist = "before_response"` for `before_response`.
 fn value_alone(name: &str, names: &[&str]) -> Option<String> {
+    fn words<C: Choice>() -> Vec<&'static str> {
+        C::WORDS.iter().map(|(word, _)| *word).collect()
+    }
     let values = [
-        ("persist", Persist::WORDS),
-        ("storage", Storage::WORDS),
-        ("write", Write::WORDS),
+        ("persist", words::<Persist>()),
+        ("storage", words::<Storage>()),
+        ("write", words::<Write>()),
     ];
     if matches!(name, "in_order" | "ordered") && names.contains(&"max_in_flight") {
         return Some("max_in_flight = 1".to_owned());
     }
-    let (setting, _) = values.into_iter().find(|(setting, words)| {
-        names.contains(setting) && words.iter().any(|(word, _)| *word == name)
-    })?;
+    let (setting, _) = values
+        .into_iter()
+        .find(|(setting, words)| names.contains(setting) && words.contains(&name))?;
     Some(format!("{setting} = \"{name}\""))
 }
 
@@ -99,20 +104,20 @@ fn other_name<'a>(name: &str, names: &[&'a str]) -> Option<&'a str> {
 }
 
 /// The attribute that does take this setting: those of a service and of its methods are easily mixed up.
-fn elsewhere(name: &str, names: &[&str]) -> Option<(&'static str, &'static str)> {
+fn elsewhere(name: &str, attr: AttrName) -> Option<(AttrName, &'static str)> {
+    if attr == AttrName::ServiceError {
+        return None;
+    }
     let homes = [
-        ("endpoint", "a method", EndpointArgs::NAMES),
-        ("service", "the whole service", ServiceArgs::NAMES),
-        ("stream", "a stream", StreamArgs::NAMES),
-        ("kv_store", "a key-value store", KvStoreArgs::NAMES),
-        ("object_store", "an object store", ObjectStoreArgs::NAMES),
-        ("kv_delete", "a deletion", KvDeleteArgs::NAMES),
+        (AttrName::Endpoint, "a method"),
+        (AttrName::Service, "the whole service"),
+        (AttrName::Stream, "a stream"),
+        (AttrName::Store(StoreKind::Kv), "a key-value store"),
+        (AttrName::Store(StoreKind::Object), "an object store"),
+        (AttrName::KvDelete, "a deletion"),
     ];
-    let is_ours = homes.iter().any(|(_, _, others)| *others == names);
-    let (home, what, _) = homes
-        .into_iter()
-        .find(|(_, _, others)| is_ours && others.contains(&name))?;
-    Some((home, what))
+    let mut homes = homes.into_iter();
+    homes.find(|(home, _)| names(*home).contains(&name))
 }
 
 /// The setting that is spelled most like this.

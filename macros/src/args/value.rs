@@ -98,6 +98,13 @@ pub(crate) struct Text<G> {
     grammar: PhantomData<G>,
 }
 
+/// Equal if they say the same, whatever the quotes.
+impl<G> PartialEq for Text<G> {
+    fn eq(&self, other: &Self) -> bool {
+        self.lit.value() == other.lit.value()
+    }
+}
+
 impl<G: Grammar> Value for Text<G> {
     const WHAT: &'static str = "a string";
 
@@ -193,85 +200,95 @@ impl Value for Flag {
 }
 
 /// One of a few words.
-#[derive(Debug, Clone)]
-pub(crate) struct OneOf<C> {
-    /// The variant of the runtime's enum.
-    pub(crate) variant: &'static str,
-    choice: PhantomData<C>,
+pub(crate) trait Choice: Sized + Copy + 'static {
+    const WORDS: &'static [(&'static str, Self)];
 }
 
-/// The words of a [`OneOf`], each with the variant of the runtime's enum.
-pub(crate) trait Choice {
-    const WORDS: &'static [(&'static str, &'static str)];
-}
-
-impl<C: Choice> Value for OneOf<C> {
-    const WHAT: &'static str = "a string";
-
-    fn example(name: &str) -> String {
+/// Reads a [`Choice`].
+fn choice<C: Choice + Value>(meta: &Meta, errors: &mut Vec<syn::Error>) -> Option<C> {
+    let words: Vec<String> = C::WORDS
+        .iter()
+        .map(|(word, _)| format!("\"{word}\""))
+        .collect();
+    let help = format!("write {}", one_of(&words));
+    let Some(Lit::Str(lit)) = literal(meta) else {
+        errors.push(wrong_kind_with_help::<C>(meta, help));
+        return None;
+    };
+    let text = lit.value();
+    if let Some((_, choice)) = C::WORDS.iter().find(|(word, _)| *word == text) {
+        return Some(*choice);
+    }
+    errors.push(error_with_help(
+        lit,
         format!(
-            "{name} = \"{}\"",
-            C::WORDS.first().map_or("", |(word, _)| word)
-        )
+            "`{}` cannot be `{}`",
+            setting_name(meta.path()),
+            text.escape_debug()
+        ),
+        help,
+    ));
+    None
+}
+
+/// Declares enums of words; the runtime has the same enums with the same variants.
+macro_rules! choices {
+    ($($(#[$doc:meta])* $name:ident { $($word:literal: $variant:ident,)* })*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+            pub(crate) enum $name {
+                $($variant,)*
+            }
+
+            impl $name {
+                /// The name of the variant, here and in the runtime.
+                pub(crate) const fn variant(self) -> &'static str {
+                    match self {
+                        $(Self::$variant => stringify!($variant),)*
+                    }
+                }
+            }
+
+            impl Choice for $name {
+                const WORDS: &'static [(&'static str, Self)] = &[$(($word, Self::$variant),)*];
+            }
+
+            impl Value for $name {
+                const WHAT: &'static str = "a string";
+
+                fn example(name: &str) -> String {
+                    let word = Self::WORDS.first().map_or("", |(word, _)| word);
+                    format!("{name} = \"{word}\"")
+                }
+
+                fn read(meta: &Meta, errors: &mut Vec<syn::Error>) -> Option<Self> {
+                    choice(meta, errors)
+                }
+            }
+        )*
+    };
+}
+
+choices! {
+    /// When a response is stored.
+    Persist {
+        "after_response": AfterResponse,
+        "before_response": BeforeResponse,
     }
 
-    fn read(meta: &Meta, errors: &mut Vec<syn::Error>) -> Option<Self> {
-        let words: Vec<String> = C::WORDS
-            .iter()
-            .map(|(word, _)| format!("\"{word}\""))
-            .collect();
-        let help = format!("write {}", one_of(&words));
-        let Some(Lit::Str(lit)) = literal(meta) else {
-            errors.push(wrong_kind_with_help::<Self>(meta, help));
-            return None;
-        };
-        let text = lit.value();
-        if let Some((_, variant)) = C::WORDS.iter().find(|(word, _)| *word == text) {
-            return Some(Self {
-                variant,
-                choice: PhantomData,
-            });
-        }
-        errors.push(error_with_help(
-            lit,
-            format!(
-                "`{}` cannot be `{}`",
-                setting_name(meta.path()),
-                text.escape_debug()
-            ),
-            help,
-        ));
-        None
+    /// How an entry is written.
+    Write {
+        "put": Put,
+        "create": Create,
+        "update": Update,
     }
-}
 
-/// When a response is stored.
-#[derive(Debug, Clone)]
-pub(crate) struct Persist;
-
-impl Choice for Persist {
-    const WORDS: &'static [(&'static str, &'static str)] = &[
-        ("after_response", "AfterResponse"),
-        ("before_response", "BeforeResponse"),
-    ];
-}
-
-/// How an entry is written.
-#[derive(Debug, Clone)]
-pub(crate) struct Write;
-
-impl Choice for Write {
-    const WORDS: &'static [(&'static str, &'static str)] =
-        &[("put", "Put"), ("create", "Create"), ("update", "Update")];
-}
-
-/// Where a bucket is kept.
-#[derive(Debug, Clone)]
-pub(crate) struct Storage;
-
-impl Choice for Storage {
-    const WORDS: &'static [(&'static str, &'static str)] =
-        &[("file", "File"), ("memory", "Memory")];
+    /// Where a bucket is kept.
+    Storage {
+        "file": File,
+        "memory": Memory,
+    }
 }
 
 #[cfg(test)]

@@ -163,15 +163,15 @@ fn flags() {
 #[test]
 fn words() {
     assert_eq!(
-        read::<OneOf<Write>>("write = \"create\"").unwrap().variant,
+        read::<Write>("write = \"create\"").unwrap().variant(),
         "Create"
     );
     assert_eq!(
-        message::<OneOf<Persist>>("persist = \"never\""),
+        message::<Persist>("persist = \"never\""),
         "`persist` cannot be `never`\nhelp: write \"after_response\" or \"before_response\""
     );
     assert_eq!(
-        message::<OneOf<Storage>>("storage = 1"),
+        message::<Storage>("storage = 1"),
         "`storage` takes a string\nhelp: write \"file\" or \"memory\""
     );
 }

@@ -1,11 +1,16 @@
 //! The calling side: a client with a method for each method of the service, and functions for its stores.
+//!
+//! Assumes the model; the implementation of the trait needs a sound one.
 
 use proc_macro2::TokenStream;
 use quote::quote;
 use syn::FnArg;
 
-use super::{Expander, accessors, doc, fallback};
-use crate::model::{Kind, Method, Request};
+use super::accessors;
+use super::expander::{Expander, doc};
+use super::signature::{ClientTypes, client_types};
+use crate::model::method::Method;
+use crate::model::signature::{Kind, Request};
 
 /// ```text
 /// #[derive(::core::clone::Clone, ::core::fmt::Debug)]
@@ -87,8 +92,13 @@ pub(super) fn methods(expander: &Expander<'_>) -> TokenStream {
 fn call(expander: &Expander<'_>, method: &Method) -> TokenStream {
     let krate = expander.krate;
     let p = &expander.private;
-    let Some((ok, error)) =
-        fallback::types(expander, method).filter(|_| !method.is_suppressed(&method.name()))
+    let types = client_types(expander, method).filter(|_| !method.is_suppressed(&method.name()));
+    let Some(ClientTypes {
+        ok,
+        error,
+        generics,
+        clause,
+    }) = types
     else {
         return TokenStream::new();
     };
@@ -99,8 +109,7 @@ fn call(expander: &Expander<'_>, method: &Method) -> TokenStream {
         .then(|| doc(format!("Calls `{}`.", method.name())))
         .map(|doc| quote!(#[doc = #doc]));
     let name = &method.sig.ident;
-    let (generics, clause) = fallback::generics(expander, method);
-    let constant = method.constant("");
+    let constant = method.constant();
     let parameter = &method.request;
     let argument = match &method.request {
         Some(Request {
@@ -141,7 +150,7 @@ pub(super) fn implementation(expander: &Expander<'_>) -> TokenStream {
     let (ident, client, service_cfgs) = (&service.ident, expander.client(), &service.cfgs);
     let deprecated = expander.allow_deprecated(service.methods());
     let methods = service.methods().map(|method| {
-        if method.skipped() {
+        if method.endpoint.skipped {
             skipped(expander, method)
         } else {
             forwarded(expander, method)

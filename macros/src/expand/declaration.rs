@@ -1,12 +1,16 @@
 //! The trait itself.
+//!
+//! Assumes the model. Guarantees the trait as it was written, but for `async fn` and our own attributes.
 
 use proc_macro2::TokenStream;
 use quote::{ToTokens, quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{ReturnType, Signature, Token, Type};
 
-use super::Expander;
-use crate::model::{Item, Method, call_site_at};
+use super::expander::Expander;
+use crate::krate::call_site_at;
+use crate::model::method::Method;
+use crate::model::service::Item;
 
 /// Input:
 /// ```text

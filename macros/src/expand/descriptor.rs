@@ -1,21 +1,22 @@
 //! The descriptor: the service and its methods as constants, and the one place where the user's types are checked.
+//!
+//! Assumes a sound model, but for the type.
 
 use std::borrow::Cow;
-
 use std::collections::HashMap;
 
 use proc_macro2::{Literal, TokenStream};
-use quote::{ToTokens, quote, quote_spanned};
+use quote::{quote, quote_spanned};
 use syn::Type;
 use syn::spanned::Spanned;
 
-use super::store::{duration, kv_deletes, kv_store, lit, metadata, object_store, setting};
-use super::{Expander, doc};
-use crate::args::Setting;
-use crate::args::composite::{Codec, QueueGroup};
-use crate::args::value::{Bucket, Text};
-use crate::model::{Method, Request, Service, call_site_at};
-use crate::names::snake_case;
+use super::expander::{Expander, doc};
+use super::store::{kv_deletes, setting, store};
+use crate::args::composite::Codec;
+use crate::attribute::StoreKind;
+use crate::krate::call_site_at;
+use crate::model::method::Method;
+use crate::model::signature::Request;
 
 /// ```text
 /// #[derive(::core::clone::Clone, ::core::marker::Copy, ::core::fmt::Debug)]
@@ -66,9 +67,9 @@ fn constant(expander: &Expander<'_>, method: &Method) -> TokenStream {
     let krate = expander.krate;
     let p = &expander.private;
     let cfgs = &method.attrs.cfgs;
-    let name = method.constant("");
+    let name = method.constant();
     let index = Literal::usize_unsuffixed(method.index);
-    let endpoint = method.endpoint_name();
+    let endpoint_name = &method.endpoint.name;
     let output = &method.output;
     let request_type = method.request.as_ref().map(Request::message);
     let request =
@@ -87,35 +88,27 @@ fn constant(expander: &Expander<'_>, method: &Method) -> TokenStream {
     let error_krate = krate.at(error_span);
     let error_codec = quote_spanned!(error_span=> <#error as #error_krate::ServiceError>::CODEC);
 
-    let args = &method.endpoint;
+    let endpoint = &method.endpoint;
     let settings = [
-        setting(&args.timeout, "timeout", |period| duration(*period)),
-        setting(&args.metadata, "metadata", metadata),
-        queue_group(&args.queue_group),
-        setting(&args.max_in_flight, "max_in_flight", |number| {
-            let number = usize::try_from(number.0).unwrap_or(usize::MAX);
-            Literal::usize_unsuffixed(number).to_token_stream()
-        }),
+        setting(p, "timeout", endpoint.timeout.as_ref()),
+        setting(p, "metadata", endpoint.metadata.as_ref()),
+        setting(p, "queue_group", endpoint.queue_group.group.as_ref()),
+        setting(p, "max_in_flight", endpoint.max_in_flight.as_ref()),
     ];
-    let stream = method.stream.as_ref().and_then(|stream| {
-        setting(&stream.args.window, "window", |number| {
-            let number = u32::try_from(number.0).unwrap_or(u32::MAX);
-            Literal::u32_unsuffixed(number).to_token_stream()
-        })
-    });
-    let kv = method
-        .kv
+    let window = method
+        .stream
         .as_ref()
-        .and_then(|store| kv_store(expander, &store.args));
-    let object = method
-        .object
-        .as_ref()
-        .and_then(|store| object_store(expander, &store.args));
+        .and_then(|stream| stream.window.as_ref());
+    let window = setting(p, "window", window);
+    let stores = method
+        .stores
+        .iter()
+        .map(|of_method| store(expander, of_method));
     let deletions = kv_deletes(expander, &method.deletions);
     quote! {
         #(#cfgs)*
         const #name: #p::Method<#request, #response, #error> =
-            #p::Method::new(#index, #endpoint, #request_codec, #response_codec, #error_codec) #(#settings)* #stream #kv #object #deletions;
+            #p::Method::new(#index, #endpoint_name, #request_codec, #response_codec, #error_codec) #(#settings)* #window #(#stores)* #deletions;
     }
 }
 
@@ -123,20 +116,13 @@ fn constant(expander: &Expander<'_>, method: &Method) -> TokenStream {
 fn message(expander: &Expander<'_>, ty: Option<&Type>, written: &Type) -> TokenStream {
     let span = call_site_at(ty.map_or_else(proc_macro2::Span::call_site, Spanned::span));
     let p = expander.private.at(span);
-    match expander.service.args.codec.get() {
-        None | Some(Codec::Protobuf) => {
+    match &expander.service.settings.codec {
+        Codec::Protobuf => {
             quote_spanned!(span=> <#written as #p::ProtobufMessage>::CODEC)
         }
-        Some(Codec::Json) => quote_spanned!(span=> <#written as #p::JsonMessage>::CODEC),
-        Some(Codec::Custom(codec)) => quote_spanned!(span=> #p::message::<#codec, #written>()),
+        Codec::Json => quote_spanned!(span=> <#written as #p::JsonMessage>::CODEC),
+        Codec::Custom(codec) => quote_spanned!(span=> #p::message::<#codec, #written>()),
     }
-}
-
-fn queue_group(group: &Setting<QueueGroup>) -> Option<TokenStream> {
-    setting(group, "queue_group", |group| match group {
-        QueueGroup::Named(name) => quote!(::core::option::Option::Some(#name)),
-        QueueGroup::Off => quote!(::core::option::Option::None),
-    })
 }
 
 /// ```text
@@ -149,41 +135,29 @@ pub(super) fn describe(expander: &Expander<'_>) -> TokenStream {
     let p = &expander.private;
     let descriptor = expander.descriptor();
     let cfgs = &service.cfgs;
-    let args = &service.args;
-    let name = args
-        .name
-        .get()
-        .map_or_else(|| service.name().to_token_stream(), lit);
-    let prefix = args
-        .subject_prefix
-        .get()
-        .map_or_else(|| snake_case(&service.name()).to_token_stream(), lit);
+    let settings = &service.settings;
+    let (name, prefix) = (&settings.name, &settings.subject_prefix);
     let last = service.methods().map(|method| method.index).max();
     let methods = Literal::usize_unsuffixed(last.map_or(0, |last| last + 1));
-    let description = match args.description.get() {
-        Some(text) => Some(lit(text)),
-        None => description(service).map(|text| text.to_token_stream()),
-    };
-    let description = description.map(|text| quote!(.description(#text)));
-    let settings = [
-        setting(&args.version, "version", lit),
-        description,
-        setting(&args.timeout, "timeout", |period| duration(*period)),
-        setting(&args.metadata, "metadata", metadata),
-        queue_group(&args.queue_group),
+    let calls = [
+        setting(p, "version", settings.version.as_ref()),
+        setting(p, "description", settings.description.as_ref()),
+        setting(p, "timeout", settings.timeout.as_ref()),
+        setting(p, "metadata", settings.metadata.as_ref()),
+        setting(p, "queue_group", settings.queue_group.group.as_ref()),
         stores(expander),
     ];
     quote! {
         #(#cfgs)*
         impl #p::Describe for #descriptor {
-            const SERVICE: #p::ServiceDescriptor = #p::ServiceDescriptor::new(#name, #prefix, #methods) #(#settings)*;
+            const SERVICE: #p::ServiceDescriptor = #p::ServiceDescriptor::new(#name, #prefix, #methods) #(#calls)*;
         }
     }
 }
 
 /// `.stores(&[#p::Method::stores(&Self::SAVE_PROFILE), ..])` of the methods that share a bucket.
 fn stores(expander: &Expander<'_>) -> Option<TokenStream> {
-    let (service, p) = (expander.service, expander.krate.private());
+    let (service, p) = (expander.service, &expander.private);
     let mut users: HashMap<_, usize> = HashMap::new();
     for bucket in service.endpoints().flat_map(buckets) {
         *users.entry(bucket).or_default() += 1;
@@ -193,47 +167,15 @@ fn stores(expander: &Expander<'_>) -> Option<TokenStream> {
         buckets.any(|bucket| users.get(&bucket).is_some_and(|&users| users > 1))
     };
     let shared = service.endpoints().filter(is_shared).map(|method| {
-        let (cfgs, name) = (&method.attrs.cfgs, method.constant(""));
+        let (cfgs, name) = (&method.attrs.cfgs, method.constant());
         quote!(#(#cfgs)* #p::Method::stores(&Self::#name))
     });
     let shared: Vec<TokenStream> = shared.collect();
     (!shared.is_empty()).then(|| quote!(.stores(&[#(#shared),*])))
 }
 
-/// The buckets of a method: the names, each with the attribute that says it.
-fn buckets(method: &Method) -> impl Iterator<Item = (&'static str, String)> {
-    let name = |bucket: &Setting<Text<Bucket>>| Some(bucket.get()?.lit.value());
-    let kv = method.kv.as_ref().and_then(|kv| name(&kv.args.bucket));
-    let object = method.object.as_ref();
-    let object = object.and_then(|object| name(&object.args.bucket));
-    let kv = kv.map(|name| ("kv_store", name));
-    kv.into_iter()
-        .chain(object.map(|name| ("object_store", name)))
-}
-
-/// The doc comment of the trait in one line.
-fn description(service: &Service) -> Option<String> {
-    let lines = service
-        .attrs
-        .iter()
-        .filter(|attr| attr.path().is_ident("doc"))
-        .filter_map(|attr| {
-            let pair = attr.meta.require_name_value().ok()?;
-            match &pair.value {
-                syn::Expr::Lit(syn::ExprLit {
-                    lit: syn::Lit::Str(text),
-                    ..
-                }) => Some(text.value()),
-                _ => None,
-            }
-        });
-    let text: Vec<String> = lines
-        .flat_map(|text| {
-            text.lines()
-                .map(|line| line.trim().to_owned())
-                .collect::<Vec<_>>()
-        })
-        .filter(|line| !line.is_empty())
-        .collect();
-    (!text.is_empty()).then(|| text.join(" "))
+/// The buckets of a method; two kinds of stores may have the same name.
+fn buckets(method: &Method) -> impl Iterator<Item = (StoreKind, String)> {
+    let stores = method.stores.iter();
+    stores.map(|store| (store.kind, store.bucket.value()))
 }

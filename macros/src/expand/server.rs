@@ -1,10 +1,13 @@
 //! The serving side: how requests reach the methods of an implementation.
+//!
+//! Assumes a sound model, but for the alias.
 
 use proc_macro2::TokenStream;
 use quote::quote;
 
-use super::{Expander, doc};
-use crate::model::{Kind, Method};
+use super::expander::{Expander, doc};
+use crate::model::method::Method;
+use crate::model::signature::Kind;
 
 /// ```text
 /// impl<S: UserService> #p::Dispatch<S> for UserServiceDescriptor {
@@ -42,7 +45,7 @@ fn route(expander: &Expander<'_>, method: &Method) -> TokenStream {
     let p = &expander.private;
     let (ident, implementation) = (&expander.service.ident, expander.implementation());
     let cfgs = &method.attrs.cfgs;
-    let constant = method.constant("");
+    let constant = method.constant();
     let name = &method.sig.ident;
     let parameters = match (&method.context, &method.request) {
         (Some(_), Some(_)) => quote!(service, cx, request),

@@ -1,17 +1,17 @@
 //! Warnings: what compiles and is most likely not wanted, but may be.
 //!
-//! Stable macros can only warn by using something deprecated.
+//! Assumes a sound model. Stable macros can only warn by using something deprecated.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{format_ident, quote_spanned};
 use syn::Attribute;
 use syn::spanned::Spanned;
 
-use super::Expander;
-use crate::args::composite::Key;
-use crate::args::value::Flag;
-use crate::args::{KvStoreArgs, ObjectStoreArgs, Setting};
-use crate::model::{Method, Service};
+use super::expander::Expander;
+use crate::args::value::Write;
+use crate::model::method::Method;
+use crate::model::service::Service;
+use crate::model::store::Store;
 
 /// Something to say about a method, and where.
 struct Warning {
@@ -54,48 +54,34 @@ fn attrs<'a>(service: &'a Service, method: &'a Method) -> impl Iterator<Item = &
 }
 
 fn of(method: &Method) -> Vec<Warning> {
-    let mut warnings = Vec::new();
-    if let Some(store) = &method.kv {
-        let args = &store.args;
-        let creates = args
-            .write
-            .get()
-            .is_some_and(|write| write.variant == "Create");
-        warnings.extend(constant_key(method, &args.key, &args.client_only, creates));
-        warnings.extend(empty_value(method, &store.attr, &args.client_only));
-        warnings.extend(larger_than_the_bucket(args));
-    }
-    if let Some(store) = &method.object {
-        let args: &ObjectStoreArgs = &store.args;
-        warnings.extend(constant_key(method, &args.key, &args.client_only, false));
-        warnings.extend(empty_value(method, &store.attr, &args.client_only));
-    }
-    warnings
+    let of_store = |store| {
+        [
+            constant_key(method, store),
+            empty_value(method, store),
+            larger_than_the_bucket(store),
+        ]
+    };
+    method.stores.iter().flat_map(of_store).flatten().collect()
 }
 
-fn constant_key(
-    method: &Method,
-    key: &Setting<Key>,
-    client_only: &Setting<Flag>,
-    creates: bool,
-) -> Option<Warning> {
-    let template = &key.get()?.0;
+fn constant_key(method: &Method, store: &Store) -> Option<Warning> {
+    let template = &store.usage.key;
     let (name, entry) = (method.name(), template.lit.value());
-    let happens = if creates {
+    let happens = if store.usage.write == Some(Write::Create) {
         format!("only the first call of `{name}` stores anything, as the entry `{entry}`")
     } else {
         format!("every call of `{name}` overwrites the same entry `{entry}`")
     };
-    (is_persisted(client_only) && template.is_constant()).then(|| Warning {
+    (!store.usage.client_only && template.is_constant()).then(|| Warning {
         span: template.lit.span(),
         name: "KEY_WITHOUT_A_FIELD",
         note: format!("{happens}; name a field of the request in the key, or set `client_only`"),
     })
 }
 
-fn empty_value(method: &Method, attr: &Attribute, client_only: &Setting<Flag>) -> Option<Warning> {
-    (is_persisted(client_only) && method.output.is_nothing()).then(|| Warning {
-        span: attr.path().span(),
+fn empty_value(method: &Method, store: &Store) -> Option<Warning> {
+    (!store.usage.client_only && method.output.is_nothing()).then(|| Warning {
+        span: store.attr.path().span(),
         name: "STORE_OF_NOTHING",
         note: format!(
             "`{}` returns nothing, so what is stored is empty; return the message to store",
@@ -104,15 +90,15 @@ fn empty_value(method: &Method, attr: &Attribute, client_only: &Setting<Flag>) -
     })
 }
 
-fn larger_than_the_bucket(args: &KvStoreArgs) -> Option<Warning> {
-    let (value, bucket) = (args.max_value_size.get()?, args.max_bytes.get()?);
-    (value.0 > bucket.0).then(|| Warning {
-        span: args.max_value_size.label().span(),
+fn larger_than_the_bucket(store: &Store) -> Option<Warning> {
+    let settings = &store.settings;
+    let (value, bucket) = (
+        settings.max_value_size.given()?,
+        settings.max_bytes.value()?,
+    );
+    (value.value.0 > bucket.0).then(|| Warning {
+        span: value.label.span(),
         name: "VALUE_LARGER_THAN_ITS_BUCKET",
         note: "no value can be larger than `max_bytes` of the whole bucket; make it smaller, or leave it out".to_owned(),
     })
-}
-
-fn is_persisted(client_only: &Setting<Flag>) -> bool {
-    !client_only.get().is_some_and(|flag| flag.0)
 }

@@ -8,7 +8,7 @@ use syn::{ReturnType, Signature, Type, parse_quote};
 use super::stream::{self, Stream};
 use super::types::{self, squeeze};
 use crate::diag::Diagnostics;
-use crate::model::Output;
+use crate::model::signature::Output;
 
 /// Checks the type of a request; gives its messages if it is a stream.
 pub(super) fn request(ty: &Type, method: &str, diags: &mut Diagnostics) -> Option<Type> {

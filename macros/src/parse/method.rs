@@ -12,21 +12,38 @@ use syn::{
     TraitItemFn, parse_quote,
 };
 
+use super::attrs::{Sorted, settings, sort};
 use super::stream::Stream;
 use super::types::{Shape, squeeze};
-use super::{attrs, messages};
+use super::{endpoint, messages, stores};
+use crate::args::settings::EndpointArgs;
+use crate::attribute::{AttrName, StoreKind, is_cfg};
 use crate::diag::Diagnostics;
-use crate::model::{Method, Request};
+use crate::model::method::Method;
+use crate::model::signature::Request;
 
 /// Reads the method that is declared as number `index`.
 pub(super) fn parse(index: usize, function: TraitItemFn, diags: &mut Diagnostics) -> Method {
-    let name = function.sig.ident.to_string();
-    let (attrs, helpers) = attrs::sort(function.attrs, &name, diags);
-    let skipped = helpers.endpoint.skip.get().is_some_and(|skip| skip.0);
     let mut sig = function.sig;
+    let name = sig.ident.to_string();
+    let Sorted { attrs, ours } = sort(function.attrs, &name, diags);
+    let mut endpoint_args = EndpointArgs::default();
+    let (mut stream, mut stores, mut deletions) = (None, Vec::new(), Vec::new());
+    for (name, attr) in ours {
+        match name {
+            AttrName::Stream => stream = Some(endpoint::stream(attr, diags)),
+            AttrName::Store(kind) => stores.push(stores::store(kind, attr, diags)),
+            AttrName::KvDelete => deletions.push(stores::kv_delete(attr, diags)),
+            AttrName::Endpoint | AttrName::Service | AttrName::ServiceError => {
+                endpoint_args = settings(name, &attr, diags).args;
+            }
+        }
+    }
+    stores.sort_by_key(|store| store.kind == StoreKind::Object);
+    let endpoint = endpoint::endpoint(&sig.ident, endpoint_args, diags);
     let mut reader = Reader {
         name,
-        skipped,
+        skipped: endpoint.skipped,
         diags,
     };
 
@@ -34,7 +51,7 @@ pub(super) fn parse(index: usize, function: TraitItemFn, diags: &mut Diagnostics
     reader.generics(&sig);
     reader.receiver(&sig);
     let (context, request) = reader.parameters(&mut sig.inputs);
-    let output = messages::output(&sig, skipped, reader.diags);
+    let output = messages::output(&sig, endpoint.skipped, reader.diags);
     if let Some(body) = &function.default {
         let message = format!("method `{}` cannot have a default body", reader.name);
         reader.diags.help(
@@ -50,11 +67,10 @@ pub(super) fn parse(index: usize, function: TraitItemFn, diags: &mut Diagnostics
         sig,
         default: function.default,
         semicolon: function.semi_token,
-        endpoint: helpers.endpoint,
-        stream: helpers.stream,
-        kv: helpers.kv,
-        object: helpers.object,
-        deletions: helpers.deletions,
+        endpoint,
+        stream,
+        stores,
+        deletions,
         context,
         request,
         output,
@@ -238,7 +254,7 @@ impl Reader<'_> {
     }
 
     fn attributes(&mut self, attrs: &[Attribute]) {
-        for attr in attrs.iter().filter(|attr| attrs::is_cfg(attr)) {
+        for attr in attrs.iter().filter(|attr| is_cfg(attr)) {
             self.diags.help(
                 attr,
                 format!("a parameter of `{}` cannot be conditional", self.name),

@@ -6,8 +6,8 @@ use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 use syn::{Fields, Type};
 
-use super::{Coded, ErrorEnum};
-use crate::model::call_site_at;
+use super::model::{Coded, ErrorEnum};
+use crate::krate::call_site_at;
 
 /// ```text
 /// impl #krate::ServiceError for OrderError {

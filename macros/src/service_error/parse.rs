@@ -7,8 +7,10 @@ use quote::ToTokens;
 use syn::ext::IdentExt;
 use syn::{Attribute, Data, DeriveInput, Fields, Ident, LitStr, Meta, Type, Variant};
 
-use super::{Coded, ErrorEnum};
-use crate::args::{self, ServiceErrorArgs};
+use super::model::{Coded, ErrorEnum};
+use crate::args::read::read;
+use crate::args::settings::ServiceErrorArgs;
+use crate::attribute::AttrName;
 use crate::diag::{Diagnostics, error, error_with_help};
 use crate::krate::Krate;
 use crate::names::snake_case;
@@ -70,9 +72,9 @@ fn krate(attrs: &[Attribute], diags: &mut Diagnostics) -> Krate {
                 continue;
             }
         };
-        args = args::read::<ServiceErrorArgs>("service_error", tokens, diags).args;
+        args = read::<ServiceErrorArgs>(AttrName::ServiceError, tokens, diags).args;
     }
-    Krate::new(args.krate.get().map(|path| &path.0))
+    Krate::new(args.krate.value().map(|path| &path.0))
 }
 
 fn code_attributes(attrs: &[Attribute]) -> impl Iterator<Item = &Attribute> {

@@ -1,48 +1,35 @@
 //! Names that would be there twice: methods, endpoints, and what is generated from methods.
+//!
+//! Assumes a method's own names to be checked. Of two methods under cfgs rustc decides whether both are there.
 
 use std::collections::BTreeMap;
 
-use proc_macro2::TokenStream;
-use quote::ToTokens;
-use syn::{Attribute, Ident};
+use syn::Ident;
 
-use super::methods_mut;
 use crate::diag::{Diagnostics, error, error_with_help};
-use crate::model::{Item, Method, Service};
-
-/// The cfgs of two methods: both methods are there if all hold.
-pub(super) fn together(a: &Method, b: &Method) -> Vec<Attribute> {
-    let mut cfgs = a.attrs.cfgs.clone();
-    let others = b.attrs.cfgs.iter();
-    cfgs.extend(others.filter(|cfg| !a.attrs.cfgs.contains(cfg)).cloned());
-    cfgs
-}
-
-/// Whether `other` is there whenever `method` is, as far as the words of their cfgs tell.
-pub(super) fn comes_with(method: &Method, other: &Method) -> bool {
-    let mut cfgs = other.attrs.cfgs.iter();
-    cfgs.all(|cfg| method.attrs.cfgs.contains(cfg))
-}
+use crate::model::accessor::Accessor;
+use crate::model::method::Method;
+use crate::model::service::Service;
 
 /// A method that is declared twice is left out once, or everything made from it would be reported too. That must be the one that is
 /// never there alone; if either can be, rustc will know whether both are.
-pub(super) fn repeated_methods(items: &mut [Item], diags: &mut Diagnostics) {
+pub(super) fn repeated_methods(service: &mut Service, diags: &mut Diagnostics) {
     let mut seen: BTreeMap<Ident, Vec<&mut Method>> = BTreeMap::new();
-    for method in methods_mut(items) {
+    for method in service.methods_mut() {
         let namesakes = seen.entry(method.sig.ident.clone()).or_default();
         let earlier = namesakes
             .iter_mut()
-            .find(|earlier| comes_with(method, earlier) || comes_with(earlier, method));
+            .find(|earlier| method.comes_with(earlier) || earlier.comes_with(method));
         if let Some(earlier) = earlier {
             diags.pair_under(
-                together(earlier, method),
+                earlier.together_with(method),
                 error(
                     &method.sig.ident,
                     format!("method `{}` is declared twice", method.name()),
                 ),
                 error(&earlier.sig.ident, "the first declaration is here"),
             );
-            if comes_with(method, earlier) {
+            if method.comes_with(earlier) {
                 method.repeated = true;
                 continue;
             }
@@ -56,7 +43,7 @@ pub(super) fn repeated_methods(items: &mut [Item], diags: &mut Diagnostics) {
 pub(super) fn endpoints(service: &Service, diags: &mut Diagnostics) {
     let mut seen: BTreeMap<String, Vec<&Method>> = BTreeMap::new();
     for method in service.endpoints() {
-        let name = method.endpoint_name();
+        let name = method.endpoint.name.clone();
         let namesakes = seen.entry(name.clone()).or_default();
         // Of two methods of one name rustc speaks.
         let clashing = namesakes
@@ -64,9 +51,9 @@ pub(super) fn endpoints(service: &Service, diags: &mut Diagnostics) {
             .filter(|earlier| earlier.sig.ident != method.sig.ident);
         for earlier in clashing {
             diags.pair_under(
-                together(earlier, method),
+                earlier.together_with(method),
                 error(
-                    endpoint_label(method),
+                    &method.endpoint.name_label,
                     format!(
                         "methods `{}` and `{}` both answer on the subject token `{name}`",
                         earlier.name(),
@@ -74,11 +61,11 @@ pub(super) fn endpoints(service: &Service, diags: &mut Diagnostics) {
                     ),
                 ),
                 error(
-                    endpoint_label(earlier),
+                    &earlier.endpoint.name_label,
                     format!("`{name}` is first used here"),
                 ),
             );
-            if comes_with(method, earlier) {
+            if method.comes_with(earlier) {
                 break;
             }
         }
@@ -86,25 +73,17 @@ pub(super) fn endpoints(service: &Service, diags: &mut Diagnostics) {
     }
 }
 
-/// What gives an endpoint its name: a setting, or the method's own name.
-fn endpoint_label(method: &Method) -> TokenStream {
-    let args = &method.endpoint;
-    match (args.name.is_set(), args.proto_name.is_set()) {
-        (true, _) => args.name.label(),
-        (false, true) => args.proto_name.label(),
-        (false, false) => method.sig.ident.to_token_stream(),
-    }
-}
-
-/// Where a function comes from that is generated for a store.
-struct Accessor<'a> {
-    of: &'a Method,
-    attr: &'a Attribute,
-}
-
 /// What is generated on the client must not be in the way of the user's methods, nor of each other. Gives the names that cannot be
 /// generated, each with the index of its method.
 pub(super) fn generated_names(service: &Service, diags: &mut Diagnostics) -> Vec<(usize, String)> {
+    let mut suppressed = own_functions(service, diags);
+    suppressed.extend(accessors(service, diags));
+    constants(service, diags);
+    suppressed
+}
+
+/// A client has functions of its own.
+fn own_functions(service: &Service, diags: &mut Diagnostics) -> Vec<(usize, String)> {
     let mut suppressed = Vec::new();
     let client = service.derived("Client");
     for method in service.endpoints() {
@@ -122,64 +101,86 @@ pub(super) fn generated_names(service: &Service, diags: &mut Diagnostics) -> Vec
             format!("rename the method and keep its subject with `#[endpoint(name = \"{name}\")]`"),
         ));
     }
+    suppressed
+}
 
+/// The functions for stores are called neither like a method nor like each other.
+fn accessors(service: &Service, diags: &mut Diagnostics) -> Vec<(usize, String)> {
+    let mut suppressed = Vec::new();
     let mut methods: BTreeMap<String, &Method> = BTreeMap::new();
     for method in service.methods() {
         methods.entry(method.name()).or_insert(method);
     }
-    let mut accessors: BTreeMap<String, Accessor<'_>> = BTreeMap::new();
+    let mut seen: BTreeMap<String, (&Method, Accessor<'_>)> = BTreeMap::new();
     for method in service.endpoints() {
-        for (name, attr) in accessors_of(method) {
+        for accessor in method.accessors() {
+            let name = accessor.name.clone();
             if let Some(taken) = methods.get(&name) {
-                diags.pair_under(
-                    together(method, taken),
-                    error_with_help(
-                        &taken.sig.ident,
-                        format!("method `{name}` conflicts with the accessor generated for the store of `{}`", method.name()),
-                        "rename the method",
-                    ),
-                    error(attr, "the store is declared here"),
-                );
-                if comes_with(method, taken) {
+                like_a_method(&accessor, method, taken, diags);
+                if method.comes_with(taken) {
                     suppressed.push((method.index, name));
                 }
-            } else if let Some(earlier) = accessors
+            } else if let Some((of, earlier)) = seen
                 .get(&name)
-                .filter(|earlier| earlier.of.sig.ident != method.sig.ident)
+                .filter(|(of, _)| of.sig.ident != method.sig.ident)
             {
-                diags.pair_under(
-                    together(earlier.of, method),
-                    error_with_help(
-                        attr,
-                        format!(
-                            "the stores of `{}` and `{}` both generate `{name}`",
-                            earlier.of.name(),
-                            method.name()
-                        ),
-                        "rename one of the methods",
-                    ),
-                    error(earlier.attr, "the other store is declared here"),
-                );
-                if comes_with(method, earlier.of) {
+                like_another((earlier, of), (&accessor, method), diags);
+                if method.comes_with(of) {
                     suppressed.push((method.index, name));
                 }
             } else {
-                accessors
-                    .entry(name)
-                    .or_insert(Accessor { of: method, attr });
+                seen.entry(name).or_insert((method, accessor));
             }
         }
     }
+    suppressed
+}
 
-    // Constants are named after methods in capitals.
+fn like_a_method(accessor: &Accessor<'_>, of: &Method, taken: &Method, diags: &mut Diagnostics) {
+    diags.pair_under(
+        of.together_with(taken),
+        error_with_help(
+            &taken.sig.ident,
+            format!(
+                "method `{}` conflicts with the accessor generated for the store of `{}`",
+                accessor.name,
+                of.name()
+            ),
+            "rename the method",
+        ),
+        error(&accessor.store.attr, "the store is declared here"),
+    );
+}
+
+fn like_another(
+    (earlier, of_earlier): (&Accessor<'_>, &Method),
+    (accessor, of): (&Accessor<'_>, &Method),
+    diags: &mut Diagnostics,
+) {
+    diags.pair_under(
+        of_earlier.together_with(of),
+        error_with_help(
+            &accessor.store.attr,
+            format!(
+                "the stores of `{}` and `{}` both generate `{}`",
+                of_earlier.name(),
+                of.name(),
+                accessor.name
+            ),
+            "rename one of the methods",
+        ),
+        error(&earlier.store.attr, "the other store is declared here"),
+    );
+}
+
+/// Constants are named after methods in capitals.
+fn constants(service: &Service, diags: &mut Diagnostics) {
     let mut seen: BTreeMap<String, &Method> = BTreeMap::new();
     for method in service.endpoints() {
-        let earlier = *seen
-            .entry(method.name().to_ascii_uppercase())
-            .or_insert(method);
+        let earlier = *seen.entry(method.constant().to_string()).or_insert(method);
         if earlier.name() != method.name() {
             diags.pair_under(
-                together(earlier, method),
+                earlier.together_with(method),
                 error(
                     &method.sig.ident,
                     format!(
@@ -192,54 +193,4 @@ pub(super) fn generated_names(service: &Service, diags: &mut Diagnostics) -> Vec
             );
         }
     }
-    suppressed
-}
-
-/// The names of the functions that are generated for the stores of a method, each with the attribute that declares the store.
-fn accessors_of(method: &Method) -> Vec<(String, &Attribute)> {
-    let name = method.name();
-    let kv = method.kv.as_ref().map(|store| &store.attr);
-    let object = method.object.as_ref().map(|store| &store.attr);
-    let mut names = Vec::new();
-    if let Some(attr) = kv {
-        names.extend(
-            [
-                format!("{name}_kv"),
-                format!("get_{name}_from_kv"),
-                format!("put_{name}_to_kv"),
-            ]
-            .map(|name| (name, attr)),
-        );
-    }
-    if let Some(attr) = object {
-        names.extend(
-            [
-                format!("{name}_object_store"),
-                format!("get_{name}_from_object_store"),
-                format!("put_{name}_to_object_store"),
-            ]
-            .map(|name| (name, attr)),
-        );
-    }
-    let cached = method.cached().map(|of| match of {
-        "object_cached" => object,
-        _ => kv,
-    });
-    names.extend(
-        cached
-            .flatten()
-            .map(|attr| (format!("{name}_cached"), attr)),
-    );
-    for key in method.keys() {
-        let attr = if key.suffix == "_object_key" {
-            object
-        } else {
-            kv.or(object)
-        };
-        let suffixes = [Some(key.suffix), key.pattern_suffix()];
-        for suffix in suffixes.into_iter().flatten() {
-            names.extend(attr.map(|attr| (format!("{name}{suffix}"), attr)));
-        }
-    }
-    names
 }

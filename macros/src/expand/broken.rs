@@ -1,6 +1,7 @@
 //! What stands in for the descriptor and the client's implementation of the trait when there were errors.
 //!
-//! Signatures are the true ones; what is generic by mistake stays generic, and what cannot be written outside the trait is left out.
+//! Assumes a service with a mistake; nothing here is asked for a sound one. Guarantees true signatures; what is generic by mistake
+//! stays generic, and what cannot be written outside the trait is left out.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -9,8 +10,9 @@ use proc_macro2::{Group, Literal, TokenStream, TokenTree};
 use quote::{ToTokens, quote};
 use syn::{GenericParam, Generics, ReceiverKind, TraitItem, Type, WhereClause};
 
-use super::Expander;
-use crate::model::{Item, Method};
+use super::expander::Expander;
+use crate::model::method::Method;
+use crate::model::service::Item;
 
 /// A service without methods, under names that are surely right.
 pub(super) fn descriptor(expander: &Expander<'_>) -> TokenStream {
@@ -109,18 +111,11 @@ pub(super) fn types<'m>(
         let error = error.map_or_else(status, |(_, error)| Cow::Borrowed(error));
         return Some((stream, error));
     }
-    let mentions_self =
-        expander.broken && words(method.output.ty.to_token_stream()).contains("Self");
-    (method.output.nameable && !mentions_self).then(|| {
-        let types = (method.output.ok(krate), method.output.error(krate));
-        if expander.broken {
-            let repair = |ty: Cow<'_, Type>| {
-                Cow::Owned(Type::Verbatim(without_borrows(ty.to_token_stream())))
-            };
-            (repair(types.0), repair(types.1))
-        } else {
-            types
-        }
+    let mentions_self = words(output.ty.to_token_stream()).contains("Self");
+    (output.nameable && !mentions_self).then(|| {
+        let repair =
+            |ty: Cow<'_, Type>| Cow::Owned(Type::Verbatim(without_borrows(ty.to_token_stream())));
+        (repair(output.ok(krate)), repair(output.error(krate)))
     })
 }
 
@@ -158,14 +153,11 @@ fn without_borrows(tokens: TokenStream) -> TokenStream {
     found
 }
 
-/// The generics of a client's method: none, or what the method or the trait has by mistake, as far as the method uses it.
-pub(super) fn generics<'a>(
-    expander: &'a Expander<'_>,
-    method: &'a Method,
-) -> (Option<Generics>, Option<&'a WhereClause>) {
-    if !expander.broken {
-        return (None, None);
-    }
+/// The generics of a client's method: what the method or the trait has by mistake, as far as the method uses it.
+pub(super) fn generics<'m>(
+    expander: &Expander<'_>,
+    method: &'m Method,
+) -> (Option<Generics>, Option<&'m WhereClause>) {
     let mut used = words(method.output.ty.to_token_stream());
     used.extend(
         method
