@@ -198,15 +198,15 @@ impl MatchClient {
     /// The key under which `yield` stores its response: `<type>`.
     #[cfg(unix)]
     pub fn yield_key(
-        r#type: impl ::other::KeyToken,
-    ) -> ::core::result::Result<::other::Key, ::other::InvalidKey> {
+        r#type: impl ::other::store::KeyToken,
+    ) -> ::core::result::Result<::other::Key, ::other::store::InvalidKey> {
         ::other::__private::Method::kv_key(&MatchDescriptor::YIELD, &[&r#type])
     }
-    /// A pattern of the keys under which `yield` stores its responses, `<type>`: takes a value or [`Any`](other::Any) for each field.
+    /// A pattern of the keys under which `yield` stores its responses, `<type>`: takes a value or [`Any`](other::store::Any) for each field.
     #[cfg(unix)]
     pub fn yield_pattern(
-        r#type: impl ::other::PatternToken,
-    ) -> ::core::result::Result<::other::Pattern, ::other::InvalidKey> {
+        r#type: impl ::other::store::PatternToken,
+    ) -> ::core::result::Result<::other::store::Pattern, ::other::store::InvalidKey> {
         ::other::__private::Method::kv_pattern(&MatchDescriptor::YIELD, &[&r#type])
     }
     /// The response of `yield` from its store, or from `yield` itself if it is not there.
@@ -240,7 +240,7 @@ impl MatchClient {
         ::core::option::Option<
             <other::Result<Found> as ::other::__private::Outcome>::Ok,
         >,
-        ::other::StoreError,
+        ::other::store::StoreError,
     > {
         ::other::KvStore::get(&self.yield_kv(), key).await
     }
@@ -250,7 +250,7 @@ impl MatchClient {
         &self,
         key: impl ::core::convert::AsRef<::core::primitive::str>,
         value: &<other::Result<Found> as ::other::__private::Outcome>::Ok,
-    ) -> ::core::result::Result<::core::primitive::u64, ::other::StoreError> {
+    ) -> ::core::result::Result<::core::primitive::u64, ::other::store::StoreError> {
         ::other::KvStore::put(&self.yield_kv(), key, value).await
     }
     /// Calls `archive`.
@@ -265,8 +265,8 @@ impl MatchClient {
     /// The key under which `archive` stores its response: `a.{id}`.
     #[deprecated]
     pub fn archive_key(
-        id: impl ::other::KeyToken,
-    ) -> ::core::result::Result<::other::Key, ::other::InvalidKey> {
+        id: impl ::other::store::KeyToken,
+    ) -> ::core::result::Result<::other::Key, ::other::store::InvalidKey> {
         ::other::__private::Method::object_key(&MatchDescriptor::ARCHIVE, &[&id])
     }
     /// The response of `archive` from its store, or from `archive` itself if it is not there.
@@ -295,7 +295,10 @@ impl MatchClient {
     pub async fn get_archive_from_object_store(
         &self,
         key: impl ::core::convert::AsRef<::core::primitive::str>,
-    ) -> ::core::result::Result<::core::option::Option<Found>, ::other::StoreError> {
+    ) -> ::core::result::Result<
+        ::core::option::Option<Found>,
+        ::other::store::StoreError,
+    > {
         ::other::ObjectStore::get(&self.archive_object_store(), key).await
     }
     /// Stores `value` under `key` in the `archive` object store, as `archive` does; gives the revision.
@@ -305,7 +308,7 @@ impl MatchClient {
         &self,
         key: impl ::core::convert::AsRef<::core::primitive::str>,
         value: &Found,
-    ) -> ::core::result::Result<::core::primitive::u64, ::other::StoreError> {
+    ) -> ::core::result::Result<::core::primitive::u64, ::other::store::StoreError> {
         ::other::ObjectStore::put(&self.archive_object_store(), key, value).await
     }
     /// Calls `ping`.

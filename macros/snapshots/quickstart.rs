@@ -152,7 +152,10 @@ impl UserServiceClient {
     /// A pattern of the keys under which `save_profile` stores its responses, `user.<id>`: takes a value or [`Any`](natsmicro::store::Any) for each field.
     pub fn save_profile_pattern(
         id: impl ::natsmicro::store::PatternToken,
-    ) -> ::core::result::Result<::natsmicro::store::Pattern, ::natsmicro::store::InvalidKey> {
+    ) -> ::core::result::Result<
+        ::natsmicro::store::Pattern,
+        ::natsmicro::store::InvalidKey,
+    > {
         ::natsmicro::__private::Method::kv_pattern(
             &UserServiceDescriptor::SAVE_PROFILE,
             &[&id],

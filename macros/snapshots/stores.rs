@@ -37,7 +37,7 @@ impl OrderServiceDescriptor {
         .queue_group(::core::option::Option::Some("writers"))
         .max_in_flight(64)
         .kv_store(
-            ::natsmicro::__private::StoreDescriptor::kv("orders")
+            ::natsmicro::__private::BucketDescriptor::kv("orders")
                 .compression(true)
                 .description("Every order")
                 .marker_ttl(::core::time::Duration::from_secs(30))
@@ -48,7 +48,8 @@ impl OrderServiceDescriptor {
                 .purge_ttl(::core::time::Duration::from_secs(600))
                 .replicas(3)
                 .storage(::natsmicro::__private::Storage::Memory)
-                .ttl(::core::time::Duration::from_secs(604800))
+                .ttl(::core::time::Duration::from_secs(604800)),
+            ::natsmicro::__private::Usage::new()
                 .key_ttl(::core::time::Duration::from_secs(3600))
                 .persist(::natsmicro::__private::Persist::BeforeResponse)
                 .write(::natsmicro::__private::Write::Create),
@@ -67,13 +68,14 @@ impl OrderServiceDescriptor {
             ),
         )
         .object_store(
-            ::natsmicro::__private::StoreDescriptor::object("receipts")
+            ::natsmicro::__private::BucketDescriptor::object("receipts")
                 .compression(true)
                 .description("Every receipt")
                 .max_bytes(1073741824)
                 .replicas(3)
                 .storage(::natsmicro::__private::Storage::File)
-                .ttl(::core::time::Duration::from_secs(604800))
+                .ttl(::core::time::Duration::from_secs(604800)),
+            ::natsmicro::__private::Usage::new()
                 .persist(::natsmicro::__private::Persist::AfterResponse),
             ::natsmicro::__private::StoreKey::with_response(
                 &[
@@ -92,7 +94,8 @@ impl OrderServiceDescriptor {
             <Status as ::natsmicro::ServiceError>::CODEC,
         )
         .kv_store(
-            ::natsmicro::__private::StoreDescriptor::kv("orders").client_only(),
+            ::natsmicro::__private::BucketDescriptor::kv("orders"),
+            ::natsmicro::__private::Usage::new().client_only(),
             ::natsmicro::__private::StoreKey::new(
                 &[
                     ::natsmicro::__private::KeyPart::Text("last."),
@@ -103,8 +106,8 @@ impl OrderServiceDescriptor {
         )
         .kv_deletes(
             &[
-                ::natsmicro::__private::StoreDescriptor::kv_delete("orders"),
-                ::natsmicro::__private::StoreDescriptor::kv_delete("lists")
+                ::natsmicro::__private::Deletion::new("orders"),
+                ::natsmicro::__private::Deletion::new("lists")
                     .persist(::natsmicro::__private::Persist::BeforeResponse)
                     .purge(),
             ],
@@ -131,7 +134,8 @@ impl OrderServiceDescriptor {
             <Status as ::natsmicro::ServiceError>::CODEC,
         )
         .kv_store(
-            ::natsmicro::__private::StoreDescriptor::kv("prices").client_only(),
+            ::natsmicro::__private::BucketDescriptor::kv("prices"),
+            ::natsmicro::__private::Usage::new().client_only(),
             ::natsmicro::__private::StoreKey::new(
                 &[::natsmicro::__private::KeyPart::Text("today")],
                 |_, key| key.bind(&[]),
@@ -217,19 +221,22 @@ impl OrderServiceClient {
     }
     /// The key under which `place_order` stores its response: `<customer>.<response.number>.<customer>`.
     pub fn place_order_kv_key(
-        customer: impl ::natsmicro::KeyToken,
-        number: impl ::natsmicro::KeyToken,
-    ) -> ::core::result::Result<::natsmicro::Key, ::natsmicro::InvalidKey> {
+        customer: impl ::natsmicro::store::KeyToken,
+        number: impl ::natsmicro::store::KeyToken,
+    ) -> ::core::result::Result<::natsmicro::Key, ::natsmicro::store::InvalidKey> {
         ::natsmicro::__private::Method::kv_key(
             &OrderServiceDescriptor::PLACE_ORDER,
             &[&customer, &number, &customer],
         )
     }
-    /// A pattern of the keys under which `place_order` stores its responses, `<customer>.<response.number>.<customer>`: takes a value or [`Any`](natsmicro::Any) for each field.
+    /// A pattern of the keys under which `place_order` stores its responses, `<customer>.<response.number>.<customer>`: takes a value or [`Any`](natsmicro::store::Any) for each field.
     pub fn place_order_kv_pattern(
-        customer: impl ::natsmicro::PatternToken,
-        number: impl ::natsmicro::PatternToken,
-    ) -> ::core::result::Result<::natsmicro::Pattern, ::natsmicro::InvalidKey> {
+        customer: impl ::natsmicro::store::PatternToken,
+        number: impl ::natsmicro::store::PatternToken,
+    ) -> ::core::result::Result<
+        ::natsmicro::store::Pattern,
+        ::natsmicro::store::InvalidKey,
+    > {
         ::natsmicro::__private::Method::kv_pattern(
             &OrderServiceDescriptor::PLACE_ORDER,
             &[&customer, &number, &customer],
@@ -237,8 +244,8 @@ impl OrderServiceClient {
     }
     /// The key under which `place_order` stores its response: `receipt.<response.number>`.
     pub fn place_order_object_key(
-        number: impl ::natsmicro::KeyToken,
-    ) -> ::core::result::Result<::natsmicro::Key, ::natsmicro::InvalidKey> {
+        number: impl ::natsmicro::store::KeyToken,
+    ) -> ::core::result::Result<::natsmicro::Key, ::natsmicro::store::InvalidKey> {
         ::natsmicro::__private::Method::object_key(
             &OrderServiceDescriptor::PLACE_ORDER,
             &[&number],
@@ -257,7 +264,7 @@ impl OrderServiceClient {
         key: impl ::core::convert::AsRef<::core::primitive::str>,
     ) -> ::core::result::Result<
         ::core::option::Option<Receipt>,
-        ::natsmicro::StoreError,
+        ::natsmicro::store::StoreError,
     > {
         ::natsmicro::KvStore::get(&self.place_order_kv(), key).await
     }
@@ -266,7 +273,7 @@ impl OrderServiceClient {
         &self,
         key: impl ::core::convert::AsRef<::core::primitive::str>,
         value: &Receipt,
-    ) -> ::core::result::Result<::core::primitive::u64, ::natsmicro::StoreError> {
+    ) -> ::core::result::Result<::core::primitive::u64, ::natsmicro::store::StoreError> {
         ::natsmicro::KvStore::put(&self.place_order_kv(), key, value).await
     }
     /// A handle on the `receipts` object store, where `place_order` stores its responses.
@@ -282,7 +289,7 @@ impl OrderServiceClient {
         key: impl ::core::convert::AsRef<::core::primitive::str>,
     ) -> ::core::result::Result<
         ::core::option::Option<Receipt>,
-        ::natsmicro::StoreError,
+        ::natsmicro::store::StoreError,
     > {
         ::natsmicro::ObjectStore::get(&self.place_order_object_store(), key).await
     }
@@ -291,7 +298,7 @@ impl OrderServiceClient {
         &self,
         key: impl ::core::convert::AsRef<::core::primitive::str>,
         value: &Receipt,
-    ) -> ::core::result::Result<::core::primitive::u64, ::natsmicro::StoreError> {
+    ) -> ::core::result::Result<::core::primitive::u64, ::natsmicro::store::StoreError> {
         ::natsmicro::ObjectStore::put(&self.place_order_object_store(), key, value).await
     }
     /// Calls `cancel_order`.
@@ -307,17 +314,20 @@ impl OrderServiceClient {
     }
     /// The key under which `cancel_order` stores its response: `last.<customer>`.
     pub fn cancel_order_key(
-        customer: impl ::natsmicro::KeyToken,
-    ) -> ::core::result::Result<::natsmicro::Key, ::natsmicro::InvalidKey> {
+        customer: impl ::natsmicro::store::KeyToken,
+    ) -> ::core::result::Result<::natsmicro::Key, ::natsmicro::store::InvalidKey> {
         ::natsmicro::__private::Method::kv_key(
             &OrderServiceDescriptor::CANCEL_ORDER,
             &[&customer],
         )
     }
-    /// A pattern of the keys under which `cancel_order` stores its responses, `last.<customer>`: takes a value or [`Any`](natsmicro::Any) for each field.
+    /// A pattern of the keys under which `cancel_order` stores its responses, `last.<customer>`: takes a value or [`Any`](natsmicro::store::Any) for each field.
     pub fn cancel_order_pattern(
-        customer: impl ::natsmicro::PatternToken,
-    ) -> ::core::result::Result<::natsmicro::Pattern, ::natsmicro::InvalidKey> {
+        customer: impl ::natsmicro::store::PatternToken,
+    ) -> ::core::result::Result<
+        ::natsmicro::store::Pattern,
+        ::natsmicro::store::InvalidKey,
+    > {
         ::natsmicro::__private::Method::kv_pattern(
             &OrderServiceDescriptor::CANCEL_ORDER,
             &[&customer],
@@ -345,7 +355,10 @@ impl OrderServiceClient {
     pub async fn get_cancel_order_from_kv(
         &self,
         key: impl ::core::convert::AsRef<::core::primitive::str>,
-    ) -> ::core::result::Result<::core::option::Option<Order>, ::natsmicro::StoreError> {
+    ) -> ::core::result::Result<
+        ::core::option::Option<Order>,
+        ::natsmicro::store::StoreError,
+    > {
         ::natsmicro::KvStore::get(&self.cancel_order_kv(), key).await
     }
     /// Stores `value` under `key` in the `orders` bucket, as `cancel_order` does; gives the revision.
@@ -353,7 +366,7 @@ impl OrderServiceClient {
         &self,
         key: impl ::core::convert::AsRef<::core::primitive::str>,
         value: &Order,
-    ) -> ::core::result::Result<::core::primitive::u64, ::natsmicro::StoreError> {
+    ) -> ::core::result::Result<::core::primitive::u64, ::natsmicro::store::StoreError> {
         ::natsmicro::KvStore::put(&self.cancel_order_kv(), key, value).await
     }
     /// Calls `prices`.
@@ -367,7 +380,7 @@ impl OrderServiceClient {
     /// The key under which `prices` stores its response: `today`.
     pub fn prices_key() -> ::core::result::Result<
         ::natsmicro::Key,
-        ::natsmicro::InvalidKey,
+        ::natsmicro::store::InvalidKey,
     > {
         ::natsmicro::__private::Method::kv_key(&OrderServiceDescriptor::PRICES, &[])
     }
@@ -395,7 +408,7 @@ impl OrderServiceClient {
         key: impl ::core::convert::AsRef<::core::primitive::str>,
     ) -> ::core::result::Result<
         ::core::option::Option<Prices>,
-        ::natsmicro::StoreError,
+        ::natsmicro::store::StoreError,
     > {
         ::natsmicro::KvStore::get(&self.prices_kv(), key).await
     }
@@ -404,7 +417,7 @@ impl OrderServiceClient {
         &self,
         key: impl ::core::convert::AsRef<::core::primitive::str>,
         value: &Prices,
-    ) -> ::core::result::Result<::core::primitive::u64, ::natsmicro::StoreError> {
+    ) -> ::core::result::Result<::core::primitive::u64, ::natsmicro::store::StoreError> {
         ::natsmicro::KvStore::put(&self.prices_kv(), key, value).await
     }
 }

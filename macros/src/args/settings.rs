@@ -268,6 +268,7 @@ store_settings! {
         description: Text<Description>, [Kv, Object];
         marker_ttl: Period, [Kv];
         max_bytes: Bytes<{ i64::MAX as u64 }>, [Kv, Object];
+        max_consumers: Number<1, { i32::MAX as u64 }>, [Kv, Object];
         max_history: Number<1, 64>, [Kv];
         max_value_size: Bytes<{ i32::MAX as u64 }>, [Kv];
         metadata: Metadata, [Kv];
