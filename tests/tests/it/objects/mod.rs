@@ -3,6 +3,5 @@
 mod batch;
 mod changes;
 mod leftovers;
-mod many_readers;
 mod raw;
 mod store;

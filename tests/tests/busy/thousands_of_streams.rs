@@ -1,4 +1,4 @@
-//! Thousands of streams on one endpoint. A program of its own: it keeps the machine busy, and other tests would miss their deadlines.
+//! Thousands of streams on one endpoint.
 
 use std::time::Duration;
 
@@ -8,9 +8,12 @@ use natsmicro::Status;
 use natsmicro_tests::common::{PATIENCE, soon};
 use natsmicro_tests::streams::{Fixture, range};
 
+use crate::alone;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn thousands_of_streams() {
     const STREAMS: usize = 5000;
+    let _alone = alone().await;
     let mut fixture = Fixture::start().await;
     let opening = (0..STREAMS).map(|_| {
         let client = fixture.client.clone();

@@ -13,6 +13,8 @@ use natsmicro_tests::persistence::{Nats, Save, Saved, TestResult};
 use serde_json::Value;
 use tokio::io::AsyncReadExt;
 
+use crate::alone;
+
 #[natsmicro::service]
 pub trait Reports {
     #[object_store(bucket = "reports", key = "report.<key>", client_only)]
@@ -67,7 +69,8 @@ async fn read_all(mut reader: ObjectReader, expected: &[u8]) {
 }
 
 fn was_never_cut(nats: &Nats) {
-    assert_eq!(nats.nats.statistics().connects.load(Ordering::Relaxed), 1);
+    let connects = nats.nats.statistics().connects.load(Ordering::Relaxed);
+    assert_eq!(connects, 1, "{}", nats.server.log());
 }
 
 async fn all_read(chunks: usize) -> TestResult {
@@ -88,17 +91,20 @@ async fn all_read(chunks: usize) -> TestResult {
 
 #[tokio::test]
 async fn small_objects() -> TestResult {
+    let _alone = alone().await;
     all_read(32).await
 }
 
 #[tokio::test]
 async fn objects() -> TestResult {
+    let _alone = alone().await;
     all_read(33).await
 }
 
 #[tokio::test]
 async fn watches() -> TestResult {
     const VALUES: usize = 16;
+    let _alone = alone().await;
     let nats = start().await;
     let store = drafts(&nats).await;
     let value = Save::new("", "x".repeat(700 << 10)).saved();
@@ -131,6 +137,7 @@ async fn watches() -> TestResult {
 /// Who begins and does not go on takes nothing from others, and can go on later.
 #[tokio::test]
 async fn paused_readers() -> TestResult {
+    let _alone = alone().await;
     let nats = start().await;
     let store = reports(&nats);
     let data = bytes(80 * CHUNK);
@@ -159,6 +166,7 @@ async fn paused_readers() -> TestResult {
 /// Who reads alone asks for as much as there is room for: two requests of 4 MiB.
 #[tokio::test]
 async fn a_single_reader() -> TestResult {
+    let _alone = alone().await;
     let nats = start().await;
     let store = reports(&nats);
     let data = bytes(96 * CHUNK);
@@ -179,6 +187,7 @@ async fn a_single_reader() -> TestResult {
 
 #[tokio::test]
 async fn values_that_are_larger_than_a_request() -> TestResult {
+    let _alone = alone().await;
     let nats = start().await;
     let store = drafts(&nats).await;
     for size in [10, 7 << 20, 1, 5 << 20, 7 << 20] {
