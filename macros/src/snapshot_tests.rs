@@ -134,8 +134,10 @@ fn lines_by_hand(expansion: &TokenStream) -> usize {
     let mut text = expansion.to_string();
     for path in [
         "natsmicro :: __private",
+        "natsmicro :: store",
         "natsmicro",
         "other :: __private",
+        "other :: store",
         "other",
         "core :: clone",
         "core :: convert",

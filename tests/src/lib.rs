@@ -1,1 +1,8 @@
-//! Nothing but tests and examples live here.
+//! What the integration tests of natsmicro share.
+
+pub mod blobs;
+pub mod cached;
+pub mod claims;
+pub mod common;
+pub mod persistence;
+pub mod streams;

@@ -1,13 +1,13 @@
 //! A response of 64 MiB from one process to another, and what it costs them.
-
-mod persist_common;
+//!
+//! A program of its own: what is read is the most memory that the process has had, which other tests would raise beforehand.
 
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use bytes::Bytes;
 use natsmicro::Status;
-use persist_common::{Nats, Save, TestResult, eventually};
+use natsmicro_tests::persistence::{Nats, Save, TestResult, eventually};
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Blob {

@@ -1,14 +1,13 @@
 //! Memory does not grow with the number of calls, answered or not: what is allocated after many of them is what was allocated
-//! after half of them. Alone in its file, since all of the process is counted.
-
-mod common;
+//! after half of them. A program of its own: the allocator counts the whole process, and
+//! the panic hook belongs to the process.
 
 use std::alloc::System;
 use std::time::{Duration, Instant};
 
-use common::{Nats, Text, soon, text};
 use futures::{StreamExt, stream};
 use natsmicro::{Code, RunningServer, Status};
+use natsmicro_tests::common::{Nats, Text, soon, text};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
 #[global_allocator]

@@ -1,0 +1,8 @@
+//! Calls with one request and one response.
+
+mod client;
+mod context;
+mod limits;
+mod peer_errors;
+mod replies;
+mod service_error;

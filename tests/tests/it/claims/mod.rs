@@ -1,0 +1,4 @@
+//! Responses that are too large for a reply.
+
+mod check;
+mod faults;

@@ -1,0 +1,14 @@
+//! Key-Value buckets.
+
+mod cache;
+mod create_bucket;
+mod delete;
+mod delete_order;
+mod delete_repeats;
+mod delete_start;
+mod patterns;
+mod read;
+mod store;
+mod ttl;
+mod watch;
+mod watch_options;

@@ -1,0 +1,15 @@
+//! All integration tests that can share a process, so that they are linked once.
+//!
+//! They run beside each other: a test has a nats-server of its own, does not change the environment, and installs neither a global
+//! subscriber of `tracing` nor a panic hook. What needs a process of its own is beside this folder.
+
+mod cached;
+mod calls;
+mod claims;
+mod kv;
+mod objects;
+mod persist;
+mod service;
+mod streams;
+mod testing;
+mod wire;

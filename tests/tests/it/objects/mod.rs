@@ -1,0 +1,7 @@
+//! Object Stores.
+
+mod batch;
+mod changes;
+mod leftovers;
+mod raw;
+mod store;

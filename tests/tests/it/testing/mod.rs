@@ -1,0 +1,4 @@
+//! `natsmicro::testing`.
+
+mod servers;
+mod start;
