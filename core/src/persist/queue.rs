@@ -6,7 +6,7 @@
 use std::collections::hash_map::{Entry, HashMap};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
@@ -17,6 +17,7 @@ use crate::persist::stats::Origin;
 use crate::persist::target::{Failure, Target, WriteOutcome};
 use crate::persist::worker::Worker;
 use crate::persist::{LostWrite, QueuedWrite};
+use crate::sync::Mutex;
 
 /// How many writes, and of how many bytes in all, are held before calls have to wait.
 const MAX_WRITES: usize = 16_384;
@@ -240,12 +241,7 @@ impl Queue {
             let settled = tokio::time::timeout(Duration::from_secs(1), self.shared.idle());
             if settled.await.is_err() {
                 tracing::error!("queued writes are lost with the task that wrote them");
-                let mut lost = self
-                    .shared
-                    .lost
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner);
-                lost.count += self.shared.pending.load(Ordering::Acquire);
+                self.shared.lost.lock().count += self.shared.pending.load(Ordering::Acquire);
             }
         }
     }
@@ -282,7 +278,7 @@ impl Shared {
     }
 
     fn queued(&self) -> MutexGuard<'_, HashMap<Arc<str>, Queued>> {
-        self.queued.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queued.lock()
     }
 
     pub(crate) fn settle(&self, write: QueuedWrite, result: WriteOutcome) {
@@ -338,7 +334,7 @@ impl Shared {
                 tracing::error!("the callback for lost writes panicked");
             }
         }
-        let mut all = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.lost.lock();
         all.count += 1;
         if all.listed.len() < MAX_LISTED {
             all.listed.push(lost);

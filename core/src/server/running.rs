@@ -2,7 +2,6 @@ use std::convert::Infallible;
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::PoisonError;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -112,11 +111,7 @@ impl RunningServer {
             unfinished,
             panicked,
             connection,
-            lost: self
-                .lost
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .clone(),
+            lost: self.lost.lock().clone(),
         };
         if error.is_nothing() {
             Ok(())
