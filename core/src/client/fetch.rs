@@ -124,7 +124,8 @@ impl Fetch {
 
     /// Reads a reference, and refuses one that no service of ours makes for this method.
     fn check(&self, reference: &str) -> Result<Claim, Status> {
-        let claim = Claim::read(reference).ok_or_else(|| {
+        let is_name = |claim: &Claim| (1..=MAX_KEY_LEN).contains(&claim.name.len());
+        let claim = Claim::read(reference).filter(is_name).ok_or_else(|| {
             Status::internal(format!(
                 "the reply refers to an object in a way that this client does not know: `{}`",
                 reference.escape_debug()
@@ -138,21 +139,6 @@ impl Fetch {
             )));
         }
         Ok(claim)
-    }
-}
-
-impl Claim {
-    fn read(text: &str) -> Option<Self> {
-        let mut parts = text.splitn(4, ' ');
-        let (bucket, size, digest, name) =
-            (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-        let is_digest = digest.starts_with("SHA-256=");
-        (is_digest && (1..=MAX_KEY_LEN).contains(&name.len())).then_some(Self {
-            bucket: bucket.to_owned(),
-            name: name.to_owned(),
-            size: size.parse().ok()?,
-            digest: digest.to_owned(),
-        })
     }
 }
 

@@ -42,4 +42,16 @@ impl Claim {
         // Cannot panic: keys and digests have no line breaks.
         headers.insert(headers::OBJECT, HeaderValue::from(text));
     }
+    /// Reads what [`write`](Self::write) writes.
+    pub(crate) fn read(text: &str) -> Option<Self> {
+        let mut parts = text.splitn(4, ' ');
+        let (bucket, size, digest, name) =
+            (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+        digest.starts_with("SHA-256=").then_some(Self {
+            bucket: bucket.to_owned(),
+            name: name.to_owned(),
+            size: size.parse().ok()?,
+            digest: digest.to_owned(),
+        })
+    }
 }
