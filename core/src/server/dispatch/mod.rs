@@ -18,7 +18,7 @@ use futures::{FutureExt, StreamExt};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use crate::server::call::{Body, Handled, Request};
+use crate::server::call::{Body, Handled};
 use crate::server::dispatch::calls::{Calls, Waiting};
 use crate::server::dispatch::reply::{Responder, Rest};
 use crate::server::endpoint::Endpoint;
@@ -103,16 +103,10 @@ impl Dispatcher {
     }
 
     fn serve_unary(&self, message: Message, received: Instant, started: Instant) -> Serving {
-        let deadline = self
-            .endpoint()
-            .deadline(received, started, message.headers.as_ref());
-        let request = Request {
-            subject: message.subject,
-            headers: message.headers,
-            body: Body::Message(message.payload),
-            deadline,
-            max_payload: self.responder.nats.max_payload(),
-        };
+        let body = Body::Message(message.payload);
+        let request =
+            self.responder
+                .request(message.subject, message.headers, body, received, started);
         Serving::Unary {
             handled: (self.handler)(Arc::clone(&self.responder.endpoint), request),
             reply: message.reply,

@@ -11,7 +11,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::time::Instant;
 
-use crate::server::call::{Answer, Handled, Reply};
+use crate::server::call::{Answer, Body, Handled, Reply, Request};
 use crate::server::endpoint::Endpoint;
 use crate::status::Status;
 use crate::stream::output;
@@ -75,6 +75,25 @@ impl StreamCaller {
 }
 
 impl Responder {
+    /// The request of the pipeline, whose deadline is counted from the arrival of the message.
+    pub(crate) fn request(
+        &self,
+        subject: Subject,
+        headers: Option<HeaderMap>,
+        body: Body,
+        received: Instant,
+        started: Instant,
+    ) -> Request {
+        let deadline = self.endpoint.deadline(received, started, headers.as_ref());
+        Request {
+            subject,
+            headers,
+            body,
+            deadline,
+            max_payload: self.nats.max_payload(),
+        }
+    }
+
     /// Sends the reply of a call whose handler is done. What there is to wait for is left to the future that this gives, which so
     /// is no part of every call.
     pub(crate) fn settle(

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::codec::BYTES;
 use crate::context::Context;
-use crate::server::call::{Answer, Body, Handled, Reply, Request, within};
+use crate::server::call::{Answer, Body, Handled, Reply, within};
 use crate::server::dispatch::reply::{Caller, Responder, StreamCaller};
 use crate::server::router::Handler;
 use crate::status::{Code, Status};
@@ -70,20 +70,13 @@ pub(crate) async fn serve(
         }
     };
     let endpoint = Arc::clone(&responder.endpoint);
-    let deadline = endpoint.deadline(received, started, message.headers.as_ref());
-    let request = Request {
-        subject: message.subject,
-        headers: message.headers,
-        body,
-        deadline,
-        max_payload: responder.nats.max_payload(),
-    };
+    let request = responder.request(message.subject, message.headers, body, received, started);
     let call = Call {
         responder,
         caller,
         link,
         received,
-        deadline,
+        deadline: request.deadline,
     };
     call.run(handler(endpoint, request)).await;
 }
