@@ -68,7 +68,7 @@ impl Sources {
                 if let syn::Item::Use(item) = item
                     && !matches!(item.vis, syn::Visibility::Inherited)
                 {
-                    for (written, name) in expand(&item.tree) {
+                    for (name, written) in imports(&item.tree) {
                         if let Some(path) = absolute(module, &written) {
                             sources.re_exports.insert((module.clone(), name), path);
                         }
@@ -194,23 +194,31 @@ fn absolute(module: &[String], written: &[String]) -> Option<Vec<String>> {
     }
 }
 
-/// The paths of a `use`, each with the name that it gets.
-fn expand(tree: &syn::UseTree) -> Vec<(Written, String)> {
+/// What a `use` brings in: the name that each thing gets, `*` for a glob, and its path.
+pub(crate) fn imports(tree: &syn::UseTree) -> Vec<(String, Written)> {
+    let mut found = Vec::new();
+    add_imports(tree, &[], &mut found);
+    found
+}
+
+fn add_imports(tree: &syn::UseTree, path: &[String], found: &mut Vec<(String, Written)>) {
+    let with = |name: &syn::Ident| [path, &[name.to_string()]].concat();
     match tree {
-        syn::UseTree::Path(path) => {
-            let inner = expand(&path.tree).into_iter();
-            let head = path.ident.to_string();
-            inner
-                .map(|(rest, name)| ([vec![head.clone()], rest].concat(), name))
-                .collect()
+        syn::UseTree::Path(tree) => add_imports(&tree.tree, &with(&tree.ident), found),
+        syn::UseTree::Name(name) if name.ident == "self" => {
+            found.extend(path.last().map(|last| (last.clone(), path.to_vec())));
         }
-        syn::UseTree::Name(name) if name.ident == "self" => vec![(Vec::new(), String::new())],
-        syn::UseTree::Name(name) => vec![(vec![name.ident.to_string()], name.ident.to_string())],
-        syn::UseTree::Rename(rename) => {
-            vec![(vec![rename.ident.to_string()], rename.rename.to_string())]
+        syn::UseTree::Name(name) => found.push((name.ident.to_string(), with(&name.ident))),
+        syn::UseTree::Rename(name) if name.ident == "self" => {
+            found.push((name.rename.to_string(), path.to_vec()));
         }
-        syn::UseTree::Glob(_) => vec![(Vec::new(), "*".to_owned())],
-        syn::UseTree::Group(group) => group.items.iter().flat_map(expand).collect(),
+        syn::UseTree::Rename(name) => found.push((name.rename.to_string(), with(&name.ident))),
+        syn::UseTree::Glob(_) => found.push(("*".to_owned(), path.to_vec())),
+        syn::UseTree::Group(group) => {
+            for tree in &group.items {
+                add_imports(tree, path, found);
+            }
+        }
     }
 }
 
@@ -228,7 +236,7 @@ impl<'ast> Visit<'ast> for Paths {
     fn visit_item_use(&mut self, item: &'ast syn::ItemUse) {
         if !is_test(&item.attrs) {
             self.0
-                .extend(expand(&item.tree).into_iter().map(|(path, _)| path));
+                .extend(imports(&item.tree).into_iter().map(|(_, path)| path));
         }
     }
 
@@ -303,6 +311,8 @@ fn imports_that_go_upward_are_found() {
         "use crate::Server;",
         "use super::Server as Renamed;",
         "use crate::{server::{Server}};",
+        "use crate::server::{self};",
+        "use crate::server::*;",
         "fn inline() { crate::Server; }",
         "fn inline() -> Option<crate::server::Server> { None }",
         "mod inner { use crate::server::Server; }",

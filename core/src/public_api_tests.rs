@@ -8,7 +8,9 @@ use std::path::Path;
 
 use proc_macro2::{Group, TokenStream, TokenTree};
 use quote::{ToTokens, quote};
-use syn::{Attribute, Fields, ImplItem, Item, ItemImpl, TraitItem, Type, UseTree, Visibility};
+use syn::{Attribute, Fields, ImplItem, Item, ItemImpl, TraitItem, Type, Visibility};
+
+use crate::layers_tests::imports;
 
 /// What a name stands for.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -124,26 +126,6 @@ fn paths(tokens: TokenStream, found: &mut Vec<Vec<String>>) {
     }
 }
 
-/// The names that a `use` brings in, with their paths.
-fn imports(tree: &UseTree, path: &[String], found: &mut Vec<(String, Vec<String>)>) {
-    let with = |name: String| [path, &[name]].concat();
-    match tree {
-        UseTree::Path(tree) => imports(&tree.tree, &with(tree.ident.to_string()), found),
-        UseTree::Name(name) if name.ident == "self" => {
-            found.extend(path.last().map(|last| (last.clone(), path.to_vec())));
-        }
-        UseTree::Name(name) => found.push((name.ident.to_string(), with(name.ident.to_string()))),
-        UseTree::Rename(name) => {
-            found.push((name.rename.to_string(), with(name.ident.to_string())));
-        }
-        UseTree::Group(group) => group
-            .items
-            .iter()
-            .for_each(|tree| imports(tree, path, found)),
-        UseTree::Glob(_) => {}
-    }
-}
-
 fn name_of(item: &Item) -> Option<String> {
     Some(match item {
         Item::Struct(item) => item.ident.to_string(),
@@ -205,7 +187,7 @@ impl Api {
         let mut found = Vec::new();
         for item in items {
             if let Item::Use(item) = item {
-                imports(&item.tree, &[], &mut found);
+                found.extend(imports(&item.tree));
             }
         }
         let (_, import) = found.into_iter().find(|(name, _)| name == first)?;
@@ -220,9 +202,8 @@ impl Api {
         for item in self.modules[module].clone() {
             match &item {
                 Item::Use(item) if is_public(&item.vis) => {
-                    let mut found = Vec::new();
-                    imports(&item.tree, &[], &mut found);
-                    for (name, path) in found {
+                    let named = imports(&item.tree).into_iter();
+                    for (name, path) in named.filter(|(name, _)| name != "*") {
                         let foreign = Named::Foreign(path.join("::"));
                         let named = self.resolve(module, &path).unwrap_or(foreign);
                         self.public
