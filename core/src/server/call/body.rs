@@ -97,6 +97,6 @@ impl<Resp: Send + 'static> Output<Resp> for Streaming<Resp> {
         let messages = AssertUnwindSafe(output::encoded(self, codec))
             .catch_unwind()
             .map(move |item| item.unwrap_or_else(|panic| Err(endpoint.panicked(panic.as_ref()))));
-        Ok(Answer::Stream(Streaming::new(messages)))
+        Ok(Answer::Stream(Box::new(Streaming::new(messages))))
     }
 }

@@ -39,11 +39,11 @@ pub(crate) struct Request {
     pub(crate) max_payload: usize,
 }
 
-/// What the caller sends.
+/// What the caller sends. A stream is boxed: it is several times the size of a message, and all of this moves with each call.
 #[derive(Debug)]
 pub(crate) enum Body {
     Message(Bytes),
-    Stream(Streaming<Bytes>),
+    Stream(Box<Streaming<Bytes>>),
 }
 
 /// What the caller gets.
@@ -53,11 +53,11 @@ pub(crate) struct Reply {
     pub(crate) cx: Arc<Context>,
 }
 
-/// What a success is answered with.
+/// What a success is answered with; small, as [`Body`].
 #[derive(Debug)]
 pub(crate) enum Answer {
     Message(Bytes),
-    Stream(Streaming<Bytes>),
+    Stream(Box<Streaming<Bytes>>),
     /// Stands in for a response that is too large for a message.
     Object(Box<Claim>),
 }

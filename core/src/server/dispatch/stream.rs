@@ -48,7 +48,8 @@ pub(crate) async fn serve(
     let (delivery, body) = if settings.kind.streams_requests() {
         let window = flow::window(settings.window);
         let (delivery, incoming) = delivery(window, BYTES, Code::InvalidArgument);
-        (Some(delivery), Body::Stream(Streaming::incoming(incoming)))
+        let messages = Streaming::incoming(incoming);
+        (Some(delivery), Body::Stream(Box::new(messages)))
     } else {
         (None, Body::Message(message.payload.clone()))
     };
@@ -168,7 +169,7 @@ impl Call {
             Answer::Message(response) => Ok(response),
             Answer::Object(claim) => Err(claim.status(self.responder.nats.max_payload())),
             Answer::Stream(messages) => {
-                *output = Output::new(messages);
+                *output = Output::new(*messages);
                 output.headers = cx.take_response_headers();
                 let sent = async {
                     self.link.opened(output).await?;
