@@ -295,17 +295,14 @@ impl Dispatcher {
                     tokio::time::sleep(drain_timeout).await;
                 }
             };
-            let call = async {
-                match polled {
-                    Poll::Ready(done) => done,
-                    Poll::Pending => call.await,
-                }
-            };
+            // By reference: a future that is handed on by value is in the task once more.
             let done = tokio::select! {
                 biased;
-                done = whole(call) => Some(done),
+                done = whole(&mut call, polled) => Some(done),
                 () = ended => None,
             };
+            // Before the caller is answered in place of the handler.
+            drop(call);
             let refused = match done {
                 Some(Ok(())) => None,
                 Some(Err(panic)) => Some(responder.endpoint.panicked(panic.as_ref())),
@@ -402,11 +399,16 @@ impl Dispatcher {
     }
 }
 
-/// A call with its handler and what is left after that.
+/// A call with its handler and what is left after that. `polled` is what a first poll has given.
 async fn whole(
-    call: impl Future<Output = std::thread::Result<Option<Rest>>>,
+    call: &mut (impl Future<Output = std::thread::Result<Option<Rest>>> + Unpin),
+    polled: Poll<std::thread::Result<Option<Rest>>>,
 ) -> std::thread::Result<()> {
-    match call.await? {
+    let done = match polled {
+        Poll::Ready(done) => done,
+        Poll::Pending => call.await,
+    };
+    match done? {
         Some(rest) => AssertUnwindSafe(rest).catch_unwind().await,
         None => Ok(()),
     }
