@@ -1,8 +1,8 @@
 use std::fmt;
+use std::marker::PhantomData;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use serde::de::{DeserializeOwned, DeserializeSeed, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{Code, Status};
 
@@ -147,7 +147,8 @@ impl<E: fmt::Display> ErrorText for E {
     }
 }
 
-/// A field of an error variant.
+/// A field of an error variant. It is written as text and read from text, as the JSON codec does with a message: what travels in a
+/// message travels in an error, also a number of 128 bits, which a `serde_json::Value` cannot hold.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot travel in the body of an error reply",
     label = "serde cannot write and read this field",
@@ -155,27 +156,67 @@ impl<E: fmt::Display> ErrorText for E {
 )]
 pub trait ErrorField: Sized {
     /// The field as JSON.
-    fn write(&self) -> serde_json::Result<Value>;
+    fn write(&self) -> serde_json::Result<String>;
 
-    /// The field of this JSON, if it is one.
-    fn read(value: Value) -> Option<Self>;
+    /// The field of this name, if it fits. A missing field reads as `null`, so that an `Option` that an older peer does not send is
+    /// `None`.
+    fn read(fields: &ErrorFields<'_>, name: &str) -> Option<Self>;
 }
 
 #[diagnostic::do_not_recommend]
 impl<T: Serialize + DeserializeOwned> ErrorField for T {
-    fn write(&self) -> serde_json::Result<Value> {
-        serde_json::to_value(self)
+    fn write(&self) -> serde_json::Result<String> {
+        serde_json::to_string(self)
     }
 
-    fn read(value: Value) -> Option<Self> {
-        serde_json::from_value(value).ok()
+    fn read(fields: &ErrorFields<'_>, name: &str) -> Option<Self> {
+        let member = Member {
+            name,
+            value: PhantomData,
+        };
+        let value = fields.read(member).ok()?;
+        value.or_else(|| serde_json::from_str("null").ok())
+    }
+}
+
+/// Reads one member of a JSON object.
+struct Member<'a, T> {
+    name: &'a str,
+    value: PhantomData<T>,
+}
+
+impl<'de, T: Deserialize<'de>> DeserializeSeed<'de> for Member<'_, T> {
+    type Value = Option<T>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for Member<'_, T> {
+    type Value = Option<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object with a member per field")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
+        let mut value = None;
+        while let Some(name) = members.next_key::<String>()? {
+            if name == self.name {
+                value = Some(members.next_value()?);
+            } else {
+                members.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(value)
     }
 }
 
 /// The fields of an error variant on their way into the details of a [`Status`]: a JSON object with one member per field.
 #[derive(Debug, Default)]
 pub struct ErrorBody {
-    fields: Map<String, Value>,
+    members: Vec<String>,
     failed: bool,
 }
 
@@ -189,10 +230,11 @@ impl ErrorBody {
     /// Adds a field. One that serde cannot write drops the whole body, so that the client sees the plain status and never
     /// half a variant.
     #[must_use]
-    pub fn field(mut self, name: &str, value: serde_json::Result<Value>) -> Self {
+    pub fn field(mut self, name: &str, value: serde_json::Result<String>) -> Self {
         match value {
             Ok(value) => {
-                self.fields.insert(name.to_owned(), value);
+                let name = serde_json::Value::from(name);
+                self.members.push(format!("{name}:{value}"));
             }
             Err(error) => {
                 tracing::warn!(field = name, %error, "a field of a service error cannot be written as JSON");
@@ -206,26 +248,38 @@ impl ErrorBody {
     #[must_use]
     pub fn into_status(self, code: &str, message: String) -> Status {
         let status = Status::new(Code::from(code), message);
-        if self.failed || self.fields.is_empty() {
+        if self.failed || self.members.is_empty() {
             return status;
         }
-        status.with_details(Value::Object(self.fields).to_string())
+        status.with_details(format!("{{{}}}", self.members.join(",")))
     }
 }
 
 /// The fields of an error variant on their way out of a [`Status`].
 #[derive(Debug)]
-pub struct ErrorFields(Map<String, Value>);
+pub struct ErrorFields<'a> {
+    details: &'a [u8],
+}
 
-impl ErrorFields {
+impl<'a> ErrorFields<'a> {
     /// The fields in the details of `status`, if these are a JSON object.
     #[must_use]
-    pub fn parse(status: &Status) -> Option<Self> {
-        serde_json::from_slice(status.details()).ok().map(Self)
+    pub fn parse(status: &'a Status) -> Option<Self> {
+        let fields = Self {
+            details: status.details(),
+        };
+        let nothing: Member<'_, IgnoredAny> = Member {
+            name: "",
+            value: PhantomData,
+        };
+        fields.read(nothing).ok()?;
+        Some(fields)
     }
 
-    /// Takes the field `name`. A missing field reads as `null`, so that an `Option` that an older peer does not send is `None`.
-    pub fn take(&mut self, name: &str) -> Value {
-        self.0.remove(name).unwrap_or(Value::Null)
+    fn read<T: DeserializeOwned>(&self, member: Member<'_, T>) -> serde_json::Result<Option<T>> {
+        let mut details = serde_json::Deserializer::from_slice(self.details);
+        let value = member.deserialize(&mut details)?;
+        details.end()?;
+        Ok(value)
     }
 }

@@ -44,27 +44,28 @@ impl ::natsmicro::ServiceError for OrderError {
             "NOT_FOUND" => ::core::option::Option::Some(Self::NotFound {}),
             "ORDER_EXPIRED" => {
                 ::natsmicro::__private::ErrorFields::parse(&status)
-                    .and_then(|mut fields| ::core::option::Option::Some(Self::Expired {
+                    .and_then(|fields| ::core::option::Option::Some(Self::Expired {
                         id: <String as ::natsmicro::__private::ErrorField>::read(
-                            ::natsmicro::__private::ErrorFields::take(&mut fields, "id"),
+                            &fields,
+                            "id",
                         )?,
                         hours: <u32 as ::natsmicro::__private::ErrorField>::read(
-                            ::natsmicro::__private::ErrorFields::take(
-                                &mut fields,
-                                "hours",
-                            ),
+                            &fields,
+                            "hours",
                         )?,
                     }))
             }
             #[cfg(feature = "limits")]
             "TOO_MANY_ORDERS" => {
                 ::natsmicro::__private::ErrorFields::parse(&status)
-                    .and_then(|mut fields| ::core::option::Option::Some(Self::TooMany {
+                    .and_then(|fields| ::core::option::Option::Some(Self::TooMany {
                         0: <u32 as ::natsmicro::__private::ErrorField>::read(
-                            ::natsmicro::__private::ErrorFields::take(&mut fields, "0"),
+                            &fields,
+                            "0",
                         )?,
                         1: <u32 as ::natsmicro::__private::ErrorField>::read(
-                            ::natsmicro::__private::ErrorFields::take(&mut fields, "1"),
+                            &fields,
+                            "1",
                         )?,
                     }))
             }

@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use common::{Nats, TestResult, Text, error_of, text};
@@ -29,11 +30,24 @@ enum OrderError {
     #[error("maybe")]
     #[code("MAYBE")]
     Maybe { note: Option<String> },
+    #[error("out of range")]
+    #[code("OUT_OF_RANGE")]
+    OutOfRange {
+        largest: u128,
+        smallest: i128,
+        nested: Vec<Option<Wide>>,
+    },
+    #[error("no room")]
+    #[code("NO_ROOM")]
+    NoRoom(
+        BTreeMap<u64, u128>,
+        BTreeMap<bool, i128>,
+        BTreeMap<Option<i8>, String>,
+        BTreeMap<Shelf, char>,
+    ),
     #[error("no JSON")]
     #[code("NO_JSON")]
-    NoJson {
-        map: std::collections::BTreeMap<Vec<u8>, u8>,
-    },
+    NoJson { map: BTreeMap<Vec<u8>, u8> },
     #[error(transparent)]
     Other(#[from] Status),
 }
@@ -41,6 +55,16 @@ enum OrderError {
 #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 enum Kind {
     Web { page: u8 },
+}
+
+#[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+struct Wide {
+    wide: u128,
+}
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+enum Shelf {
+    Top,
 }
 
 /// What a peer of another version knows.
@@ -90,6 +114,17 @@ fn outcome(what: &str) -> Result<Text, OrderError> {
         "closed" => OrderError::Closed,
         "empty" => OrderError::Empty(),
         "maybe" => OrderError::Maybe { note: None },
+        "out of range" => OrderError::OutOfRange {
+            largest: u128::MAX,
+            smallest: i128::MIN,
+            nested: vec![None, Some(Wide { wide: 1 << 64 })],
+        },
+        "no room" => OrderError::NoRoom(
+            [(u64::MAX, u128::MAX)].into(),
+            [(true, i128::MIN), (false, 0)].into(),
+            [(Some(-7), "\u{0}\"".into())].into(),
+            [(Shelf::Top, '\\')].into(),
+        ),
         "no json" => OrderError::NoJson {
             map: [(vec![1], 2)].into(),
         },
@@ -126,6 +161,8 @@ async fn the_caller_gets_the_same_variant() -> TestResult {
         "closed",
         "empty",
         "maybe",
+        "out of range",
+        "no room",
         "other",
         "",
     ] {

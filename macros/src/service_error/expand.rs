@@ -117,16 +117,15 @@ fn decoded(variant: &Coded, model: &ErrorEnum, status: &Ident) -> TokenStream {
         return quote!(#(#cfgs)* #code => ::core::option::Option::Some(Self::#ident {}),);
     }
     let p = model.krate.private();
-    let take = quote!(#p::ErrorFields::take);
     let values = fields.iter().map(|(name, member, _, ty)| {
         let span = call_site_at(ty.span());
         let p = model.krate.private().at(span);
         let read = quote_spanned!(span=> <#ty as #p::ErrorField>::read);
-        quote!(#member: #read(#take(&mut fields, #name))?)
+        quote!(#member: #read(&fields, #name)?)
     });
     quote! {
         #(#cfgs)*
         #code => #p::ErrorFields::parse(&#status)
-            .and_then(|mut fields| ::core::option::Option::Some(Self::#ident { #(#values),* })),
+            .and_then(|fields| ::core::option::Option::Some(Self::#ident { #(#values),* })),
     }
 }
