@@ -65,9 +65,16 @@ fn declared_method(expander: &Expander<'_>, method: &Method) -> TokenStream {
     if let (true, Some(body)) = (expander.broken, &method.default) {
         return quote!(#(#attrs)* #[allow(async_fn_in_trait)] #sig #body);
     }
+    let semicolon = &method.semicolon;
+    if let Some(rewritten) = &method.rewritten {
+        let sig = &rewritten.sig;
+        return quote!(#(#attrs)* #sig #semicolon);
+    }
+    if expander.service.async_trait.is_some() {
+        return quote!(#(#attrs)* #sig #semicolon);
+    }
     let is_send = !(expander.broken && may_hold_anything(expander, method));
     let desugared = desugar(method, is_send);
-    let semicolon = &method.semicolon;
     quote!(#(#attrs)* #desugared #semicolon)
 }
 

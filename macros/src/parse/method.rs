@@ -15,11 +15,11 @@ use syn::{
 use super::attrs::{Sorted, settings, sort};
 use super::stream::Stream;
 use super::types::{Shape, squeeze};
-use super::{endpoint, messages, stores};
+use super::{endpoint, messages, rewritten, stores};
 use crate::args::settings::EndpointArgs;
 use crate::attribute::{AttrName, StoreKind, is_cfg};
 use crate::diag::Diagnostics;
-use crate::model::method::Method;
+use crate::model::method::{Method, RewrittenBy};
 use crate::model::signature::Request;
 
 /// Reads the method that is declared as number `index`.
@@ -47,7 +47,14 @@ pub(super) fn parse(index: usize, function: TraitItemFn, diags: &mut Diagnostics
         diags,
     };
 
+    let rewritten = rewritten::restore(&mut sig);
+    let is_hand_written = rewritten
+        .as_ref()
+        .is_some_and(|of| of.by == RewrittenBy::Hand);
     reader.qualifiers(&mut sig);
+    if sig.asyncness.is_none() || is_hand_written {
+        reader.not_async(&sig);
+    }
     reader.generics(&sig);
     reader.receiver(&sig);
     let (context, request) = reader.parameters(&mut sig.inputs);
@@ -65,6 +72,7 @@ pub(super) fn parse(index: usize, function: TraitItemFn, diags: &mut Diagnostics
         index,
         attrs,
         sig,
+        rewritten,
         default: function.default,
         semicolon: function.semi_token,
         endpoint,
@@ -119,13 +127,15 @@ impl Reader<'_> {
                 format!("method `{name}` cannot take a variable number of arguments"),
             );
         }
-        if sig.asyncness.is_none() {
-            self.diags.help(
-                sig.fn_token,
-                format!("method `{name}` must be `async`"),
-                format!("write `async fn {name}`"),
-            );
-        }
+    }
+
+    fn not_async(&mut self, sig: &Signature) {
+        let name = &self.name;
+        self.diags.help(
+            sig.fn_token,
+            format!("method `{name}` must be `async`"),
+            format!("write `async fn {name}`"),
+        );
     }
 
     fn generics(&mut self, sig: &Signature) {
