@@ -138,15 +138,33 @@ fn read_variant(variant: &Variant, model: &mut ErrorEnum, diags: &mut Diagnostic
         .filter(|attr| attr.path().is_ident("cfg"))
         .cloned()
         .collect();
+    same_code(variant, &code, &cfgs, model, diags);
+    model.coded.push(Coded {
+        cfgs,
+        ident: ident.clone(),
+        code,
+        fields: variant.fields.clone(),
+    });
+}
+
+/// Two variants of one code cannot be told apart.
+fn same_code(
+    variant: &Variant,
+    code: &LitStr,
+    cfgs: &[Attribute],
+    model: &ErrorEnum,
+    diags: &mut Diagnostics,
+) {
+    let ident = &variant.ident;
     let same_code = model
         .coded
         .iter()
         .filter(|earlier| earlier.code.value() == code.value());
     for earlier in same_code {
         diags.push_under(
-            earlier.cfgs.iter().chain(&cfgs).cloned().collect(),
+            earlier.cfgs.iter().chain(cfgs).cloned().collect(),
             error_with_help(
-                &code,
+                code,
                 format!(
                     "variants `{}` and `{ident}` have the same code `{}`",
                     earlier.ident,
@@ -159,12 +177,6 @@ fn read_variant(variant: &Variant, model: &mut ErrorEnum, diags: &mut Diagnostic
             break;
         }
     }
-    model.coded.push(Coded {
-        cfgs,
-        ident: ident.clone(),
-        code,
-        fields: variant.fields.clone(),
-    });
 }
 
 /// The one variant that takes what no other does, or a variant whose code was forgotten.
