@@ -48,20 +48,19 @@ impl Diagnostics {
         self.push(error_with_help(tokens, message, help));
     }
 
-    /// An error that needs two places to be understood; `note` directly follows `error`.
-    pub(crate) fn pair(&mut self, mut error: Error, note: Error) {
-        error.combine(note);
-        self.push(error);
-    }
-
-    /// A [`pair`](Self::pair) about two items that are both there only if these cfgs hold.
-    pub(crate) fn pair_under(&mut self, cfgs: Vec<Attribute>, mut error: Error, note: Error) {
-        error.combine(note);
+    /// An error about two items that are both there only if these cfgs hold.
+    pub(crate) fn push_under(&mut self, cfgs: Vec<Attribute>, error: Error) {
         if cfgs.is_empty() {
             self.push(error);
         } else {
             self.conditional.push((cfgs, error));
         }
+    }
+
+    /// An error about two items that can be far apart; `note` is at the other one and directly follows `error`.
+    pub(crate) fn pair_under(&mut self, cfgs: Vec<Attribute>, mut error: Error, note: Error) {
+        error.combine(note);
+        self.push_under(cfgs, error);
     }
 
     pub(crate) fn push(&mut self, error: Error) {
@@ -105,14 +104,14 @@ impl Diagnostics {
 
 /// The line and column at which a span starts.
 #[cfg(not(test))]
-fn position(span: Span) -> (usize, usize) {
+pub(crate) fn position(span: Span) -> (usize, usize) {
     let span = span.unwrap();
     (span.line(), span.column())
 }
 
 /// Outside a compiler only proc-macro2 itself knows where a token stands.
 #[cfg(test)]
-fn position(span: Span) -> (usize, usize) {
+pub(crate) fn position(span: Span) -> (usize, usize) {
     let start = span.start();
     (start.line, start.column)
 }

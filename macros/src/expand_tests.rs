@@ -180,7 +180,7 @@ fn settings_become_calls() {
         queue_group = false
     )));
     for part in [
-        "ServiceDescriptor :: new (\"Users\" , \"api.v1\" , 5) . version (\"1.2.0\") . description (\"Stores user profiles. And their reports.\") \
+        "ServiceDescriptor :: new (\"Users\" , \"api.v1\" , 5) . version (\"1.2.0\") . description (\"Stores user profiles.\") \
          . timeout (:: core :: time :: Duration :: from_secs (30)) . metadata (& [(\"team\" , \"platform\") , (\"k-2\" , \"v\")]) \
          . queue_group (:: core :: option :: Option :: None)",
         "< SaveProfileRequest as :: natsmicro :: __private :: JsonMessage > :: CODEC",

@@ -7,7 +7,8 @@
 //! one of a later phase, and there is no circle among the files; a test says so.
 //!
 //! 1. `diag` (mistakes), `names` (the grammar of names), `krate` (the path of the runtime), `attribute` (the attributes by name), `key`
-//!    (templates of store keys) and `placement` (attributes in the wrong place) use nothing but each other.
+//!    (templates of store keys), `description` (the documentation of the trait) and `placement` (attributes in the wrong place) use nothing
+//!    but each other.
 //! 2. `args` reads the settings of one attribute, each by itself.
 //! 3. `model` is what the macro knows of a service: checked settings as plain values, stores, and the functions that are generated for
 //!    them.
@@ -42,6 +43,7 @@ mod args;
 mod attribute;
 #[cfg(test)]
 mod circles_tests;
+mod description;
 mod diag;
 mod expand;
 mod key;
@@ -111,7 +113,7 @@ use diag::Diagnostics;
 /// | --- | --- | --- |
 /// | `name = "Users"` | the trait's name | the name under which the service is discovered |
 /// | `version = "1.2.0"` | `"1.0.0"` | its semantic version |
-/// | `description = ".."` | the trait's doc comment | what it says about itself |
+/// | `description = ".."` | the first paragraph of the trait's documentation | what it says about itself |
 /// | `subject_prefix = "api.v1"` | the trait's name in snake case | what the subjects of its endpoints begin with |
 /// | `timeout = "30s"` | none | how long a handler may take |
 /// | `codec = "json"` | `"protobuf"` | how messages become bytes: `"protobuf"`, `"json"` or the path of a type |
@@ -129,6 +131,9 @@ use diag::Diagnostics;
 ///
 /// What compiles but can hardly be meant, such as a store in which every response overwrites the last, is a warning. Stable macros
 /// can only warn of something `deprecated`; `#[allow(deprecated)]` on the method says that it is meant.
+///
+/// Other attribute macros on the trait, such as `#[mockall::automock]`, go below `#[service]`, which must read the methods as they are
+/// written. `#[async_trait]` goes neither on the trait nor on its implementations.
 ///
 /// The trait is not `dyn` compatible, because its methods are `async`; write `impl UserService` or a type parameter instead.
 #[proc_macro_attribute]
@@ -345,7 +350,8 @@ pub fn kv_delete(_args: TokenStream, item: TokenStream) -> TokenStream {
 /// ```
 ///
 /// The client gets the same variant back. The variant without a code takes every other status, also one of another code or with a
-/// body that does not fit. The text of the error comes from `Display`; fields are written with serde.
+/// body that does not fit. The text of the error comes from `Display`; fields are written as JSON with serde, as the codec `"json"`
+/// writes messages: a map with keys that JSON cannot write, such as tuples, does not travel, and the client gets the plain status.
 ///
 /// `#[service_error(crate = ::path)]` on the enum says where the runtime is, if not at `::natsmicro`.
 #[proc_macro_derive(ServiceError, attributes(code, service_error))]

@@ -8,6 +8,7 @@ mod attrs;
 mod endpoint;
 mod messages;
 mod method;
+mod rewritten;
 mod stores;
 mod stream;
 mod types;
@@ -16,12 +17,13 @@ use proc_macro2::TokenStream;
 use quote::ToTokens;
 use syn::ext::IdentExt;
 use syn::parse::{Parse, ParseStream, Parser};
-use syn::{Attribute, Ident, ItemTrait, LitStr, Token, TraitItem, TraitItemFn, Visibility};
+use syn::{Attribute, Ident, ItemTrait, LitStr, Path, Token, TraitItem, TraitItemFn, Visibility};
 
-use crate::args::composite::Codec;
+use crate::args::composite::{Codec, KratePath};
 use crate::args::read::read;
-use crate::args::settings::ServiceArgs;
+use crate::args::settings::{ServiceArgs, Setting};
 use crate::attribute::{AttrName, is_cfg};
+use crate::description::{self, Documentation};
 use crate::diag::Diagnostics;
 use crate::krate::Krate;
 use crate::model::service::{Item, Service, ServiceSettings};
@@ -31,17 +33,18 @@ use crate::names::{self, snake_case};
 pub(crate) fn service(args: TokenStream, item: ItemTrait, diags: &mut Diagnostics) -> Service {
     let mut args = read::<ServiceArgs>(AttrName::Service, args, diags).args;
     let krate = std::mem::take(&mut args.krate).into_value();
-    let mut attrs = item.attrs.clone();
-    attrs.retain(|attr| {
-        let ours = AttrName::of_method(attr.path());
-        if let Some(name) = ours {
-            diags.push(name.on_the_trait(attr));
-        }
-        ours.is_none()
-    });
+    let attrs = kept(&item, krate.as_ref(), diags);
+    let mut of_async_trait = attrs.iter().filter(|attr| is_last(attr, "async_trait"));
+    let async_trait = of_async_trait.next().cloned();
+    if let Some(attr) = &async_trait {
+        rewritten::async_trait(&item.ident.to_string(), attr, diags);
+    }
     declaration(&item, diags);
     let settings = settings(&item.ident, &attrs, args, diags);
+    let items = items(item.items, diags);
+    rewritten::report(&item.ident.to_string(), &items, diags);
     Service {
+        async_trait,
         krate: Krate::new(krate.as_ref().map(|path| &path.0)),
         settings,
         cfgs: attrs.iter().filter(|attr| is_cfg(attr)).cloned().collect(),
@@ -52,8 +55,50 @@ pub(crate) fn service(args: TokenStream, item: ItemTrait, diags: &mut Diagnostic
         ident: item.ident,
         generics: item.generics,
         supertraits: item.supertraits,
-        items: items(item.items, diags),
+        items,
     }
+}
+
+/// The attributes of the trait that stay on it.
+fn kept(item: &ItemTrait, krate: Option<&KratePath>, diags: &mut Diagnostics) -> Vec<Attribute> {
+    let mut attrs = item.attrs.clone();
+    attrs.retain(|attr| {
+        if let Some(name) = AttrName::of_method(attr.path()) {
+            diags.push(name.on_the_trait(attr));
+            return false;
+        }
+        let is_second = is_service(attr.path(), krate);
+        if is_second {
+            diags.help(
+                attr,
+                format!("trait `{}` has two `#[service]` attributes", item.ident),
+                "write all settings in one `#[service(..)]`",
+            );
+        }
+        !is_second
+    });
+    attrs
+}
+
+/// Whether a path names `#[service]`, under its own name or through the path of the runtime.
+fn is_service(path: &Path, krate: Option<&KratePath>) -> bool {
+    let segments = |path: &Path| {
+        let segments = path.segments.iter();
+        segments
+            .map(|segment| segment.ident.to_string())
+            .collect::<Vec<_>>()
+    };
+    let runtime = krate.map_or_else(|| vec!["natsmicro".to_owned()], |krate| segments(&krate.0));
+    match segments(path).split_last() {
+        Some((last, [])) => last == "service",
+        Some((last, before)) => last == "service" && before == runtime,
+        None => false,
+    }
+}
+
+fn is_last(attr: &Attribute, name: &str) -> bool {
+    let last = attr.path().segments.last();
+    last.is_some_and(|last| last.ident == name)
 }
 
 /// What stands before the items of the trait.
@@ -97,7 +142,15 @@ fn settings(
             "set the name and the prefix: `#[service(name = \"..\", subject_prefix = \"..\")]`",
         );
     }
+    if !args.skip.is_on() {
+        available(&args.codec, ident, diags);
+    }
     let prefix = args.subject_prefix.into_value().map(|text| text.lit);
+    let documentation = if args.description.is_written() {
+        Documentation::default()
+    } else {
+        description::of_trait(attrs)
+    };
     let description = args.description.into_value().map(|text| text.lit);
     ServiceSettings {
         subject_prefix: prefix.unwrap_or_else(|| literal(&snake_case(&name))),
@@ -106,12 +159,42 @@ fn settings(
             None => literal(&name),
         },
         version: args.version.into_value().map(|text| text.lit),
-        description: description.or_else(|| doc_comment(attrs).map(|text| literal(&text))),
+        description: description.or(documentation.description),
+        unreadable_doc: documentation.unreadable,
         timeout: args.timeout.into_value(),
         codec: args.codec.into_value().unwrap_or(Codec::Protobuf),
         skipped: args.skip.is_on(),
         metadata: args.metadata.into_value(),
         queue_group: endpoint::queue_group(args.queue_group),
+    }
+}
+
+/// The codecs are features of natsmicro.
+fn available(codec: &Setting<Codec>, ident: &Ident, diags: &mut Diagnostics) {
+    let (name, is_on, otherwise) = match (codec, codec.value()) {
+        (Setting::Absent, _) | (_, Some(Codec::Protobuf)) => (
+            "protobuf",
+            cfg!(any(test, feature = "protobuf")),
+            "`codec = \"json\"`",
+        ),
+        (_, Some(Codec::Json)) => (
+            "json",
+            cfg!(any(test, feature = "json")),
+            "`codec = \"protobuf\"`",
+        ),
+        (_, Some(Codec::Custom(_)) | None) => return,
+    };
+    if !is_on {
+        let place = codec
+            .given()
+            .map_or_else(|| ident.to_token_stream(), |given| given.label.clone());
+        diags.help(
+            place,
+            format!("the codec `{name}` needs the feature `{name}` of natsmicro"),
+            format!(
+                "add \"{name}\" to the `features` of natsmicro in Cargo.toml, or set {otherwise}"
+            ),
+        );
     }
 }
 
@@ -197,30 +280,4 @@ fn unqualified(tokens: TokenStream, diags: &mut Diagnostics) -> TraitItem {
         diags.error(default, format!("method `{name}` cannot be `default`"));
     }
     TraitItem::Fn(function)
-}
-
-/// The doc comment of the trait in one line.
-fn doc_comment(attrs: &[Attribute]) -> Option<String> {
-    let lines = attrs
-        .iter()
-        .filter(|attr| attr.path().is_ident("doc"))
-        .filter_map(|attr| {
-            let pair = attr.meta.require_name_value().ok()?;
-            match &pair.value {
-                syn::Expr::Lit(syn::ExprLit {
-                    lit: syn::Lit::Str(text),
-                    ..
-                }) => Some(text.value()),
-                _ => None,
-            }
-        });
-    let text: Vec<String> = lines
-        .flat_map(|text| {
-            text.lines()
-                .map(|line| line.trim().to_owned())
-                .collect::<Vec<_>>()
-        })
-        .filter(|line| !line.is_empty())
-        .collect();
-    (!text.is_empty()).then(|| text.join(" "))
 }

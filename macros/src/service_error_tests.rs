@@ -168,9 +168,7 @@ fn mistakes() {
         )),
         [
             "variants `A` and `B` have the same code `A`",
-            "it is first used here",
             "variants `Other` and `More` both take every other status",
-            "the first one is here",
         ]
     );
 }

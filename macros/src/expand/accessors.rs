@@ -1,16 +1,15 @@
 //! The functions of the client that read and write the stores of a method, and make their keys.
 //!
-//! Assumes names and signatures from `model::accessor`; writes each of them with its documentation and its body.
+//! Assumes the names and kinds of `model::accessor`; writes each of them with its documentation and its body.
 
-use proc_macro2::TokenStream;
-use quote::{format_ident, quote};
+use proc_macro2::{Ident, TokenStream};
+use quote::{ToTokens, format_ident, quote};
 
 use super::expander::{Expander, doc};
 use super::signature::{ClientTypes, client_types};
 use crate::attribute::StoreKind;
-use crate::model::accessor::{Accessor, AccessorKind, Parameter, Returns, Signature};
+use crate::model::accessor::{Accessor, AccessorKind, handle_name};
 use crate::model::method::Method;
-use crate::model::signature::Request;
 
 /// The functions of a method's stores.
 pub(super) fn of_stores(expander: &Expander<'_>, method: &Method) -> TokenStream {
@@ -39,162 +38,141 @@ fn function(
     accessor: &Accessor<'_>,
     types: Option<&ClientTypes<'_>>,
 ) -> Option<TokenStream> {
-    let signature = accessor.signature();
-    // A function of a store cannot be written without its types; that of a key does not need them.
-    let types = if signature.takes_self {
-        Some(types?)
-    } else {
-        None
-    };
+    match accessor.kind {
+        AccessorKind::Key | AccessorKind::Pattern => Some(of_key(expander, method, accessor)),
+        AccessorKind::Handle | AccessorKind::Get | AccessorKind::Put | AccessorKind::Cached => {
+            // Without the types of the method it cannot be written.
+            types.map(|types| of_store(expander, method, accessor, types))
+        }
+    }
+}
+
+/// A function that uses a store. Each is one template, since tokens that are put together in steps are copied in each.
+fn of_store(
+    expander: &Expander<'_>,
+    method: &Method,
+    accessor: &Accessor<'_>,
+    types: &ClientTypes<'_>,
+) -> TokenStream {
+    let krate = expander.krate;
     let (cfgs, lints) = (&method.attrs.cfgs, &method.attrs.lints);
+    let ClientTypes {
+        ok,
+        error,
+        generics,
+        clause,
+    } = types;
     // A deprecated method has deprecated accessors, and they use each other.
-    let uses_another = matches!(accessor.kind, AccessorKind::Get | AccessorKind::Put);
-    let deprecated =
-        (uses_another && method.attrs.deprecated).then(|| quote!(#[allow(deprecated)]));
+    let deprecated = method
+        .attrs
+        .deprecated
+        .then(|| quote!(#[allow(deprecated)]));
     let doc = doc(documentation(expander, method, accessor));
     let name = format_ident!("{}", accessor.name);
-    let is_async = signature.is_async.then(|| quote!(async));
-    let receiver = signature.takes_self.then(|| quote!(&self,));
-    let generics = types.and_then(|types| types.generics.as_ref());
-    let clause = types.and_then(|types| types.clause);
-    let parameters = signature
-        .parameters
-        .iter()
-        .map(|parameter| self::parameter(expander, method, parameter, types));
-    let returns = returns(expander, accessor, signature.returns, types);
-    let body = expander.body(body(expander, method, accessor, &signature));
-    Some(quote! {
+    let body = expander.body(body(expander, method, accessor));
+    match accessor.kind {
+        AccessorKind::Get => quote! {
+            #[doc = #doc]
+            #(#cfgs)*
+            #(#lints)*
+            #deprecated
+            pub async fn #name #generics (&self, key: impl ::core::convert::AsRef<::core::primitive::str>)
+                -> ::core::result::Result<::core::option::Option<#ok>, #krate::store::StoreError> #clause #body
+        },
+        AccessorKind::Put => quote! {
+            #[doc = #doc]
+            #(#cfgs)*
+            #(#lints)*
+            #deprecated
+            pub async fn #name #generics (&self, key: impl ::core::convert::AsRef<::core::primitive::str>, value: &#ok)
+                -> ::core::result::Result<::core::primitive::u64, #krate::store::StoreError> #clause #body
+        },
+        AccessorKind::Cached => {
+            let request = &method.request;
+            quote! {
+                #[doc = #doc]
+                #(#cfgs)*
+                #(#lints)*
+                pub fn #name #generics (&self, #request) -> #krate::CachedCall<#ok, #error> #clause #body
+            }
+        }
+        _ => {
+            let handle = handle(accessor.store.kind);
+            quote! {
+                #[doc = #doc]
+                #(#cfgs)*
+                #(#lints)*
+                pub fn #name #generics (&self) -> #krate::#handle<#ok> #clause #body
+            }
+        }
+    }
+}
+
+/// What a function of a store does.
+fn body(expander: &Expander<'_>, method: &Method, accessor: &Accessor<'_>) -> TokenStream {
+    let (krate, p) = (expander.krate, &expander.private);
+    let kind = accessor.store.kind;
+    let handle = handle(kind);
+    let store = format_ident!("{}", handle_name(&method.name(), kind));
+    match accessor.kind {
+        AccessorKind::Get => return quote!(#krate::#handle::get(&self.#store(), key).await),
+        AccessorKind::Put => return quote!(#krate::#handle::put(&self.#store(), key, value).await),
+        _ => {}
+    }
+    let (descriptor, constant) = (expander.descriptor(), method.constant());
+    if accessor.kind == AccessorKind::Cached {
+        let cached = match kind {
+            StoreKind::Kv => format_ident!("kv_cached"),
+            StoreKind::Object => format_ident!("object_cached"),
+        };
+        let request = method.request.as_ref().map(|request| &request.ident);
+        let request = request.map_or_else(|| quote!(()), ToTokens::to_token_stream);
+        return quote!(#p::ServiceClient::#cached(&self.inner, &#descriptor::#constant, &#request));
+    }
+    let open = match kind {
+        StoreKind::Kv => format_ident!("kv_store"),
+        StoreKind::Object => format_ident!("object_store"),
+    };
+    quote!(#p::ServiceClient::#open(&self.inner, &#descriptor::#constant))
+}
+
+/// A function that makes keys or patterns, with a parameter for each placeholder.
+fn of_key(expander: &Expander<'_>, method: &Method, accessor: &Accessor<'_>) -> TokenStream {
+    let (krate, p) = (expander.krate, &expander.private);
+    let (cfgs, lints) = (&method.attrs.cfgs, &method.attrs.lints);
+    let doc = doc(documentation(expander, method, accessor));
+    let name = format_ident!("{}", accessor.name);
+    let (descriptor, constant) = (expander.descriptor(), method.constant());
+    let fields = accessor.fields();
+    let idents = fields.iter().map(|field| &field.ident);
+    let bounds = fields.iter().map(|field| {
+        if field.is_open {
+            format_ident!("PatternToken")
+        } else {
+            format_ident!("KeyToken")
+        }
+    });
+    let values = accessor.store.usage.key.placeholders();
+    let values = values.filter_map(|wanted| {
+        let mut fields = fields.iter();
+        Some(&fields.find(|field| field.placeholder == wanted)?.ident)
+    });
+    let (make, result) = match (accessor.kind, accessor.store.kind) {
+        (AccessorKind::Pattern, _) => (format_ident!("kv_pattern"), quote!(store::Pattern)),
+        (_, StoreKind::Kv) => (format_ident!("kv_key"), quote!(Key)),
+        (_, StoreKind::Object) => (format_ident!("object_key"), quote!(Key)),
+    };
+    let body = expander.body(quote!(#p::Method::#make(&#descriptor::#constant, &[#(&#values),*])));
+    quote! {
         #[doc = #doc]
         #(#cfgs)*
         #(#lints)*
-        #deprecated
-        pub #is_async fn #name #generics (#receiver #(#parameters),*) -> #returns #clause #body
-    })
-}
-
-fn parameter(
-    expander: &Expander<'_>,
-    method: &Method,
-    parameter: &Parameter<'_>,
-    types: Option<&ClientTypes<'_>>,
-) -> TokenStream {
-    let krate = expander.krate;
-    match parameter {
-        Parameter::Key => quote!(key: impl ::core::convert::AsRef<::core::primitive::str>),
-        Parameter::Value => {
-            let ok = types.map(|types| &types.ok);
-            quote!(value: &#ok)
-        }
-        Parameter::Request => {
-            let request = &method.request;
-            quote!(#request)
-        }
-        Parameter::Field { ident, is_open, .. } => {
-            let bound = if *is_open {
-                format_ident!("PatternToken")
-            } else {
-                format_ident!("KeyToken")
-            };
-            quote!(#ident: impl #krate::store::#bound)
-        }
+        pub fn #name(#(#idents: impl #krate::store::#bounds),*) -> ::core::result::Result<#krate::#result, #krate::store::InvalidKey> #body
     }
 }
 
-fn returns(
-    expander: &Expander<'_>,
-    accessor: &Accessor<'_>,
-    returns: Returns,
-    types: Option<&ClientTypes<'_>>,
-) -> TokenStream {
-    let krate = expander.krate;
-    let ok = types.map(|types| &types.ok);
-    match returns {
-        Returns::Handle => {
-            let handle = handle(accessor.store.kind);
-            quote!(#krate::#handle<#ok>)
-        }
-        Returns::Entry => quote! {
-            ::core::result::Result<::core::option::Option<#ok>, #krate::store::StoreError>
-        },
-        Returns::Revision => quote! {
-            ::core::result::Result<::core::primitive::u64, #krate::store::StoreError>
-        },
-        Returns::CachedCall => {
-            let error = types.map(|types| &types.error);
-            quote!(#krate::CachedCall<#ok, #error>)
-        }
-        Returns::Key => quote!(::core::result::Result<#krate::Key, #krate::store::InvalidKey>),
-        Returns::Pattern => {
-            quote!(::core::result::Result<#krate::store::Pattern, #krate::store::InvalidKey>)
-        }
-    }
-}
-
-fn body(
-    expander: &Expander<'_>,
-    method: &Method,
-    accessor: &Accessor<'_>,
-    signature: &Signature<'_>,
-) -> TokenStream {
-    let (krate, p) = (expander.krate, &expander.private);
-    let kind = accessor.store.kind;
-    let (descriptor, constant) = (expander.descriptor(), method.constant());
-    let constant = quote!(&#descriptor::#constant);
-    let of_kind = |kv: &str, object: &str| match kind {
-        StoreKind::Kv => format_ident!("{kv}"),
-        StoreKind::Object => format_ident!("{object}"),
-    };
-    let store = || {
-        let mut accessors = method.accessors().into_iter();
-        let handle = accessors
-            .find(|other| other.kind == AccessorKind::Handle && other.store.kind == kind)
-            .map(|handle| format_ident!("{}", handle.name));
-        quote!(&self.#handle())
-    };
-    let handle = handle(kind);
-    match accessor.kind {
-        AccessorKind::Handle => {
-            let open = of_kind("kv_store", "object_store");
-            quote!(#p::ServiceClient::#open(&self.inner, #constant))
-        }
-        AccessorKind::Get => {
-            let store = store();
-            quote!(#krate::#handle::get(#store, key).await)
-        }
-        AccessorKind::Put => {
-            let store = store();
-            quote!(#krate::#handle::put(#store, key, value).await)
-        }
-        AccessorKind::Cached => {
-            let cached = of_kind("kv_cached", "object_cached");
-            let request = method.request.as_ref();
-            let request =
-                request.map_or_else(|| quote!(()), |Request { ident, .. }| quote!(#ident));
-            quote!(#p::ServiceClient::#cached(&self.inner, #constant, &#request))
-        }
-        AccessorKind::Key | AccessorKind::Pattern => {
-            let make = match accessor.kind {
-                AccessorKind::Pattern => format_ident!("kv_pattern"),
-                _ => of_kind("kv_key", "object_key"),
-            };
-            let values = accessor.store.usage.key.placeholders();
-            let values = values.filter_map(|wanted| {
-                signature
-                    .parameters
-                    .iter()
-                    .find_map(|parameter| match parameter {
-                        Parameter::Field {
-                            placeholder, ident, ..
-                        } if *placeholder == wanted => Some(quote!(&#ident)),
-                        _ => None,
-                    })
-            });
-            quote!(#p::Method::#make(#constant, &[#(#values),*]))
-        }
-    }
-}
-
-fn handle(kind: StoreKind) -> proc_macro2::Ident {
+/// The type of a handle.
+fn handle(kind: StoreKind) -> Ident {
     match kind {
         StoreKind::Kv => format_ident!("KvStore"),
         StoreKind::Object => format_ident!("ObjectStore"),

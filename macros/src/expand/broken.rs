@@ -8,7 +8,7 @@ use std::collections::HashSet;
 
 use proc_macro2::{Group, Literal, TokenStream, TokenTree};
 use quote::{ToTokens, quote};
-use syn::{GenericParam, Generics, ReceiverKind, TraitItem, Type, WhereClause};
+use syn::{GenericParam, Generics, ReceiverKind, ReturnType, TraitItem, Type, WhereClause};
 
 use super::expander::Expander;
 use crate::model::method::Method;
@@ -65,17 +65,25 @@ pub(super) fn client(expander: &Expander<'_>) -> TokenStream {
         &service.unsafety,
     );
     let (parameters, arguments, clause) = service.generics.split_for_impl();
+    let async_trait = &service.async_trait;
     let items = service.items.iter().map(|item| match item {
         Item::Method(method) if method.repeated || method.default.is_some() => TokenStream::new(),
         Item::Method(method) => {
             let (cfgs, mut sig) = (&method.attrs.cfgs, method.sig.clone());
             sig.asyncness.get_or_insert_default();
+            // A boxed future is returned as it is declared, any other may be that of an `async fn`.
+            if let Some(rewritten) = &method.rewritten
+                && !matches!(&rewritten.sig.output, ReturnType::Type(_, ty) if matches!(**ty, Type::ImplTrait(_)))
+            {
+                sig = rewritten.sig.clone();
+            }
             quote!(#(#cfgs)* #sig { ::core::unimplemented!() })
         }
         Item::Other(item) => made_up_constant(item),
     });
     quote! {
         #(#cfgs)*
+        #async_trait
         #[allow(deprecated, refining_impl_trait, unused_variables)]
         #unsafety impl #parameters #ident #arguments for #client #clause {
             #(#items)*

@@ -62,12 +62,19 @@ pub(super) fn service_trait(expander: &Expander<'_>) -> TokenStream {
 fn declared_method(expander: &Expander<'_>, method: &Method) -> TokenStream {
     let attrs = &method.attrs.kept;
     let sig = &method.sig;
+    let (semicolon, default) = (&method.semicolon, &method.default);
+    if let Some(rewritten) = &method.rewritten {
+        let sig = &rewritten.sig;
+        return quote!(#(#attrs)* #sig #default #semicolon);
+    }
+    if expander.service.async_trait.is_some() {
+        return quote!(#(#attrs)* #sig #default #semicolon);
+    }
     if let (true, Some(body)) = (expander.broken, &method.default) {
         return quote!(#(#attrs)* #[allow(async_fn_in_trait)] #sig #body);
     }
     let is_send = !(expander.broken && may_hold_anything(expander, method));
     let desugared = desugar(method, is_send);
-    let semicolon = &method.semicolon;
     quote!(#(#attrs)* #desugared #semicolon)
 }
 

@@ -23,34 +23,59 @@ struct Warning {
 
 pub(super) fn all(expander: &Expander<'_>) -> TokenStream {
     let service = expander.service;
-    let of_method = |method| {
-        let attrs: Vec<&Attribute> = service.cfgs.iter().chain(attrs(service, method)).collect();
+    let of_service = of_service(service).into_iter();
+    let of_service =
+        of_service.map(|warning| tokens(warning, levels(&service.attrs), &service.cfgs));
+    let of_methods = service.endpoints().flat_map(|method| {
         let warnings = of(method).into_iter();
-        warnings.map(move |Warning { span, name, note }| {
-            let name = format_ident!("{name}", span = span);
-            quote_spanned! {span=>
-                #(#attrs)*
-                const _: () = {
-                    #[deprecated(note = #note)]
-                    const #name: bool = true;
-                    let _ = #name;
-                };
-            }
+        warnings.map(move |warning| {
+            let levels = levels(&service.attrs).chain(levels(&method.attrs.lints));
+            let cfgs = service.cfgs.iter().chain(&method.attrs.cfgs);
+            tokens(warning, levels, cfgs)
         })
-    };
-    service.endpoints().flat_map(of_method).collect()
+    });
+    of_service.chain(of_methods).collect()
 }
 
-/// What decides over a warning: the cfgs of the method, and `#[allow(deprecated)]` on it or on the trait.
-fn attrs<'a>(service: &'a Service, method: &'a Method) -> impl Iterator<Item = &'a Attribute> {
-    let levels = service.attrs.iter().chain(&method.attrs.lints);
-    let levels = levels.filter(|attr| {
+/// What decides over a warning: the cfgs, and `#[allow(deprecated)]` on the method or on the trait.
+fn tokens<'a>(
+    warning: Warning,
+    levels: impl Iterator<Item = &'a Attribute>,
+    cfgs: impl IntoIterator<Item = &'a Attribute>,
+) -> TokenStream {
+    let Warning { span, name, note } = warning;
+    let name = format_ident!("{name}", span = span);
+    let attrs = cfgs.into_iter().chain(levels);
+    quote_spanned! {span=>
+        #(#attrs)*
+        const _: () = {
+            #[deprecated(note = #note)]
+            const #name: bool = true;
+            let _ = #name;
+        };
+    }
+}
+
+/// The attributes that set the level of a lint.
+fn levels(attrs: &[Attribute]) -> impl Iterator<Item = &Attribute> {
+    attrs.iter().filter(|attr| {
         let path = attr.path();
         ["allow", "warn", "deny", "forbid"]
             .iter()
             .any(|level| path.is_ident(level))
-    });
-    method.attrs.cfgs.iter().chain(levels)
+    })
+}
+
+fn of_service(service: &Service) -> Option<Warning> {
+    let doc = service.settings.unreadable_doc.as_ref()?;
+    Some(Warning {
+        span: doc.span(),
+        name: "SERVICE_WITHOUT_A_DESCRIPTION",
+        note: format!(
+            "`{}` has no description, since `#[service]` cannot read this documentation; set `description = \"..\"`",
+            service.name()
+        ),
+    })
 }
 
 fn of(method: &Method) -> Vec<Warning> {

@@ -18,61 +18,30 @@ pub(crate) struct Accessor<'a> {
     pub(crate) store: &'a Store,
 }
 
-/// What a generated function does.
+/// What a generated function does, and with it its signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AccessorKind {
-    /// Gives a handle on the store.
+    /// Gives a handle on the store: `fn m_kv(&self) -> KvStore<Response>`.
     Handle,
-    /// Reads an entry.
+    /// Reads an entry: `async fn get_m_from_kv(&self, key) -> Result<Option<Response>, StoreError>`.
     Get,
-    /// Writes an entry.
+    /// Writes an entry: `async fn put_m_to_kv(&self, key, value) -> Result<u64, StoreError>`.
     Put,
-    /// Calls the method if the store does not have the response.
+    /// Calls the method if the store does not have the response: `fn m_cached(&self, request) -> CachedCall<Response, Error>`.
     Cached,
-    /// Makes the key of an entry.
+    /// Makes the key of an entry: `fn m_key(fields..) -> Result<Key, InvalidKey>`.
     Key,
-    /// Makes a pattern of keys.
+    /// Makes a pattern of keys: `fn m_pattern(fields..) -> Result<Pattern, InvalidKey>`.
     Pattern,
 }
 
-/// How a generated function is declared.
+/// A parameter of a function that makes keys or patterns.
 #[derive(Debug)]
-pub(crate) struct Signature<'a> {
-    pub(crate) is_async: bool,
-    pub(crate) takes_self: bool,
-    pub(crate) parameters: Vec<Parameter<'a>>,
-    pub(crate) returns: Returns,
-}
-
-/// A parameter of a generated function.
-#[derive(Debug)]
-pub(crate) enum Parameter<'a> {
-    /// The key of an entry.
-    Key,
-    /// A response of the method.
-    Value,
-    /// The request of the method, if it takes one.
-    Request,
-    /// The value of a placeholder.
-    Field {
-        placeholder: (Source, &'a str),
-        ident: Ident,
-        /// Whether the value can be left open.
-        is_open: bool,
-    },
-}
-
-/// What a generated function returns.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Returns {
-    Handle,
-    /// The response, if there is an entry, or an error of the store.
-    Entry,
-    /// The revision of the entry, or an error of the store.
-    Revision,
-    CachedCall,
-    Key,
-    Pattern,
+pub(crate) struct Field<'a> {
+    pub(crate) placeholder: (Source, &'a str),
+    pub(crate) ident: Ident,
+    /// Whether the value can be left open.
+    pub(crate) is_open: bool,
 }
 
 /// All that is generated for the stores of the method called `method`.
@@ -89,11 +58,8 @@ pub(crate) fn accessors<'a>(method: &str, stores: &'a [Store]) -> Vec<Accessor<'
         add(format!("{method}_cached"), AccessorKind::Cached, store);
     }
     for store in stores {
-        let what = match store.kind {
-            StoreKind::Kv => "kv",
-            StoreKind::Object => "object_store",
-        };
-        add(format!("{method}_{what}"), AccessorKind::Handle, store);
+        let what = suffix(store.kind);
+        add(handle_name(method, store.kind), AccessorKind::Handle, store);
         add(
             format!("get_{method}_from_{what}"),
             AccessorKind::Get,
@@ -102,6 +68,18 @@ pub(crate) fn accessors<'a>(method: &str, stores: &'a [Store]) -> Vec<Accessor<'
         add(format!("put_{method}_to_{what}"), AccessorKind::Put, store);
     }
     accessors
+}
+
+/// The name of the function that gives a handle on a store, which those that read and write it use.
+pub(crate) fn handle_name(method: &str, kind: StoreKind) -> String {
+    format!("{method}_{}", suffix(kind))
+}
+
+fn suffix(kind: StoreKind) -> &'static str {
+    match kind {
+        StoreKind::Kv => "kv",
+        StoreKind::Object => "object_store",
+    }
 }
 
 /// The stores whose keys are made by functions, with the suffixes of these functions: one pair of functions where the templates agree.
@@ -130,34 +108,17 @@ fn is_known_before_the_call(store: &Store) -> bool {
 }
 
 impl<'a> Accessor<'a> {
-    pub(crate) fn signature(&self) -> Signature<'a> {
+    /// The parameters of a function that makes keys or patterns.
+    pub(crate) fn fields(&self) -> Vec<Field<'a>> {
         let template = &self.store.usage.key;
-        let is_pattern = self.kind == AccessorKind::Pattern;
-        let fields = || {
-            let arguments = key_arguments(template).into_iter();
-            arguments.map(|(placeholder, ident)| Parameter::Field {
-                placeholder,
-                ident,
-                is_open: is_pattern && template.is_token(placeholder),
-            })
-        };
-        let (takes_self, is_async, parameters, returns) = match self.kind {
-            AccessorKind::Handle => (true, false, Vec::new(), Returns::Handle),
-            AccessorKind::Get => (true, true, vec![Parameter::Key], Returns::Entry),
-            AccessorKind::Put => {
-                let parameters = vec![Parameter::Key, Parameter::Value];
-                (true, true, parameters, Returns::Revision)
-            }
-            AccessorKind::Cached => (true, false, vec![Parameter::Request], Returns::CachedCall),
-            AccessorKind::Key => (false, false, fields().collect(), Returns::Key),
-            AccessorKind::Pattern => (false, false, fields().collect(), Returns::Pattern),
-        };
-        Signature {
-            is_async,
-            takes_self,
-            parameters,
-            returns,
-        }
+        let can_be_open = self.kind == AccessorKind::Pattern;
+        let arguments = key_arguments(template).into_iter();
+        let fields = arguments.map(|(placeholder, ident)| Field {
+            placeholder,
+            ident,
+            is_open: can_be_open && template.is_token(placeholder),
+        });
+        fields.collect()
     }
 }
 

@@ -20,6 +20,8 @@ pub(crate) struct Method {
     pub(crate) attrs: MethodAttrs,
     /// The signature as written, with plain names for the parameters.
     pub(crate) sig: Signature,
+    /// What `sig` was before it was made `async` again; reported.
+    pub(crate) rewritten: Option<Rewritten>,
     /// Not allowed, but kept: implementations can rely on it.
     pub(crate) default: Option<Block>,
     /// The end of the declaration, if it has no body.
@@ -37,6 +39,21 @@ pub(crate) struct Method {
     pub(crate) suppressed: Vec<String>,
     /// Declared before under the same name: reported, and left out of everything.
     pub(crate) repeated: bool,
+}
+
+/// The signature of a method that returns a future instead of being `async`.
+#[derive(Debug)]
+pub(crate) struct Rewritten {
+    pub(crate) sig: Signature,
+    pub(crate) by: RewrittenBy,
+}
+
+/// Who has made a method return a future.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RewrittenBy {
+    AsyncTrait,
+    AnotherAttribute,
+    Hand,
 }
 
 /// The attributes of a method, sorted by where they go.

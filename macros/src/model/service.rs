@@ -3,7 +3,7 @@
 use proc_macro2::Ident;
 use syn::ext::IdentExt;
 use syn::punctuated::Punctuated;
-use syn::{Attribute, Generics, LitStr, Token, TraitItem, TypeParamBound, Visibility};
+use syn::{Attribute, Expr, Generics, LitStr, Token, TraitItem, TypeParamBound, Visibility};
 
 use super::method::{Method, OwnGroup};
 use crate::args::composite::{Codec, Metadata};
@@ -18,6 +18,8 @@ pub(crate) struct Service {
     /// The user's attributes on the trait.
     pub(crate) attrs: Vec<Attribute>,
     pub(crate) cfgs: Vec<Attribute>,
+    /// An `#[async_trait]` among them; reported.
+    pub(crate) async_trait: Option<Attribute>,
     pub(crate) deprecated: bool,
     pub(crate) vis: Visibility,
     pub(crate) unsafety: Option<Token![unsafe]>,
@@ -43,6 +45,8 @@ pub(crate) struct ServiceSettings {
     pub(crate) subject_prefix: LitStr,
     pub(crate) version: Option<LitStr>,
     pub(crate) description: Option<LitStr>,
+    /// Documentation that would be the description if the macro could read it.
+    pub(crate) unreadable_doc: Option<Expr>,
     pub(crate) timeout: Option<Period>,
     pub(crate) codec: Codec,
     pub(crate) metadata: Option<Metadata>,

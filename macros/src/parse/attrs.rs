@@ -9,7 +9,7 @@ use syn::{Attribute, Meta, parse_quote};
 use crate::args::read::{Read, read};
 use crate::args::settings::Settings;
 use crate::attribute::{AttrName, conditional, is_cfg};
-use crate::diag::{Diagnostics, error};
+use crate::diag::Diagnostics;
 use crate::model::method::MethodAttrs;
 
 /// The attributes of a method: the user's, and our own in the order of the source.
@@ -27,15 +27,21 @@ pub(super) fn sort(attrs: Vec<Attribute>, method: &str, diags: &mut Diagnostics)
             keep(attr, &mut sorted.attrs, diags);
             continue;
         };
-        let first = sorted.ours.iter().find(|(earlier, _)| *earlier == name);
-        match first {
-            // A call may make several entries stale.
-            Some((_, first)) if name != AttrName::KvDelete => {
-                let shown = name.as_str();
-                let message = format!("method `{method}` has two `#[{shown}]` attributes");
-                diags.pair(error(&attr, message), error(first, "the first one is here"));
-            }
-            _ => sorted.ours.push((name, attr)),
+        // A call may make several entries stale.
+        let is_second =
+            name != AttrName::KvDelete && sorted.ours.iter().any(|(earlier, _)| *earlier == name);
+        if is_second {
+            let shown = name.as_str();
+            let message = format!("method `{method}` has two `#[{shown}]` attributes");
+            let help = match name {
+                AttrName::Store(_) => {
+                    "remove one of them; in each kind of store a response is stored once".to_owned()
+                }
+                _ => format!("write all settings in one `#[{shown}(..)]`"),
+            };
+            diags.help(&attr, message, help);
+        } else {
+            sorted.ours.push((name, attr));
         }
     }
     sorted

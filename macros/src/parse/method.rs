@@ -15,11 +15,11 @@ use syn::{
 use super::attrs::{Sorted, settings, sort};
 use super::stream::Stream;
 use super::types::{Shape, squeeze};
-use super::{endpoint, messages, stores};
+use super::{endpoint, messages, rewritten, stores};
 use crate::args::settings::EndpointArgs;
 use crate::attribute::{AttrName, StoreKind, is_cfg};
 use crate::diag::Diagnostics;
-use crate::model::method::Method;
+use crate::model::method::{Method, Rewritten, RewrittenBy};
 use crate::model::signature::Request;
 
 /// Reads the method that is declared as number `index`.
@@ -47,6 +47,7 @@ pub(super) fn parse(index: usize, function: TraitItemFn, diags: &mut Diagnostics
         diags,
     };
 
+    let rewritten = reader.future(&mut sig);
     reader.qualifiers(&mut sig);
     reader.generics(&sig);
     reader.receiver(&sig);
@@ -65,6 +66,7 @@ pub(super) fn parse(index: usize, function: TraitItemFn, diags: &mut Diagnostics
         index,
         attrs,
         sig,
+        rewritten,
         default: function.default,
         semicolon: function.semi_token,
         endpoint,
@@ -97,6 +99,15 @@ struct Reader<'a> {
     diags: &'a mut Diagnostics,
 }
 
+/// What was found among the parameters so far.
+#[derive(Default)]
+struct Parameters {
+    context: Option<Ident>,
+    request: Option<Request>,
+    /// Whether a second request was reported.
+    surplus: bool,
+}
+
 impl Reader<'_> {
     /// `async fn` and nothing else in front of the name.
     fn qualifiers(&mut self, sig: &mut Signature) {
@@ -119,13 +130,21 @@ impl Reader<'_> {
                 format!("method `{name}` cannot take a variable number of arguments"),
             );
         }
-        if sig.asyncness.is_none() {
+    }
+
+    /// A method is `async`. One that returns a future is taken for what it was before it did, so that this is the only error.
+    fn future(&mut self, sig: &mut Signature) -> Option<Rewritten> {
+        let rewritten = rewritten::restore(sig);
+        let by = rewritten.as_ref().map(|rewritten| rewritten.by);
+        if by == Some(RewrittenBy::Hand) || (by.is_none() && sig.asyncness.is_none()) {
+            let name = &self.name;
             self.diags.help(
                 sig.fn_token,
                 format!("method `{name}` must be `async`"),
                 format!("write `async fn {name}`"),
             );
         }
+        rewritten
     }
 
     fn generics(&mut self, sig: &Signature) {
@@ -182,25 +201,10 @@ impl Reader<'_> {
         }
 
         let many = typed.len() > 1;
-        let mut parameters = typed.into_iter().enumerate();
-        let mut context = None;
-        let mut request: Option<Request> = None;
-        let mut surplus = false;
-        for (position, parameter) in parameters.by_ref() {
-            let shape = Shape::of(parameter, many);
-            match shape {
-                Shape::Context if context.is_none() => {
-                    if position > 0 {
-                        self.context_order(parameter, request.as_ref());
-                    }
-                    context = Some(used(&self.context_name(parameter), "cx"));
-                }
-                Shape::Context => {
-                    self.diags.error(
-                        &parameter.ty,
-                        format!("method `{}` takes its context twice", self.name),
-                    );
-                }
+        let mut read = Parameters::default();
+        for (position, parameter) in typed.into_iter().enumerate() {
+            match Shape::of(parameter, many) {
+                Shape::Context => self.context(position, parameter, &mut read),
                 Shape::OwnedContext => {
                     let name = self.plain_name(parameter, "cx", "a context parameter");
                     self.diags.help(
@@ -208,7 +212,7 @@ impl Reader<'_> {
                         "a context is passed by reference",
                         format!("write `{name}: &Context`"),
                     );
-                    context = context.or(Some(name));
+                    read.context = read.context.or(Some(name));
                 }
                 Shape::Reference if many && position == 0 => {
                     let shown = squeeze(&parameter.ty);
@@ -220,37 +224,49 @@ impl Reader<'_> {
                         ),
                         "the context is written `&Context`, and a request is passed by value",
                     );
-                    context = Some(self.context_name(parameter));
+                    read.context = Some(self.context_name(parameter));
                 }
-                Shape::Reference | Shape::Message if request.is_none() => {
-                    let item = messages::request(&parameter.ty, &self.name, self.diags);
-                    let ident = self.plain_name(parameter, "request", "a request parameter");
-                    request = Some(Request {
-                        ident: used(&ident, "request"),
-                        ty: (*parameter.ty).clone(),
-                        item,
-                    });
-                }
-                Shape::Reference | Shape::Message => {
-                    if !surplus {
-                        self.two_requests(parameter, request.as_ref());
-                    }
-                    surplus = true;
-                    self.plain_name(
-                        parameter,
-                        &format!("request_{position}"),
-                        "a request parameter",
-                    );
-                }
+                Shape::Reference | Shape::Message => self.request(position, parameter, &mut read),
             }
         }
-        if let (Some(context), Some(request)) = (&mut context, &mut request)
+        if let (Some(context), Some(request)) = (&mut read.context, &mut read.request)
             && context == &request.ident
         {
             *context = Ident::new("cx", Span::call_site());
             request.ident = Ident::new("request", Span::call_site());
         }
-        (context, request)
+        (read.context, read.request)
+    }
+
+    fn context(&mut self, position: usize, parameter: &mut PatType, read: &mut Parameters) {
+        if read.context.is_some() {
+            let message = format!("method `{}` takes its context twice", self.name);
+            self.diags.error(&parameter.ty, message);
+            return;
+        }
+        if position > 0 {
+            self.context_order(parameter, read.request.as_ref());
+        }
+        read.context = Some(used(&self.context_name(parameter), "cx"));
+    }
+
+    fn request(&mut self, position: usize, parameter: &mut PatType, read: &mut Parameters) {
+        const WHAT: &str = "a request parameter";
+        if read.request.is_some() {
+            if !read.surplus {
+                self.two_requests(parameter, read.request.as_ref());
+            }
+            read.surplus = true;
+            self.plain_name(parameter, &format!("request_{position}"), WHAT);
+            return;
+        }
+        let item = messages::request(&parameter.ty, &self.name, self.diags);
+        let ident = self.plain_name(parameter, "request", WHAT);
+        read.request = Some(Request {
+            ident: used(&ident, "request"),
+            ty: (*parameter.ty).clone(),
+            item,
+        });
     }
 
     fn attributes(&mut self, attrs: &[Attribute]) {

@@ -11,7 +11,7 @@ use super::model::{Coded, ErrorEnum};
 use crate::args::read::read;
 use crate::args::settings::ServiceErrorArgs;
 use crate::attribute::AttrName;
-use crate::diag::{Diagnostics, error, error_with_help};
+use crate::diag::{Diagnostics, error_with_help};
 use crate::krate::Krate;
 use crate::names::snake_case;
 
@@ -57,10 +57,13 @@ pub(super) fn error_enum(input: &DeriveInput, diags: &mut Diagnostics) -> ErrorE
 
 fn krate(attrs: &[Attribute], diags: &mut Diagnostics) -> Krate {
     let mut args = ServiceErrorArgs::default();
-    for attr in attrs
-        .iter()
-        .filter(|attr| attr.path().is_ident("service_error"))
-    {
+    let ours = |attr: &&Attribute| attr.path().is_ident("service_error");
+    for (position, attr) in attrs.iter().filter(ours).enumerate() {
+        if position > 0 {
+            let message = "an enum has one `#[service_error]` attribute";
+            diags.help(attr, message, "remove one of them");
+            continue;
+        }
         let tokens = match &attr.meta {
             Meta::List(list) => list.tokens.clone(),
             Meta::Path(_) => TokenStream::new(),
@@ -110,11 +113,9 @@ fn read_variant(variant: &Variant, model: &mut ErrorEnum, diags: &mut Diagnostic
     let Some(attr) = codes.next() else {
         return without_code(variant, model, diags);
     };
-    if let Some(second) = codes.next() {
-        diags.pair(
-            error(second, format!("variant `{ident}` has two codes")),
-            error(attr, "the first one is here"),
-        );
+    for second in codes {
+        let message = format!("variant `{ident}` has two codes");
+        diags.help(second, message, "remove one of them");
     }
     let Some(code) = code(attr, ident, diags) else {
         return;
@@ -137,28 +138,7 @@ fn read_variant(variant: &Variant, model: &mut ErrorEnum, diags: &mut Diagnostic
         .filter(|attr| attr.path().is_ident("cfg"))
         .cloned()
         .collect();
-    let same_code = model
-        .coded
-        .iter()
-        .filter(|earlier| earlier.code.value() == code.value());
-    for earlier in same_code {
-        diags.pair_under(
-            earlier.cfgs.iter().chain(&cfgs).cloned().collect(),
-            error_with_help(
-                &code,
-                format!(
-                    "variants `{}` and `{ident}` have the same code `{}`",
-                    earlier.ident,
-                    code.value()
-                ),
-                "a client could not tell them apart; give each its own code",
-            ),
-            error(&earlier.code, "it is first used here"),
-        );
-        if earlier.cfgs.iter().all(|cfg| cfgs.contains(cfg)) {
-            break;
-        }
-    }
+    same_code(variant, &code, &cfgs, model, diags);
     model.coded.push(Coded {
         cfgs,
         ident: ident.clone(),
@@ -167,21 +147,50 @@ fn read_variant(variant: &Variant, model: &mut ErrorEnum, diags: &mut Diagnostic
     });
 }
 
+/// Two variants of one code cannot be told apart.
+fn same_code(
+    variant: &Variant,
+    code: &LitStr,
+    cfgs: &[Attribute],
+    model: &ErrorEnum,
+    diags: &mut Diagnostics,
+) {
+    let ident = &variant.ident;
+    let same_code = model
+        .coded
+        .iter()
+        .filter(|earlier| earlier.code.value() == code.value());
+    for earlier in same_code {
+        diags.push_under(
+            earlier.cfgs.iter().chain(cfgs).cloned().collect(),
+            error_with_help(
+                code,
+                format!(
+                    "variants `{}` and `{ident}` have the same code `{}`",
+                    earlier.ident,
+                    code.value()
+                ),
+                "a client could not tell them apart; give each its own code",
+            ),
+        );
+        if earlier.cfgs.iter().all(|cfg| cfgs.contains(cfg)) {
+            break;
+        }
+    }
+}
+
 /// The one variant that takes what no other does, or a variant whose code was forgotten.
 fn without_code(variant: &Variant, model: &mut ErrorEnum, diags: &mut Diagnostics) {
     let ident = &variant.ident;
     match (status_field(&variant.fields), &model.rest) {
         (Some(ty), None) => model.rest = Some((ident.clone(), ty.clone())),
-        (Some(_), Some((first, _))) => diags.pair(
-            error_with_help(
-                ident,
-                format!("variants `{first}` and `{ident}` both take every other status"),
-                format!(
-                    "give one of them a code: `#[code(\"{}\")]`",
-                    capitals(&ident.unraw().to_string())
-                ),
+        (Some(_), Some((first, _))) => diags.help(
+            ident,
+            format!("variants `{first}` and `{ident}` both take every other status"),
+            format!(
+                "give one of them a code: `#[code(\"{}\")]`",
+                capitals(&ident.unraw().to_string())
             ),
-            error(first, "the first one is here"),
         ),
         (None, None) if holds_status(&variant.fields) => diags.help(
             &variant.fields,

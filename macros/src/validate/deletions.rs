@@ -2,53 +2,28 @@
 //!
 //! Assumes checked buckets and keys.
 
-use syn::Attribute;
-
 use crate::attribute::StoreKind;
-use crate::diag::{Diagnostics, error, error_with_help};
+use crate::diag::Diagnostics;
 use crate::model::method::Method;
-use crate::model::store::{Deletion, Store};
+use crate::model::store::Store;
 
 pub(super) fn once(method: &Method, diags: &mut Diagnostics) {
     for (position, deletion) in method.deletions.iter().enumerate() {
         let mut earlier = method.deletions.iter().take(position);
-        let stores_it = |store: &&Store| {
+        let stores_it = |store: &Store| {
             store.kind == StoreKind::Kv
                 && !store.usage.client_only
                 && deletion.is_of(&store.bucket, &store.usage.key)
         };
-        if let Some(first) = earlier.find(|earlier| deletion.is_of(&earlier.bucket, &earlier.key)) {
-            pair(
-                deletion,
-                "this entry is deleted twice",
-                "remove one of them",
-                (&first.attr, "it is first deleted here"),
-                diags,
-            );
-        } else if let Some(store) = method.stores.iter().find(stores_it) {
+        if earlier.any(|earlier| deletion.is_of(&earlier.bucket, &earlier.key)) {
+            let message = "this entry is deleted twice";
+            diags.help(&deletion.attr, message, "remove one of them");
+        } else if method.stores.iter().any(stores_it) {
             let message = format!("`{}` stores this entry, and would delete it", method.name());
-            pair(
-                deletion,
-                &message,
-                "remove one of them, or name another entry",
-                (&store.attr, "it is stored here"),
-                diags,
-            );
+            let help = "remove one of them, or name another entry";
+            diags.help(&deletion.attr, message, help);
         }
     }
-}
-
-fn pair(
-    deletion: &Deletion,
-    message: &str,
-    help: &str,
-    (other, note): (&Attribute, &str),
-    diags: &mut Diagnostics,
-) {
-    diags.pair(
-        error_with_help(&deletion.attr, message, help),
-        error(other, note),
-    );
 }
 
 #[cfg(test)]
