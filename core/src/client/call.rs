@@ -1,3 +1,9 @@
+//! One call of a service: the public builder, and the future that sends the request and decodes the reply.
+//!
+//! May use `transport` for the request, `client::fetch` for a response in an object store, and the leaves; knows how streams are
+//! opened only as a closure. Guarantees that nothing is sent before the call is awaited, and that it ends by its timeout or by the
+//! deadline of its context, whichever is earlier.
+
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -19,7 +25,7 @@ use crate::transport::headers;
 use crate::transport::mux::{Multiplexer, OutgoingRequest};
 use crate::transport::request::{RequestFuture, timed_out};
 
-/// A call of a service: nothing is sent until it is awaited.
+/// A call of a service. Nothing is sent until it is awaited.
 ///
 /// ```no_run
 /// # use natsmicro::Status;
@@ -40,32 +46,34 @@ use crate::transport::request::{RequestFuture, timed_out};
 /// # }
 /// ```
 ///
-/// What the client itself finds wrong arrives as the method's error, made from a [`Status`]: `UNAVAILABLE` if no instance of
-/// the service is there, `DEADLINE_EXCEEDED` if none answers in time, `RESOURCE_EXHAUSTED` if the request is too large,
-/// `INVALID_ARGUMENT` for a header that cannot travel, `INTERNAL` for an answer that cannot be decoded.
+/// A failure of the client itself is reported as the method's error, made from a [`Status`]: `UNAVAILABLE` if no instance of the
+/// service is running, `DEADLINE_EXCEEDED` if none replies in time, `RESOURCE_EXHAUSTED` if the request is too large,
+/// `INVALID_ARGUMENT` for an invalid header, `INTERNAL` for a response that cannot be decoded.
 ///
-/// A response that is too large for a message is fetched from the object store of the method, if it has one:
-/// [`#[object_store]`](macro@crate::object_store#large-responses) says how, and how that can fail.
+/// A response that is too large for a message is fetched from the object store of the method, if it has one;
+/// [`#[object_store]`](macro@crate::object_store#large-responses) describes how, and the errors of it.
 #[must_use = "a call is sent when it is awaited"]
 pub struct Call<T, E = Status> {
-    connection: Arc<Multiplexer>,
-    /// What is to be sent; an error if something of it cannot be.
+    multiplexer: Arc<Multiplexer>,
+    /// The request; an error if it cannot be sent.
     outgoing: Result<OutgoingRequest, Status>,
-    /// How long the answer may take.
+    /// How long the call waits for the reply, or for its stream to open.
     timeout: Duration,
-    /// How long the whole of the call may take, which the service is told; and when the one that it is made for is over.
-    limit: Option<Duration>,
-    until: Option<Instant>,
-    answer: Answer<T>,
+    /// The timeout of the whole call, streams included, if the caller has set one. The service gets it in a header.
+    total_timeout: Option<Duration>,
+    /// The deadline of the call on whose behalf this one is made.
+    context_deadline: Option<Instant>,
+    kind: ResponseKind<T>,
     error: ErrorCodec<E>,
 }
 
-/// What answers a call.
-pub(crate) enum Answer<T> {
-    /// One message for one message.
+/// How the response to a call arrives.
+pub(crate) enum ResponseKind<T> {
+    /// As one message.
     Message(MessageCodec<T>),
-    /// The same, or an object in its place.
+    /// As one message, or as an object that the message refers to.
     MessageOrObject(MessageCodec<T>, Box<Fetch>),
+    /// Over a stream in at least one direction.
     Stream(OpenStream<T>),
 }
 
@@ -76,13 +84,13 @@ type StreamFuture<T> = BoxFuture<'static, Result<Response<T>, Status>>;
 pub(crate) struct Opening {
     pub(crate) nats: async_nats::Client,
     pub(crate) outgoing: OutgoingRequest,
-    /// How long the caller waits for the stream to be open.
+    /// How long the caller waits for the stream to open.
     pub(crate) timeout: Duration,
-    /// When it must be over.
+    /// When the stream must have ended.
     pub(crate) deadline: Option<Instant>,
 }
 
-impl<T> Answer<T> {
+impl<T> ResponseKind<T> {
     pub(crate) fn stream<F, Fut>(open: F) -> Self
     where
         F: FnOnce(Opening) -> Fut + Send + 'static,
@@ -94,11 +102,11 @@ impl<T> Answer<T> {
 
 impl<T, E> Call<T, E> {
     pub(crate) fn new(
-        connection: Arc<Multiplexer>,
+        multiplexer: Arc<Multiplexer>,
         subject: Result<Subject, Status>,
         payload: Result<Bytes, Status>,
         timeout: Duration,
-        answer: Answer<T>,
+        kind: ResponseKind<T>,
         error: ErrorCodec<E>,
     ) -> Self {
         let outgoing = subject.and_then(|subject| {
@@ -109,17 +117,17 @@ impl<T, E> Call<T, E> {
             })
         });
         Self {
-            connection,
+            multiplexer,
             outgoing,
             timeout,
-            limit: None,
-            until: None,
-            answer,
+            total_timeout: None,
+            context_deadline: None,
+            kind,
             error,
         }
     }
 
-    /// Adds a header to the request. One that cannot travel, or whose name belongs to the protocol, fails the call.
+    /// Adds a header to the request. An invalid header, or one whose name belongs to the protocol, fails the call.
     pub fn with_header(mut self, name: impl AsRef<str>, value: impl AsRef<str>) -> Self {
         self.outgoing = self.outgoing.and_then(|mut outgoing| {
             headers::append(&mut outgoing.headers, name.as_ref(), value.as_ref())
@@ -129,17 +137,17 @@ impl<T, E> Call<T, E> {
         self
     }
 
-    /// Waits this long for the answer, and tells the service, which then stops working on it. A stream has to end within this
-    /// time, too.
+    /// Waits this long for the response. The timeout is sent to the service, which drops the handler when it has passed. A stream must
+    /// end within this time, too.
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
-        self.limit = Some(timeout);
+        self.total_timeout = Some(timeout);
         self
     }
 
-    /// Makes the call on behalf of the one that is being answered: it ends when that one does, and carries its trace headers.
+    /// Makes the call on behalf of the one that is being handled: it ends at the deadline of that one, and passes on its trace headers.
     pub fn with_context(mut self, cx: &Context) -> Self {
-        self.until = cx.deadline();
+        self.context_deadline = cx.deadline();
         if let Ok(outgoing) = &mut self.outgoing {
             for (name, value) in cx.trace_headers() {
                 outgoing.headers.insert(name, value.clone());
@@ -148,93 +156,95 @@ impl<T, E> Call<T, E> {
         self
     }
 
-    /// Makes it a call for several callers, which ends when they drop it: each of them has a deadline of its own, of which the
-    /// service is not told.
+    /// Makes it a call that several callers share. It has no timeout and ends when they drop it, since each of them has a deadline of its
+    /// own.
     pub(crate) fn shared(mut self, headers: HeaderMap) -> Self {
         if let Ok(outgoing) = &mut self.outgoing {
             outgoing.headers = headers;
         }
         self.timeout = Duration::MAX;
-        self.limit = None;
+        self.total_timeout = None;
         self
     }
 
-    /// Sends the call; the result has the headers of the response next to the message.
+    /// Sends the call, and returns the message with the headers of the response.
     pub async fn response(self) -> Result<Response<T>, E> {
         let error = self.error;
         self.send().await.map_err(error.from_status)
     }
 
-    pub(crate) fn send(self) -> Sending<T> {
+    /// Prepares the request and the timeouts. The request is sent by the first poll.
+    pub(crate) fn send(self) -> PendingCall<T> {
         let mut outgoing = match self.outgoing {
             Ok(outgoing) => outgoing,
-            Err(status) => return Sending::Failed(status),
+            Err(status) => return PendingCall::Failed(status),
         };
-        let left = self
-            .until
-            .map(|until| until.saturating_duration_since(Instant::now()));
-        let limit = match (self.limit, left) {
-            (Some(limit), Some(left)) => Some(limit.min(left)),
-            (limit, left) => limit.or(left),
+        let until_context_deadline = self
+            .context_deadline
+            .map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let total_timeout = match (self.total_timeout, until_context_deadline) {
+            (Some(own), Some(context)) => Some(own.min(context)),
+            (own, context) => own.or(context),
         };
-        let timeout = limit.map_or(self.timeout, |limit| limit.min(self.timeout));
+        let timeout = total_timeout.map_or(self.timeout, |total| total.min(self.timeout));
         if timeout.is_zero() {
-            return Sending::Failed(timed_out(&outgoing.subject, timeout));
+            return PendingCall::Failed(timed_out(&outgoing.subject, timeout));
         }
-        let announced = if let Answer::Stream(_) = self.answer {
-            limit
+        let announced = if let ResponseKind::Stream(_) = self.kind {
+            total_timeout
         } else {
-            // A call with one answer takes no longer than that.
-            limit.map(|_| timeout)
+            // The whole call is one request and its reply, so the timeout of the reply is the tighter bound.
+            total_timeout.map(|_| timeout)
         };
         if let Some(announced) = announced {
-            // Rounded up: zero would be no time at all.
+            // Rounded up, since the service would reject a timeout of zero at once.
             let millis = announced.as_nanos().div_ceil(1_000_000);
             outgoing.headers.insert(
                 headers::TIMEOUT,
                 HeaderValue::from(u64::try_from(millis).unwrap_or(u64::MAX)),
             );
         }
-        match self.answer {
-            Answer::Message(codec) => Sending::Message(
-                RequestFuture::new(self.connection, outgoing, timeout),
+        match self.kind {
+            ResponseKind::Message(codec) => PendingCall::Message(
+                RequestFuture::new(self.multiplexer, outgoing, timeout),
                 codec,
             ),
-            Answer::MessageOrObject(codec, fetch) => {
-                let exchange = RequestFuture::new(self.connection, outgoing, timeout);
-                Sending::MessageOrObject(Box::pin(fetch.reply(exchange, timeout)), codec)
+            ResponseKind::MessageOrObject(codec, fetch) => {
+                let request = RequestFuture::new(self.multiplexer, outgoing, timeout);
+                let reply = fetch.reply(request, timeout);
+                PendingCall::MessageOrObject(Box::pin(reply), codec)
             }
-            Answer::Stream(open) => Sending::Stream(open(Opening {
-                nats: self.connection.nats.clone(),
+            ResponseKind::Stream(open) => PendingCall::Stream(open(Opening {
+                nats: self.multiplexer.nats.clone(),
                 outgoing,
                 timeout,
-                deadline: limit.map(|limit| backoff::after(Instant::now(), limit)),
+                deadline: total_timeout.map(|total| backoff::after(Instant::now(), total)),
             })),
         }
     }
 }
 
-/// A call on its way.
-pub(crate) enum Sending<T> {
-    /// There is nothing that can be sent.
+/// The future of a call.
+pub(crate) enum PendingCall<T> {
+    /// The request cannot be sent.
     Failed(Status),
     Message(RequestFuture, MessageCodec<T>),
     MessageOrObject(BoxFuture<'static, Result<Message, Status>>, MessageCodec<T>),
     Stream(StreamFuture<T>),
 }
 
-impl<T> Future for Sending<T> {
+impl<T> Future for PendingCall<T> {
     type Output = Result<Response<T>, Status>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
         match &mut *self {
             Self::Failed(status) => Poll::Ready(Err(status.clone())),
-            Self::Message(exchange, codec) => {
-                let reply = ready!(Pin::new(exchange).poll(cx));
+            Self::Message(request, codec) => {
+                let reply = ready!(Pin::new(request).poll(cx));
                 Poll::Ready(reply.and_then(|reply| Response::decode(reply, *codec)))
             }
-            Self::MessageOrObject(fetching, codec) => {
-                let reply = ready!(fetching.as_mut().poll(cx));
+            Self::MessageOrObject(reply, codec) => {
+                let reply = ready!(reply.as_mut().poll(cx));
                 Poll::Ready(reply.and_then(|reply| Response::decode(reply, *codec)))
             }
             Self::Stream(opening) => opening.as_mut().poll(cx),
@@ -249,15 +259,15 @@ impl<T, E> IntoFuture for Call<T, E> {
     fn into_future(self) -> CallFuture<T, E> {
         CallFuture {
             error: self.error,
-            sending: self.send(),
+            call: self.send(),
         }
     }
 }
 
-/// A [`Call`] on its way.
+/// The future of a [`Call`].
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct CallFuture<T, E> {
-    sending: Sending<T>,
+    call: PendingCall<T>,
     error: ErrorCodec<E>,
 }
 
@@ -265,7 +275,7 @@ impl<T, E> Future for CallFuture<T, E> {
     type Output = Result<T, E>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
-        let result = ready!(Pin::new(&mut self.sending).poll(cx)).map(Response::into_inner);
+        let result = ready!(Pin::new(&mut self.call).poll(cx)).map(Response::into_inner);
         Poll::Ready(result.map_err(self.error.from_status))
     }
 }
@@ -282,7 +292,7 @@ impl<T> Response<T> {
         Self { value, headers }
     }
 
-    /// The response in a reply.
+    /// Decodes a reply. An error reply becomes its status.
     pub(crate) fn decode(reply: Message, codec: MessageCodec<T>) -> Result<Self, Status> {
         if let Some(status) = headers::read_status(&reply) {
             return Err(status);
@@ -292,7 +302,7 @@ impl<T> Response<T> {
         Ok(Self::new(value, reply.headers.unwrap_or_default()))
     }
 
-    /// The headers that the service set, and those of the protocol.
+    /// The headers that the service has set, and those of the protocol.
     #[must_use]
     pub fn headers(&self) -> &HeaderMap {
         &self.headers

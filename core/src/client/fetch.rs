@@ -1,4 +1,7 @@
-//! The calling side: follows the reference in a reply.
+//! Fetches a response that the service has stored as an object, because it is too large for a reply.
+//!
+//! May use `store::object` and `transport`. Guarantees that the reply is passed on unchanged unless it refers to an object, that only
+//! the declared bucket is read, and that no more than the maximum size is fetched.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,24 +23,24 @@ use crate::transport::claim::Claim;
 use crate::transport::headers;
 use crate::transport::request::RequestFuture;
 
-/// How a client gets at the responses of a method that are too large for a reply.
+/// The settings for fetching the responses of one method.
 pub(crate) struct Fetch {
     pub(crate) jetstream: Option<Arc<JetStream>>,
-    /// Where the method says that its responses are stored: no service may send its callers anywhere else.
+    /// The bucket that the method declares. A reference to any other bucket is refused.
     pub(crate) bucket: &'static str,
-    /// How many bytes a response may have.
+    /// The largest response in bytes that is fetched.
     pub(crate) max_size: usize,
 }
 
 impl Fetch {
-    /// The reply of the exchange, with the response in it if it refers to one. All of it takes no longer than `timeout`.
+    /// Waits for the reply, and replaces its payload by the object if it refers to one. Takes no longer than `timeout`.
     pub(crate) async fn reply(
         self: Box<Self>,
-        exchange: RequestFuture,
+        request: RequestFuture,
         timeout: Duration,
     ) -> Result<Message, Status> {
         let deadline = backoff::after(Instant::now(), timeout);
-        let mut reply = exchange.await?;
+        let mut reply = request.await?;
         let Some(status) = headers::read_status(&reply) else {
             return Ok(reply);
         };
@@ -73,7 +76,7 @@ impl Fetch {
                 claim.name, claim.bucket
             )))
         })?;
-        reply.headers = reply.headers.as_ref().map(of_success);
+        reply.headers = reply.headers.as_ref().map(without_error);
         Ok(reply)
     }
 
@@ -93,36 +96,36 @@ impl Fetch {
             size: *size,
             digest,
         };
-        let found = async {
+        let object = async {
             let objects = jetstream.open::<ObjectBucket>(bucket).await?;
-            let left = deadline.saturating_duration_since(Instant::now());
-            let timeout = left.min(jetstream.timeout);
+            let remaining = deadline.saturating_duration_since(Instant::now());
+            let timeout = remaining.min(jetstream.timeout);
             read::get(&objects, name, Some(&version), timeout).await
         };
-        let what = || format!("the response, object `{name}` in bucket `{bucket}`,");
-        let error = match found.await {
+        let description = || format!("the response, object `{name}` in bucket `{bucket}`,");
+        let error = match object.await {
             Ok(Some((_, response))) => return Ok(response),
             Ok(None) => {
                 return Err(Status::aborted(format!(
                     "{} was replaced or deleted before it was fetched",
-                    what()
+                    description()
                 )));
             }
             Err(error) => jetstream.explain(StoreKind::Object, bucket, error).await,
         };
         Err(match error.kind() {
             StoreErrorKind::Incomplete => {
-                Status::data_loss(format!("{} is incomplete or damaged", what()))
+                Status::data_loss(format!("{} is incomplete or damaged", description()))
             }
             _ => Status::unavailable(format!(
                 "{} could not be fetched: {}",
-                what(),
+                description(),
                 chain(&error)
             )),
         })
     }
 
-    /// Reads a reference, and refuses one that no service of ours makes for this method.
+    /// Parses a reference, and refuses one that a service of this crate would not make for this method.
     fn check(&self, reference: &str) -> Result<Claim, Status> {
         let is_name = |claim: &Claim| (1..=MAX_KEY_LEN).contains(&claim.name.len());
         let claim = Claim::read(reference).filter(is_name).ok_or_else(|| {
@@ -142,8 +145,8 @@ impl Fetch {
     }
 }
 
-/// Headers of a reply without those that make it an error.
-fn of_success(all: &HeaderMap) -> HeaderMap {
+/// The headers of a reply without those that make it an error reply.
+fn without_error(all: &HeaderMap) -> HeaderMap {
     headers::filtered(all, |name| {
         ![headers::ERROR, headers::ERROR_CODE, headers::OBJECT].contains(&name)
     })

@@ -1,4 +1,10 @@
-//! The client side: what a generated client consists of.
+//! The client side: calls, cached calls and streams, and the handles of stores, for generated clients.
+//!
+//! [`ServiceClient`] is what a generated client wraps; it turns a method and a request into a [`Call`] or a
+//! [`CachedCall`](crate::CachedCall).
+//!
+//! May use `transport`, `descriptor`, `store` and `stream`; never `server`. Guarantees that every call ends with its response, an error
+//! or its timeout, and that what a call has opened ends when the call is dropped.
 
 pub(crate) mod cached;
 pub(crate) mod call;
@@ -13,8 +19,8 @@ use std::time::Duration;
 use async_nats::Subject;
 use bytes::Bytes;
 
-use crate::client::cached::singleflight::Flights;
-use crate::client::call::{Answer, Call, Response};
+use crate::client::cached::singleflight::SingleFlight;
+use crate::client::call::{Call, Response, ResponseKind};
 use crate::client::fetch::Fetch;
 use crate::codec::MessageCodec;
 use crate::descriptor::method::{Method, MethodSettings};
@@ -25,12 +31,12 @@ use crate::stream::streaming::Streaming;
 use crate::transport::mux::Multiplexer;
 use crate::transport::subject::check_subject_prefix;
 
-/// How many bytes of a response are fetched from an object store, unless something else is said.
+/// The largest response in bytes that a client fetches from an object store by default.
 const DEFAULT_MAX_RESPONSE_SIZE: usize = 256 << 20;
 
-/// A connection for generated clients: what `UserServiceClient::new` takes. Cheap to clone.
+/// A connection for generated clients, which `UserServiceClient::new` takes. Cheap to clone.
 ///
-/// An [`async_nats::Client`] becomes one by itself, so that `UserServiceClient::new(nats)` works where no store is read.
+/// An [`async_nats::Client`] converts into one, so that `UserServiceClient::new(nats)` works where no store is read.
 ///
 /// ```no_run
 /// # use natsmicro::Status;
@@ -46,19 +52,19 @@ const DEFAULT_MAX_RESPONSE_SIZE: usize = 256 << 20;
 /// ```
 #[derive(Clone)]
 pub struct Client {
-    connection: Arc<Multiplexer>,
+    multiplexer: Arc<Multiplexer>,
     timeout: Option<Duration>,
     jetstream: Option<Arc<JetStream>>,
     max_response_size: usize,
 }
 
 impl Client {
-    /// A client on this connection. It should have the `subscription_capacity` that async-nats gives it: with a smaller one,
+    /// A client on this connection. The connection should have the `subscription_capacity` that async-nats gives it: with a smaller one,
     /// [replies can be lost](crate#connections).
     #[must_use]
     pub fn new(nats: async_nats::Client) -> Self {
         Self {
-            connection: Multiplexer::new(nats),
+            multiplexer: Multiplexer::new(nats),
             timeout: None,
             jetstream: None,
             max_response_size: DEFAULT_MAX_RESPONSE_SIZE,
@@ -73,11 +79,12 @@ impl Client {
         self
     }
 
-    /// How long a call, or an operation on a store, waits for its answer. By default a call waits as long as its method may
-    /// take by `timeout = ..`, and 10 seconds if that says nothing.
+    /// Sets how long a call, or an operation on a store, waits for its response. By default a call waits for the `timeout = ..` of its
+    /// method, or 10 seconds if there is none.
     ///
-    /// As with [`Call::with_timeout`], the service is told, and does not work for a caller who has gone; but not by a
-    /// [`CachedCall`](crate::CachedCall), which may be for several callers. A stream only has to be opened within this time.
+    /// As with [`Call::with_timeout`], the timeout is sent to the service, which drops the handler when it has passed. A
+    /// [`CachedCall`](crate::CachedCall) does not send it, since several callers may share it. A stream only has to be opened within
+    /// this time.
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
@@ -88,12 +95,12 @@ impl Client {
         self
     }
 
-    /// The largest response, in bytes, that a call fetches from an object store: 256 MiB unless this says something else. A
+    /// The largest response, in bytes, that a call fetches from an object store: 256 MiB by default. A
     /// larger one fails the call with `RESOURCE_EXHAUSTED`, and can be read piece by piece with
     /// [`ObjectStore::reader`](crate::store::object::handle::ObjectStore::reader).
     ///
-    /// This is for the responses that do not fit into a message; see
-    /// [`#[object_store]`](macro@crate::object_store#large-responses). The others are as large as the NATS server allows.
+    /// This bounds the responses that do not fit into a message; see
+    /// [`#[object_store]`](macro@crate::object_store#large-responses). The NATS server bounds the others.
     ///
     /// ```no_run
     /// # async fn example() -> Result<(), async_nats::ConnectError> {
@@ -126,15 +133,16 @@ impl fmt::Debug for Client {
     }
 }
 
-/// What a generated client wraps.
+/// The client of one service, which a generated client wraps.
 #[derive(Clone)]
 pub struct ServiceClient {
     client: Client,
     service: &'static ServiceDescriptor,
-    /// One per method, made when it is first called.
+    /// The subject of each method, made when the method is first called.
     subjects: Arc<[OnceLock<Subject>]>,
     prefix: Result<Arc<str>, Status>,
-    flights: Arc<Flights>,
+    /// Shared by all clones with one prefix: calls to other instances are not the same calls.
+    single_flight: Arc<SingleFlight>,
 }
 
 impl ServiceClient {
@@ -147,11 +155,11 @@ impl ServiceClient {
             service,
             subjects: subjects(service),
             prefix: Ok(service.subject_prefix.into()),
-            flights: Arc::default(),
+            single_flight: Arc::default(),
         }
     }
 
-    /// Calls instances that were started with this prefix. One that cannot be a prefix fails the calls.
+    /// Calls instances that were started with this prefix. An invalid prefix fails the calls.
     #[must_use]
     pub fn with_subject_prefix(mut self, prefix: String) -> Self {
         self.prefix = match check_subject_prefix(&prefix) {
@@ -165,9 +173,7 @@ impl ServiceClient {
             }
         };
         self.subjects = subjects(self.service);
-        {
-            self.flights = Arc::default();
-        }
+        self.single_flight = Arc::default();
         self
     }
 
@@ -177,19 +183,19 @@ impl ServiceClient {
         method: &Method<Req, Resp, E>,
         request: &Req,
     ) -> Call<Resp, E> {
-        let answer = self.answer(&method.settings, method.response);
-        self.new_call(method, encode_request(method, request), answer)
+        let kind = self.response_kind(&method.settings, method.response);
+        self.new_call(method, encode_request(method, request), kind)
     }
 
-    /// What answers a call of a method that does not stream.
-    fn answer<T>(&self, method: &MethodSettings, codec: MessageCodec<T>) -> Answer<T> {
-        if let Some(fetch) = self.fetch(method) {
-            return Answer::MessageOrObject(codec, Box::new(fetch));
+    /// How the response of a method that does not stream arrives.
+    fn response_kind<T>(&self, method: &MethodSettings, codec: MessageCodec<T>) -> ResponseKind<T> {
+        match self.fetch(method) {
+            Some(fetch) => ResponseKind::MessageOrObject(codec, Box::new(fetch)),
+            None => ResponseKind::Message(codec),
         }
-        Answer::Message(codec)
     }
 
-    /// How responses are fetched, if the service stores them as objects.
+    /// How responses are fetched; `None` unless the service stores them as objects.
     fn fetch(&self, method: &MethodSettings) -> Option<Fetch> {
         let store = method.stores.object?;
         if store.usage.client_only {
@@ -202,7 +208,7 @@ impl ServiceClient {
         })
     }
 
-    /// A call that is answered with a stream.
+    /// A call whose response is a stream.
     pub fn server_streaming<Req, Resp, E>(
         &self,
         method: &Method<Req, Resp, E>,
@@ -212,12 +218,12 @@ impl ServiceClient {
         Resp: Send + 'static,
     {
         let (codec, window) = (method.response, method.settings.window);
-        let answer =
-            Answer::stream(move |opening| stream::server_streaming(opening, codec, window));
-        self.new_call(method, encode_request(method, request), answer)
+        let kind =
+            ResponseKind::stream(move |opening| stream::server_streaming(opening, codec, window));
+        self.new_call(method, encode_request(method, request), kind)
     }
 
-    /// A call that sends a stream and is answered with one message.
+    /// A call that sends a stream and whose response is one message.
     pub fn client_streaming<Req, Resp, E>(
         &self,
         method: &Method<Req, Resp, E>,
@@ -228,14 +234,14 @@ impl ServiceClient {
         Resp: Send + 'static,
     {
         let (codec, response) = (method.request, method.response);
-        let answer = Answer::stream(move |opening| async move {
+        let kind = ResponseKind::stream(move |opening| async move {
             let message = stream::client_streaming(opening, requests, codec).await?;
             Response::decode(message, response)
         });
-        self.new_call(method, Ok(Bytes::new()), answer)
+        self.new_call(method, Ok(Bytes::new()), kind)
     }
 
-    /// A call that sends a stream and is answered with one.
+    /// A call that sends a stream and whose response is a stream.
     pub fn bidirectional<Req, Resp, E>(
         &self,
         method: &Method<Req, Resp, E>,
@@ -246,32 +252,32 @@ impl ServiceClient {
         Resp: Send + 'static,
     {
         let (codec, responses, window) = (method.request, method.response, method.settings.window);
-        let answer = Answer::stream(move |opening| {
+        let kind = ResponseKind::stream(move |opening| {
             stream::bidirectional(opening, requests, codec, responses, window)
         });
-        self.new_call(method, Ok(Bytes::new()), answer)
+        self.new_call(method, Ok(Bytes::new()), kind)
     }
 
     fn new_call<Req, Resp, E, T>(
         &self,
         method: &Method<Req, Resp, E>,
         payload: Result<Bytes, Status>,
-        answer: Answer<T>,
+        kind: ResponseKind<T>,
     ) -> Call<T, E> {
         let settings = &method.settings;
-        // The timeout of a method that streams bounds the stream, and not the time until it is open.
-        let is_stream = matches!(answer, Answer::Stream(_));
+        // The timeout of a method that streams bounds the whole stream, and not the time until the stream is open.
+        let is_stream = matches!(kind, ResponseKind::Stream(_));
         let timeout = if is_stream {
             self.client.timeout.unwrap_or(DEFAULT_TIMEOUT)
         } else {
             self.timeout(settings)
         };
         let call = Call::new(
-            Arc::clone(&self.client.connection),
+            Arc::clone(&self.client.multiplexer),
             self.subject(settings.index, settings.name),
             payload,
             timeout,
-            answer,
+            kind,
             method.error,
         );
         match self.client.timeout {
@@ -280,10 +286,13 @@ impl ServiceClient {
         }
     }
 
-    /// How long a call that is answered with one message may take, unless it says something else.
+    /// The default timeout of a call whose response is one message.
     fn timeout(&self, method: &MethodSettings) -> Duration {
-        let of_method = method.timeout.or(self.service.timeout);
-        self.client.timeout.or(of_method).unwrap_or(DEFAULT_TIMEOUT)
+        let method_timeout = method.timeout.or(self.service.timeout);
+        self.client
+            .timeout
+            .or(method_timeout)
+            .unwrap_or(DEFAULT_TIMEOUT)
     }
 
     fn subject(&self, index: usize, name: &str) -> Result<Subject, Status> {

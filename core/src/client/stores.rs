@@ -1,11 +1,14 @@
-//! The part of a client that reads and writes stores.
+//! The handles of stores and the cached calls of a [`ServiceClient`].
+//!
+//! Apart from `client/mod.rs`, since only methods with a store need it. A method without the store gets a handle whose operations all
+//! fail; generated code never asks for one.
 
 use std::sync::Arc;
 
 use futures::{FutureExt, TryFutureExt};
 
 use crate::client::cached::call::CachedCall;
-use crate::client::cached::shelf::Shelf;
+use crate::client::cached::store::ResponseStore;
 use crate::client::call::Response;
 use crate::client::{ServiceClient, encode_request};
 use crate::codec;
@@ -31,24 +34,25 @@ impl ServiceClient {
         self.objects(&method.settings, method.response)
     }
 
-    /// A call that looks into the method's `#[kv_store]` first, whose key needs the request alone.
+    /// A call that looks up the response in the method's `#[kv_store]` first. The key must need the request alone.
     pub fn kv_cached<Req, Resp, E>(
         &self,
         method: &'static Method<Req, Resp, E>,
         request: &Req,
     ) -> CachedCall<Resp, E> {
         let store = self.kv(&method.settings, codec::BYTES);
-        self.cached(method, request, StoreKind::Kv, Shelf::Kv(store))
+        self.cached(method, request, StoreKind::Kv, ResponseStore::Kv(store))
     }
 
-    /// A call that looks into the method's `#[object_store]` first, like [`kv_cached`](Self::kv_cached).
+    /// A call that looks up the response in the method's `#[object_store]` first, as [`kv_cached`](Self::kv_cached).
     pub fn object_cached<Req, Resp, E>(
         &self,
         method: &'static Method<Req, Resp, E>,
         request: &Req,
     ) -> CachedCall<Resp, E> {
         let store = self.objects(&method.settings, codec::BYTES);
-        self.cached(method, request, StoreKind::Object, Shelf::Object(store))
+        let store = ResponseStore::Object(store);
+        self.cached(method, request, StoreKind::Object, store)
     }
 
     fn kv<T>(&self, method: &MethodSettings, codec: MessageCodec<T>) -> KvStore<T> {
@@ -70,37 +74,36 @@ impl ServiceClient {
         method: &'static Method<Req, Resp, E>,
         request: &Req,
         kind: StoreKind,
-        store: Shelf,
+        store: ResponseStore,
     ) -> CachedCall<Resp, E> {
         let key = method.keys.at(Place::Store(kind));
         let key = key.bind(request).and_then(|key| key.complete(&[]));
         let payload = encode_request(method, request);
-        // A request that cannot be sent must not be the one that is sent for others.
+        // A request that cannot be encoded must not start a call that others share.
         let key = match &payload {
             Ok(_) => key.map_err(Status::from),
             Err(status) => Err(status.clone()),
         };
         let client = self.clone();
-        let call = move |headers| {
-            let answer = client.answer(&method.settings, codec::BYTES);
-            let call = client.new_call(method, payload.clone(), answer);
-            let sending = call.shared(headers).send();
-            sending.map_ok(Response::into_inner).boxed()
+        let make_call = move |headers| {
+            let kind = client.response_kind(&method.settings, codec::BYTES);
+            let call = client.new_call(method, payload.clone(), kind);
+            let call = call.shared(headers).send();
+            call.map_ok(Response::into_inner).boxed()
         };
         let timeout = self.timeout(&method.settings);
         CachedCall::new(
             method,
-            Arc::clone(&self.flights),
+            Arc::clone(&self.single_flight),
             store,
             key,
             timeout,
-            Box::new(call),
+            Box::new(make_call),
         )
     }
 }
 
-/// Stands in for a store that the method does not have, for which generated code never asks. NATS has no bucket without a name, so
-/// every operation on it fails.
+/// The store of a method without one. NATS has no bucket with an empty name, so every operation on it fails.
 const fn undeclared(bucket: BucketDescriptor) -> MethodStore {
     let usage = Usage::new();
     MethodStore { bucket, usage }

@@ -1,4 +1,7 @@
-//! Calls that look into the store of their method first.
+//! A cached call: the response from the store of the method, or from the service on a miss.
+//!
+//! Invariant: one deadline bounds all attempts of a [`CachedCall`], however many calls in flight it joins; each of those has its own
+//! timeout.
 
 use std::fmt;
 use std::ops::Deref;
@@ -11,8 +14,10 @@ use futures::future::{BoxFuture, FutureExt};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::backoff;
-use crate::client::cached::shelf::{Seen, Shelf};
-use crate::client::cached::singleflight::{Destination, Flights, Landed, Outcome, Terms};
+use crate::client::cached::singleflight::{
+    CacheKey, CachedBytes, CallOptions, Outcome, SingleFlight,
+};
+use crate::client::cached::store::{Lookup, ResponseStore};
 use crate::codec::MessageCodec;
 use crate::context::Context;
 use crate::descriptor::key::Key;
@@ -23,11 +28,11 @@ use crate::status::Status;
 use crate::store::error::StoreError;
 use crate::transport::headers;
 
-/// A call that takes the response from the store of the method if it is there, and from the service otherwise: nothing is sent
-/// until it is awaited.
+/// A call that takes the response from the store of the method, and calls the service on a miss. Nothing is sent until it is
+/// awaited.
 ///
-/// `client.save_profile_cached(request)` makes one for a method with a store whose key needs the request alone. Of a method with
-/// both stores, it is the Key-Value bucket that is read.
+/// `client.save_profile_cached(request)` makes one for a method with a store whose key needs the request alone. For a method with
+/// both stores it reads the Key-Value bucket.
 ///
 /// ```no_run
 /// # use natsmicro::Status;
@@ -54,28 +59,28 @@ use crate::transport::headers;
 ///
 /// # What is shared
 ///
-/// Calls of one client and its clones that are awaited at the same time for one key make one look at the store and at most one
-/// call, of which all get the result, also if it is an error; an error is not kept. A call joins one that has the same headers, a
-/// [maximum age](Self::with_max_age) that is no larger and a [timeout](Self::with_timeout) that is no shorter (and that waits no
-/// longer for the store, see below). Each waits for as
-/// long as its own timeout says, and none depends on the others: the rest goes on when the first is dropped.
+/// Calls of one client and its clones that are awaited at the same time for one key share one look-up and at most one call (single
+/// flight). All of them get its result, also if it is an error; an error is not cached. A call joins one in flight that has the same
+/// headers, a [maximum age](Self::with_max_age) that is no larger, a [timeout](Self::with_timeout) that is no shorter, and a look-up
+/// that takes no longer (see below). Each caller waits for its own timeout. A caller that is dropped does not end the call of the
+/// others.
 ///
-/// Requests with the same key are the same request, as they are to the store: which of their other fields the service sees is
-/// not determined.
+/// Requests with the same key count as the same request, as they do for the store. If their other fields differ, the service sees
+/// those of one of them.
 ///
 /// # When it calls the service
 ///
 /// * The entry is missing, deleted or expired, or is as old as the maximum age or older.
-/// * The store cannot be read: there is no bucket, or no answer within half of the timeout or a second. The first such failure is logged as
-///   a warning, further ones at the level `debug`.
-/// * The entry is not such a message.
+/// * The store cannot be read: there is no bucket, or no reply within half of the timeout or within a second. The first such failure
+///   is logged as a warning, further ones at the level `debug`.
+/// * The entry cannot be decoded as the response.
 ///
-/// Of a replicated bucket, any replica may answer; one may lag behind, as with [`KvStore::get`](crate::store::kv::handle::KvStore::get).
+/// Any replica of a replicated bucket may answer, and it may lag behind, as with [`KvStore::get`](crate::store::kv::handle::KvStore::get).
 ///
-/// What the service answers it stores by itself; by default that happens behind the reply, so that a call right after this one
-/// may still miss it. A method with `write = "create"` never replaces an entry, so that once it is older than the maximum age, each
-/// such call goes to the service. With `client_only`, the client stores the response instead, also behind it, and only if nobody else has
-/// written to the key since it looked (an object is stored in any case).
+/// The service stores its response itself, by default after it has replied, so that a call right after this one may still miss.
+/// A method with `write = "create"` never replaces an entry, so that every such call goes to the service once the entry is older than
+/// the maximum age. With `client_only` the client stores the response, after this call has returned it, and only if the key has not
+/// been written since the look-up (an object is stored in any case).
 ///
 /// # Errors
 ///
@@ -83,60 +88,63 @@ use crate::transport::headers;
 /// [`with_jetstream`](crate::client::Client::with_jetstream), `INVALID_ARGUMENT` if the request makes no key.
 #[must_use = "a call is sent when it is awaited"]
 pub struct CachedCall<T, E = Status> {
-    flights: Arc<Flights>,
+    single_flight: Arc<SingleFlight>,
+    /// The index of the method in its service.
     method: usize,
-    shelf: Shelf,
+    store: ResponseStore,
     key: Result<Key, Status>,
     headers: Result<HeaderMap, Status>,
-    trace: Vec<(&'static str, HeaderValue)>,
+    /// Sent with a call that this one starts. Not compared when it joins one, as the trace headers of every request differ.
+    trace_headers: Vec<(&'static str, HeaderValue)>,
     max_age: Duration,
     timeout: Duration,
-    until: Option<Instant>,
-    call: MakeCall,
+    /// The deadline of the call on whose behalf this one is made.
+    context_deadline: Option<Instant>,
+    make_call: MakeCall,
     codec: MessageCodec<T>,
     error: ErrorCodec<E>,
 }
 
-/// The call of the service with these headers, which takes as long as it is waited for.
+/// Makes the call of the service with these headers. The call has no timeout; its callers have.
 pub(crate) type MakeCall =
     Box<dyn Fn(HeaderMap) -> BoxFuture<'static, Result<Bytes, Status>> + Send>;
 
 impl<T, E> CachedCall<T, E> {
     pub(crate) fn new<Req>(
         method: &Method<Req, T, E>,
-        flights: Arc<Flights>,
-        shelf: Shelf,
+        single_flight: Arc<SingleFlight>,
+        store: ResponseStore,
         key: Result<Key, Status>,
         timeout: Duration,
-        call: MakeCall,
+        make_call: MakeCall,
     ) -> Self {
         Self {
-            flights,
+            single_flight,
             method: method.settings.index,
-            shelf,
+            store,
             key,
             headers: Ok(HeaderMap::new()),
-            trace: Vec::new(),
+            trace_headers: Vec::new(),
             max_age: Duration::MAX,
             timeout,
-            until: None,
-            call,
+            context_deadline: None,
+            make_call,
             codec: method.response,
             error: method.error,
         }
     }
 
-    /// Takes nothing from the store that is as old as this, or older; by default, any age will do. Zero always calls the service.
+    /// Accepts only entries that are younger than this; by default an entry of any age. Zero always calls the service.
     ///
-    /// The age is the time from when the server wrote the entry, by its clock, to now, by the clock of this machine. If this one
-    /// is behind, entries seem younger than they are, down to zero; if it is ahead, older.
+    /// The age is the time from when the server wrote the entry, by the clock of the server, to now, by the clock of this machine.
+    /// If the clock of this machine is behind, entries seem younger than they are, down to zero; if it is ahead, older.
     pub fn with_max_age(mut self, max_age: Duration) -> Self {
         self.max_age = max_age;
         self
     }
 
-    /// Adds a header to the request, if the service is called. One that cannot travel, or whose name belongs to the protocol,
-    /// fails the call.
+    /// Adds a header to the request, if the service is called. An invalid header, or one whose name belongs to the protocol, fails the
+    /// call.
     pub fn with_header(mut self, name: impl AsRef<str>, value: impl AsRef<str>) -> Self {
         self.headers = self.headers.and_then(|mut headers| {
             headers::append(&mut headers, name.as_ref(), value.as_ref())
@@ -146,76 +154,80 @@ impl<T, E> CachedCall<T, E> {
         self
     }
 
-    /// Waits this long for the store and the service together; by default, as long as a [`Call`](crate::Call). The service is
-    /// not told, since others may wait for the same answer.
+    /// Waits this long for the store and the service together; by default, as long as a [`Call`](crate::Call). The timeout is not sent
+    /// to the service, since other callers may wait for the same response.
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// Makes the call on behalf of the one that is being answered: it ends when that one does, and carries its trace headers if
-    /// it is not answered together with others.
+    /// Makes the call on behalf of the one that is being handled: it ends at the deadline of that one, and passes on its trace headers
+    /// unless it joins a call in flight.
     pub fn with_context(mut self, cx: &Context) -> Self {
-        self.until = cx.deadline();
-        self.trace = cx
+        self.context_deadline = cx.deadline();
+        self.trace_headers = cx
             .trace_headers()
             .map(|(name, value)| (name, value.clone()))
             .collect();
         self
     }
 
-    async fn answer(self) -> Result<Cached<T>, Status> {
-        self.shelf.check()?;
-        let to = Destination {
+    async fn run(self) -> Result<Cached<T>, Status> {
+        self.store.check_configured()?;
+        let key = CacheKey {
             method: self.method,
             key: self.key?,
         };
-        let mut terms = Terms {
+        let mut options = CallOptions {
             max_age: self.max_age,
             timeout: self.timeout,
             headers: self.headers?,
         };
-        let own = backoff::after(Instant::now(), self.timeout);
-        let deadline = self.until.map_or(own, |until| until.min(own));
+        let own_deadline = backoff::after(Instant::now(), self.timeout);
+        let deadline = self
+            .context_deadline
+            .map_or(own_deadline, |context| context.min(own_deadline));
         while Instant::now() < deadline {
-            let flight = self.flights.join(&to, &terms, || {
-                let mut headers = terms.headers.clone();
-                for (name, value) in &self.trace {
+            let call = self.single_flight.join(&key, &options, || {
+                let mut headers = options.headers.clone();
+                for (name, value) in &self.trace_headers {
                     headers.insert(*name, value.clone());
                 }
-                let call = (self.call)(headers);
-                let route = Route {
-                    flights: Arc::clone(&self.flights),
-                    to: to.clone(),
-                    shelf: self.shelf.clone(),
-                    max_age: terms.max_age,
+                let call = (self.make_call)(headers);
+                let read_through = ReadThrough {
+                    single_flight: Arc::clone(&self.single_flight),
+                    key: key.clone(),
+                    store: self.store.clone(),
+                    max_age: options.max_age,
                 };
-                route.fly(terms.timeout, terms.look(), call).boxed()
+                read_through
+                    .run(options.timeout, options.lookup_timeout(), call)
+                    .boxed()
             });
-            let Ok(outcome) = timeout_at(deadline, flight).await else {
+            let Ok(outcome) = timeout_at(deadline, call).await else {
                 break;
             };
-            // Without an outcome, it had begun before this call, and so has ended before it.
-            let Some(landed) = outcome.transpose()? else {
+            // A call without an outcome was started by an earlier caller, and has timed out before the deadline of this one.
+            let Some(response) = outcome.transpose()? else {
                 continue;
             };
-            match ((self.codec.decode)(landed.value), landed.origin) {
+            match ((self.codec.decode)(response.value), response.origin) {
                 (Ok(value), origin) => return Ok(Cached { value, origin }),
                 (Err(error), Origin::Service) => {
                     let text = format!("failed to decode the response: {error}");
                     return Err(Status::internal(text));
                 }
                 (Err(error), Origin::Store { .. }) => {
-                    tracing::warn!(bucket = self.shelf.bucket(), key = %to.key, %error,
-                        "an entry is no such response: the service is called");
-                    terms.max_age = Duration::ZERO;
+                    tracing::warn!(bucket = self.store.bucket(), key = %key.key, %error,
+                        "an entry cannot be decoded: the service is called");
+                    options.max_age = Duration::ZERO;
                 }
             }
         }
         Err(Status::deadline_exceeded(format!(
             "neither `{}` nor the service had `{}` within {:?}",
-            self.shelf.bucket(),
-            to.key,
+            self.store.bucket(),
+            key.key,
             self.timeout
         )))
     }
@@ -227,8 +239,8 @@ impl<T: 'static, E: 'static> IntoFuture for CachedCall<T, E> {
 
     fn into_future(self) -> Self::IntoFuture {
         let error = self.error;
-        self.answer()
-            .map(move |answer| answer.map_err(error.from_status))
+        self.run()
+            .map(move |result| result.map_err(error.from_status))
             .boxed()
     }
 }
@@ -236,7 +248,7 @@ impl<T: 'static, E: 'static> IntoFuture for CachedCall<T, E> {
 impl<T, E> fmt::Debug for CachedCall<T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CachedCall")
-            .field("bucket", &self.shelf.bucket())
+            .field("bucket", &self.store.bucket())
             .field("key", &self.key)
             .field("max_age", &self.max_age)
             .field("timeout", &self.timeout)
@@ -244,13 +256,13 @@ impl<T, E> fmt::Debug for CachedCall<T, E> {
     }
 }
 
-/// A response, and where it came from; see [`CachedCall`]. Dereferences to the response.
+/// A response and its origin; see [`CachedCall`]. Dereferences to the response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Cached<T> {
     /// The response.
     pub value: T,
-    /// Where it came from.
+    /// Whether it came from the store or from the service.
     pub origin: Origin,
 }
 
@@ -266,17 +278,17 @@ impl<T> Deref for Cached<T> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Origin {
-    /// The store.
+    /// The store of the method.
     #[non_exhaustive]
     Store {
         /// The revision of the entry.
         revision: u64,
-        /// When it was written, by the clock of the server.
+        /// When the entry was written, by the clock of the server.
         created: SystemTime,
-        /// How long ago that was, by the clock of this machine; zero if that one is behind.
+        /// How long ago that was, by the clock of this machine; zero if that clock is behind the clock of the server.
         age: Duration,
     },
-    /// The service, which was called.
+    /// A call of the service.
     Service,
 }
 
@@ -299,75 +311,78 @@ impl Origin {
     }
 }
 
-/// One look at the store, and one call if it gave nothing.
-struct Route {
-    flights: Arc<Flights>,
-    to: Destination,
-    shelf: Shelf,
+/// One look-up, and one call of the service on a miss.
+struct ReadThrough {
+    single_flight: Arc<SingleFlight>,
+    key: CacheKey,
+    store: ResponseStore,
     max_age: Duration,
 }
 
-impl Route {
-    async fn fly(
+impl ReadThrough {
+    async fn run(
         self,
-        time: Duration,
-        look: Duration,
+        total_timeout: Duration,
+        lookup_timeout: Duration,
         call: BoxFuture<'static, Result<Bytes, Status>>,
     ) -> Outcome {
-        let flight = async {
-            let seen = self.look(look).await;
-            if let Some(Seen {
-                fresh: Some(landed),
-                ..
-            }) = seen
-            {
-                return Ok(landed);
+        let read = async {
+            let lookup = self.look_up(lookup_timeout).await;
+            if let Some(Lookup { hit: Some(hit), .. }) = lookup {
+                return Ok(hit);
             }
             let value = call.await?;
-            if let Some(seen) = seen.filter(|_| self.shelf.is_client_only()) {
-                tokio::spawn(self.fill(value.clone(), seen.revision));
+            if let Some(lookup) = lookup.filter(|_| self.store.is_client_only()) {
+                tokio::spawn(self.fill(value.clone(), lookup.revision));
             }
-            Ok(Landed {
+            Ok(CachedBytes {
                 value,
                 origin: Origin::Service,
             })
         };
-        timeout(time, flight).await.ok()
+        timeout(total_timeout, read).await.ok()
     }
 
-    /// What is in the store; `None` if that need not or cannot be known.
-    async fn look(&self, time: Duration) -> Option<Seen> {
-        if self.max_age.is_zero() && !self.shelf.is_client_only() {
+    /// Looks up the entry; `None` if the look-up is not needed or has failed.
+    async fn look_up(&self, lookup_timeout: Duration) -> Option<Lookup> {
+        // Even if no entry is young enough, a client that stores the response needs the revision to replace.
+        if self.max_age.is_zero() && !self.store.is_client_only() {
             return None;
         }
-        let look = timeout(time, self.shelf.look(&self.to.key, self.max_age));
-        let seen = look.await.unwrap_or_else(|_| Err(StoreError::timed_out()));
-        self.note(seen, "a store cannot be read: the service is called")
+        let lookup = self.store.look_up(&self.key.key, self.max_age);
+        let result = timeout(lookup_timeout, lookup)
+            .await
+            .unwrap_or_else(|_| Err(StoreError::timed_out()));
+        self.log_failure(result, "a store cannot be read: the service is called")
     }
 
     fn fill(&self, value: Bytes, revision: u64) -> impl Future<Output = ()> + use<> {
-        let route = Self {
-            flights: Arc::clone(&self.flights),
-            to: self.to.clone(),
-            shelf: self.shelf.clone(),
+        let read_through = Self {
+            single_flight: Arc::clone(&self.single_flight),
+            key: self.key.clone(),
+            store: self.store.clone(),
             max_age: self.max_age,
         };
         async move {
-            let filled = route.shelf.fill(&route.to.key, &value, revision).await;
-            route.note(filled, "a response cannot be stored");
+            let key = &read_through.key.key;
+            let result = read_through.store.fill(key, &value, revision).await;
+            read_through.log_failure(result, "a response cannot be stored");
         }
     }
 
-    /// Warns of a failure that follows a success.
-    fn note<R>(&self, result: Result<R, StoreError>, failure: &'static str) -> Option<R> {
-        let is_news = self.flights.note(self.to.method, failure, result.is_err());
+    /// Logs a failure: the first one after a success as a warning, further ones at the level `debug`.
+    fn log_failure<R>(&self, result: Result<R, StoreError>, failure: &'static str) -> Option<R> {
+        let method = self.key.method;
+        let is_first = self
+            .single_flight
+            .is_first_failure(method, failure, result.is_err());
         match &result {
             Ok(_) => {}
-            Err(error) if is_news => {
-                tracing::warn!(bucket = self.shelf.bucket(), key = %self.to.key, error = chain(error), "{failure}");
+            Err(error) if is_first => {
+                tracing::warn!(bucket = self.store.bucket(), key = %self.key.key, error = chain(error), "{failure}");
             }
             Err(error) => {
-                tracing::debug!(bucket = self.shelf.bucket(), key = %self.to.key, error = chain(error), "{failure}");
+                tracing::debug!(bucket = self.store.bucket(), key = %self.key.key, error = chain(error), "{failure}");
             }
         }
         result.ok()

@@ -1,4 +1,6 @@
-//! One look at a store, and one call, for all who ask for the same entry at the same time.
+//! Single flight: one look-up and at most one call for all callers that ask for the same entry at the same time.
+//!
+//! No task runs a shared call: its callers poll it, so it ends when the last of them drops it.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -14,116 +16,129 @@ use crate::descriptor::key::Key;
 use crate::status::Status;
 use crate::sync::Mutex;
 
-/// How long a look at a store may take at most.
-const MAX_LOOK: Duration = Duration::from_secs(1);
+/// The longest time that a look-up in a store may take.
+const MAX_LOOKUP_TIME: Duration = Duration::from_secs(1);
 
-/// What the calls through the stores of one client share.
+/// The calls in flight through the stores of one client and its clones.
 #[derive(Default)]
-pub(crate) struct Flights(Mutex<State>);
+pub(crate) struct SingleFlight(Mutex<State>);
 
+/// Invariants: no list in `in_flight` is empty, and a call is in its list from its start until it has ended or its last caller has
+/// dropped it. The lock is never held across an `await`.
 #[derive(Default)]
 struct State {
-    flying: HashMap<Destination, Vec<Flying>>,
+    in_flight: HashMap<CacheKey, Vec<InFlight>>,
     last_id: u64,
-    /// What failed when it was last tried with the store of a method.
+    /// The operations, by method and failure message, whose last attempt failed.
     failing: HashSet<(usize, &'static str)>,
 }
 
-/// An entry: a method of the service, and the key in its store.
+/// Identifies an entry: the index of a method of the service, and a key in the store of the method.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Destination {
+pub(crate) struct CacheKey {
     pub(crate) method: usize,
     pub(crate) key: Key,
 }
 
-/// What a caller asks for besides the entry.
+/// The options of a cached call that decide whether it may share a call in flight.
 #[derive(Clone, Debug)]
-pub(crate) struct Terms {
+pub(crate) struct CallOptions {
     pub(crate) max_age: Duration,
     pub(crate) timeout: Duration,
     pub(crate) headers: HeaderMap,
 }
 
-impl Terms {
-    /// Whether what is found on these terms is what somebody with `other` ones would find, and as soon.
-    fn meet(&self, other: &Self) -> bool {
+impl CallOptions {
+    /// Whether a call with these options gives what a call with the `other` ones would give, and as soon.
+    fn satisfy(&self, other: &Self) -> bool {
         self.max_age <= other.max_age
             && self.timeout >= other.timeout
-            && self.look() <= other.look()
+            && self.lookup_timeout() <= other.lookup_timeout()
             && self.headers == other.headers
     }
 
-    /// How long the store may take: there has to be time left for the service.
-    pub(crate) fn look(&self) -> Duration {
-        MAX_LOOK.min(self.timeout / 2)
+    /// The timeout of the look-up. At least half of the timeout remains for the call of the service.
+    pub(crate) fn lookup_timeout(&self) -> Duration {
+        MAX_LOOKUP_TIME.min(self.timeout / 2)
     }
 }
 
-/// What was found, as bytes: every caller decodes them anew, so that messages need not be `Clone` or `Sync`.
+/// A response in bytes, and its origin. Each caller decodes it again, so that messages need not be `Clone` or `Sync`.
 #[derive(Clone)]
-pub(crate) struct Landed {
+pub(crate) struct CachedBytes {
     pub(crate) value: Bytes,
     pub(crate) origin: Origin,
 }
 
-/// `None` if the time of the flight was over.
-pub(crate) type Outcome = Option<Result<Landed, Status>>;
+/// The result of a shared call; `None` if its timeout has passed.
+pub(crate) type Outcome = Option<Result<CachedBytes, Status>>;
 
-/// Driven by all who wait for it, and dropped with the last of them.
-pub(crate) type Flight = Shared<BoxFuture<'static, Outcome>>;
+/// A look-up and call that all of its callers poll. Dropped with the last of them.
+pub(crate) type SharedCall = Shared<BoxFuture<'static, Outcome>>;
 
-struct Flying {
+struct InFlight {
     id: u64,
-    terms: Terms,
-    flight: WeakShared<BoxFuture<'static, Outcome>>,
+    options: CallOptions,
+    call: WeakShared<BoxFuture<'static, Outcome>>,
 }
 
-impl Flights {
-    /// Joins a flight that meets the terms, or starts one.
+impl SingleFlight {
+    /// Joins a call in flight whose options satisfy these, or starts one.
     pub(crate) fn join(
         self: &Arc<Self>,
-        to: &Destination,
-        terms: &Terms,
+        key: &CacheKey,
+        options: &CallOptions,
         start: impl FnOnce() -> BoxFuture<'static, Outcome>,
-    ) -> Flight {
+    ) -> SharedCall {
         let mut state = self.lock();
-        let flying = state.flying.get(to).into_iter().flatten();
-        let joined = flying
-            .filter(|flying| flying.terms.meet(terms))
-            .find_map(|flying| flying.flight.upgrade());
+        let in_flight = state.in_flight.get(key).into_iter().flatten();
+        let joined = in_flight
+            .filter(|in_flight| in_flight.options.satisfy(options))
+            .find_map(|in_flight| in_flight.call.upgrade());
         if let Some(joined) = joined {
             return joined;
         }
         state.last_id += 1;
         let id = state.last_id;
-        let landing = Landing {
-            flights: Arc::clone(self),
-            from: to.clone(),
+        let registration = Registration {
+            single_flight: Arc::clone(self),
+            key: key.clone(),
             id,
         };
-        let route = start();
-        let flight = async move {
-            let _landing = landing;
-            route.await
+        let started = start();
+        let call = async move {
+            let _registration = registration;
+            started.await
         };
-        let flight = flight.boxed().shared();
-        if let Some(weak) = flight.downgrade() {
-            state.flying.entry(to.clone()).or_default().push(Flying {
+        let call = call.boxed().shared();
+        if let Some(weak) = call.downgrade() {
+            let in_flight = InFlight {
                 id,
-                terms: terms.clone(),
-                flight: weak,
-            });
+                options: options.clone(),
+                call: weak,
+            };
+            state
+                .in_flight
+                .entry(key.clone())
+                .or_default()
+                .push(in_flight);
         }
-        flight
+        call
     }
 
-    /// Notes whether something has failed with the store of a method, and tells if that is news.
-    pub(crate) fn note(&self, method: usize, what: &'static str, failed: bool) -> bool {
+    /// Records whether an operation on the store of a method failed, and returns whether this is the first failure after a success.
+    pub(crate) fn is_first_failure(
+        &self,
+        method: usize,
+        failure: &'static str,
+        failed: bool,
+    ) -> bool {
         let mut state = self.lock();
         if failed {
-            state.failing.insert((method, what))
+            state.failing.insert((method, failure))
         } else {
-            state.failing.remove(&(method, what))
+            state.failing.remove(&(method, failure));
+            false
         }
     }
 
@@ -132,26 +147,27 @@ impl Flights {
     }
 }
 
-impl fmt::Debug for Flights {
+impl fmt::Debug for SingleFlight {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Flights").finish_non_exhaustive()
+        f.debug_struct("SingleFlight").finish_non_exhaustive()
     }
 }
 
-/// Takes a flight off the list before its outcome is seen, and when nobody waits for it any more.
-struct Landing {
-    flights: Arc<Flights>,
-    from: Destination,
+/// Owned by a call in flight. Dropping it, at the end of the call or with its last caller, removes the call from the list; at the
+/// end this happens before a caller sees the outcome.
+struct Registration {
+    single_flight: Arc<SingleFlight>,
+    key: CacheKey,
     id: u64,
 }
 
-impl Drop for Landing {
+impl Drop for Registration {
     fn drop(&mut self) {
-        let mut state = self.flights.lock();
-        if let Some(flying) = state.flying.get_mut(&self.from) {
-            flying.retain(|flying| flying.id != self.id);
-            if flying.is_empty() {
-                state.flying.remove(&self.from);
+        let mut state = self.single_flight.lock();
+        if let Some(in_flight) = state.in_flight.get_mut(&self.key) {
+            in_flight.retain(|call| call.id != self.id);
+            if in_flight.is_empty() {
+                state.in_flight.remove(&self.key);
             }
         }
     }
@@ -162,26 +178,28 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn nothing_is_kept_of_flights_that_are_over() {
-        let flights = Arc::new(Flights::default());
-        let terms = Terms {
+    async fn no_call_stays_registered_after_its_end() {
+        let single_flight = Arc::new(SingleFlight::default());
+        let options = CallOptions {
             max_age: Duration::MAX,
             timeout: Duration::MAX,
             headers: HeaderMap::new(),
         };
-        let to = |key: &str| Destination {
+        let entry = |key: &str| CacheKey {
             method: 0,
             key: key.parse().unwrap(),
         };
         let never = || futures::future::pending().boxed();
-        let ended = flights.join(&to("a"), &terms, || futures::future::ready(None).boxed());
-        let dropped = flights.join(&to("b"), &terms, never);
-        let joined = flights.join(&to("b"), &terms, never);
+        let ended = single_flight.join(&entry("a"), &options, || {
+            futures::future::ready(None).boxed()
+        });
+        let dropped = single_flight.join(&entry("b"), &options, never);
+        let joined = single_flight.join(&entry("b"), &options, never);
         assert!(dropped.ptr_eq(&joined));
-        assert_eq!(flights.lock().flying.len(), 2);
+        assert_eq!(single_flight.lock().in_flight.len(), 2);
         assert!(ended.clone().await.is_none());
-        assert_eq!(flights.lock().flying.len(), 1);
+        assert_eq!(single_flight.lock().in_flight.len(), 1);
         drop((dropped, joined));
-        assert!(flights.lock().flying.is_empty());
+        assert!(single_flight.lock().in_flight.is_empty());
     }
 }

@@ -1,11 +1,14 @@
-//! The store of a method as a cached call sees it.
+//! The store of a method as a cached call uses it: look up a response, and store one.
+//!
+//! Values stay bytes, so that the code above it is not generic over messages. A response is only stored over the revision that the
+//! look-up found, so that a newer write or a deletion is never overwritten (an object is stored in any case).
 
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::client::cached::call::Origin;
-use crate::client::cached::singleflight::Landed;
+use crate::client::cached::singleflight::CachedBytes;
 use crate::descriptor::key::Key;
 use crate::status::Status;
 use crate::store::error::{StoreError, StoreErrorKind};
@@ -13,22 +16,22 @@ use crate::store::kv::handle::KvStore;
 use crate::store::object::handle::ObjectStore;
 use crate::store::object::info::Stored;
 
-/// The store of a method, in bytes.
+/// The store that holds the responses of a method, in bytes.
 #[derive(Clone)]
-pub(crate) enum Shelf {
+pub(crate) enum ResponseStore {
     Kv(KvStore<Bytes>),
     Object(ObjectStore<Bytes>),
 }
 
-/// What was seen of an entry.
-pub(crate) struct Seen {
-    /// Zero if there was never one.
+/// The result of a look-up.
+pub(crate) struct Lookup {
+    /// The newest revision of the key; zero if there is none, and for an object.
     pub(crate) revision: u64,
-    /// The entry, if it is young enough.
-    pub(crate) fresh: Option<Landed>,
+    /// The value, if there is one that is younger than the maximum age.
+    pub(crate) hit: Option<CachedBytes>,
 }
 
-impl Shelf {
+impl ResponseStore {
     pub(crate) fn bucket(&self) -> &str {
         match self {
             Self::Kv(store) => store.bucket(),
@@ -36,7 +39,7 @@ impl Shelf {
         }
     }
 
-    /// Whether the client has to store what the service answers.
+    /// Whether the client stores the responses, and not the service.
     pub(crate) fn is_client_only(&self) -> bool {
         match self {
             Self::Kv(store) => store.is_client_only(),
@@ -44,8 +47,9 @@ impl Shelf {
         }
     }
 
-    /// A client that has forgotten its JetStream should learn it, not pay for every call.
-    pub(crate) fn check(&self) -> Result<(), Status> {
+    /// Fails if the client has no JetStream. Without this check every look-up would fail, and each call would go to the service
+    /// unnoticed.
+    pub(crate) fn check_configured(&self) -> Result<(), Status> {
         let configured = match self {
             Self::Kv(store) => store.timeout().map(drop),
             Self::Object(store) => store.timeout().map(drop),
@@ -53,30 +57,30 @@ impl Shelf {
         configured.map_err(|error| Status::failed_precondition(error.to_string()))
     }
 
-    pub(crate) async fn look(&self, key: &Key, max_age: Duration) -> Result<Seen, StoreError> {
+    pub(crate) async fn look_up(&self, key: &Key, max_age: Duration) -> Result<Lookup, StoreError> {
         match self {
             Self::Kv(store) => {
                 let Some(entry) = store.entry(key).await? else {
-                    return Ok(Seen {
+                    return Ok(Lookup {
                         revision: 0,
-                        fresh: None,
+                        hit: None,
                     });
                 };
                 let origin = Origin::store(entry.revision, entry.created);
-                let fresh = entry.value.filter(|_| origin.is_younger_than(max_age));
-                Ok(Seen {
+                let value = entry.value.filter(|_| origin.is_younger_than(max_age));
+                Ok(Lookup {
                     revision: entry.revision,
-                    fresh: fresh.map(|value| Landed { value, origin }),
+                    hit: value.map(|value| CachedBytes { value, origin }),
                 })
             }
             Self::Object(store) => {
                 let is_young = |stored: &Stored| {
                     Origin::store(stored.revision, stored.modified).is_younger_than(max_age)
                 };
-                let found = store.get_if(key, is_young).await?;
-                Ok(Seen {
+                let object = store.get_if(key, is_young).await?;
+                Ok(Lookup {
                     revision: 0,
-                    fresh: found.map(|(revision, modified, value)| Landed {
+                    hit: object.map(|(revision, modified, value)| CachedBytes {
                         value,
                         origin: Origin::store(revision, modified),
                     }),
@@ -85,7 +89,8 @@ impl Shelf {
         }
     }
 
-    /// Stores a response over what was seen. What somebody else has written meanwhile is newer, and stays; so does a deletion.
+    /// Stores a response over the revision that the look-up found. If the entry has changed since then, it is newer than the
+    /// response and stays.
     pub(crate) async fn fill(
         &self,
         key: &Key,
