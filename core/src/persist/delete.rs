@@ -1,4 +1,4 @@
-//! One try to delete an entry that a call has made stale.
+//! One attempt to delete an entry that a call has made stale.
 
 use std::time::Duration;
 
@@ -11,44 +11,44 @@ use crate::store::kv::bucket::{KvBucket, is_marker};
 
 /// How an entry is deleted.
 #[derive(Clone, Copy)]
-pub(crate) struct Deletion {
-    /// Takes away the older revisions too.
+pub(crate) struct DeleteOptions {
+    /// Removes the older revisions too.
     pub(crate) purge: bool,
     /// How long the marker of a purge stays; `None` for ever.
     pub(crate) purge_ttl: Option<Duration>,
 }
 
-/// Puts a marker over the value of a key, or in place of all its revisions. Gives the revision that it looked at, 0 for none.
+/// Writes a marker over the value of a key, or in place of all its revisions. Returns the revision that it has read, 0 for none.
 ///
-/// A marker whose acknowledgement did not come has most likely been stored. A repetition therefore looks, and is only made over
-/// what it saw, so that a try that arrives late cannot take away a newer value; nor does it take away what somebody has written
-/// since the deletion that it `repeats` was begun.
+/// If the acknowledgement of a marker is lost, the marker has most likely been stored. A repetition therefore reads the key and writes
+/// only over the revision that it has read, so that an attempt that arrives late cannot remove a newer value. Neither does it remove a
+/// value that was written since the first attempt, at `repeats`.
 pub(crate) async fn delete(
     bucket: &KvBucket,
     key: &str,
-    deletion: Deletion,
+    options: DeleteOptions,
     repeats: Option<WriteStart>,
 ) -> Result<u64, WriteError> {
-    let mut seen = None;
+    let mut expected = None;
     if let Some(start) = repeats {
         let Some(newest) = bucket.newest(key).await? else {
             return Ok(0);
         };
         let is_newer = !is_marker(&newest) && is_after(bucket, &newest, start).await? == Some(true);
-        if is_newer || is_done(&newest, deletion.purge) {
+        if is_newer || is_done(&newest, options.purge) {
             return Ok(newest.sequence);
         }
-        seen = Some(newest.sequence);
+        expected = Some(newest.sequence);
     }
-    if deletion.purge {
-        bucket.purge(key, seen, deletion.purge_ttl).await?;
+    if options.purge {
+        bucket.purge(key, expected, options.purge_ttl).await?;
     } else {
-        bucket.delete(key, seen).await?;
+        bucket.delete(key, expected).await?;
     }
-    Ok(seen.unwrap_or(0))
+    Ok(expected.unwrap_or(0))
 }
 
-/// Whether nothing is left to do. Under the marker of a mere deletion there may be older revisions, which a purge is to take away.
+/// Whether the key is deleted as requested. The marker of a deletion without purge keeps older revisions, which a purge must remove.
 fn is_done(newest: &StreamMessage, purge: bool) -> bool {
     let operation = newest.headers.get("KV-Operation");
     let is_deletion = operation.is_some_and(|operation| operation.as_str() == "DEL");

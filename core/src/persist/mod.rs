@@ -1,11 +1,11 @@
-//! How responses get into the stores of a service, and how entries that a call has made stale get out of them.
+//! Stores the responses of a service, and deletes the entries that a call has made stale.
 //!
 //! A call passes three points. Before its handler runs, the keys are made and capacity in the queues is reserved
 //! ([`Stores::bind`], [`Stores::reserve`]). When it has finished, the writes are queued without waiting ([`Stores::submit`]),
 //! so that the writes to one key are queued in the order in which the handlers finished. What must be acknowledged before the
 //! reply is waited for at the end ([`Pending::acknowledged`]). A deletion is one of these writes.
 //!
-//! Uses `store` and what stands before it. Knows of servers and endpoints only their names and counters ([`stats::Origin`]).
+//! May use `store` and the layers above it in the map. Knows of servers and endpoints only their names and counters ([`stats::WriteOrigin`]).
 
 pub(crate) mod batches;
 pub(crate) mod delete;
@@ -32,7 +32,7 @@ use crate::descriptor::operation::Operation;
 use crate::descriptor::template::PartialKey;
 use crate::descriptor::usage::Persist;
 use crate::persist::queue::Permit;
-use crate::persist::stats::{Origin, PersistenceStats};
+use crate::persist::stats::{PersistenceStats, WriteOrigin};
 use crate::persist::target::{Failure, Target, WriteOutcome};
 use crate::status::Status;
 use crate::transport::claim::Claim;
@@ -48,9 +48,9 @@ pub struct LostWrite {
     pub endpoint: String,
     /// The bucket.
     pub bucket: String,
-    /// The key there; empty if the response did not make a valid key.
+    /// The key in the bucket; empty if the response did not make a valid key.
     pub key: String,
-    /// What should have been done to the key.
+    /// The operation that was given up.
     pub operation: Operation,
     /// Why it was given up.
     pub cause: String,
@@ -79,12 +79,12 @@ impl fmt::Display for LostWrite {
     }
 }
 
-/// What a success of one endpoint does to buckets. Nothing for stores that only clients write, or without JetStream.
+/// The writes that a success of one endpoint makes. None for stores that only clients write, or without JetStream.
 #[derive(Debug, Default)]
 pub(crate) struct Stores {
-    /// Those that go through one queue stand together, a store before deletions.
+    /// Invariant: the effects of one queue are adjacent, a store before deletions.
     effects: Vec<Effect>,
-    origin: Arc<Origin>,
+    origin: Arc<WriteOrigin>,
 }
 
 /// One write that a success brings about.
@@ -92,8 +92,8 @@ pub(crate) struct Stores {
 struct Effect {
     place: Place,
     target: Arc<Target>,
-    /// How many follow through the same queue, itself included; 0 for all but the first of them.
-    in_queue: u32,
+    /// For the first effect of a queue, the number of effects of this queue; 0 for the others.
+    writes_to_queue: u32,
 }
 
 /// The writes of one call, in the order of the effects.
@@ -104,7 +104,7 @@ pub(crate) struct Writes {
     others: Vec<Reserved>,
 }
 
-/// One of them before there is something to write: its key as far as the request tells, and what was reserved for it.
+/// One write before the response is known: its key as far as the request determines it, and its reservation.
 struct Reserved {
     key: PartialKey,
     reservation: Reservation,
@@ -114,26 +114,27 @@ struct Reserved {
 struct Reservation {
     permit: Permit,
     /// The revision that the key had when the call began, for `write = "update"`.
-    seen: Option<u64>,
+    expected: Option<u64>,
 }
 
 /// One write in the queue.
 pub(crate) struct QueuedWrite {
-    pub(crate) origin: Arc<Origin>,
+    pub(crate) origin: Arc<WriteOrigin>,
     pub(crate) target: Arc<Target>,
     pub(crate) key: Arc<str>,
     pub(crate) payload: Bytes,
-    pub(crate) seen: Option<u64>,
+    /// The revision that the key must still have, for `write = "update"`.
+    pub(crate) expected: Option<u64>,
     pub(crate) permit: Permit,
     pub(crate) queued: Instant,
-    /// Takes what became of the write, if a reply waits for it.
+    /// Receives the outcome of the write, if a reply waits for it.
     pub(crate) done: Option<oneshot::Sender<WriteOutcome>>,
 }
 
 impl QueuedWrite {
-    /// Whether a newer write to the same key may be made in place of this one: where the bucket keeps one value per key,
-    /// this one would be gone at once.
-    fn gives_way_to(&self, newer: &Self) -> bool {
+    /// Whether a newer write to the same key may be made in place of this one: the bucket keeps one value per key, so it would
+    /// discard this one at once.
+    fn is_replaced_by(&self, newer: &Self) -> bool {
         Arc::ptr_eq(&self.target, &newer.target) && self.target.keeps_newest()
     }
 }
@@ -142,7 +143,7 @@ impl QueuedWrite {
 #[derive(Default)]
 pub(crate) struct Pending {
     acknowledgements: Vec<Acknowledgement>,
-    /// The object that stands in for a response that is too large for a reply; its digest comes with the acknowledgement.
+    /// The object that replaces a response that is too large for a reply; its digest comes with the acknowledgement.
     claim: Option<Box<Claim>>,
 }
 
@@ -160,7 +161,7 @@ impl Stores {
     /// of a server: calls that reserve in one order cannot wait for each other.
     pub(crate) fn new(
         ordered: impl IntoIterator<Item = (Place, Arc<Target>)>,
-        origin: Origin,
+        origin: WriteOrigin,
     ) -> Self {
         let mut effects: Vec<Effect> = Vec::new();
         let mut first = 0;
@@ -168,8 +169,8 @@ impl Stores {
             let same_queue = effects
                 .get_mut(first)
                 .filter(|first| Arc::ptr_eq(&first.target.queue, &target.queue));
-            let in_queue = if let Some(first) = same_queue {
-                first.in_queue += 1;
+            let writes_to_queue = if let Some(first) = same_queue {
+                first.writes_to_queue += 1;
                 0
             } else {
                 first = effects.len();
@@ -178,7 +179,7 @@ impl Stores {
             effects.push(Effect {
                 place,
                 target,
-                in_queue,
+                writes_to_queue,
             });
         }
         Self {
@@ -187,7 +188,7 @@ impl Stores {
         }
     }
 
-    /// What became of the writes; `None` if there are none.
+    /// The counts of the writes; `None` if the endpoint makes none.
     pub(crate) fn stats(&self) -> Option<PersistenceStats> {
         (!self.effects.is_empty()).then(|| self.origin.counters.stats())
     }
@@ -197,7 +198,7 @@ impl Stores {
         self.origin.counters.reset();
     }
 
-    /// Makes the keys from the request, and so refuses a request whose success could not be written.
+    /// Makes the keys from the request. Fails for a request that makes no valid key, so that its handler does not run in vain.
     pub(crate) fn bind<Req, Resp>(
         &self,
         keys: &Keys<Req, Resp>,
@@ -215,8 +216,8 @@ impl Stores {
         })
     }
 
-    /// Whether the writes of one more call can be queued. Calls with several writes reserve for themselves, each in its turn:
-    /// otherwise calls with one write would overtake them again and again.
+    /// Whether the writes of one more call can be queued. Always true for calls with several writes, which wait in [`reserve`](Self::reserve):
+    /// if they waited here, calls with one write would overtake them again and again.
     pub(crate) fn have_room(&self) -> bool {
         match &self.effects[..] {
             [effect] => effect.target.queue.has_capacity(),
@@ -224,7 +225,7 @@ impl Stores {
         }
     }
 
-    /// Waits until they can, without reserving anything.
+    /// Waits until [`have_room`](Self::have_room) is true, without reserving capacity; another call may take it first.
     pub(crate) async fn room(&self) {
         if let [effect] = &self.effects[..] {
             effect.target.queue.wait_for_capacity().await;
@@ -233,15 +234,15 @@ impl Stores {
 
     /// Reserves capacity in the queues, and waits for it if necessary.
     pub(crate) async fn reserve(&self, writes: &mut Writes) -> Result<(), Status> {
-        if self.reserve_at_once(writes) {
+        if self.try_reserve(writes) {
             return Ok(());
         }
         // Boxed, so that the future of a call that does not wait is small.
         Box::pin(self.reserve_all(writes)).await
     }
 
-    /// Reserves it if nothing has to be waited for.
-    fn reserve_at_once(&self, writes: &mut Writes) -> bool {
+    /// Reserves capacity without waiting. Returns false if the call has several writes, compares a revision, or must wait.
+    fn try_reserve(&self, writes: &mut Writes) -> bool {
         let Some(first) = &mut writes.first else {
             return true;
         };
@@ -263,20 +264,20 @@ impl Stores {
         let writes = writes.first.iter_mut().chain(&mut writes.others);
         for (effect, write) in self.effects.iter().zip(writes) {
             let target = &effect.target;
-            // All at once: calls that each have a part of what they need could wait for each other.
-            if effect.in_queue > 0 {
-                permit = target.queue.reserve(effect.in_queue).await;
+            // All of one queue at once: calls that each hold a part of what they need could wait for each other.
+            if effect.writes_to_queue > 0 {
+                permit = target.queue.reserve(effect.writes_to_queue).await;
             }
             write.reservation.permit = permit.split();
             if target.compares() {
-                write.reservation.seen = Some(target.seen(&write.key).await?);
+                write.reservation.expected = Some(target.newest_revision(&write.key).await?);
             }
         }
         Ok(())
     }
 
-    /// Queues the writes of a success. `reply` is what is stored, unless the handler does not want it; with its headers it is sent
-    /// in a message of up to `max_payload` bytes.
+    /// Queues the writes of a success. `reply` is the value to store, unless the handler has called `do_not_store`. A reply that exceeds
+    /// `max_payload` with its headers becomes a claim on the stored object.
     pub(crate) fn submit<Req, Resp>(
         &self,
         writes: Writes,
@@ -291,20 +292,20 @@ impl Stores {
             return pending;
         }
         let is_oversized = reply.len() + cx.response_headers_len() > max_payload;
-        // In place of a success that cannot be sent, the caller gets an error, and for an error nothing is stored.
+        // An oversized reply without an object becomes an error, and for an error nothing is stored.
         let is_success = !is_oversized || self.effects.iter().any(Effect::stores_object);
         let is_stored = cx.stores_response();
-        // The key that this call stores under in the queue at hand.
+        // The key under which this call stores the response through the current queue.
         let mut stored: Option<Key> = None;
         let writes = writes.first.into_iter().chain(writes.others);
         for (effect, Reserved { key, reservation }) in self.effects.iter().zip(writes) {
-            if effect.in_queue > 0 {
+            if effect.writes_to_queue > 0 {
                 stored = None;
             }
             let target = &effect.target;
             if target.deletes() {
                 let key = keys.at(effect.place).complete(response, key);
-                // What was just stored is not stale.
+                // The response that was just stored is not stale.
                 if stored.is_none() || stored.as_ref() != key.as_ref().ok() {
                     self.queue(target, key, Bytes::new(), reservation, false, &mut pending);
                 }
@@ -312,7 +313,7 @@ impl Stores {
                 self.origin.counters.skipped.fetch_add(1, Ordering::Relaxed);
             } else if is_success {
                 let key = keys.at(effect.place).complete(response, key);
-                if effect.in_queue > 1 {
+                if effect.writes_to_queue > 1 {
                     stored = key.as_ref().ok().cloned();
                 }
                 let is_claim = is_oversized && effect.stores_object();
@@ -323,13 +324,13 @@ impl Stores {
         pending
     }
 
-    /// Queues one write, and adds it to those that the reply waits for if it does. A write without a key is lost.
+    /// Queues one write, and adds it to `pending` if the reply waits for it. A write without a valid key is lost.
     fn queue(
         &self,
         target: &Arc<Target>,
         key: Result<Key, InvalidKey>,
         payload: Bytes,
-        Reservation { permit, seen }: Reservation,
+        Reservation { permit, expected }: Reservation,
         is_claim: bool,
         pending: &mut Pending,
     ) {
@@ -361,7 +362,7 @@ impl Stores {
             target: Arc::clone(target),
             key: key.as_ref().into(),
             payload,
-            seen,
+            expected,
             permit,
             queued: Instant::now(),
             done,
@@ -378,13 +379,13 @@ impl Pending {
         done
     }
 
-    /// Whether there is anything to wait for.
+    /// Whether the reply waits for a write.
     pub(crate) fn is_awaited(&self) -> bool {
         !self.acknowledgements.is_empty()
     }
 
-    /// Waits for the acknowledgements. A write that fails fails the call. Gives the object that stands in for the response, if
-    /// one does.
+    /// Waits for the acknowledgements. If a write fails, so does the call. Returns the reference to the object that replaces the
+    /// response, if one does.
     pub(crate) async fn acknowledged(mut self) -> Result<Option<Box<Claim>>, Status> {
         for (target, acknowledgement) in self.acknowledgements {
             match acknowledgement.await {

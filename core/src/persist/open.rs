@@ -15,7 +15,7 @@ use crate::persist::Stores;
 use crate::persist::batches::Batches;
 use crate::persist::plain_put::PlainPut;
 use crate::persist::queue::{AllLost, OnLostWrite, Queue};
-use crate::persist::stats::Origin;
+use crate::persist::stats::WriteOrigin;
 use crate::persist::target::{Action, Bucket, Target};
 use crate::store::bucket::jetstream::JetStream;
 use crate::store::bucket::provision::{ProvisionOptions, provision};
@@ -40,7 +40,7 @@ pub(crate) enum OpenErrorKind {
     Nats,
 }
 
-/// How a server persists responses.
+/// The settings of a server for its stores.
 pub(crate) struct Persistence {
     pub(crate) jetstream: Option<async_nats::jetstream::Context>,
     pub(crate) buckets: ProvisionOptions,
@@ -57,7 +57,7 @@ pub(crate) struct ServedMethod<'a> {
 
 /// The buckets of a server, ready to be written to.
 pub(crate) struct OpenStores {
-    /// One per bucket, so that a bucket that takes no writes holds up no other.
+    /// One per bucket, so that a bucket that accepts no writes does not delay the others.
     pub(crate) queues: Vec<Arc<Queue>>,
     pub(crate) lost: AllLost,
     buckets: HashMap<(StoreKind, &'static str), OpenBucket>,
@@ -66,22 +66,22 @@ pub(crate) struct OpenStores {
 struct OpenBucket {
     writable: Writable,
     queue: Arc<Queue>,
-    /// The place of the queue among those of the server.
+    /// The index of the queue in [`OpenStores::queues`].
     position: usize,
     /// A method compares revisions before it writes.
     is_compared: bool,
-    /// How long the markers of purges stay, if a method that stores into the bucket says so.
+    /// How long the markers of purges stay, if a method that stores into the bucket declares it.
     purge_ttl: Option<Duration>,
 }
 
-/// A bucket with the ways of writing to it.
+/// A bucket with the faster ways of writing to it, as far as it allows them.
 struct Writable {
     bucket: Bucket,
     plain_put: Option<PlainPut>,
     batches: Option<Batches>,
 }
 
-/// How long it may take until one bucket is there, has its settings and can be written to.
+/// The timeout for creating or checking one bucket and opening it.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl OpenStores {
@@ -150,7 +150,7 @@ impl OpenStores {
         self.buckets.insert(key, bucket);
     }
 
-    /// What a success of one method does to these buckets.
+    /// The writes that a success of one method makes to these buckets.
     pub(crate) fn of(&self, method: &MethodSettings, names: &Arc<Names>) -> Stores {
         let stores = method.stores.iter().filter(|store| is_written(store));
         let stores = stores.filter_map(|MethodStore { bucket, usage }| {
@@ -172,9 +172,9 @@ impl OpenStores {
         });
         let mut effects: Vec<_> = stores.chain(deletions).collect();
         effects.sort_by_key(|(position, ..)| *position);
-        let origin = Origin {
+        let origin = WriteOrigin {
             names: Arc::clone(names),
-            ..Origin::default()
+            ..WriteOrigin::default()
         };
         Stores::new(
             effects
@@ -184,7 +184,7 @@ impl OpenStores {
         )
     }
 
-    /// One of its writes, with the position of its queue; `None` if the server writes nothing, for want of JetStream.
+    /// One of these writes, with the position of its queue; `None` if the server has no JetStream and so writes nothing.
     fn effect(
         &self,
         place: Place,
@@ -269,8 +269,8 @@ struct WrittenBucket {
     has_key_ttl: bool,
 }
 
-/// Each bucket that a method stores into, once, as all methods declare it together. They must agree on its settings; within one
-/// trait the macro has seen to that.
+/// Each bucket that a method stores into, once, with the settings of all methods merged. The methods must agree on the settings; the
+/// macro checks this only within one trait.
 fn written_buckets(methods: &[ServedMethod<'_>]) -> Result<Vec<WrittenBucket>, OpenError> {
     let mut written: Vec<WrittenBucket> = Vec::new();
     for store in stores(methods)
@@ -349,7 +349,7 @@ fn disagree(
     )
 }
 
-/// Gives up what does not end within [`OPEN_TIMEOUT`].
+/// Bounds opening a bucket by [`OPEN_TIMEOUT`].
 async fn in_time<T>(
     bucket: &str,
     opening: impl Future<Output = Result<T, OpenError>>,
@@ -364,7 +364,7 @@ async fn in_time<T>(
         })
 }
 
-/// Makes a bucket what is declared, and opens it for all writes.
+/// Provisions a bucket, and opens it for all writes.
 async fn open_written(
     jetstream: &JetStream,
     written: &WrittenBucket,
@@ -379,9 +379,9 @@ async fn open_written(
             let opened = jetstream.open::<KvBucket>(name).await;
             let kv = opened.map_err(|error| cannot_open(name, error))?;
             let store = kv.store();
-            // async-nats does not tell the prefix of a JetStream domain.
+            // async-nats does not expose the prefix of a JetStream domain.
             if store.use_jetstream_prefix {
-                check_reach(written)?;
+                check_key_ttl_reachable(written)?;
                 return Ok(Bucket::Kv(kv).into());
             }
             let nats = jetstream.context.client();
@@ -389,7 +389,7 @@ async fn open_written(
             let takes_batches =
                 store.put_prefix.is_none() && store.stream.cached_info().config.allow_batch_publish;
             let batches = if takes_batches {
-                // Without its subscription, each value is written by itself.
+                // If the subscription fails, each value is written by itself.
                 Batches::open(nats.clone(), prefix).await.ok()
             } else {
                 None
@@ -432,7 +432,7 @@ async fn open_deleted_from(
 }
 
 impl From<Bucket> for Writable {
-    /// One that is written to through async-nats alone.
+    /// A bucket that is written to through async-nats alone.
     fn from(bucket: Bucket) -> Self {
         Self {
             bucket,
@@ -459,8 +459,9 @@ fn cannot_open(bucket: &str, error: StoreError) -> OpenError {
     .with_source(error)
 }
 
-/// async-nats does not tell the prefix of a context, without which an entry with a TTL cannot be written through it.
-fn check_reach(written: &WrittenBucket) -> Result<(), OpenError> {
+/// Refuses a `key_ttl` behind a JetStream domain or prefix: an entry with a TTL is written as a message of ours, and async-nats does not
+/// expose the prefix for its subject.
+fn check_key_ttl_reachable(written: &WrittenBucket) -> Result<(), OpenError> {
     if written.has_key_ttl {
         return Err(OpenError::new(
             OpenErrorKind::Unsupported,

@@ -13,60 +13,65 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::Instant;
 
 use crate::persist::batches::Batches;
-use crate::persist::stats::Origin;
+use crate::persist::stats::WriteOrigin;
 use crate::persist::target::{Failure, Target, WriteOutcome};
 use crate::persist::worker::Worker;
 use crate::persist::{LostWrite, QueuedWrite};
 use crate::sync::Mutex;
 
-/// How many writes, and of how many bytes in all, are held before calls have to wait.
+/// The capacity of a queue in writes and in bytes of their values. Calls wait when it is used up.
 const MAX_WRITES: usize = 16_384;
 const MAX_BYTES: usize = 64 * 1024 * 1024;
-/// How many lost writes are listed when the server stops; all are counted.
+/// How many lost writes are listed when the server stops. All are counted.
 const MAX_LISTED: usize = 1_000;
 
 pub(crate) type OnLostWrite = Arc<dyn Fn(&LostWrite) + Send + Sync>;
 
-/// Accepts writes, and knows what became of them.
+/// The queue of writes to one bucket. Dropping it ends the worker once all queued writes are settled.
 pub(crate) struct Queue {
     writes: mpsc::UnboundedSender<QueuedWrite>,
     /// One permit per write that may be held. Never closed.
     capacity: Arc<Semaphore>,
+    /// Set to true to make the worker give up all writes.
     give_up: watch::Sender<bool>,
     shared: Arc<Shared>,
 }
 
+/// The state that a queue, its worker and its permits share.
+///
+/// Invariant: `pending` and `bytes` count the writes that were submitted and are not settled. They are changed before `settled` is
+/// notified, so that a waiter that is woken sees the change.
 pub(crate) struct Shared {
-    /// How long a write is tried.
+    /// How long attempts at a write go on.
     pub(crate) timeout: Duration,
     on_lost: Option<OnLostWrite>,
     /// Writes that are queued or in flight, and not settled.
     pending: AtomicUsize,
-    /// The bytes of their values.
+    /// The bytes of the values of these writes.
     bytes: AtomicUsize,
-    /// Wakes those who wait for capacity or for the end, whenever a write is settled or a permit is given back.
+    /// Notified whenever a write is settled or a permit is released. Callers wait on it for capacity or for the end of all writes.
     settled: Notify,
     /// The highest revision that the bucket has acknowledged.
     newest: AtomicU64,
-    /// The keys with unsettled writes, in buckets in which a method compares revisions; empty for others. A key is here as long as
-    /// its count is above zero. The lock is held for a look-up or a change of one key, and never across an await.
-    queued: Mutex<HashMap<Arc<str>, Queued>>,
+    /// The keys with unsettled writes, in buckets in which a method compares revisions; empty for others. Invariant: a key is in the map
+    /// exactly as long as its count is above zero. The lock is held for a look-up or a change of one key, and never across an await.
+    unsettled: Mutex<HashMap<Arc<str>, UnsettledKey>>,
     lost: AllLost,
 }
 
 /// The unsettled writes to one key.
 #[derive(Default)]
-struct Queued {
+struct UnsettledKey {
     writes: usize,
-    /// Wakes those who wait until all of them are settled.
+    /// Notified when the last of them is settled.
     settled: Arc<Notify>,
 }
 
-/// When the first attempt at a write was made, and what the bucket held then.
+/// When the first attempt at a write was made, and how far the bucket had been written then.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct WriteStart {
     pub(crate) at: Instant,
-    /// Revisions up to this one were there before.
+    /// The highest revision that the bucket had acknowledged by then.
     pub(crate) newest: u64,
 }
 
@@ -77,10 +82,10 @@ pub(crate) struct Lost {
     pub(crate) listed: Vec<LostWrite>,
 }
 
-/// Those of all buckets of a server, in the order in which they were given up.
+/// The lost writes of all buckets of a server, in the order in which they were given up.
 pub(crate) type AllLost = Arc<Mutex<Lost>>;
 
-/// The capacity that writes have taken in a queue. Given back when dropped.
+/// The capacity that is reserved for writes in a queue. Released when dropped.
 #[derive(Default)]
 pub(crate) struct Permit(Option<TakenPermit>);
 
@@ -103,7 +108,7 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        // Callers that wait for capacity are woken also where nothing was written.
+        // The call may have written nothing, so that no write is settled and wakes the callers that wait for capacity.
         if let Some(TakenPermit { permit, shared }) = self.0.take() {
             drop(permit);
             shared.settled.notify_waiters();
@@ -128,7 +133,7 @@ impl Queue {
             bytes: AtomicUsize::new(0),
             settled: Notify::new(),
             newest: AtomicU64::new(0),
-            queued: Mutex::default(),
+            unsettled: Mutex::default(),
             lost,
         });
         let worker = Worker::new(batches, Arc::clone(&shared));
@@ -157,7 +162,7 @@ impl Queue {
         }
     }
 
-    /// Takes capacity for one write, if there is some.
+    /// Reserves capacity for one write; `None` if there is none.
     pub(crate) fn try_reserve(&self) -> Option<Permit> {
         let permit = || Arc::clone(&self.capacity).try_acquire_owned().ok();
         self.has_bytes()
@@ -166,7 +171,7 @@ impl Queue {
             .map(|permit| self.permit(permit))
     }
 
-    /// Takes capacity for this many writes, and waits for it if necessary.
+    /// Reserves capacity for this many writes, and waits for it if necessary.
     pub(crate) async fn reserve(&self, writes: u32) -> Permit {
         loop {
             let settled = self.shared.settled.notified();
@@ -191,10 +196,10 @@ impl Queue {
         self.shared.bytes.load(Ordering::Acquire) < MAX_BYTES
     }
 
-    /// Waits until all writes to a key are settled, so that what the bucket says of it is the newest there is.
+    /// Waits until all writes to a key are settled, so that a read of the key sees all of them.
     pub(crate) async fn wait_for_key(&self, key: &str) {
         loop {
-            let Some(settled) = self.shared.settled_of(key) else {
+            let Some(settled) = self.shared.key_settled(key) else {
                 return;
             };
             settled.await;
@@ -205,11 +210,11 @@ impl Queue {
         &self.shared
     }
 
-    /// Queues a write; the writes to one key are done in this order.
+    /// Queues a write. The writes to one key are made in this order.
     pub(crate) fn submit(&self, write: QueuedWrite) {
         if write.target.is_compared {
-            let mut queued = self.shared.queued();
-            queued.entry(write.key.clone()).or_default().writes += 1;
+            let mut unsettled = self.shared.unsettled();
+            unsettled.entry(write.key.clone()).or_default().writes += 1;
         }
         self.shared.pending.fetch_add(1, Ordering::AcqRel);
         self.shared
@@ -225,19 +230,19 @@ impl Queue {
         }
     }
 
-    /// Counts a response that never became a write.
-    pub(crate) fn lose(&self, origin: &Origin, target: &Target, key: &str, failure: &Failure) {
+    /// Records a lost write that was never queued, because its key is invalid.
+    pub(crate) fn lose(&self, origin: &WriteOrigin, target: &Target, key: &str, failure: &Failure) {
         self.shared.lose(origin, target, key, failure);
     }
 
-    /// Waits until everything queued is settled. What is not by the deadline is given up.
+    /// Waits until all queued writes are settled. Those that are not by the deadline are given up.
     pub(crate) async fn drain(&self, deadline: Instant) {
         if tokio::time::timeout_at(deadline, self.shared.idle())
             .await
             .is_err()
         {
             self.give_up.send_replace(true);
-            // The worker settles everything at once. The bound is for a worker that has panicked.
+            // The worker settles all writes at once. The timeout is for a worker that has panicked.
             let settled = tokio::time::timeout(Duration::from_secs(1), self.shared.idle());
             if settled.await.is_err() {
                 tracing::error!("queued writes are lost with the task that wrote them");
@@ -248,14 +253,15 @@ impl Queue {
 }
 
 impl Shared {
-    /// The start of a write that is first tried now.
-    pub(crate) fn begin(&self) -> WriteStart {
+    /// The start of a write whose first attempt is made now.
+    pub(crate) fn start_write(&self) -> WriteStart {
         WriteStart {
             at: Instant::now(),
             newest: self.newest.load(Ordering::Acquire),
         }
     }
 
+    /// Records a revision that the bucket has acknowledged.
     pub(crate) fn acknowledged(&self, revision: u64) {
         self.newest.fetch_max(revision, Ordering::AcqRel);
     }
@@ -270,24 +276,25 @@ impl Shared {
         }
     }
 
-    /// Waits until the writes of a key are settled; `None` if there are none.
-    fn settled_of(&self, key: &str) -> Option<impl Future<Output = ()> + use<>> {
-        let queued = self.queued();
-        let settled = Arc::clone(&queued.get(key)?.settled);
+    /// Waits until the writes to a key are settled; `None` if there are none.
+    fn key_settled(&self, key: &str) -> Option<impl Future<Output = ()> + use<>> {
+        let unsettled = self.unsettled();
+        let settled = Arc::clone(&unsettled.get(key)?.settled);
         Some(settled.notified_owned())
     }
 
-    fn queued(&self) -> MutexGuard<'_, HashMap<Arc<str>, Queued>> {
-        self.queued.lock()
+    fn unsettled(&self) -> MutexGuard<'_, HashMap<Arc<str>, UnsettledKey>> {
+        self.unsettled.lock()
     }
 
+    /// Ends a write: counts it, and releases its permit and its bytes. Called exactly once for each.
     pub(crate) fn settle(&self, write: QueuedWrite, result: WriteOutcome) {
         if write.target.is_compared
-            && let Entry::Occupied(mut queued) = self.queued().entry(write.key.clone())
+            && let Entry::Occupied(mut unsettled) = self.unsettled().entry(write.key.clone())
         {
-            queued.get_mut().writes -= 1;
-            if queued.get().writes == 0 {
-                queued.remove().settled.notify_waiters();
+            unsettled.get_mut().writes -= 1;
+            if unsettled.get().writes == 0 {
+                unsettled.remove().settled.notify_waiters();
             }
         }
         let counters = &write.origin.counters;
@@ -302,7 +309,7 @@ impl Shared {
             Err(failure) => self.lose(&write.origin, &write.target, &write.key, failure),
         }
         if let Some(done) = write.done {
-            // The caller may have run out of time.
+            // Fails if the call has timed out and no longer waits.
             let _ = done.send(result);
         }
         self.bytes.fetch_sub(write.payload.len(), Ordering::AcqRel);
@@ -311,7 +318,7 @@ impl Shared {
         self.settled.notify_waiters();
     }
 
-    fn lose(&self, origin: &Origin, target: &Target, key: &str, failure: &Failure) {
+    fn lose(&self, origin: &WriteOrigin, target: &Target, key: &str, failure: &Failure) {
         origin.counters.failed.fetch_add(1, Ordering::Relaxed);
         let lost = LostWrite {
             service: origin.names.service.clone(),
@@ -359,9 +366,9 @@ mod tests {
 
     use super::*;
 
-    /// As by calls whose handlers fail.
+    /// A permit is released without a write when the handler fails.
     #[tokio::test]
-    async fn unused_capacity_wakes_who_waits_for_it() {
+    async fn released_capacity_wakes_waiting_callers() {
         let queue = Queue::start(Duration::from_secs(1), None, AllLost::default(), None);
         let mut taken = queue
             .reserve(u32::try_from(MAX_WRITES).unwrap_or(u32::MAX))

@@ -1,4 +1,4 @@
-//! What became of the writes of an endpoint.
+//! The counters of the writes of an endpoint, and the statistics made from them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,39 +7,40 @@ use serde::{Deserialize, Serialize};
 
 use crate::context::Names;
 
-/// What became of the responses that a method persists, and of its deletions.
+/// The numbers of writes of a method by their result: of the responses that it persists, and of its deletions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PersistenceStats {
     /// Acknowledged by the store.
     pub persisted: u64,
-    /// Not written since the entry existed (`write = "create"`), or since the handler called
+    /// Not written because the entry existed (`write = "create"`), or because the handler called
     /// [`Context::do_not_store`](crate::context::Context::do_not_store).
     pub skipped: u64,
-    /// Given up.
+    /// Given up: the lost writes.
     pub persist_failed: u64,
-    /// Not yet acknowledged.
+    /// Queued or in flight.
     pub persist_pending: u64,
 }
 
-/// The endpoint that a write comes from: its names for the log, and its counters.
+/// The endpoint that a write belongs to: its names for the log, and its counters.
 #[derive(Debug, Default)]
-pub(crate) struct Origin {
+pub(crate) struct WriteOrigin {
     pub(crate) names: Arc<Names>,
-    pub(crate) counters: Counters,
+    pub(crate) counters: WriteCounters,
 }
 
-/// Each is right by itself; they are not read at one moment.
+/// Invariant: each write is counted in `pending` while it is queued or in flight, and once in one of the others when it is settled. The
+/// counters are read one after the other, so that their sum may be off by the writes that are settled meanwhile.
 #[derive(Debug, Default)]
-pub(crate) struct Counters {
+pub(crate) struct WriteCounters {
     pub(crate) persisted: AtomicU64,
     pub(crate) skipped: AtomicU64,
     pub(crate) failed: AtomicU64,
-    /// Queued and not settled. Every write that adds one takes it away again, so that a reset leaves it alone.
+    /// Queued and not settled. A reset keeps it: every write that has added one subtracts it again.
     pub(crate) pending: AtomicU64,
 }
 
-impl Counters {
+impl WriteCounters {
     pub(crate) fn stats(&self) -> PersistenceStats {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         PersistenceStats {

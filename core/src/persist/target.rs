@@ -1,4 +1,7 @@
-//! One write, from the first attempt to its end.
+//! One write, from the first attempt to its outcome.
+//!
+//! Invariant: an attempt whose acknowledgement is lost may have been stored, so every later attempt reads the key first or carries the
+//! same message id. A repetition does not replace a value that was written after the first attempt.
 
 use std::fmt;
 use std::pin::pin;
@@ -15,7 +18,7 @@ use crate::descriptor::operation::Operation;
 use crate::descriptor::template::PartialKey;
 use crate::descriptor::usage::{Persist, Write};
 use crate::error::chain;
-use crate::persist::delete::{Deletion, delete};
+use crate::persist::delete::{DeleteOptions, delete};
 use crate::persist::plain_put::PlainPut;
 use crate::persist::queue::{Queue, WriteStart};
 use crate::status::Status;
@@ -25,7 +28,7 @@ use crate::store::kv::entry::is_expiry;
 use crate::store::object::bucket::{self, ObjectBucket};
 use crate::store::object::write;
 
-/// What one method's success does to the keys of one bucket.
+/// The write that a success of one method makes to one bucket.
 #[derive(Debug)]
 pub(crate) struct Target {
     /// The name of the bucket.
@@ -39,11 +42,11 @@ pub(crate) struct Target {
     pub(crate) plain_put: Option<PlainPut>,
     /// Shared by all methods that write to this bucket: the writes to one of its keys are ordered.
     pub(crate) queue: Arc<Queue>,
-    /// One of these methods has `write = "update"`.
+    /// Whether one of these methods has `write = "update"`.
     pub(crate) is_compared: bool,
 }
 
-/// What is done to a key.
+/// The operation on a key.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Action {
     /// The response is stored.
@@ -72,26 +75,26 @@ pub(crate) enum Bucket {
     Object(Arc<ObjectBucket>),
 }
 
-/// What became of a write: the digest of what is stored, if that is an object.
+/// The outcome of a write: the digest of the stored object, or `None` for an entry.
 pub(crate) type WriteOutcome = Result<Option<String>, Failure>;
 
 /// Why a write was given up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
-    /// The response does not make a key.
+    /// The response makes no valid key.
     Key(InvalidKey),
-    /// `write = "create"`, and there is an entry.
+    /// `write = "create"`, and the key has an entry.
     Exists,
     /// `write = "update"`, and the entry has changed since the call began.
     Changed,
-    /// The store refused it at the first attempt: nothing of it is there.
+    /// The store refused it at the first attempt, so nothing of it is stored.
     Refused(String),
     /// The store refused it, or time ran out.
     Store(String),
 }
 
 impl Failure {
-    /// What a caller is told whose reply waited for the write. The cause is for the log.
+    /// The status for a caller whose reply waited for the write. It does not contain the cause, which is logged.
     pub(crate) fn status(&self, target: &Target) -> Status {
         let bucket = target.name;
         match self {
@@ -122,9 +125,9 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Between the attempts of one write.
+/// The pauses between the attempts of one write.
 const ATTEMPT_BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
-/// How long a write that is out of time may clean up after itself: a little more than a put of an object takes for it.
+/// How long a put of an object may go on after its deadline to remove its chunks: a little longer than its own timeout for that.
 const CLEAN_UP_TIMEOUT: Duration = Duration::from_millis(1_500);
 
 impl Target {
@@ -132,7 +135,7 @@ impl Target {
         matches!(self.action, Action::Delete { .. })
     }
 
-    /// Whether of several values of a key only the newest stays, and nobody compares their revisions.
+    /// Whether the bucket keeps only the newest value of a key, and no method compares revisions.
     pub(crate) fn keeps_newest(&self) -> bool {
         let is_replaced = matches!(
             self.action,
@@ -145,7 +148,7 @@ impl Target {
         is_replaced && !self.is_compared && matches!(self.bucket, Bucket::Kv(_))
     }
 
-    /// Whether a write is a put of a value and nothing else.
+    /// Whether a write is a put without conditions and TTL.
     pub(crate) fn puts_plainly(&self) -> bool {
         let is_plain = matches!(
             self.action,
@@ -158,7 +161,7 @@ impl Target {
         is_plain && self.plain_put.is_some()
     }
 
-    /// Whether a write compares the revision of its key with the one that the call began with.
+    /// Whether a write compares the revision of its key with the revision at the start of the call.
     pub(crate) fn compares(&self) -> bool {
         matches!(
             self.action,
@@ -169,16 +172,20 @@ impl Target {
         )
     }
 
-    /// The revision of the key at the beginning of a call; 0 for none.
-    pub(crate) async fn seen(&self, key: &PartialKey) -> Result<u64, Status> {
+    /// The revision of the key at the start of a call; 0 for none.
+    pub(crate) async fn newest_revision(&self, key: &PartialKey) -> Result<u64, Status> {
         match &self.bucket {
-            Bucket::Kv(bucket) => self.seen_in(bucket, key).await,
-            // An object is written over whatever is there.
+            Bucket::Kv(bucket) => self.newest_entry_revision(bucket, key).await,
+            // An object is replaced without a condition.
             Bucket::Object(_) => Ok(0),
         }
     }
 
-    async fn seen_in(&self, bucket: &KvBucket, key: &PartialKey) -> Result<u64, Status> {
+    async fn newest_entry_revision(
+        &self,
+        bucket: &KvBucket,
+        key: &PartialKey,
+    ) -> Result<u64, Status> {
         self.queue.wait_for_key(key.as_str()).await;
         let newest = bucket.newest(key.as_str()).await.map_err(|error| {
             tracing::warn!(
@@ -192,12 +199,13 @@ impl Target {
         Ok(newest.map_or(0, |message| message.sequence))
     }
 
-    /// Writes until it is done, is refused, or the deadline passes. With `since`, it may have been done from that time on.
+    /// Makes attempts until one is stored or refused, or the deadline passes. With `since`, an attempt outside of this may have been stored
+    /// since then.
     pub(crate) async fn write(
         &self,
         key: &str,
         payload: &Bytes,
-        seen: Option<u64>,
+        expected: Option<u64>,
         since: Option<WriteStart>,
         deadline: Instant,
     ) -> WriteOutcome {
@@ -205,16 +213,16 @@ impl Target {
             target: self,
             key,
             payload,
-            seen,
+            expected,
             deadline,
             id: self.new_id(),
-            start: since.unwrap_or_else(|| self.queue.shared().begin()),
+            start: since.unwrap_or_else(|| self.queue.shared().start_write()),
             is_repeated: since.is_some(),
             last_cause: None,
         };
         let end = match &self.bucket {
             Bucket::Kv(_) => deadline,
-            // It sees the deadline itself, and then removes what it has written.
+            // The put observes the deadline itself, and removes its chunks afterwards.
             Bucket::Object(_) => deadline + CLEAN_UP_TIMEOUT,
         };
         if let Ok(outcome) = tokio::time::timeout_at(end, pin!(attempts.run())).await {
@@ -227,8 +235,8 @@ impl Target {
         )))
     }
 
-    /// The id of the message that a conditional write sends. It is the same for all attempts, so that a later one finds out that an
-    /// earlier one was stored. Other writes have none.
+    /// The message id of a conditional write. All attempts send the same one, so that a later attempt recognises the entry of an earlier
+    /// one. Empty for other writes.
     fn new_id(&self) -> String {
         match (&self.bucket, self.action) {
             (
@@ -248,8 +256,8 @@ struct Attempts<'a> {
     target: &'a Target,
     key: &'a str,
     payload: &'a Bytes,
-    /// The revision that the call began with, for `write = "update"`.
-    seen: Option<u64>,
+    /// The revision at the start of the call, for `write = "update"`.
+    expected: Option<u64>,
     deadline: Instant,
     id: String,
     /// When the first attempt was made.
@@ -275,7 +283,7 @@ impl Attempts<'_> {
                         write: Write::Update,
                         ..
                     } => return Err(Failure::Changed),
-                    // Somebody wrote between our look at the key and our write: look again.
+                    // The key was written between the read and the write of this attempt.
                     Action::Store {
                         write: Write::Put, ..
                     }
@@ -298,7 +306,7 @@ impl Attempts<'_> {
         }
     }
 
-    /// Gives the digest of what is stored, if that is an object.
+    /// Returns the digest of the stored object; `None` for an entry.
     async fn attempt(&self) -> Result<Option<String>, WriteError> {
         match &self.target.bucket {
             Bucket::Kv(bucket) => {
@@ -314,7 +322,7 @@ impl Attempts<'_> {
         }
     }
 
-    /// Gives the revision of the change. A worker holds very many of these futures, so all but the common way are boxed.
+    /// Returns the revision of the change. A worker holds very many of these futures, so all but the common case are boxed.
     async fn change_entry(&self, bucket: &KvBucket) -> Result<u64, WriteError> {
         let (key, payload) = (self.key, self.payload.clone());
         match self.target.action {
@@ -330,26 +338,28 @@ impl Attempts<'_> {
                     Box::pin(bucket.create(key, payload, key_ttl, Some(&self.id))).await
                 }
                 (Write::Update, _) => {
-                    Box::pin(bucket.update(key, payload, self.seen, key_ttl, &self.id)).await
+                    Box::pin(bucket.update(key, payload, self.expected, key_ttl, &self.id)).await
                 }
             },
             Action::Delete { purge } => {
-                let deletion = Deletion {
+                let options = DeleteOptions {
                     purge,
                     purge_ttl: self.target.purge_ttl,
                 };
                 let repeats = self.is_repeated.then_some(self.start);
-                Box::pin(delete(bucket, key, deletion, repeats)).await
+                Box::pin(delete(bucket, key, options, repeats)).await
             }
         }
     }
 }
 
-/// A put whose acknowledgement did not come has most likely been stored. This looks, and writes only over what it saw, so that
-/// of two repetitions a late one cannot follow the other. What keeps the first attempt from doing so is that it went ahead on the
-/// same connection; only what a broken one still delivers after this comes too late.
+/// Repeats a put whose acknowledgement was lost, which has most likely been stored.
 ///
-/// What somebody else has put there since the write was begun stays: it came after a write that nobody may see any more.
+/// This reads the key and writes only over the revision that it has read, so that a late repetition cannot replace the value of a later
+/// one. The first attempt has no such condition, but it was sent before this read on the same connection; only if that connection broke
+/// may the server still receive it afterwards.
+///
+/// A value that was written after the first attempt stays, as if it had replaced the value of this put.
 async fn put_again(
     bucket: &KvBucket,
     key: &str,
@@ -361,7 +371,7 @@ async fn put_again(
         return bucket.write(key, payload, Some(0), ttl, None).await;
     };
     let is_equal = !is_marker(&newest) && newest.payload == payload;
-    // What expires does so by itself.
+    // The marker of an expired entry comes from the server, so it is no newer write of a client.
     let is_done = !is_expiry(&newest.headers)
         && match is_after(bucket, &newest, start).await? {
             Some(is_after) => is_after,
@@ -370,18 +380,18 @@ async fn put_again(
     if is_done {
         return Ok(newest.sequence);
     }
-    // An equal value from before this write is another one: it has its own age and history.
-    let seen = Some(newest.sequence);
-    bucket.write(key, payload, seen, ttl, None).await
+    // An equal value from before this write is written again, since age and history of the entry count from the newest write.
+    let expected = Some(newest.sequence);
+    bucket.write(key, payload, expected, ttl, None).await
 }
 
-/// Whether a message came after a write was begun; `None` if that is too close to tell.
+/// Whether a message was stored after the start of a write; `None` if the two times are too close to decide.
 pub(crate) async fn is_after(
     bucket: &KvBucket,
     message: &StreamMessage,
     start: WriteStart,
 ) -> Result<Option<bool>, StoreError> {
-    // What was acknowledged before surely did not, whatever the clocks say.
+    // A revision that was acknowledged before the start is older, whatever the clocks show.
     if message.sequence <= start.newest {
         return Ok(Some(false));
     }

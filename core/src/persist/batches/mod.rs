@@ -1,8 +1,8 @@
 //! Plain puts in batches that the server acknowledges as a whole: the fast ingest of nats-server 2.14.
 //!
-//! The reply subject of a message says which batch it belongs to, and its place there. The server stores it if it is the next
-//! one. Otherwise it ends the batch, says how many of its messages are stored, and takes no more of them. So what a lost
-//! connection leaves open can be asked for; and once the server has answered, nothing more of it can come in.
+//! The reply subject of a message names its batch and its position there. The server stores a message if it is the next one of its
+//! batch. Otherwise it ends the batch, reports how many of its messages are stored, and refuses the others. So the state of a batch
+//! can be queried after a lost connection, and after the reply no late message of the batch is stored.
 
 pub(crate) mod wire;
 
@@ -19,22 +19,22 @@ use bytes::Bytes;
 use futures::{FutureExt, StreamExt};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
-use crate::persist::batches::wire::{Answer, Step};
+use crate::persist::batches::wire::{BatchReply, Step};
 use crate::persist::queue::WriteStart;
 use crate::transport::connection::connection_epoch;
 
-/// How many batches are open at once.
-const MAX_OPEN: usize = 4;
-/// How many writes are sent as a batch while another one is open. What arrives meanwhile makes the next one, so that batches grow
-/// with the load: a batch of few writes costs the server more than these writes do alone.
-const MIN_FOLLOW_UP: usize = 128;
+/// The most batches that are open at once.
+const MAX_OPEN_BATCHES: usize = 4;
+/// The fewest writes in a batch that is sent while another one is open. Fewer writes wait, so that batches grow with the load: a batch
+/// of few writes costs the server more than these writes do by themselves.
+const MIN_CONCURRENT_BATCH: usize = 128;
 /// The largest batch, in writes and in bytes of their values.
-const MAX_WRITES: usize = 256;
-const MAX_BYTES: usize = 1024 * 1024;
+const MAX_BATCH_WRITES: usize = 256;
+const MAX_BATCH_BYTES: usize = 1024 * 1024;
 
-/// How long an acknowledgement may take before the server is asked how many writes it has stored.
+/// How long the acknowledgement of a batch may take. After that, the server is queried how many of its writes are stored.
 const ACK_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a batch may be open. After that, the store is asked for each of its writes.
+/// How long a batch may be open. After that, its outcome is unknown, and each of its writes is repeated by itself.
 const BATCH_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often open batches are checked for these two limits.
 const CHECK_INTERVAL: Duration = Duration::from_millis(250);
@@ -42,20 +42,22 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(250);
 /// The batches of one bucket.
 pub(crate) struct Batches {
     nats: Client,
-    /// What the subjects of the bucket begin with, up to the last dot.
+    /// The start of the subjects of the bucket, the last dot included.
     prefix: String,
     replies: Subscriber,
-    /// What the reply subjects begin with, up to the number of the batch. The last token up to there is the id of the batch,
-    /// and no other client may have the same for this bucket.
+    /// The start of the reply subjects, up to the number of the batch. Its last token and the number are the id of the batch, which no
+    /// other client may use for this bucket.
     inbox: String,
-    made: u64,
+    next_number: u64,
+    /// In the order in which they were sent.
     open: Vec<Batch>,
-    /// The messages of the newest batch that could not be queued at once, since the connection is down or slower than the
-    /// service.
+    /// The messages of the newest batch that async-nats did not accept at once, since the connection is down or too slow. No other
+    /// batch is sent before them.
     unsent: VecDeque<Outgoing>,
     check: Interval,
-    /// The server has answered at least once, so that this account can receive answers.
-    has_answers: bool,
+    /// Whether the server has replied at least once, so that this account can receive replies.
+    has_replies: bool,
+    /// Whether all writes are made by themselves from now on. Never unset.
     is_disabled: bool,
 }
 
@@ -66,7 +68,7 @@ struct Outgoing {
     value: Bytes,
 }
 
-/// A value that may be written with others.
+/// A write that may be part of a batch.
 pub(crate) struct Put {
     pub(crate) key: Arc<str>,
     pub(crate) value: Bytes,
@@ -77,26 +79,26 @@ struct Batch {
     number: u64,
     keys: Vec<Arc<str>>,
     start: WriteStart,
-    /// The connection on which the batch was sent, or asked for last.
+    /// The epoch of the connection on which the batch was sent, or last queried.
     connection: u64,
-    /// When the server is asked how many of the writes are stored.
-    ask: Instant,
-    /// When the batch ends without an answer.
-    give_up: Instant,
+    /// When the server is queried how many of the writes are stored.
+    query_at: Instant,
+    /// When the batch ends with an unknown outcome.
+    give_up_at: Instant,
 }
 
-/// A batch that is over.
-pub(crate) struct Ended {
+/// The outcome of a batch.
+pub(crate) struct EndedBatch {
     pub(crate) keys: Vec<Arc<str>>,
     pub(crate) start: WriteStart,
-    /// How many of the writes, from the first one on, are stored; the others are not. `None`: each may be or not.
+    /// How many of the writes, from the first one on, are stored; the others are not. `None` if this is unknown.
     pub(crate) stored: Option<usize>,
-    /// That of the last one that is, if the server has told.
+    /// The revision of the last stored write, if the server has reported it.
     pub(crate) revision: Option<u64>,
 }
 
-/// How many writes of a batch are stored?
-struct Question {
+/// The message that asks how many writes of a batch are stored.
+struct BatchQuery {
     subject: Subject,
     reply: Subject,
     headers: HeaderMap,
@@ -114,82 +116,85 @@ impl Batches {
             prefix: prefix.to_owned(),
             replies,
             inbox: format!("{inbox}.{id}-"),
-            made: 0,
+            next_number: 0,
             open: Vec::new(),
             unsent: VecDeque::new(),
             check,
-            has_answers: false,
+            has_replies: false,
             is_disabled: false,
         })
     }
 
-    /// Whether a value like this may be written with others.
-    pub(crate) fn take(&self, value: &Bytes) -> bool {
-        !self.is_disabled && value.len() <= self.nats.max_payload().min(MAX_BYTES)
+    /// Whether this value may be written in a batch.
+    pub(crate) fn accepts(&self, value: &Bytes) -> bool {
+        !self.is_disabled && value.len() <= self.nats.max_payload().min(MAX_BATCH_BYTES)
     }
 
-    /// Whether a batch may be sent now, if so many writes wait for it.
-    pub(crate) fn have_room(&self, waiting: usize) -> bool {
+    /// Whether a batch may be sent now, with this many writes waiting for one.
+    pub(crate) fn can_send(&self, waiting: usize) -> bool {
         match self.open.len() {
             0 => waiting > 0,
-            open => waiting >= MIN_FOLLOW_UP && open < MAX_OPEN && self.unsent.is_empty(),
+            open => {
+                waiting >= MIN_CONCURRENT_BATCH && open < MAX_OPEN_BATCHES && self.unsent.is_empty()
+            }
         }
     }
 
-    /// Takes the writes for one batch off the front of the list, and sends them; what cannot be sent now goes when
-    /// [`ended`](Self::ended) is waited for.
+    /// Removes the writes for one batch from the front of the list, and sends them. Messages that async-nats does not accept at once are
+    /// sent by [`next_ended`](Self::next_ended).
     pub(crate) fn send(&mut self, puts: &mut VecDeque<Put>, start: WriteStart) {
         let mut bytes = 0;
-        let fit = puts.iter().take(MAX_WRITES).take_while(|put| {
+        let fit = puts.iter().take(MAX_BATCH_WRITES).take_while(|put| {
             bytes += put.value.len();
-            bytes <= MAX_BYTES
+            bytes <= MAX_BATCH_BYTES
         });
         let count = fit.count();
-        let (now, number) = (Instant::now(), self.made);
-        // One that is out of time already does not hurry the others.
-        let left = |put: &Put| put.deadline.checked_duration_since(now);
-        let time = puts.iter().take(count).filter_map(left).min();
-        let time = time.unwrap_or(CHECK_INTERVAL).max(CHECK_INTERVAL);
+        let (now, number) = (Instant::now(), self.next_number);
+        // A write whose deadline has passed does not shorten the time of the others.
+        let remaining = |put: &Put| put.deadline.checked_duration_since(now);
+        let shortest = puts.iter().take(count).filter_map(remaining).min();
+        let time = shortest.unwrap_or(CHECK_INTERVAL).max(CHECK_INTERVAL);
         let mut keys = Vec::with_capacity(count);
-        for (at, put) in puts.drain(..count).enumerate() {
-            let step = match at + 1 {
+        for (put, position) in puts.drain(..count).zip(1..) {
+            let step = match position {
                 last if last == count => Step::AddLast,
                 1 => Step::Begin,
                 _ => Step::Add,
             };
             self.unsent.push_back(Outgoing {
                 subject: self.subject(&put.key),
-                reply: wire::reply_subject(&self.inbox, number, at + 1, step),
+                reply: wire::reply_subject(&self.inbox, number, position, step),
                 value: put.value,
             });
             keys.push(put.key);
         }
-        self.made += 1;
+        self.next_number += 1;
         self.open.push(Batch {
             number,
             keys,
             start,
             connection: connection_epoch(&self.nats),
-            ask: now + ACK_TIMEOUT.min(time / 2),
-            give_up: now + BATCH_TIMEOUT.min(time),
+            query_at: now + ACK_TIMEOUT.min(time / 2),
+            give_up_at: now + BATCH_TIMEOUT.min(time),
         });
         while let Some(Some(sent)) = self
             .unsent
             .front()
             .map(|message| tokio::task::unconstrained(publish(&self.nats, message)).now_or_never())
         {
-            self.sent(sent);
+            self.handle_sent(sent);
         }
     }
 
-    /// Goes on with the next message, or gives up the batch: the connection is closed, or the server has changed its limits.
-    fn sent(&mut self, sent: Result<(), PublishError>) {
+    /// Continues with the next message. If the message could not be sent, drops the rest of the batch and lets the server be queried: the
+    /// connection is closed, or the server has changed its limits.
+    fn handle_sent(&mut self, sent: Result<(), PublishError>) {
         self.unsent.pop_front();
         if let Err(error) = sent {
             tracing::debug!(%error, "a batch was not sent as a whole");
             self.unsent.clear();
             if let Some(newest) = self.open.last_mut() {
-                newest.ask = Instant::now();
+                newest.query_at = Instant::now();
             }
         }
     }
@@ -198,20 +203,20 @@ impl Batches {
         Subject::from([self.prefix.as_str(), key].concat())
     }
 
-    /// The next batch that is over. May be given up and called again.
-    pub(crate) async fn ended(&mut self) -> Ended {
+    /// Waits for the next batch to end. Cancel safe.
+    pub(crate) async fn next_ended(&mut self) -> EndedBatch {
         loop {
             if self.open.is_empty() {
                 std::future::pending::<()>().await;
             }
             let ended = tokio::select! {
                 reply = self.replies.next() => match reply {
-                    Some(reply) => self.understand(&reply),
+                    Some(reply) => self.handle_reply(&reply),
                     // The connection is closed for good.
                     None => Some(self.end(0, None)),
                 },
                 sent = publish_front(&self.nats, &self.unsent) => {
-                    self.sent(sent);
+                    self.handle_sent(sent);
                     None
                 }
                 now = self.check.tick() => self.check_open(now),
@@ -222,13 +227,13 @@ impl Batches {
         }
     }
 
-    fn end(&mut self, at: usize, stored: Option<usize>) -> Ended {
-        let Batch { keys, start, .. } = self.open.remove(at);
-        if at == self.open.len() {
-            // It was the newest one.
+    fn end(&mut self, index: usize, stored: Option<usize>) -> EndedBatch {
+        let Batch { keys, start, .. } = self.open.remove(index);
+        if index == self.open.len() {
+            // It was the newest one, to which the unsent messages belong.
             self.unsent.clear();
         }
-        Ended {
+        EndedBatch {
             keys,
             start,
             stored,
@@ -236,31 +241,31 @@ impl Batches {
         }
     }
 
-    /// What a reply says of a batch, if that is its end.
-    fn understand(&mut self, reply: &Message) -> Option<Ended> {
-        let (number, place) = wire::place_of(reply.subject.strip_prefix(&*self.inbox)?)?;
-        let at = self.open.iter().position(|batch| batch.number == number)?;
-        self.has_answers = true;
-        let count = self.open[at].keys.len();
-        let answer = Answer::of(reply);
-        if matches!(answer, Answer::NoBatches) {
+    /// Applies a reply to its batch, and returns the batch if it has ended.
+    fn handle_reply(&mut self, reply: &Message) -> Option<EndedBatch> {
+        let (number, position) = wire::parse_position(reply.subject.strip_prefix(&*self.inbox)?)?;
+        let index = self.open.iter().position(|batch| batch.number == number)?;
+        self.has_replies = true;
+        let count = self.open[index].keys.len();
+        let reply = BatchReply::of(reply);
+        if matches!(reply, BatchReply::NotEnabled) {
             self.disable("it does not allow them any more");
         }
-        let stored = match answer {
-            Answer::GoesOn => return None,
-            Answer::Ended { stored, revision } => {
-                let ended = self.end(at, Some(stored.min(count)));
-                return Some(Ended { revision, ..ended });
+        let stored = match reply {
+            BatchReply::Open => return None,
+            BatchReply::Ended { stored, revision } => {
+                let ended = self.end(index, Some(stored.min(count)));
+                return Some(EndedBatch { revision, ..ended });
             }
-            Answer::Refused | Answer::NoBatches if place == 1 => Some(0),
-            Answer::Refused | Answer::NoBatches if place <= count => {
-                // How many of those ahead of it are stored, it does not say: they may never have arrived.
-                self.ask(at, Instant::now());
+            BatchReply::Refused | BatchReply::NotEnabled if position == 1 => Some(0),
+            BatchReply::Refused | BatchReply::NotEnabled if position <= count => {
+                // The refusal does not tell how many of the earlier ones are stored: they may not have arrived.
+                self.query(index, Instant::now());
                 return None;
             }
-            Answer::Refused | Answer::NoBatches | Answer::Unknown => None,
+            BatchReply::Refused | BatchReply::NotEnabled | BatchReply::Unknown => None,
         };
-        Some(self.end(at, stored))
+        Some(self.end(index, stored))
     }
 
     fn disable(&mut self, reason: &str) {
@@ -274,52 +279,52 @@ impl Batches {
         }
     }
 
-    /// Asks for batches of which nothing has been heard, and gives up those that are out of time.
-    fn check_open(&mut self, now: Instant) -> Option<Ended> {
+    /// Queries batches that have had no reply for too long, and ends one that has reached its time limit.
+    fn check_open(&mut self, now: Instant) -> Option<EndedBatch> {
         let connection = connection_epoch(&self.nats);
-        if let Some(at) = self.open.iter().position(|batch| batch.give_up <= now) {
+        if let Some(index) = self.open.iter().position(|batch| batch.give_up_at <= now) {
             let is_connected = self.nats.connection_state() == State::Connected;
-            if !self.has_answers && is_connected && self.open[at].connection == connection {
+            if !self.has_replies && is_connected && self.open[index].connection == connection {
                 self.disable(
                     "no answer to one arrives; may this account not subscribe to its inbox?",
                 );
             }
-            return Some(self.end(at, None));
+            return Some(self.end(index, None));
         }
-        for at in 0..self.open.len() {
-            if self.open[at].ask <= now || self.open[at].connection != connection {
-                self.ask(at, now);
+        for index in 0..self.open.len() {
+            if self.open[index].query_at <= now || self.open[index].connection != connection {
+                self.query(index, now);
             }
         }
         None
     }
 
-    /// Asks how many writes of a batch are stored, and so ends it.
-    fn ask(&mut self, at: usize, now: Instant) {
+    /// Queries how many writes of a batch are stored. The query also ends the batch at the server.
+    fn query(&mut self, index: usize, now: Instant) {
         let connection = connection_epoch(&self.nats);
-        let batch = &self.open[at];
+        let batch = &self.open[index];
         let first = batch.keys.first().map_or("-", |key| key);
-        let question = self.question(batch.number, first, batch.keys.len());
-        let asked = self.nats.publish_with_reply_and_headers(
-            question.subject,
-            question.reply,
-            question.headers,
+        let query = self.batch_query(batch.number, first, batch.keys.len());
+        let sent = self.nats.publish_with_reply_and_headers(
+            query.subject,
+            query.reply,
+            query.headers,
             Bytes::new(),
         );
-        // What cannot be queued at once is asked at the next check.
-        if let Some(Ok(())) = tokio::task::unconstrained(asked).now_or_never() {
-            let batch = &mut self.open[at];
-            batch.ask = now + ACK_TIMEOUT;
+        // If async-nats does not accept the query at once, the next check repeats it.
+        if let Some(Ok(())) = tokio::task::unconstrained(sent).now_or_never() {
+            let batch = &mut self.open[index];
+            batch.query_at = now + ACK_TIMEOUT;
             batch.connection = connection;
         }
     }
 
-    /// The message behind the last one of a batch: it ends the batch, wherever the server is, and is not stored.
-    fn question(&self, batch: u64, key: &str, count: usize) -> Question {
+    /// A message that follows the last one of a batch. It ends the batch, whatever the server has received of it, and is not stored.
+    fn batch_query(&self, batch: u64, key: &str, count: usize) -> BatchQuery {
         let mut headers = HeaderMap::new();
-        // For a server that knows no batches, after a downgrade: there it would be a value.
+        // Lets a server without batches, after a downgrade, refuse the query: otherwise it would store it as a value.
         headers.insert(NATS_EXPECTED_STREAM, "-");
-        Question {
+        BatchQuery {
             subject: self.subject(key),
             reply: wire::reply_subject(&self.inbox, batch, count + 1, Step::End),
             headers,

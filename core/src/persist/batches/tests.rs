@@ -1,4 +1,4 @@
-//! Batches that lose messages on their way, against a real server. What services do with them is tested in `tests/`.
+//! Batches that lose messages, against a real server. Services that write in batches are tested in `tests/`.
 
 use async_nats::jetstream::{self, stream::Config};
 
@@ -40,25 +40,25 @@ fn puts(count: usize) -> Vec<Put> {
 }
 
 impl Batches {
-    /// A batch of which nothing is sent.
+    /// Opens a batch without sending its messages.
     fn open_unsent(&mut self, count: usize) -> u64 {
         let now = Instant::now();
-        let number = self.made;
-        self.made += 1;
+        let number = self.next_number;
+        self.next_number += 1;
         self.open.push(Batch {
             number,
             keys: puts(count).into_iter().map(|put| put.key).collect(),
             start: start(),
             connection: connection_epoch(&self.nats),
-            ask: now,
-            give_up: now + BATCH_TIMEOUT,
+            query_at: now,
+            give_up_at: now + BATCH_TIMEOUT,
         });
         number
     }
 
-    async fn send_one(&self, batch: u64, place: usize, step: Step) -> Result<(), PublishError> {
-        let reply = wire::reply_subject(&self.inbox, batch, place, step);
-        let subject = self.subject(&format!("key-{}", place - 1));
+    async fn send_one(&self, batch: u64, position: usize, step: Step) -> Result<(), PublishError> {
+        let reply = wire::reply_subject(&self.inbox, batch, position, step);
+        let subject = self.subject(&format!("key-{}", position - 1));
         self.nats
             .publish_with_reply(subject, reply, "value".into())
             .await
@@ -72,21 +72,21 @@ async fn messages(
 }
 
 #[tokio::test]
-async fn a_batch_without_its_end_is_counted_and_takes_nothing_more() -> TestResult {
+async fn a_query_ends_an_incomplete_batch_and_counts_its_writes() -> TestResult {
     let server = NatsServer::start().await?;
     let (mut stream, mut batches) = bucket(&server, true).await?;
     let batch = batches.open_unsent(5);
     batches.send_one(batch, 1, Step::Begin).await?;
     batches.send_one(batch, 2, Step::Add).await?;
     batches.send_one(batch, 3, Step::Add).await?;
-    let ended = batches.ended().await;
+    let ended = batches.next_ended().await;
     assert_eq!((ended.stored, ended.keys.len()), (Some(3), 5));
     assert_eq!(ended.revision, Some(3));
-    // What comes late is refused, and nobody waits for that answer.
+    // Late messages are refused, and the reply is ignored.
     batches.send_one(batch, 4, Step::Add).await?;
     batches.send_one(batch, 5, Step::AddLast).await?;
     batches.send(&mut puts(2).into(), start());
-    let ended = batches.ended().await;
+    let ended = batches.next_ended().await;
     assert_eq!((ended.stored, ended.revision), (Some(2), Some(5)));
     assert_eq!(messages(&mut stream).await?, 5);
     Ok(())
@@ -100,72 +100,72 @@ async fn a_batch_with_a_gap_ends_there() -> TestResult {
     batches.send_one(batch, 1, Step::Begin).await?;
     batches.send_one(batch, 2, Step::Add).await?;
     batches.send_one(batch, 4, Step::AddLast).await?;
-    assert_eq!(batches.ended().await.stored, Some(2));
+    assert_eq!(batches.next_ended().await.stored, Some(2));
     assert_eq!(messages(&mut stream).await?, 2);
     Ok(())
 }
 
-/// It may have been stored and forgotten, or never have arrived.
+/// The server may have stored and forgotten the batch, or never have received it.
 #[tokio::test]
 async fn a_batch_that_the_server_does_not_know_is_uncertain() -> TestResult {
     let server = NatsServer::start().await?;
     let (mut stream, mut batches) = bucket(&server, true).await?;
     batches.open_unsent(3);
-    assert_eq!(batches.ended().await.stored, None);
+    assert_eq!(batches.next_ended().await.stored, None);
     let batch = batches.open_unsent(3);
     batches.send_one(batch, 2, Step::Add).await?;
-    assert_eq!(batches.ended().await.stored, None);
+    assert_eq!(batches.next_ended().await.stored, None);
     assert_eq!(messages(&mut stream).await?, 0);
     Ok(())
 }
 
 #[tokio::test]
-async fn a_refused_value_leaves_those_ahead_of_it() -> TestResult {
+async fn the_writes_before_a_refused_one_are_stored() -> TestResult {
     let server = NatsServer::start().await?;
     let (mut stream, mut batches) = bucket(&server, true).await?;
     for refused in [0, 2, 4] {
         let mut puts = puts(5);
         puts[refused].value = Bytes::from(vec![0; 100]);
         batches.send(&mut puts.into(), start());
-        assert_eq!(batches.ended().await.stored, Some(refused));
+        assert_eq!(batches.next_ended().await.stored, Some(refused));
     }
     assert_eq!(messages(&mut stream).await?, 6);
     Ok(())
 }
 
 #[tokio::test]
-async fn a_bucket_that_takes_no_batches_says_so_once() -> TestResult {
+async fn a_bucket_without_batches_disables_them() -> TestResult {
     let server = NatsServer::start().await?;
     let (mut stream, mut batches) = bucket(&server, false).await?;
-    assert!(batches.take(&Bytes::new()));
+    assert!(batches.accepts(&Bytes::new()));
     batches.send(&mut puts(3).into(), start());
-    assert_eq!(batches.ended().await.stored, Some(0));
-    assert!(!batches.take(&Bytes::new()));
+    assert_eq!(batches.next_ended().await.stored, Some(0));
+    assert!(!batches.accepts(&Bytes::new()));
     assert_eq!(messages(&mut stream).await?, 0);
     Ok(())
 }
 
-/// The setting is taken away while a batch is cut off: what the server says of a later message tells nothing of the earlier ones.
+/// Batches are disabled while one is interrupted: the refusal of a later message does not tell whether the earlier ones are stored.
 #[tokio::test]
-async fn a_refusal_says_nothing_of_those_ahead() -> TestResult {
+async fn a_refusal_leaves_the_outcome_of_earlier_writes_unknown() -> TestResult {
     let server = NatsServer::start().await?;
     let (_, mut batches) = bucket(&server, false).await?;
     let batch = batches.open_unsent(4);
     batches.send_one(batch, 3, Step::Add).await?;
     batches.send_one(batch, 4, Step::AddLast).await?;
-    assert_eq!(batches.ended().await.stored, None);
-    assert!(!batches.take(&Bytes::new()));
+    assert_eq!(batches.next_ended().await.stored, None);
+    assert!(!batches.accepts(&Bytes::new()));
     Ok(())
 }
 
-/// As after a downgrade: there every message is a put of its own, and the question must not be one.
+/// As after a downgrade: without batches every message is a put, and the query must not be stored.
 #[tokio::test]
-async fn a_server_without_batches_stores_no_question() -> TestResult {
+async fn a_server_without_batches_stores_no_query() -> TestResult {
     let server = NatsServer::start().await?;
     let (mut stream, mut batches) = bucket(&server, true).await?;
     let batch = batches.open_unsent(1);
-    let question = batches.question(batch, "key-0", 1);
-    let (subject, headers) = (question.subject, question.headers);
+    let query = batches.batch_query(batch, "key-0", 1);
+    let (subject, headers) = (query.subject, query.headers);
     let refused = batches
         .nats
         .request_with_headers(subject, headers, "".into());
@@ -179,10 +179,10 @@ async fn a_server_without_batches_stores_no_question() -> TestResult {
 async fn large_values_make_small_batches() -> TestResult {
     let server = NatsServer::start().await?;
     let (_, mut batches) = bucket(&server, true).await?;
-    assert!(!batches.take(&vec![0; MAX_BYTES + 1].into()));
+    assert!(!batches.accepts(&vec![0; MAX_BATCH_BYTES + 1].into()));
     let mut waiting: VecDeque<Put> = puts(5).into();
     for put in &mut waiting {
-        put.value = vec![0; MAX_BYTES / 2].into();
+        put.value = vec![0; MAX_BATCH_BYTES / 2].into();
     }
     batches.send(&mut waiting, start());
     assert_eq!((batches.open[0].keys.len(), waiting.len()), (2, 3));
@@ -190,15 +190,15 @@ async fn large_values_make_small_batches() -> TestResult {
 }
 
 #[tokio::test]
-async fn few_writes_wait_for_the_batch_before() -> TestResult {
+async fn few_writes_wait_while_a_batch_is_open() -> TestResult {
     let server = NatsServer::start().await?;
     let (_, mut batches) = bucket(&server, true).await?;
-    assert!(batches.have_room(1) && !batches.have_room(0));
-    for _ in 0..MAX_OPEN {
-        assert!(batches.have_room(MIN_FOLLOW_UP));
+    assert!(batches.can_send(1) && !batches.can_send(0));
+    for _ in 0..MAX_OPEN_BATCHES {
+        assert!(batches.can_send(MIN_CONCURRENT_BATCH));
         batches.open_unsent(1);
-        assert!(!batches.have_room(MIN_FOLLOW_UP - 1));
+        assert!(!batches.can_send(MIN_CONCURRENT_BATCH - 1));
     }
-    assert!(!batches.have_room(MIN_FOLLOW_UP));
+    assert!(!batches.can_send(MIN_CONCURRENT_BATCH));
     Ok(())
 }

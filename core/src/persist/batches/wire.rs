@@ -1,14 +1,15 @@
-//! What a service and nats-server tell each other of a batch.
+//! The messages of the batch protocol of nats-server: reply subjects of a batch, and the replies of the server.
 
 use async_nats::{Message, StatusCode, Subject};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-/// What the server says of a bucket that takes no batches, and of a batch that it does not know, or no more.
-const NO_BATCHES: u64 = 10_205;
+/// The error code for a stream that takes no batches.
+const BATCHES_NOT_ENABLED: u64 = 10_205;
+/// The error code for a batch that the server does not know, or no longer.
 const UNKNOWN_BATCH: u64 = 10_208;
 
-/// What a message does.
+/// What a message does to its batch.
 #[derive(Clone, Copy)]
 pub(crate) enum Step {
     Begin = 0,
@@ -18,48 +19,53 @@ pub(crate) enum Step {
     End = 3,
 }
 
-/// Which batch a message belongs to, its place there, counted from 1, and what it does.
-pub(crate) fn reply_subject(inbox: &str, batch: u64, place: usize, step: Step) -> Subject {
+/// The reply subject of a message: the number of its batch, its position in the batch, counted from 1, and its step.
+pub(crate) fn reply_subject(inbox: &str, batch: u64, position: usize, step: Step) -> Subject {
     let step = step as u8;
-    // `fail`: a message that is missing ends the batch. Acknowledgements in between are of no use here.
-    Subject::from(format!("{inbox}{batch}.1000.fail.{place}.{step}.$FI"))
+    // With `fail`, a missing message ends the batch. The interval of 1000 is above any batch, so that the server sends no acknowledgements
+    // in between.
+    Subject::from(format!("{inbox}{batch}.1000.fail.{position}.{step}.$FI"))
 }
 
-/// The number of a batch, and the place in it, of a reply subject behind its inbox.
-pub(crate) fn place_of(subject: &str) -> Option<(u64, usize)> {
+/// The number of a batch, and the position in it, in the part of a reply subject after the inbox.
+pub(crate) fn parse_position(subject: &str) -> Option<(u64, usize)> {
     let mut tokens = subject.split('.');
     let number = tokens.next()?.parse().ok()?;
-    let place = tokens.nth(2)?.parse().ok().filter(|place| *place > 0)?;
-    Some((number, place))
+    let position = tokens
+        .nth(2)?
+        .parse()
+        .ok()
+        .filter(|position| *position > 0)?;
+    Some((number, position))
 }
 
-/// What the server says of a batch.
-pub(crate) enum Answer {
-    /// It goes on, or is about to be ended.
-    GoesOn,
-    /// It is over, with so many of its messages stored from the first one on.
+/// A reply of the server about a batch.
+pub(crate) enum BatchReply {
+    /// The batch is open, or is about to be ended.
+    Open,
+    /// The batch has ended. `stored` counts the messages that are stored, from the first one on.
     Ended {
         stored: usize,
-        /// That of the last one.
+        /// The revision of the last stored message.
         revision: Option<u64>,
     },
-    /// One of its messages is not taken.
+    /// One of its messages was refused.
     Refused,
-    /// The same, since the bucket takes no batches.
-    NoBatches,
-    /// Nobody knows it.
+    /// One of its messages was refused, since the bucket takes no batches.
+    NotEnabled,
+    /// The server does not know the batch, or has sent something else.
     Unknown,
 }
 
-/// What matters here of what the server sends.
+/// The parts of a reply that are read.
 #[derive(Deserialize)]
 struct Reply {
-    /// In the message that ends a batch.
+    /// Only in the reply that ends a batch.
     count: Option<usize>,
     seq: Option<u64>,
-    /// In one that refuses a message.
+    /// Only in a reply that refuses a message.
     error: Option<Refusal>,
-    /// In what is said of a batch that is not over.
+    /// Only in a reply about an open batch.
     #[serde(rename = "type")]
     interim: Option<IgnoredAny>,
 }
@@ -69,7 +75,7 @@ struct Refusal {
     err_code: u64,
 }
 
-impl Answer {
+impl BatchReply {
     pub(crate) fn of(message: &Message) -> Self {
         if message.status == Some(StatusCode::NO_RESPONDERS) {
             return Self::Unknown;
@@ -82,12 +88,12 @@ impl Answer {
             }) => Self::Ended { stored, revision },
             Ok(Reply {
                 interim: Some(_), ..
-            }) => Self::GoesOn,
+            }) => Self::Open,
             Ok(Reply {
                 error: Some(Refusal { err_code }),
                 ..
             }) => match err_code {
-                NO_BATCHES => Self::NoBatches,
+                BATCHES_NOT_ENABLED => Self::NotEnabled,
                 UNKNOWN_BATCH => Self::Unknown,
                 _ => Self::Refused,
             },
@@ -101,16 +107,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places() {
-        assert_eq!(place_of("7.1000.fail.12.1.$FI"), Some((7, 12)));
-        for odd in [
+    fn positions_in_reply_subjects() {
+        assert_eq!(parse_position("7.1000.fail.12.1.$FI"), Some((7, 12)));
+        for invalid in [
             "",
             "7",
             "7.1000.fail",
             "x.1000.fail.1.1.$FI",
             "7.1000.fail.0.1.$FI",
         ] {
-            assert_eq!(place_of(odd), None, "{odd}");
+            assert_eq!(parse_position(invalid), None, "{invalid}");
         }
     }
 }
