@@ -1,12 +1,16 @@
+//! How messages become payloads: the codecs, and the bounds on messages that generated code asserts.
+//!
+//! A leaf: uses nothing of the crate.
+
 use std::error::Error as StdError;
 use std::fmt;
 
 use bytes::Bytes;
 
-/// How the messages of a service travel: one codec per service, named by `#[service(codec = ..)]`.
+/// Encodes and decodes the messages of a service: one codec per service, named by `#[service(codec = ..)]`.
 ///
 /// [`Protobuf`](crate::Protobuf) and [`Json`](crate::Json) are built in. A codec of your own is a type that implements this
-/// trait for every message it can carry, and is named by its path: `codec = crate::MessagePack`.
+/// trait for every message type that it supports, and is named by its path: `codec = crate::MessagePack`.
 ///
 /// ```
 /// use bytes::Bytes;
@@ -38,10 +42,10 @@ use bytes::Bytes;
     note = "implement `natsmicro::Codec<{T}>` for `{Self}`"
 )]
 pub trait Codec<T> {
-    /// Turns a message into the payload that travels. Fails if the message has no such form.
+    /// Encodes a message as a payload. Fails if the message cannot be represented.
     fn encode(message: &T) -> Result<Bytes, CodecError>;
 
-    /// Reads a message back from a payload. Fails if the payload is not such a message.
+    /// Decodes a message from a payload. Fails if the payload is not a message of this type.
     fn decode(payload: Bytes) -> Result<T, CodecError>;
 }
 
@@ -135,8 +139,8 @@ pub struct MessageCodec<T> {
     pub(crate) decode: fn(Bytes) -> Result<T, CodecError>,
 }
 
-/// Payloads as they are.
-pub(crate) const BYTES: MessageCodec<Bytes> = MessageCodec {
+/// Passes payloads on unchanged.
+pub(crate) const BYTES_CODEC: MessageCodec<Bytes> = MessageCodec {
     encode: |bytes| Ok(bytes.clone()),
     decode: Ok,
 };
@@ -155,8 +159,8 @@ impl<T> fmt::Debug for MessageCodec<T> {
     }
 }
 
-/// A message of a protobuf service. Generated code asks for this rather than for the [`Codec`], so that rustc can say what is
-/// missing with that codec.
+/// A message of a protobuf service. Generated code requires this rather than the [`Codec`], so that the error of rustc names the derive
+/// that is missing.
 #[cfg(feature = "protobuf")]
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be sent as a NATS message",
@@ -164,7 +168,7 @@ impl<T> fmt::Debug for MessageCodec<T> {
     note = "derive `prost::Message` for `{Self}`, or set `codec = \"json\"` on `#[natsmicro::service]` and derive `serde::Serialize` and `serde::Deserialize`"
 )]
 pub trait ProtobufMessage: Sized {
-    /// How it travels.
+    /// The codec for this type.
     const CODEC: MessageCodec<Self>;
 }
 
@@ -182,7 +186,7 @@ impl<T: prost::Message + Default> ProtobufMessage for T {
     note = "derive `serde::Serialize` and `serde::Deserialize` for `{Self}`, which `codec = \"json\"` asks of messages"
 )]
 pub trait JsonMessage: Sized {
-    /// How it travels.
+    /// The codec for this type.
     const CODEC: MessageCodec<Self>;
 }
 

@@ -1,3 +1,7 @@
+//! The context of a call: what a handler can read of its request, and the headers of its response.
+//!
+//! May use `transport` for the rules of headers; knows no server and no store.
+
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,9 +13,9 @@ use tokio::time::Instant;
 use crate::sync::Mutex;
 use crate::transport::headers::{self, InvalidHeader};
 
-/// What a handler may know about the call it answers, and the place to set response headers.
+/// The call that a handler serves: headers, deadline and names, and the headers of the response.
 ///
-/// A method that wants it declares it as its first parameter, `cx: &Context`.
+/// A method that needs it declares it as its first parameter, `cx: &Context`.
 ///
 /// ```
 /// # use natsmicro::{Context, Status};
@@ -22,7 +26,7 @@ use crate::transport::headers::{self, InvalidHeader};
 /// }
 /// ```
 ///
-/// In a unit test a service is an ordinary value, and its context is made by hand:
+/// In a unit test a service is an ordinary value, and the test makes the context:
 ///
 /// ```
 /// # use natsmicro::Context;
@@ -41,7 +45,7 @@ pub struct Context {
     not_stored: AtomicBool,
 }
 
-/// What the contexts of one endpoint share.
+/// The names that the contexts of one endpoint share.
 #[derive(Debug, Default)]
 pub(crate) struct Names {
     pub(crate) service: String,
@@ -49,7 +53,7 @@ pub(crate) struct Names {
 }
 
 impl Context {
-    /// The context of no call at all, for tests of a handler.
+    /// A context without a call, for tests of a handler.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -77,7 +81,7 @@ impl Context {
         Ok(self)
     }
 
-    /// Sets the time that is left for the call, for tests of a handler.
+    /// Sets the deadline to this time from now, for tests of a handler.
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.deadline = Instant::now().checked_add(timeout);
@@ -116,14 +120,14 @@ impl Context {
         self.headers.get(name).map(HeaderValue::as_str)
     }
 
-    /// When the call must be answered: the earlier of the endpoint's timeout and the caller's own deadline. At that moment
+    /// When the response is due: the earlier of the endpoint's timeout and the caller's deadline. At that moment
     /// the handler's future is dropped and the caller gets `DEADLINE_EXCEEDED`.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         self.deadline
     }
 
-    /// The time that is left until [`deadline`](Self::deadline).
+    /// The time remaining until [`deadline`](Self::deadline).
     #[must_use]
     pub fn remaining(&self) -> Option<Duration> {
         self.deadline
@@ -132,7 +136,7 @@ impl Context {
 
     /// Sets a header of the response, in place of values set before. It also travels with an error.
     ///
-    /// Fails for what cannot travel (a line break in the value, a name that is not printable ASCII) and for the names of the
+    /// Fails for an invalid header (a line break in the value, a name that is not printable ASCII) and for the names of the
     /// protocol (`Nats-*`, `Natsmicro-*`, `Status`, `Description`).
     pub fn insert_response_header(&self, name: &str, value: &str) -> Result<(), InvalidHeader> {
         headers::insert(&mut self.lock_response(), name, value)
@@ -149,12 +153,12 @@ impl Context {
         self.lock_response().clone()
     }
 
-    /// Leaves out the stores of this call: what the handler returns is sent, and neither `#[kv_store]` nor `#[object_store]`
+    /// Skips the stores for this call: the response of the handler is sent, and neither `#[kv_store]` nor `#[object_store]`
     /// writes it. The statistics count it as skipped. The reply then waits for no store, and placeholders for fields of the
     /// response are not filled in. A response that is too large for a message fails, since there is no object to fetch.
     ///
-    /// Meant for a response that is right for this caller and not worth keeping: a partial result, a cached one, one that did
-    /// not change anything. What `#[kv_delete]` names is deleted all the same: the success made it stale.
+    /// Meant for a response that is right for this caller and should not be stored: a partial result, a cached one, one that did not
+    /// change anything. `#[kv_delete]` still deletes its entry, since the success has made it stale.
     ///
     /// ```
     /// # use natsmicro::{Context, Status};
@@ -186,7 +190,7 @@ impl Context {
         std::mem::take(&mut *self.lock_response())
     }
 
-    /// How many bytes of the reply the response headers take.
+    /// The size of the response headers in the reply, in bytes.
     pub(crate) fn response_headers_len(&self) -> usize {
         headers::headers_len(&self.lock_response())
     }

@@ -1,3 +1,7 @@
+//! The status of a failed call, and its code.
+//!
+//! A leaf: uses nothing of the crate.
+
 use std::fmt;
 
 use bytes::Bytes;
@@ -14,10 +18,10 @@ use bytes::Bytes;
 /// ```
 pub type Result<T, E = Status> = std::result::Result<T, E>;
 
-/// What a failed call reports to its caller: a [`Code`], a message and optional details.
+/// The error that a failed call reports to its caller: a [`Code`], a message and optional details.
 ///
 /// On the wire the code and the message travel in the headers `Nats-Service-Error-Code` and `Nats-Service-Error`, and the
-/// details are the body of the reply. Whatever is put here is seen by the caller; nothing else is.
+/// details are the body of the reply. The caller sees all of it, and nothing else of the failure.
 ///
 /// ```
 /// use natsmicro::{Code, Status};
@@ -61,7 +65,7 @@ impl Status {
         &self.code
     }
 
-    /// The text for a person.
+    /// The message, written for people.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.message
@@ -82,7 +86,7 @@ impl fmt::Display for Status {
 
 impl std::error::Error for Status {}
 
-/// The kind of a failure: the names of gRPC, or a service's own.
+/// The kind of a failure: a status code of gRPC, or one of the service's own.
 ///
 /// ```
 /// use natsmicro::Code;
@@ -102,29 +106,29 @@ pub enum Code {
     InvalidArgument,
     /// The call took longer than it was allowed to. It may have had effects.
     DeadlineExceeded,
-    /// The thing asked for does not exist.
+    /// The requested entity does not exist.
     NotFound,
-    /// The thing to create exists already.
+    /// The entity to create exists already.
     AlreadyExists,
-    /// The caller is known, and may not do this.
+    /// The caller is authenticated, and lacks the permission.
     PermissionDenied,
-    /// Something is used up: the service is overloaded, a quota is spent, or a message is too large.
+    /// A resource is exhausted: the service is overloaded, a quota is used up, or a message is too large.
     ResourceExhausted,
     /// The system is not in the state that the call needs.
     FailedPrecondition,
-    /// Somebody else changed the same thing at the same time; read again and retry.
+    /// Another caller changed the same entity at the same time; read it again and retry.
     Aborted,
-    /// Past the valid range.
+    /// A value is outside the valid range.
     OutOfRange,
-    /// The service does not offer this.
+    /// The service does not implement this operation.
     Unimplemented,
     /// A bug or an outage behind the service.
     Internal,
-    /// Nobody answers at the moment; retry later.
+    /// The service is not reachable at the moment; retry later.
     Unavailable,
     /// Data is lost or corrupt.
     DataLoss,
-    /// The caller is not known.
+    /// The caller is not authenticated.
     Unauthenticated,
     /// A code of the service's own.
     Custom(String),
@@ -133,7 +137,7 @@ pub enum Code {
 macro_rules! codes {
     ($($variant:ident $text:literal $constructor:ident;)*) => {
         impl Code {
-            /// The code as it travels.
+            /// The text of the code in the header of a reply.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 match self {

@@ -40,7 +40,7 @@ impl ServiceClient {
         method: &'static Method<Req, Resp, E>,
         request: &Req,
     ) -> CachedCall<Resp, E> {
-        let store = self.kv(&method.settings, codec::BYTES);
+        let store = self.kv(&method.settings, codec::BYTES_CODEC);
         self.cached(method, request, StoreKind::Kv, ResponseStore::Kv(store))
     }
 
@@ -50,7 +50,7 @@ impl ServiceClient {
         method: &'static Method<Req, Resp, E>,
         request: &Req,
     ) -> CachedCall<Resp, E> {
-        let store = self.objects(&method.settings, codec::BYTES);
+        let store = self.objects(&method.settings, codec::BYTES_CODEC);
         let store = ResponseStore::Object(store);
         self.cached(method, request, StoreKind::Object, store)
     }
@@ -86,7 +86,7 @@ impl ServiceClient {
         };
         let client = self.clone();
         let make_call = move |headers| {
-            let kind = client.response_kind(&method.settings, codec::BYTES);
+            let kind = client.response_kind(&method.settings, codec::BYTES_CODEC);
             let call = client.new_call(method, payload.clone(), kind);
             let call = call.shared(headers).send();
             call.map_ok(Response::into_inner).boxed()

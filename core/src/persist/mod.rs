@@ -5,7 +5,8 @@
 //! so that the writes to one key are queued in the order in which the handlers finished. What must be acknowledged before the
 //! reply is waited for at the end ([`Pending::acknowledged`]). A deletion is one of these writes.
 //!
-//! May use `store` and the layers above it in the map. Knows of servers and endpoints only their names and counters ([`stats::WriteOrigin`]).
+//! May use `store` and the layers above it in the map. Knows of servers and endpoints only their names and counters
+//! ([`stats::WriteOrigin`]).
 
 pub(crate) mod batches;
 pub(crate) mod delete;
@@ -216,8 +217,8 @@ impl Stores {
         })
     }
 
-    /// Whether the writes of one more call can be queued. Always true for calls with several writes, which wait in [`reserve`](Self::reserve):
-    /// if they waited here, calls with one write would overtake them again and again.
+    /// Whether the writes of one more call can be queued. Always true for calls with several writes, which wait in
+    /// [`reserve`](Self::reserve): if they waited here, calls with one write would overtake them again and again.
     pub(crate) fn have_room(&self) -> bool {
         match &self.effects[..] {
             [effect] => effect.target.queue.has_capacity(),

@@ -1,4 +1,4 @@
-//! The errors of stores, and which of them say that a write is refused, in conflict, or uncertain.
+//! The errors of stores, and the classification of failed writes: in conflict, refused, too large, or uncertain.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -31,7 +31,7 @@ pub enum StoreErrorKind {
     BucketNotFound,
     /// `create_bucket` found a bucket with other settings; the text names each.
     BucketMismatch,
-    /// The key cannot be one; the source is an [`InvalidKey`].
+    /// The key is invalid; the source is an [`InvalidKey`].
     InvalidKey,
     /// `create` found an entry.
     AlreadyExists,
@@ -41,17 +41,17 @@ pub enum StoreErrorKind {
     TooLarge,
     /// The value could not be encoded.
     Encode,
-    /// What is stored is not such a message.
+    /// The stored value is not a message of the expected type.
     Decode,
-    /// The cache does not hold this key, and so cannot tell whether it has a value; see [`KvCache`](crate::store::KvCache).
+    /// The cache does not hold this key, and does not know whether it has a value; see [`KvCache`](crate::store::KvCache).
     NotCached,
-    /// What was to be stored could not be read; the source is the [`std::io::Error`] of the reader.
+    /// The reader of the value to store has failed; the source is the [`std::io::Error`] of the reader.
     Reader,
     /// An object's data is missing or does not match its digest.
     Incomplete,
     /// The server or the bucket cannot do this: a TTL on a bucket that takes none, for example.
     Unsupported,
-    /// There was no answer in time. A write may have happened.
+    /// There was no reply in time. A write may have been stored.
     TimedOut,
     /// Any other failure of NATS.
     Nats,
@@ -86,7 +86,7 @@ impl StoreError {
         })
     }
 
-    /// The value at fault, if the kind is [`Decode`](StoreErrorKind::Decode).
+    /// The value that cannot be decoded, if the kind is [`Decode`](StoreErrorKind::Decode).
     #[must_use]
     pub fn undecodable(&self) -> Option<&UndecodableValue> {
         self.source()?.downcast_ref()
@@ -146,7 +146,7 @@ pub(crate) fn is_no_stream(error: &(dyn StdError + 'static)) -> bool {
         || error.source().is_some_and(is_no_stream)
 }
 
-/// A stored value that is no message of the expected type, as it stands; see [`StoreError::undecodable`].
+/// A stored value that cannot be decoded as a message of the expected type, in bytes; see [`StoreError::undecodable`].
 ///
 /// ```
 /// # use natsmicro::store::StoreError;
@@ -186,7 +186,7 @@ impl From<InvalidKey> for StoreError {
     }
 }
 
-/// How a write failed, by what the writer may do next.
+/// How a write failed. The variants differ in what the writer may do next.
 #[derive(Debug)]
 pub(crate) enum WriteError {
     /// The entry is at another revision than expected.
@@ -240,7 +240,7 @@ impl WriteError {
     }
 }
 
-/// A write needed to read the store, and that failed.
+/// A read that belongs to a write has failed.
 impl From<StoreError> for WriteError {
     fn from(error: StoreError) -> Self {
         Self::Uncertain(error.into())

@@ -1,7 +1,7 @@
 //! Claim checks: a response that is too large for a reply is stored as an object, and the reply refers to it.
 //!
-//! To other clients the reply is an error that says where the response is. Our client finds the reference in a header of that error,
-//! and fetches the object.
+//! The reply is an error, whose message names the object for clients that do not follow references. The client of this crate reads the
+//! reference from a header of that error, and fetches the object.
 
 use async_nats::{HeaderMap, HeaderValue};
 
@@ -20,7 +20,7 @@ pub(crate) struct Claim {
 }
 
 impl Claim {
-    /// The error for callers that do not follow references.
+    /// The status of the reply.
     pub(crate) fn status(&self, max_payload: usize) -> Status {
         let Self {
             bucket, name, size, ..
@@ -31,6 +31,7 @@ impl Claim {
         ))
     }
 
+    /// Writes the reference to the headers of the reply.
     pub(crate) fn write(&self, headers: &mut HeaderMap) {
         let Self {
             bucket,
@@ -42,6 +43,7 @@ impl Claim {
         // Cannot panic: keys and digests have no line breaks.
         headers.insert(headers::OBJECT, HeaderValue::from(text));
     }
+
     /// Reads what [`write`](Self::write) writes.
     pub(crate) fn read(text: &str) -> Option<Self> {
         let mut parts = text.splitn(4, ' ');

@@ -23,7 +23,7 @@ use crate::sync::Mutex;
 use crate::transport::headers::headers_len;
 
 /// How many calls may wait for replies on one subscription; further calls use another one. By default async-nats buffers 65,536
-/// messages per subscription and silently drops what comes on top. The other half is for replies to calls that were given up.
+/// messages per subscription and silently drops further ones. The other half is for replies to calls that were given up.
 const MAX_WAITING: usize = 32_768;
 
 /// How many replies are matched with their calls under one lock.
@@ -55,13 +55,13 @@ impl OutgoingRequest {
 /// Sends requests on one connection and routes each reply to its request.
 ///
 /// The reply subject of a request ends with a token, by which its call is found in the registry. A call is registered before its
-/// request is sent, so that no reply comes too early, and is removed by its reply, by dropping its [`PendingReply`], or by the end of
+/// request is sent, so that no reply arrives too early, and is removed by its reply, by dropping its [`PendingReply`], or by the end of
 /// the subscription.
 pub(crate) struct Multiplexer {
     pub(crate) nats: async_nats::Client,
     /// The start of the reply subjects, the last dot included.
     inbox: String,
-    /// Keys the hash that makes tokens from `created`: whoever has seen some reply subjects cannot guess another one.
+    /// Keys the hash that makes tokens from `created`: a client that has seen some reply subjects cannot guess another one.
     secret: RandomState,
     /// How many tokens were created.
     created: AtomicU64,
@@ -278,7 +278,7 @@ fn not_sent(error: &PublishError) -> RequestError {
     }
 }
 
-/// What becomes of the request of a call that asks to be registered.
+/// The result of registering a call.
 enum Admission {
     /// The caller sends the request, with this reply subject.
     SendNow(PendingReply, Subject),

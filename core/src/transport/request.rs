@@ -27,7 +27,8 @@ pub(crate) struct RequestFuture {
     state: RequestState,
 }
 
-/// Moves only downwards; `Sending` is skipped if the request is sent within one poll.
+/// The steps of a request. Invariant: they follow each other in this order; `Sending` is skipped if the request is sent within one poll,
+/// and any step may be followed by `Done`.
 enum RequestState {
     New,
     /// Sending needs to wait: for the first subscription of a client, or for the connection.

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use tokio::time::Instant;
 
-use crate::codec::BYTES;
+use crate::codec::BYTES_CODEC;
 use crate::context::Context;
 use crate::server::call::{Answer, Body, Handled, Reply, within};
 use crate::server::dispatch::reply::{Caller, Responder, StreamCaller};
@@ -47,7 +47,7 @@ pub(crate) async fn serve(
     let settings = &responder.endpoint.settings;
     let (delivery, body) = if settings.kind.streams_requests() {
         let window = flow::window(settings.window);
-        let (delivery, incoming) = delivery(window, BYTES, Code::InvalidArgument);
+        let (delivery, incoming) = delivery(window, BYTES_CODEC, Code::InvalidArgument);
         let messages = Streaming::incoming(incoming);
         (Some(delivery), Body::Stream(Box::new(messages)))
     } else {

@@ -1,4 +1,4 @@
-//! What the handles of both kinds of stores have in common.
+//! The common part of the handles of both kinds of stores.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,13 +13,13 @@ use crate::store::bucket::provision::{BucketPolicy, ProvisionOptions, provision}
 use crate::store::bucket::status::BucketStatus;
 use crate::store::error::StoreError;
 
-/// What the typed handles of both kinds of stores hold: where, which bucket, and what is in it.
+/// The common part of the typed handles of both kinds of stores: the connection, the bucket and its declaration, and the codec.
 pub(crate) struct Handle<T> {
     jetstream: Option<Arc<JetStream>>,
     pub(crate) store: MethodStore,
     /// How long the markers of purges stay: that of the declaration, or of this handle.
     pub(crate) purge_ttl: Option<Duration>,
-    /// What the methods of the service declare, this one and the others.
+    /// The stores that all methods of the service declare.
     declared: &'static [MethodStores],
     pub(crate) codec: MessageCodec<T>,
 }
@@ -84,7 +84,7 @@ impl<T> Handle<T> {
             .await
     }
 
-    /// Runs an operation within the client's timeout. A bucket that has gone since it was opened is what the error says then.
+    /// Runs an operation within the client's timeout. If the bucket was deleted since it was opened, the error says so.
     pub(crate) async fn within<R>(
         &self,
         operation: impl AsyncFnOnce(&JetStream) -> Result<R, StoreError>,
@@ -97,14 +97,14 @@ impl<T> Handle<T> {
             .within(async {
                 match operation(jetstream).await {
                     Err(error) => Err(jetstream.explain(kind, bucket, error).await),
-                    done => done,
+                    succeeded => succeeded,
                 }
             })
             .await
     }
 }
 
-/// Reads a value back, and keeps what it was if it is none.
+/// Decodes a value. The error holds the bytes of a value that cannot be decoded.
 pub(crate) fn decode<T>(
     codec: &MessageCodec<T>,
     key: &str,

@@ -1,4 +1,4 @@
-//! The buckets that methods declare: created, compared with what is there, or updated.
+//! Creates the buckets that methods declare, or compares existing ones with their declaration and updates them.
 
 use async_nats::jetstream::context::{AccountError, CreateStreamErrorKind, GetStreamErrorKind};
 use async_nats::jetstream::stream::{Config, DiscardPolicy, StorageType};
@@ -8,38 +8,38 @@ use crate::descriptor::bucket::{BucketDescriptor, Difference, Effect, StoreKind}
 use crate::descriptor::declared::DeclaredBucket;
 use crate::store::error::{StoreError, StoreErrorKind};
 
-/// What a starting server does about the buckets of its services.
+/// How a starting server provisions the buckets of its services.
 ///
 /// A bucket that it creates or updates on nats-server 2.14 or newer takes batches, unless
-/// [`Server::with_batches`](crate::server::Server::with_batches) says otherwise.
+/// [`Server::with_batches`](crate::server::Server::with_batches) disables them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BucketPolicy {
-    /// Creates what is missing. A bucket with other settings is an error that names each difference.
+    /// Creates missing buckets. A bucket with other settings is an error that names each difference.
     #[default]
     Create,
-    /// Creates what is missing, and changes what is different. A smaller `max_history` is refused, since it would delete
-    /// revisions at once. A `ttl` that is new or shorter is what was asked for: the server then deletes what is older.
+    /// Creates missing buckets, and changes settings that differ. A smaller `max_history` is refused, since it would delete
+    /// revisions at once. A `ttl` that is new or shorter is applied, and the server then deletes older entries.
     Update,
     /// Creates and changes nothing, for accounts that may not. A missing bucket is an error, and so is one with other
     /// settings.
     Never,
 }
 
-/// What provisioning may do.
+/// The options of provisioning.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ProvisionOptions {
     pub(crate) policy: BucketPolicy,
-    /// Whether they are to take batches.
+    /// Whether the buckets are to take batches.
     pub(crate) batches: bool,
 }
 
-/// The API level from which a server knows TTLs per message (nats-server 2.11).
-const LEVEL_OF_TTLS: usize = 1;
-/// The one from which it takes writes in batches (nats-server 2.14).
-const LEVEL_OF_BATCHES: usize = 4;
+/// The API level from which a server supports TTLs per message (nats-server 2.11).
+const MIN_LEVEL_FOR_TTLS: usize = 1;
+/// The API level from which a server takes writes in batches (nats-server 2.14).
+const MIN_LEVEL_FOR_BATCHES: usize = 4;
 
-/// Makes the bucket what is declared, as far as the policy allows.
+/// Creates or updates the bucket as declared, as far as the policy allows.
 pub(crate) async fn provision(
     context: &Context,
     declared: &DeclaredBucket,
@@ -49,7 +49,7 @@ pub(crate) async fn provision(
     if declared.needs_entry_ttls() {
         check_api_level(context, bucket).await?;
     }
-    // Twice, since another instance may create the bucket between our look and our own attempt.
+    // Twice, since another instance may create the bucket between the read and the attempt to create it.
     for _ in 0..2 {
         if let Some(found) = find(context, bucket).await? {
             return reconcile(context, declared, found, options).await;
@@ -97,7 +97,7 @@ async fn find(context: &Context, bucket: &BucketDescriptor) -> Result<Option<Con
     }
 }
 
-/// Compares a bucket that exists with its declaration, and changes it if the policy says so.
+/// Compares an existing bucket with its declaration, and changes it if the policy allows that.
 async fn reconcile(
     context: &Context,
     declared: &DeclaredBucket,
@@ -211,12 +211,12 @@ fn config_of(declared: &DeclaredBucket) -> Config {
     config
 }
 
-/// An older server ignores TTLs in silence, so the level is asked for.
+/// An older server silently ignores TTLs, so this reads its API level.
 async fn check_api_level(context: &Context, bucket: &BucketDescriptor) -> Result<(), StoreError> {
     let level = api_level(context)
         .await
         .map_err(|error| failed(bucket, "read", error))?;
-    if level >= LEVEL_OF_TTLS {
+    if level >= MIN_LEVEL_FOR_TTLS {
         return Ok(());
     }
     Err(StoreError::new(
@@ -228,12 +228,12 @@ async fn check_api_level(context: &Context, bucket: &BucketDescriptor) -> Result
     ))
 }
 
-/// Whether the bucket can take writes in batches. Nothing depends on it but the speed, so an account that may not ask goes without.
+/// Whether the bucket can take writes in batches. Only the speed depends on it, so it is false if the account may not read the level.
 async fn takes_batches(context: &Context, bucket: &BucketDescriptor) -> bool {
     bucket.kind == StoreKind::Kv
         && api_level(context)
             .await
-            .is_ok_and(|level| level >= LEVEL_OF_BATCHES)
+            .is_ok_and(|level| level >= MIN_LEVEL_FOR_BATCHES)
 }
 
 /// The level of JetStream, which in a cluster may be another than that of the server at the other end of the connection.

@@ -1,3 +1,5 @@
+//! The state and the settings of a bucket, as the server reports them.
+
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
@@ -19,14 +21,14 @@ use crate::descriptor::bucket::Storage;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BucketStatus {
-    /// Its name.
+    /// The name of the bucket.
     pub bucket: String,
-    /// What it says about itself.
+    /// The description, if it has one.
     pub description: Option<String>,
     /// How many messages it holds. In a Key-Value bucket, these are all revisions and the markers of deletions; in an Object
     /// Store, chunks and metadata.
     pub values: u64,
-    /// How many bytes they take.
+    /// The bytes that these messages take.
     pub bytes: u64,
     /// The newest revision that was ever written, 0 for none.
     pub last_revision: u64,
@@ -36,13 +38,13 @@ pub struct BucketStatus {
     pub ttl: Option<Duration>,
     /// Whether single entries may have a TTL of their own.
     pub allows_entry_ttl: bool,
-    /// How long the markers of what has expired stay; `None` if there are none.
+    /// How long the markers of expired entries stay; `None` if there are none.
     pub marker_ttl: Option<Duration>,
     /// Whether it is compressed.
     pub is_compressed: bool,
-    /// Where it is kept.
+    /// Whether it is stored in files or in memory.
     pub storage: Storage,
-    /// How many servers keep it.
+    /// The number of servers that store it.
     pub replicas: usize,
     /// How many bytes it may take; `None` if there is no bound.
     pub max_bytes: Option<u64>,
@@ -52,7 +54,7 @@ pub struct BucketStatus {
     pub max_consumers: Option<u64>,
     /// Its metadata, that of the server included.
     pub metadata: HashMap<String, String>,
-    /// When it was made, by the clock of the server.
+    /// When it was created, by the clock of the server.
     pub created: SystemTime,
 }
 
@@ -77,7 +79,7 @@ impl BucketStatus {
             is_compressed: config.compression == Some(Compression::S2),
             storage: Storage::of(config.storage),
             replicas: config.num_replicas,
-            // The server says -1 or 0 for no bound.
+            // The server uses -1 or 0 for no bound.
             max_bytes: u64::try_from(config.max_bytes).ok().filter(|&max| max > 0),
             max_value_size: u64::try_from(config.max_message_size)
                 .ok()

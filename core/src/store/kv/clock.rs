@@ -8,10 +8,10 @@ use time::format_description::well_known::Rfc3339;
 use tokio::time::Instant;
 
 /// How long a reading of the server clock is used.
-const MAX_AGE: Duration = Duration::from_secs(1);
-/// How far clocks may drift apart: that of the server may have run faster or slower since the moment in question, and another server of
-/// the cluster may have been the leader then.
-const TOLERANCE: Duration = Duration::from_millis(10);
+const MAX_READING_AGE: Duration = Duration::from_secs(1);
+/// How far the clocks may have drifted apart since the moment in question: that of the server may have run faster or slower, and another
+/// server of the cluster may have been the leader then.
+const MAX_CLOCK_DRIFT: Duration = Duration::from_millis(10);
 
 /// A reading of the server clock, taken at some moment between `asked_at` and `answered_at`. The clock of this machine may differ by
 /// any amount.
@@ -29,7 +29,7 @@ pub(crate) struct ServerTime {
 }
 
 impl Clock {
-    /// `None` if the server sent something else than a time.
+    /// `None` if the text is not a time.
     pub(crate) fn read(now: &ServerTime, asked_at: Instant) -> Option<Self> {
         Some(Self {
             server_time: OffsetDateTime::parse(&now.ts, &Rfc3339).ok()?.into(),
@@ -39,25 +39,25 @@ impl Clock {
     }
 
     pub(crate) fn is_fresh(&self) -> bool {
-        self.answered_at.elapsed() < MAX_AGE
+        self.answered_at.elapsed() < MAX_READING_AGE
     }
 
-    /// Whether `done`, a time of the server, is after `moment`; `None` if they are too close to tell.
-    pub(crate) fn is_after(&self, done: SystemTime, moment: Instant) -> Option<bool> {
-        if done < self.at(moment, self.answered_at) - TOLERANCE {
+    /// Whether `server_time` is after `moment`; `None` if the two are too close to decide.
+    pub(crate) fn is_after(&self, server_time: SystemTime, moment: Instant) -> Option<bool> {
+        if server_time < self.at(moment, self.answered_at) - MAX_CLOCK_DRIFT {
             Some(false)
-        } else if done >= self.at(moment, self.asked_at) + TOLERANCE {
+        } else if server_time >= self.at(moment, self.asked_at) + MAX_CLOCK_DRIFT {
             Some(true)
         } else {
             None
         }
     }
 
-    /// What the server's clock showed at a moment, if it said what it did at another one.
-    fn at(&self, moment: Instant, of_answer: Instant) -> SystemTime {
-        match moment.checked_duration_since(of_answer) {
+    /// The time of the server at `moment`, if its clock was read at `read_at`.
+    fn at(&self, moment: Instant, read_at: Instant) -> SystemTime {
+        match moment.checked_duration_since(read_at) {
             Some(later) => self.server_time + later,
-            None => self.server_time - (of_answer - moment),
+            None => self.server_time - (read_at - moment),
         }
     }
 }

@@ -19,13 +19,13 @@ use crate::store::reader::delivery::BucketMessage;
 pub struct Entry<T> {
     /// The key.
     pub key: String,
-    /// The value; `None` if the operation took it away.
+    /// The value; `None` if the operation deleted it.
     pub value: Option<T>,
     /// The revision, which grows with every write to the bucket.
     pub revision: u64,
     /// When it was written, by the clock of the server.
     pub created: SystemTime,
-    /// What was done to the key.
+    /// The operation that wrote this revision.
     pub operation: Operation,
 }
 

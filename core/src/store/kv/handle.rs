@@ -17,7 +17,7 @@ use crate::store::kv::entry::Entry;
 use crate::store::reader::ordered::OrderedConsumer;
 use crate::store::reader::range::{Range, Start};
 
-/// How many messages may be in flight to a reader of the bucket, or unread; large ones are bounded by bytes before that.
+/// The most messages that are in flight to a reader of the bucket, or unread; large ones are bounded by bytes before that.
 const READ_WINDOW: usize = 1024;
 
 /// A Key-Value bucket whose values are messages of type `T`.
@@ -31,7 +31,7 @@ const READ_WINDOW: usize = 1024;
 /// # use natsmicro::KvStore;
 /// # async fn example(profiles: KvStore<String>) -> Result<(), StoreError> {
 /// let revision = profiles.put("user.ada", &"Ada".to_owned()).await?;
-/// // Only if nobody has changed it since:
+/// // Fails if another client has changed it since:
 /// match profiles.update("user.ada", &"Ada L.".to_owned(), revision).await {
 ///     Err(error) if *error.kind() == StoreErrorKind::WrongRevision => { /* read again */ }
 ///     other => { other?; }
@@ -103,7 +103,7 @@ impl<T> KvStore<T> {
         self
     }
 
-    /// Lets what is written through this handle expire after `ttl`, in place of the `key_ttl` of the method. The server counts
+    /// Lets entries that are written through this handle expire after `ttl`, in place of the `key_ttl` of the method. The server counts
     /// whole seconds; a fraction is rounded up.
     ///
     /// Writes fail with [`Unsupported`](StoreErrorKind::Unsupported) if `ttl` is shorter than a second, if the bucket takes no
@@ -220,7 +220,7 @@ impl<T> KvStore<T> {
     /// # use natsmicro::KvStore;
     /// # async fn example(jobs: KvStore<String>) -> Result<(), StoreError> {
     /// if let Some(job) = jobs.entry("job.1").await? {
-    ///     // Nobody else has taken or changed it:
+    ///     // Fails if another worker has taken or changed the job:
     ///     jobs.delete_expect_revision("job.1", job.revision).await?;
     /// }
     /// # Ok(())
@@ -234,8 +234,8 @@ impl<T> KvStore<T> {
         self.mark_deleted(key.as_ref(), Some(revision)).await
     }
 
-    /// Deletes a key with all its revisions. What is left is a marker, which expires if
-    /// [`with_purge_ttl`](Self::with_purge_ttl) or the method's `purge_ttl` says so.
+    /// Deletes a key with all its revisions. A marker remains, which expires if [`with_purge_ttl`](Self::with_purge_ttl) or the method's
+    /// `purge_ttl` is set.
     pub async fn purge(&self, key: impl AsRef<str>) -> Result<(), StoreError> {
         self.mark_purged(key.as_ref(), None).await
     }

@@ -1,4 +1,4 @@
-//! Streams that end after the entries which existed when they began.
+//! Streams of the entries that exist at their start, which end after them.
 
 use std::fmt;
 use std::pin::Pin;

@@ -8,15 +8,15 @@ use async_nats::{HeaderMap, HeaderValue};
 /// The TTL of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MessageTtl {
-    /// The message does not expire, whatever the TTL of the bucket is.
+    /// The message does not expire, even if the bucket has a TTL.
     Never,
     After(Duration),
 }
 
 /// How many digits after the point are read. More than 13 cannot change a number of nanoseconds, even of an hour.
-const FRACTION_DIGITS: usize = 18;
+const MAX_FRACTION_DIGITS: usize = 18;
 /// The units of a Go duration, in nanoseconds. The micro sign and the Greek letter look the same, and Go takes both.
-const UNITS: [(&str, u64); 8] = [
+const DURATION_UNITS: [(&str, u64); 8] = [
     ("ns", 1),
     ("us", 1_000),
     ("\u{b5}s", 1_000),
@@ -28,7 +28,7 @@ const UNITS: [(&str, u64); 8] = [
 ];
 
 impl MessageTtl {
-    /// What the headers say; `None` if they say nothing, or what nats-server would have refused.
+    /// The TTL in the headers; `None` if there is none, or one that nats-server would have refused.
     pub(crate) fn of(headers: &HeaderMap) -> Option<Self> {
         headers
             .get(NATS_MESSAGE_TTL)
@@ -64,7 +64,7 @@ fn go_duration(text: &str) -> Option<Duration> {
         }
         let is_number = |c: char| c == '.' || c.is_ascii_digit();
         let (name, after) = after.split_at(after.find(is_number).unwrap_or(after.len()));
-        let (_, unit) = *UNITS.iter().find(|(known, _)| *known == name)?;
+        let (_, unit) = *DURATION_UNITS.iter().find(|(known, _)| *known == name)?;
         nanos = nanos.checked_add(nanos_of(whole, fraction, unit)?)?;
         if after.is_empty() {
             return Some(Duration::from_nanos(nanos));
@@ -83,7 +83,7 @@ fn nanos_of(whole: &str, fraction: &str, unit: u64) -> Option<u64> {
         "" => 0,
         whole => whole.parse().ok()?,
     };
-    let fraction = fraction.get(..FRACTION_DIGITS).unwrap_or(fraction);
+    let fraction = fraction.get(..MAX_FRACTION_DIGITS).unwrap_or(fraction);
     let mut part: u128 = 0;
     let mut scale: u128 = 1;
     for digit in fraction.bytes() {
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_nats_server_takes() {
+    fn ttls_that_nats_server_accepts() {
         for (text, seconds) in [
             ("1", 1),
             ("007", 7),
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn what_it_refuses() {
+    fn ttls_that_nats_server_refuses() {
         for text in [
             "",
             " ",

@@ -20,9 +20,9 @@ use crate::store::reader::range::Start;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WatchEvent<T> {
-    /// A key was written, deleted or purged. Before [`EndOfInitial`](Self::EndOfInitial): what was there before.
+    /// A key was written, deleted or purged; before [`EndOfInitial`](Self::EndOfInitial) an entry that existed when the watch started.
     Entry(Entry<T>),
-    /// What was stored when the watch began has been yielded. A key that is written meanwhile may come after it, as a change.
+    /// All entries that existed when the watch started have been yielded. A key that is written at this time may follow as a change.
     EndOfInitial,
 }
 
@@ -37,7 +37,7 @@ pub enum WatchEvent<T> {
 /// while let Some(event) = changes.next().await {
 ///     match event? {
 ///         WatchEvent::Entry(entry) => println!("{} is now {:?}", entry.key, entry.value),
-///         WatchEvent::EndOfInitial => println!("that is all for now"),
+///         WatchEvent::EndOfInitial => println!("all current values are read"),
 ///         _ => {}
 ///     }
 /// }
@@ -110,7 +110,8 @@ enum Initial {
     Nothing,
 }
 
-/// A [`Watch`] about to begin: await it. Of the methods that say what comes before the changes, the last one counts.
+/// The builder of a [`Watch`], which starts when it is awaited. Of the methods that select the entries before the changes, the last one
+/// counts.
 ///
 /// ```no_run
 /// # use natsmicro::store::{StoreError, Watch};
@@ -121,7 +122,7 @@ enum Initial {
 /// # Ok(())
 /// # }
 /// ```
-#[must_use = "a watch begins when it is awaited"]
+#[must_use = "a watch starts when it is awaited"]
 pub struct WatchBuilder<T> {
     store: KvStore<T>,
     patterns: Vec<String>,
@@ -143,30 +144,30 @@ impl<T: 'static> WatchBuilder<T> {
         self
     }
 
-    /// Also begins with the keys that were deleted, as far as the bucket remembers them.
+    /// Also starts with the deleted keys whose markers the bucket still has.
     pub fn with_deletes(mut self) -> Self {
         self.initial = Initial::ValuesAndDeletions;
         self
     }
 
-    /// Begins with all revisions that are kept, deletions included.
+    /// Starts with all revisions that are kept, deletions included.
     pub fn with_history(self) -> Self {
         self.with_history_from(1)
     }
 
-    /// Begins with all revisions from this one on that are kept, deletions included: goes on where another watch ended.
+    /// Starts with all revisions from this one on that are kept, deletions included: continues where another watch ended.
     pub fn with_history_from(mut self, revision: u64) -> Self {
         self.initial = Initial::From(revision);
         self
     }
 
-    /// Begins with the changes: [`EndOfInitial`](WatchEvent::EndOfInitial) comes at once.
+    /// Starts with the changes: [`EndOfInitial`](WatchEvent::EndOfInitial) is the first event.
     pub fn with_updates_only(mut self) -> Self {
         self.initial = Initial::Nothing;
         self
     }
 
-    async fn begin(self) -> Result<Watch<T>, StoreError> {
+    async fn start(self) -> Result<Watch<T>, StoreError> {
         let start = match self.initial {
             Initial::Values | Initial::ValuesAndDeletions => Start::Newest,
             Initial::From(revision) => Start::At(revision),
@@ -190,7 +191,7 @@ impl<T: 'static> IntoFuture for WatchBuilder<T> {
     type IntoFuture = BoxFuture<'static, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
-        self.begin().boxed()
+        self.start().boxed()
     }
 }
 

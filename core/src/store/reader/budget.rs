@@ -1,8 +1,9 @@
 //! Bounds the bytes that all readers of a client together have requested from the server.
 //!
-//! The server buffers what a client does not take at once, and cuts the connection when that exceeds its `max_pending`, 64 MiB by
-//! default. So readers share a part of that. A reservation counts until its messages have come, or until the reader no longer waits
-//! for them: then the messages are already in this process, and other readers need not wait for a slow one.
+//! The server buffers the messages that a client has not yet received, and closes the connection when they exceed its `max_pending`,
+//! 64 MiB by default. So the readers of a client share a budget below that. A reservation counts until its messages have arrived, or
+//! until the reader no longer waits for them: then the messages are already in this process, and other readers need not wait for a
+//! slow one.
 
 use std::collections::HashMap;
 use std::sync::{Arc, MutexGuard};
@@ -16,8 +17,9 @@ use tokio::time::{Instant, timeout};
 
 use crate::sync::Mutex;
 
-/// The bytes of all readers together. The stores of a server and a client may share a connection, each with a budget of its own.
-const BUDGET: usize = 24 << 20;
+/// The most bytes that all readers together reserve. The stores of a server and a client may share a connection, each with a budget of
+/// its own.
+const BUDGET_BYTES: usize = 24 << 20;
 /// The most bytes of one request, unless a single message is larger.
 pub(crate) const MAX_REQUEST_BYTES: usize = 4 << 20;
 /// The fewest bytes of one request, when many readers share the budget: two chunks of an object with what the server adds to them.
@@ -29,16 +31,18 @@ const RECHECK_INTERVAL: Duration = Duration::from_millis(100);
 /// How long after a reader last waited for messages its requested ones may still be in flight.
 const IN_FLIGHT_TIMEOUT: Duration = Duration::from_millis(500);
 
+/// The budget of one client.
 #[derive(Default)]
 pub(crate) struct Budget {
     shares: Mutex<Shares>,
     /// Notified when a reservation is released.
-    room: Notify,
+    released: Notify,
 }
 
+/// Invariant: a reader has an entry in `reserved` from its first reservation until it releases it.
 #[derive(Default)]
 struct Shares {
-    made: u64,
+    last_id: u64,
     reserved: HashMap<u64, Reserved>,
 }
 
@@ -59,9 +63,9 @@ pub(crate) struct Share {
 impl Budget {
     pub(crate) fn share(self: &Arc<Self>) -> Share {
         let mut shares = self.lock();
-        shares.made += 1;
+        shares.last_id += 1;
         Share {
-            id: shares.made,
+            id: shares.last_id,
             budget: Arc::clone(self),
             last_wait: Instant::now(),
         }
@@ -77,7 +81,7 @@ impl Shares {
         let is_in_flight =
             |reserved: &&Reserved| now.duration_since(reserved.last_wait) < IN_FLIGHT_TIMEOUT;
         let reserved = self.reserved.values().filter(is_in_flight);
-        BUDGET.saturating_sub(
+        BUDGET_BYTES.saturating_sub(
             reserved
                 .map(|reserved| reserved.older + reserved.newer)
                 .sum(),
@@ -100,18 +104,18 @@ impl Share {
     /// Reserves the bytes of the next request, between `least` and `most`. Waits until there is room, but at most [`MAX_WAIT`], so
     /// that no reader starves.
     pub(crate) async fn reserve(&mut self, least: usize, most: usize) -> usize {
-        let end = Instant::now() + MAX_WAIT;
+        let latest = Instant::now() + MAX_WAIT;
         loop {
             if let Some(bytes) = self.try_reserve(least, most) {
                 return bytes;
             }
             let now = Instant::now();
-            if now >= end {
+            if now >= latest {
                 self.budget.lock().add(self.id, least, now);
                 return least;
             }
             // After a notification or a timeout alike, the loop checks again.
-            let _ = timeout(RECHECK_INTERVAL, self.budget.room.notified()).await;
+            let _ = timeout(RECHECK_INTERVAL, self.budget.released.notified()).await;
         }
     }
 
@@ -129,13 +133,13 @@ impl Share {
         // Half of what is free, so that the shares of all readers converge.
         let bytes = most.min(free / 2).max(least);
         // A request larger than the whole budget is made when nothing else is reserved.
-        if bytes + spare > free && free < BUDGET {
+        if bytes + spare > free && free < BUDGET_BYTES {
             return None;
         }
         shares.add(self.id, bytes, now);
         drop(shares);
         // There may be room for another waiting reader too.
-        self.budget.room.notify_one();
+        self.budget.released.notify_one();
         Some(bytes)
     }
 
@@ -158,10 +162,10 @@ impl Share {
         timeout(wait, messages.next()).await
     }
 
-    /// Releases the reservation: all requested messages have come.
+    /// Releases the reservation: all requested messages have arrived.
     pub(crate) fn release(&mut self) {
         if self.budget.lock().reserved.remove(&self.id).is_some() {
-            self.budget.room.notify_one();
+            self.budget.released.notify_one();
         }
     }
 }
@@ -182,11 +186,11 @@ mod tests {
     }
 
     fn reserved(share: &Share) -> usize {
-        BUDGET - share.budget.lock().free(Instant::now())
+        BUDGET_BYTES - share.budget.lock().free(Instant::now())
     }
 
     #[tokio::test(start_paused = true)]
-    async fn alone_there_is_room_for_two_requests_at_any_time() {
+    async fn a_single_reader_may_have_two_requests_at_any_time() {
         let mut share = shares(1).remove(0);
         assert_eq!(
             share.reserve(MIN_REQUEST_BYTES, MAX_REQUEST_BYTES).await,
@@ -202,7 +206,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn together_they_stay_within_the_budget_and_become_equal() {
+    async fn many_readers_stay_within_the_budget_and_converge() {
         let mut shares = shares(20);
         let mut last = Vec::new();
         for _ in 0..100 {
@@ -210,12 +214,12 @@ mod tests {
             for share in &mut shares {
                 let mut bytes = share.try_reserve(MIN_REQUEST_BYTES, MAX_REQUEST_BYTES);
                 if bytes.is_none() {
-                    // All has come.
+                    // All messages have arrived.
                     share.release();
                     bytes = share.try_reserve(MIN_REQUEST_BYTES, MAX_REQUEST_BYTES);
                 }
                 last.push(bytes.unwrap_or(0));
-                assert!(reserved(share) <= BUDGET);
+                assert!(reserved(share) <= BUDGET_BYTES);
             }
         }
         let most = last.iter().max().unwrap();
@@ -223,7 +227,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn room_that_is_given_back_is_taken_at_once() {
+    async fn released_bytes_are_reserved_at_once() {
         let mut shares = shares(7);
         let mut late = shares.remove(0);
         for share in &mut shares {
@@ -241,7 +245,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_does_not_wait_takes_up_no_room() {
+    async fn a_reader_that_does_not_wait_reserves_nothing() {
         let mut shares = shares(7);
         let mut late = shares.remove(0);
         for share in &mut shares {
@@ -256,13 +260,16 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_larger_than_the_budget_goes_alone() {
+    async fn a_request_above_the_budget_is_made_alone() {
         let mut shares = shares(2);
         let (mut other, mut share) = (shares.remove(0), shares.remove(0));
         other.reserve(MIN_REQUEST_BYTES, MIN_REQUEST_BYTES).await;
-        assert_eq!(share.try_reserve(2 * BUDGET, 2 * BUDGET), None);
+        assert_eq!(share.try_reserve(2 * BUDGET_BYTES, 2 * BUDGET_BYTES), None);
         other.release();
-        assert_eq!(share.try_reserve(2 * BUDGET, 2 * BUDGET), Some(2 * BUDGET));
+        assert_eq!(
+            share.try_reserve(2 * BUDGET_BYTES, 2 * BUDGET_BYTES),
+            Some(2 * BUDGET_BYTES)
+        );
         assert_eq!(
             other.try_reserve(MIN_REQUEST_BYTES, MAX_REQUEST_BYTES),
             None

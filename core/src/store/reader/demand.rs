@@ -32,7 +32,7 @@ pub(crate) struct Demand {
     share: Share,
 }
 
-/// What the end of a request says about the consumer.
+/// How to continue after the end of a request.
 pub(crate) enum RequestEnd {
     /// The request expired or is used up; another one continues.
     Continue,
@@ -99,20 +99,20 @@ impl Demand {
         self.requested = self.requested.saturating_sub(1);
     }
 
-    /// Counts what a request ended without: it has expired, or has used up its bytes.
+    /// Subtracts the messages that an ended request has not delivered: it has expired, or has used up its bytes.
     pub(crate) fn end_request(&mut self, message: &Message) -> RequestEnd {
-        let Some(left) = header_number(message, "Nats-Pending-Messages") else {
+        let Some(unfilled) = header_number(message, "Nats-Pending-Messages") else {
             return RequestEnd::ConsumerStopped;
         };
-        let left = usize::try_from(left).unwrap_or(usize::MAX);
-        self.requested = self.requested.saturating_sub(left);
+        let unfilled = usize::try_from(unfilled).unwrap_or(usize::MAX);
+        self.requested = self.requested.saturating_sub(unfilled);
         let is_too_large = message
             .description
             .as_deref()
             .is_some_and(|text| text.starts_with("Message Size"));
         // A request that delivered nothing was too small for its first message. Two requests may end because of the same message,
         // so the size doubles from what the ended one allowed.
-        if is_too_large && left >= self.batch {
+        if is_too_large && unfilled >= self.batch {
             let allowed = header_number(message, "Nats-Pending-Bytes");
             let allowed = allowed.and_then(|bytes| usize::try_from(bytes).ok());
             let doubled = allowed.unwrap_or(self.min_bytes).saturating_mul(2);

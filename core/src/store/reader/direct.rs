@@ -1,7 +1,7 @@
 //! Reads a few messages of one subject with a single request: the batched direct get of ADR-31.
 //!
 //! A batched get costs a fraction of what a consumer costs, but it may fail: servers older than 2.11 do not know it, the replica
-//! that answers may be behind or vanish, and the account may lack the permission. A consumer then reads what did not come.
+//! that answers may lag behind or stop, and the account may lack the permission. A consumer then reads the missing messages.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,16 +19,16 @@ use crate::store::reader::delivery::header_number;
 use crate::store::reader::ordered::{ATTEMPT_TIMEOUT, OrderedConsumer};
 use crate::store::reader::range::{Range, Start};
 
-/// How long the next message may take. At most a quarter of the timeout of the read, so that enough is left for the consumer.
+/// The timeout of the next message. At most a quarter of the timeout of the read, so that enough of it remains for the consumer.
 const MESSAGE_TIMEOUT: Duration = Duration::from_secs(1);
 /// The pause between two attempts to create a consumer.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
-/// What the server counts for a message beside its payload.
+/// The bytes that the server counts for a message in addition to its payload.
 const MESSAGE_OVERHEAD: usize = 4096;
 
-/// The epoch of the connection on which batched gets of a bucket were last not answered, 0 for none. The server does not answer a
-/// request without permission, so that only a timeout tells; this way a reader waits for it once per connection and not for every
-/// object.
+/// The epoch of the connection on which a batched get of a bucket last had no reply, 0 for none. The server does not reply to a request
+/// without permission, so that only a timeout shows it. With this record, a reader waits for the timeout once per connection and not for
+/// every object.
 #[derive(Clone, Default)]
 pub(crate) struct UnansweredConnection(Arc<AtomicU64>);
 
@@ -70,7 +70,7 @@ impl BatchGet {
         let [subject] = &range.subjects[..] else {
             return None;
         };
-        // Bounded, whatever the stream holds: the server buffers all of it for a slow client.
+        // Bounded also if the stream holds more than expected: the server buffers the whole reply for a slow client.
         let max_bytes = size.saturating_add(count.saturating_mul(MESSAGE_OVERHEAD));
         let mut share = range.budget.share();
         share.try_reserve(max_bytes, max_bytes)?;

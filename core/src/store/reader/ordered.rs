@@ -1,7 +1,7 @@
 //! Reads a range of a bucket's stream in order, without gap and without repeat, for as long as it takes.
 //!
 //! This replaces the ordered consumers of async-nats. Those push, and so overrun a slow reader; after a reconnect during the initial
-//! part they replay revisions that were superseded; and they never report that their stream is gone.
+//! part they replay revisions that were superseded; and they never report that their stream was deleted.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -26,7 +26,7 @@ use crate::store::reader::range::{ConsumerFailure, Range, Start, from_sequence};
 
 /// How often a consumer without messages checks its connection.
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
-/// How long the initial part may stall before the consumer asks the server what is left of it.
+/// How long the initial part may stall before the consumer asks the server how much of it remains.
 const STALL_TIMEOUT: Duration = Duration::from_millis(200);
 /// How long one attempt to create a consumer may take.
 pub(crate) const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -63,7 +63,7 @@ pub(crate) struct OrderedConsumer {
     envelope: Option<Message>,
 }
 
-/// A message with what its reply subject says of it.
+/// A message with the position in its reply subject.
 struct Positioned {
     message: BucketMessage,
     consumer_sequence: u64,
@@ -199,7 +199,7 @@ impl OrderedConsumer {
                 if last.is_some_and(|last| last != self.delivered) {
                     self.restart("a message was lost").await?;
                 } else {
-                    // A heartbeat means that nothing is pending, even if the last message said otherwise: it may have expired.
+                    // A heartbeat means that nothing is pending, even if the last message counted more: those may have expired.
                     self.caught_up();
                 }
             }
@@ -208,7 +208,7 @@ impl OrderedConsumer {
                     self.restart("the consumer was stopped").await?;
                 }
             }
-            _ => self.restart("the consumer is gone").await?,
+            _ => self.restart("the consumer was deleted").await?,
         }
         Ok(None)
     }
@@ -293,7 +293,7 @@ impl OrderedConsumer {
             return self.restart("the connection was interrupted").await;
         }
         if self.liveness.age() > 2 * HEARTBEAT_INTERVAL + CHECK_INTERVAL {
-            return self.restart("the server was not heard from").await;
+            return self.restart("the server has sent nothing").await;
         }
         if self.initial.is_none() {
             return Ok(());
@@ -313,7 +313,9 @@ impl OrderedConsumer {
                 }
                 Ok(())
             }
-            Ok(Err(error)) if is_gone(&error.kind()) => self.restart("the consumer is gone").await,
+            Ok(Err(error)) if is_deleted(&error.kind()) => {
+                self.restart("the consumer was deleted").await
+            }
             // The next check asks again.
             Ok(Err(_)) | Err(_) => Ok(()),
         }
@@ -445,7 +447,7 @@ fn delivery_subject(inbox: &str, consumer: &str) -> Subject {
     format!("{inbox}.{consumer}").into()
 }
 
-fn is_gone(kind: &ConsumerInfoErrorKind) -> bool {
+fn is_deleted(kind: &ConsumerInfoErrorKind) -> bool {
     matches!(
         kind,
         ConsumerInfoErrorKind::NotFound | ConsumerInfoErrorKind::StreamNotFound

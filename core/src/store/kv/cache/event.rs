@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::store::kv::entry::Entry;
 
-/// What happens to a [`KvCache`](crate::store::kv::cache::KvCache).
+/// A change of a [`KvCache`](crate::store::kv::cache::KvCache).
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum CacheEvent<T> {
@@ -18,11 +18,11 @@ pub enum CacheEvent<T> {
         /// The revision of the value.
         revision: u64,
     },
-    /// The bucket is gone, and so is all that the cache held.
+    /// The bucket was lost or deleted, and the cache has dropped all entries.
     Cleared,
-    /// The cache was loaded anew.
+    /// The cache was loaded again.
     Loaded,
-    /// So many events were not yielded, because they were not read in time.
+    /// This many events were dropped, because they were not read in time.
     Missed(u64),
 }
 
@@ -45,16 +45,16 @@ impl<T> Clone for CacheEvent<T> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CacheStatus {
-    /// How long ago the server was heard of. It says something every five seconds at least, so that more than ten mean an
+    /// The time since the last message from the server. It sends one at least every five seconds, so that more than ten seconds mean an
     /// interruption.
     pub age: Duration,
     /// The newest revision that was seen.
     pub revision: u64,
-    /// How many changes the server had yet to send when it was last heard of.
+    /// How many changes the server had yet to send at that message.
     pub behind: u64,
     /// How many keys are held.
     pub entries: usize,
-    /// Whether these are all keys that match. They are not while the bucket is gone, and once one was left out for lack of room
-    /// the cache no longer knows: that one may have been deleted since.
+    /// Whether the cache holds all keys that match. False while the bucket is lost, and after the cache has left out a key to stay within
+    /// its maximum: it does not see whether that key is deleted later.
     pub is_complete: bool,
 }

@@ -42,7 +42,7 @@ const RELOAD_BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duratio
 /// A local copy of a bucket, or a part of it, that is kept up to date; made by [`KvStore::cached`](crate::store::kv::handle::KvStore::cached).
 ///
 /// A read is a look-up in memory. It returns what the server had stored a moment ago (some hundred microseconds on a good
-/// connection), and the last known state while the connection is interrupted; [`status`](Self::status) tells how old that is, and
+/// connection), and the last known state while the connection is interrupted; [`status`](Self::status) gives the age of that state, and
 /// [`wait_for`](Self::wait_for) waits for the caller's own write. While the bucket is deleted, reads fail with
 /// [`BucketNotFound`](StoreErrorKind::BucketNotFound) until there is one again.
 ///
@@ -99,8 +99,8 @@ impl Drop for AbortOnDrop {
 impl<T: Send + Sync + 'static> KvCache<T> {
     /// The value of a key; `None` if it has none.
     ///
-    /// Fails with [`NotCached`](StoreErrorKind::NotCached) if the key does not match the pattern, or is not held while there was
-    /// no room for all: then the store knows. Fails with [`Decode`](StoreErrorKind::Decode) if the value is no `T`.
+    /// Fails with [`NotCached`](StoreErrorKind::NotCached) if the key does not match the pattern, or is not held and not
+    /// all keys are: read the store then. Fails with [`Decode`](StoreErrorKind::Decode) if the value is no `T`.
     pub fn get(&self, key: impl AsRef<str>) -> Result<Option<Arc<T>>, StoreError> {
         let key = key.as_ref();
         let state = self.shared.read();
@@ -163,7 +163,7 @@ impl<T: Send + Sync + 'static> KvCache<T> {
 }
 
 impl<T: Send + Sync + 'static> CacheShared<T> {
-    /// Whether a key that is not held has no value; an error if the cache cannot tell.
+    /// Succeeds if a key that is not held has no value. Fails if the cache does not know.
     fn check_absent(&self, state: &CacheState<T>, key: &str) -> Result<(), StoreError> {
         if let Some(failure) = &state.failure {
             return Err(
@@ -301,7 +301,7 @@ impl<T> fmt::Debug for KvCache<T> {
     }
 }
 
-/// A [`KvCache`] about to be loaded: await it.
+/// The builder of a [`KvCache`], which is loaded when it is awaited.
 #[must_use = "nothing is loaded unless it is awaited"]
 pub struct CacheBuilder<T> {
     store: KvStore<T>,
@@ -318,14 +318,14 @@ impl<T: Send + Sync + 'static> CacheBuilder<T> {
         }
     }
 
-    /// Holds the keys that match, in place of all.
+    /// Holds only the keys that match.
     pub fn with_pattern(mut self, pattern: impl AsRef<str>) -> Self {
         pattern.as_ref().clone_into(&mut self.pattern);
         self
     }
 
-    /// Holds at most so many keys, those that were written last. Once it has left one out, the cache cannot tell of a key that
-    /// is not held whether it has a value: [`get`](KvCache::get) then fails with [`NotCached`](StoreErrorKind::NotCached).
+    /// Holds at most this many keys, those that were written last. After it has left one out, the cache does not know whether a key that
+    /// it does not hold has a value: [`get`](KvCache::get) then fails with [`NotCached`](StoreErrorKind::NotCached).
     pub fn with_max_entries(mut self, entries: usize) -> Self {
         self.max_entries = Some(entries);
         self

@@ -22,8 +22,8 @@ pub(crate) struct CacheState<T> {
     max_entries: Option<usize>,
     /// How long entries of the bucket live.
     ttl: Option<Duration>,
-    /// Whether all entries of the bucket that match are held. Once one was left out for lack of room this stays false, since a
-    /// deletion of it would not be noticed.
+    /// Whether all entries of the bucket that match are held. Stays false after an entry was left out to stay within `max_entries`, since a
+    /// later deletion of it would not be noticed.
     pub(crate) is_complete: bool,
     /// No held entry expires before this time; `None` if none expires.
     next_expiry: Option<SystemTime>,

@@ -11,7 +11,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use crate::store::kv::cache::event::CacheEvent;
 
-/// What happens to a [`KvCache`](crate::store::KvCache); made by [`KvCache::subscribe`](crate::store::KvCache::subscribe).
+/// The events of a [`KvCache`](crate::store::KvCache); made by [`KvCache::subscribe`](crate::store::KvCache::subscribe).
 ///
 /// The stream ends when the last clone of the cache is dropped.
 ///
@@ -23,7 +23,7 @@ use crate::store::kv::cache::event::CacheEvent;
 /// while let Some(event) = events.next().await {
 ///     match event {
 ///         CacheEvent::Changed(entry) => println!("{} is now {:?}", entry.key, entry.value),
-///         CacheEvent::Missed(count) => println!("{count} events came too fast"),
+///         CacheEvent::Missed(count) => println!("{count} events were dropped"),
 ///         _ => {}
 ///     }
 /// }
