@@ -1,7 +1,7 @@
 //! Key-Value buckets and Object Stores whose values are the messages of a service.
 //!
 //! A service creates the buckets that its methods declare when it starts; a generated client has a typed handle for each,
-//! [`KvStore`] and [`ObjectStore`]. This module has what belongs to them: keys and patterns, entries, watches, caches, objects,
+//! [`KvStore`] and [`ObjectStore`]. This module has the types that they use: keys and patterns, entries, watches, caches, objects,
 //! and the errors.
 //
 // The folders are layers in the order `error`, `reader`, `bucket`, `kv`, `object`: each may use those before it, and besides them
@@ -25,7 +25,7 @@ pub use self::kv::listing::{Entries, Keys};
 pub use self::kv::watch::{Watch, WatchBuilder, WatchEvent};
 pub use self::object::handle::ObjectStore;
 pub use self::object::info::ObjectInfo;
-pub use self::object::put_from::PutFrom;
+pub use self::object::put_from::PutFromBuilder;
 pub use self::object::stream::ObjectReader;
 pub use crate::descriptor::bucket::Storage;
 pub use crate::descriptor::key::{InvalidKey, InvalidKeyKind, Key, MAX_KEY_LEN};

@@ -33,15 +33,15 @@ use crate::store::reader::range::{Range, Start};
 /// The chunk size of ADR-20.
 pub(crate) const CHUNK_SIZE: usize = 128 * 1024;
 /// How long the caller of a change waits for the removal of chunks, once the change is stored or has failed. A task in the background
-/// then goes on.
+/// then continues.
 pub(crate) const CLEAN_UP_TIMEOUT: Duration = Duration::from_secs(1);
-/// How many such tasks there may be per bucket: the server may be away, or the account may not remove chunks.
+/// The most such tasks per bucket: they add up while the server is unreachable, or if the account may not remove chunks.
 const MAX_CLEAN_UP_TASKS: usize = 64;
-/// How often a change writes its metadata when others keep writing to the same name.
+/// The most attempts of a change to write its metadata while other clients keep writing to the same name.
 pub(crate) const MAX_META_ATTEMPTS: usize = 16;
-/// How many chunks may be in flight to a reader, or unread.
+/// The most chunks that are in flight to a reader, or unread.
 const READ_WINDOW: usize = 32;
-/// How many metadata messages may be in flight to a list, or unread.
+/// The most metadata messages that are in flight to a list, or unread.
 const LIST_WINDOW: usize = 256;
 
 /// An opened bucket. Cheap to clone; clones share the limits.

@@ -1,7 +1,7 @@
-//! Changes of objects that remove the chunks which they leave behind.
+//! Puts and deletes of objects, and the removal of the chunks that they leave without an object.
 //!
-//! A put stores chunks and then metadata that refers to them; a delete stores metadata alone. Either may end without an answer, and
-//! then nobody knows which chunks are still needed. A [`Change`] finds that out and removes the others.
+//! A put stores chunks and then metadata that refers to them; a delete stores metadata alone. If the acknowledgement of the metadata is
+//! lost, it is unknown which chunks an object still refers to. A [`Change`] resolves this and removes the others.
 
 use std::time::Duration;
 
@@ -19,12 +19,12 @@ use crate::transport::connection::connection_epoch;
 
 /// How long a task in the background tries to remove chunks.
 const CLEAN_UP_TIMEOUT: Duration = Duration::from_secs(5 * 60);
-/// How long one attempt may take.
+/// The timeout of one attempt.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The pauses between its attempts.
 const CLEAN_UP_BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(10));
 
-/// Deletes an object. Waits up to `clean_up_timeout` for the removal of its chunks, which then goes on in the background. Deleting an
+/// Deletes an object. Waits up to `clean_up_timeout` for the removal of its chunks, which then continues in the background. Deleting an
 /// object that does not exist is no error.
 pub(crate) async fn delete(
     bucket: &ObjectBucket,
@@ -37,7 +37,7 @@ pub(crate) async fn delete(
             return Ok(());
         };
         if stored.meta.deleted {
-            change.was_made_before(&stored);
+            change.record_earlier_change(&stored);
         } else {
             let mut meta = stored.meta.clone();
             meta.deleted = true;
@@ -55,20 +55,21 @@ pub(crate) async fn delete(
     Err(contended())
 }
 
-/// A put or a delete. [`settle`](Self::settle) removes the chunks that nobody needs; if the change is dropped before that is done, a
-/// task in the background does it.
+/// A put or a delete. [`settle`](Self::settle) removes the orphaned chunks: those that no object refers to. If the change is dropped
+/// before that is done, a task in the background does it.
 ///
-/// Invariant: what is removed is never referred to. The new chunks are removed only after it is certain that the metadata was not
-/// stored and will not be, the old ones only after it is certain that it was.
+/// Invariant: no chunks are removed that an object refers to. The new chunks are removed only after it is certain that the metadata was
+/// not stored and will not be, the old ones only after it is certain that it was.
 pub(crate) struct Change {
-    leftovers: Leftovers,
+    clean_up: CleanUp,
     is_settled: bool,
     /// Taken when the change begins, since it may be dropped outside of a runtime.
     runtime: Option<Handle>,
 }
 
+/// Which chunks a change may leave without an object, and the outcome that decides it.
 #[derive(Clone)]
-struct Leftovers {
+struct CleanUp {
     bucket: ObjectBucket,
     name: String,
     /// The id of the chunks that a put writes.
@@ -104,7 +105,7 @@ impl Change {
     }
 
     fn new(bucket: &ObjectBucket, name: &str, new: Option<String>, outcome: ChangeOutcome) -> Self {
-        let leftovers = Leftovers {
+        let clean_up = CleanUp {
             bucket: bucket.clone(),
             name: name.to_owned(),
             new,
@@ -115,104 +116,107 @@ impl Change {
             connection: connection_epoch(&bucket.client()),
         };
         Self {
-            leftovers,
+            clean_up,
             is_settled: false,
             runtime: Handle::try_current().ok(),
         }
     }
 
-    /// Stores metadata in place of `there`. A change may do so again after a conflict.
+    /// Stores metadata in place of the `current` version. A change may do so again after a conflict.
     pub(crate) async fn publish(
         &mut self,
         meta: &Meta,
-        there: Option<&Stored>,
+        current: Option<&Stored>,
     ) -> Result<u64, WriteError> {
-        let leftovers = &mut self.leftovers;
-        leftovers.old = there.map(|stored| stored.meta.nuid.clone());
-        leftovers.message = leftovers.bucket.new_id();
-        leftovers.outcome = ChangeOutcome::Unknown;
-        let revision = there.map_or(0, |stored| stored.revision);
-        let published = leftovers
+        let clean_up = &mut self.clean_up;
+        clean_up.old = current.map(|stored| stored.meta.nuid.clone());
+        clean_up.message = clean_up.bucket.new_id();
+        clean_up.outcome = ChangeOutcome::Unknown;
+        let revision = current.map_or(0, |stored| stored.revision);
+        let published = clean_up
             .bucket
-            .publish_meta(meta, revision, &leftovers.message)
+            .publish_meta(meta, revision, &clean_up.message)
             .await;
         match &published {
-            Ok(revision) => leftovers.outcome = ChangeOutcome::Stored(*revision),
+            Ok(revision) => clean_up.outcome = ChangeOutcome::Stored(*revision),
             Err(WriteError::Uncertain(_)) => {}
-            Err(_) => leftovers.outcome = ChangeOutcome::NotStored,
+            Err(_) => clean_up.outcome = ChangeOutcome::NotStored,
         }
         published
     }
 
-    /// Records that another caller, who may have had no answer, has made this change already.
-    pub(crate) fn was_made_before(&mut self, stored: &Stored) {
-        self.leftovers.old = Some(stored.meta.nuid.clone());
-        self.leftovers.outcome = ChangeOutcome::Stored(stored.revision);
+    /// Records that an earlier change had the same effect. That one may not have removed the chunks.
+    pub(crate) fn record_earlier_change(&mut self, stored: &Stored) {
+        self.clean_up.old = Some(stored.meta.nuid.clone());
+        self.clean_up.outcome = ChangeOutcome::Stored(stored.revision);
     }
 
-    /// Removes the chunks that nobody needs, and returns the revision if the change is known to be stored by then.
+    /// Removes the orphaned chunks, and returns the revision if the change is known to be stored by then.
     pub(crate) async fn settle(mut self, clean_up_timeout: Duration) -> Option<u64> {
-        let settled = timeout(clean_up_timeout, self.leftovers.settle()).await;
-        self.is_settled = matches!(settled, Ok(Ok(()))) && !self.leftovers.may_grow();
-        match self.leftovers.outcome {
+        let settled = timeout(clean_up_timeout, self.clean_up.settle()).await;
+        self.is_settled = matches!(settled, Ok(Ok(()))) && !self.clean_up.may_receive_chunks();
+        match self.clean_up.outcome {
             ChangeOutcome::Stored(revision) => Some(revision),
             ChangeOutcome::Unknown | ChangeOutcome::NotStored => None,
         }
     }
 
     pub(crate) fn bucket(&self) -> &ObjectBucket {
-        &self.leftovers.bucket
+        &self.clean_up.bucket
     }
 
     pub(crate) fn name(&self) -> &str {
-        &self.leftovers.name
+        &self.clean_up.name
     }
 
     /// The id of the chunks that a put writes.
     pub(crate) fn new_chunks(&self) -> &str {
-        self.leftovers.new.as_deref().unwrap_or_default()
+        self.clean_up.new.as_deref().unwrap_or_default()
     }
 }
 
 impl Drop for Change {
     fn drop(&mut self) {
-        if self.is_settled || self.leftovers.is_nothing() {
+        if self.is_settled || self.clean_up.is_clean() {
             return;
         }
-        let leftovers = self.leftovers.clone();
-        match (&self.runtime, leftovers.bucket.clean_up_permit()) {
+        let clean_up = self.clean_up.clone();
+        match (&self.runtime, clean_up.bucket.clean_up_permit()) {
             (Some(runtime), Ok(permit)) => {
                 runtime.spawn(async move {
-                    leftovers.settle_later().await;
+                    clean_up.settle_in_background().await;
                     drop(permit);
                 });
             }
-            (None, _) => leftovers.give_up("there is no runtime"),
-            (_, Err(_)) => leftovers.give_up("too many other objects have left some"),
+            (None, _) => clean_up.give_up("there is no runtime"),
+            (_, Err(_)) => {
+                clean_up.give_up("too many other objects wait for the removal of chunks");
+            }
         }
     }
 }
 
-impl Leftovers {
-    /// The chunks that nobody needs, given the outcome. With an unknown outcome, what a failed put would leave.
-    fn unneeded(&self) -> Option<&str> {
+impl CleanUp {
+    /// The id of the orphaned chunks. With an unknown outcome, that of a put which was not stored.
+    fn orphaned(&self) -> Option<&str> {
         match self.outcome {
             ChangeOutcome::Stored(_) => self.old.as_deref(),
             ChangeOutcome::Unknown | ChangeOutcome::NotStored => self.new.as_deref(),
         }
     }
 
-    fn is_nothing(&self) -> bool {
+    /// Whether there is nothing to resolve or to remove.
+    fn is_clean(&self) -> bool {
         !matches!(self.outcome, ChangeOutcome::Unknown)
-            && self.unneeded().is_none()
+            && self.orphaned().is_none()
             && !self.is_fenced
     }
 
     async fn settle(&mut self) -> Result<(), StoreError> {
         if matches!(self.outcome, ChangeOutcome::Unknown) {
-            self.outcome = self.find_out().await?;
+            self.outcome = self.resolve_outcome().await?;
         }
-        if let Some(nuid) = self.unneeded() {
+        if let Some(nuid) = self.orphaned() {
             self.bucket.purge(nuid).await?;
         }
         if self.is_fenced {
@@ -222,17 +226,18 @@ impl Leftovers {
         Ok(())
     }
 
-    /// Finds out, for good, whether the metadata was stored.
+    /// Determines whether the metadata was stored. The result is final.
     ///
-    /// The metadata may still be in flight. So this sends a fence, an empty message with the same message id. What was sent on this
-    /// connection is processed before the fence; what arrives later from a broken connection is a duplicate of it and not stored.
-    async fn find_out(&mut self) -> Result<ChangeOutcome, StoreError> {
+    /// The metadata may still be in flight. So this sends a fence, an empty message with the same message id. The server processes messages
+    /// that were sent on this connection before the fence. Metadata that arrives later from a broken connection is a duplicate of the fence
+    /// and is not stored.
+    async fn resolve_outcome(&mut self) -> Result<ChangeOutcome, StoreError> {
         let is_first = !std::mem::replace(&mut self.is_fenced, true);
         let stored_before = match self.bucket.publish_fence(&self.message).await {
             Ok(Some(ack)) if is_first && ack.duplicate => Some(ack.sequence),
             Ok(_) => None,
             Err(error) => {
-                // If the bucket is gone, this read reports it.
+                // If the bucket was deleted, this read reports it.
                 self.bucket.newest(&self.name).await?;
                 return Err(error);
             }
@@ -243,13 +248,13 @@ impl Leftovers {
         let newest = match self.bucket.newest(&self.name).await {
             // Metadata that cannot be decoded was written by another client.
             Err(error) if *error.kind() == StoreErrorKind::Decode => None,
-            newest => newest?.filter(|stored| self.is_ours(stored)),
+            newest => newest?.filter(|stored| self.is_own(stored)),
         };
         let revision = newest.map(|stored| stored.revision).or(stored_before);
         Ok(revision.map_or(ChangeOutcome::NotStored, ChangeOutcome::Stored))
     }
 
-    fn is_ours(&self, stored: &Stored) -> bool {
+    fn is_own(&self, stored: &Stored) -> bool {
         let nuid = Some(&stored.meta.nuid);
         match &self.new {
             Some(new) => nuid == Some(new),
@@ -257,15 +262,15 @@ impl Leftovers {
         }
     }
 
-    /// Whether a broken connection may still deliver chunks that would have to be removed too.
-    fn may_grow(&self) -> bool {
+    /// Whether the server may still receive chunks from a broken connection, which would have to be removed too.
+    fn may_receive_chunks(&self) -> bool {
         matches!(self.outcome, ChangeOutcome::NotStored)
             && self.new.is_some()
             && self.connection != connection_epoch(&self.bucket.client())
     }
 
     /// Retries until the chunks are removed, the connection is closed, or [`CLEAN_UP_TIMEOUT`] has passed.
-    async fn settle_later(mut self) {
+    async fn settle_in_background(mut self) {
         let client = self.bucket.client();
         // A failed flush is the only sign that the connection was closed for good. A flush waits while the connection is down and
         // occupies a slot in the queue of async-nats, so there is only one at a time.
@@ -276,7 +281,9 @@ impl Leftovers {
         while Instant::now() < end {
             if client.connection_state() == State::Connected {
                 match timeout(ATTEMPT_TIMEOUT, self.settle()).await {
-                    Ok(Ok(())) if self.may_grow() => self.connection = connection_epoch(&client),
+                    Ok(Ok(())) if self.may_receive_chunks() => {
+                        self.connection = connection_epoch(&client);
+                    }
                     Ok(Ok(())) => return,
                     Ok(Err(error)) if is_no_stream(&error) => return,
                     Ok(Err(error)) => cause = chain(&error),
@@ -299,11 +306,12 @@ impl Leftovers {
         self.give_up(&cause);
     }
 
+    /// Logs that the orphaned chunks stay in the bucket.
     fn give_up(&self, cause: &str) {
         tracing::warn!(
             bucket = self.bucket.name(),
             object = self.name,
-            chunks = self.unneeded(),
+            chunks = self.orphaned(),
             cause,
             "chunks that no object refers to stay in the bucket"
         );

@@ -19,7 +19,7 @@ use crate::store::kv::listing::Entries;
 use crate::store::kv::watch::Watch;
 use crate::store::object::bucket::{CLEAN_UP_TIMEOUT, ObjectBucket};
 use crate::store::object::info::{ObjectInfo, Stored, check_name, entry};
-use crate::store::object::put_from::PutFrom;
+use crate::store::object::put_from::PutFromBuilder;
 use crate::store::object::stream::ObjectReader;
 use crate::store::object::{change, read, write};
 
@@ -28,7 +28,8 @@ use crate::store::object::{change, read, write};
 /// `client.generate_report_object_store()` makes one for a method that declares `#[object_store]`. It works on the bucket
 /// directly, without a call to the service. Each operation fails with
 /// [`StoreErrorKind::TimedOut`](crate::store::error::StoreErrorKind::TimedOut) after the client's timeout, also where the data of an object
-/// is gone, and with [`StoreErrorKind::BucketNotFound`](crate::store::error::StoreErrorKind::BucketNotFound) if the bucket does not exist or was deleted.
+/// is missing, and with [`StoreErrorKind::BucketNotFound`](crate::store::error::StoreErrorKind::BucketNotFound) if the bucket does not
+/// exist or was deleted.
 ///
 /// ```no_run
 /// # use natsmicro::store::StoreError;
@@ -44,18 +45,18 @@ use crate::store::object::{change, read, write};
 /// # Small objects
 ///
 /// An object of at most 4 MiB in at most 32 chunks is read with two requests, one for its metadata and one for all of its chunks
-/// (a batched direct get). This takes nats-server 2.11 or newer, and the permission to publish to
-/// `$JS.API.DIRECT.GET.OBJ_<bucket>`. Where the chunks do not come that way, and for larger objects, a consumer is made and
-/// removed again: that takes longer, and nats-server 2.15 allows 1,000 consumers per bucket unless it is told otherwise. Without
-/// the permission there is no answer at all, so that the first read on each connection takes up to a second more, or up to a
-/// quarter of the client's timeout if that is less.
+/// (a batched direct get). This needs nats-server 2.11 or newer, and the permission to publish to
+/// `$JS.API.DIRECT.GET.OBJ_<bucket>`. If the chunks cannot be read that way, and for larger objects, a consumer is created and
+/// deleted again: that takes longer, and nats-server 2.15 by default allows 1,000 consumers per bucket. Without the permission the
+/// server does not reply, so that the first read on each connection takes up to a second more, or up to a quarter of the client's
+/// timeout if that is less.
 ///
-/// # What is left of an operation that fails
+/// # Clean-up after an operation
 ///
-/// Nothing: a put that fails or is dropped removes what it has stored so far, and one that succeeds the data that it replaces, as
-/// a delete does. Where the server does not answer in time, this goes on in the background for up to five minutes, and ends with
-/// the connection or the runtime; what is given up then is logged as a warning. So data stays behind only if the process or its
-/// connection ends first, or the server is away for longer. No object refers to it, and it does no harm but to take space.
+/// A put that fails or is dropped removes the chunks that it has stored so far. A put that succeeds removes the chunks that it
+/// replaces, and so does a delete. If the server does not reply in time, this continues in the background for up to five minutes; it
+/// ends with the connection or the runtime. Chunks that could not be removed are logged as a warning. So chunks remain only if the
+/// process or its connection ends first, or the server is unreachable for longer. No object refers to them; they only take space.
 ///
 /// # With the `nats` command line
 ///
@@ -102,24 +103,24 @@ impl<T> ObjectStore<T> {
     }
 
     /// The message stored under a name; `None` if there is none. Fails with [`Incomplete`](crate::store::error::StoreErrorKind::Incomplete) if some
-    /// of its data is gone or damaged.
+    /// of its data is missing or damaged.
     pub async fn get(&self, name: impl AsRef<str>) -> Result<Option<T>, StoreError> {
         let found = self.get_if(name, |_| true).await?;
         Ok(found.map(|(_, _, value)| value))
     }
 
-    /// The message stored under a name with its revision and its time, if it is `wanted`.
+    /// The message stored under a name with its revision and its time; `None` unless the stored version `is_wanted`.
     pub(crate) async fn get_if(
         &self,
         name: impl AsRef<str>,
-        wanted: impl Fn(&Stored) -> bool,
+        is_wanted: impl Fn(&Stored) -> bool,
     ) -> Result<Option<(u64, SystemTime, T)>, StoreError> {
         let name = check_name(name.as_ref())?;
         let found = self
             .handle
             .within(async |jetstream| {
                 let bucket = jetstream.open::<ObjectBucket>(self.bucket()).await?;
-                read::get_if(&bucket, name, jetstream.timeout, wanted).await
+                read::get_if(&bucket, name, jetstream.timeout, is_wanted).await
             })
             .await?;
         let Some((revision, modified, data)) = found else {
@@ -129,9 +130,9 @@ impl<T> ObjectStore<T> {
         Ok(Some((revision, modified, value)))
     }
 
-    /// Stores a message under a name, in place of the one that was there, and returns the revision of the object. Of concurrent puts
-    /// the last one wins. A put that [fails](Self#what-is-left-of-an-operation-that-fails) leaves nothing behind. The last quarter of
-    /// the client's timeout, at most a second, is reserved for removing what could not be stored in time.
+    /// Stores a message under a name, in place of an earlier one, and returns the revision of the object. Of concurrent puts
+    /// the last one wins. A put that [fails](Self#clean-up-after-an-operation) leaves nothing behind. The last quarter of
+    /// the client's timeout, at most a second, is reserved for removing the chunks of a put that was not stored in time.
     pub async fn put(&self, name: impl AsRef<str>, value: &T) -> Result<u64, StoreError> {
         let name = check_name(name.as_ref())?;
         let data = self.handle.encode(value)?;
@@ -150,7 +151,7 @@ impl<T> ObjectStore<T> {
         }
     }
 
-    /// Deletes an object, with data that an interrupted deletion has left. Deleting an object that does not exist is no error.
+    /// Deletes an object, with chunks that an interrupted deletion has not removed. Deleting an object that does not exist is no error.
     pub async fn delete(&self, name: impl AsRef<str>) -> Result<(), StoreError> {
         let name = check_name(name.as_ref())?;
         self.handle
@@ -198,11 +199,11 @@ impl<T> ObjectStore<T> {
             .await
     }
 
-    /// Stores what a reader yields, in place of the object that was there. Only a few chunks are in memory at a time.
+    /// Stores the bytes of a reader, in place of an earlier object. Only a few chunks are in memory at a time.
     ///
-    /// It may take as long as it needs, but fails with [`TimedOut`](crate::store::error::StoreErrorKind::TimedOut) if a chunk is not stored within
-    /// the client's timeout, and with [`Reader`](crate::store::error::StoreErrorKind::Reader) if the reader does. Of a put that
-    /// [fails](Self#what-is-left-of-an-operation-that-fails) or is dropped, nothing stays.
+    /// The whole put has no timeout. It fails with [`TimedOut`](crate::store::error::StoreErrorKind::TimedOut) if a chunk is not stored within
+    /// the client's timeout, and with [`Reader`](crate::store::error::StoreErrorKind::Reader) if the reader fails. A put that
+    /// [fails](Self#clean-up-after-an-operation) or is dropped leaves nothing behind.
     ///
     /// ```no_run
     /// # use natsmicro::ObjectStore;
@@ -219,8 +220,8 @@ impl<T> ObjectStore<T> {
         &self,
         name: impl AsRef<str>,
         reader: impl AsyncRead + Send + 'a,
-    ) -> PutFrom<'a> {
-        PutFrom::new(
+    ) -> PutFromBuilder<'a> {
+        PutFromBuilder::new(
             self.handle.jetstream().cloned(),
             self.handle.store.bucket.name,
             name.as_ref(),
@@ -228,7 +229,7 @@ impl<T> ObjectStore<T> {
         )
     }
 
-    /// The objects that are there, in the order in which they were written.
+    /// The objects of the bucket, in the order in which they were written.
     ///
     /// ```no_run
     /// # use futures::TryStreamExt;
@@ -246,8 +247,8 @@ impl<T> ObjectStore<T> {
         Ok(Entries::new(self.follow(false).await?))
     }
 
-    /// Follows the objects: first those that are there, then [`EndOfInitial`](crate::store::kv::watch::WatchEvent::EndOfInitial) (also if there
-    /// are none), then each that is stored or deleted. Otherwise it is as [`KvStore::watch`](crate::store::kv::handle::KvStore::watch).
+    /// Follows the objects: first the existing ones, then [`EndOfInitial`](crate::store::kv::watch::WatchEvent::EndOfInitial) (also if there
+    /// are none), then each that is stored or deleted. In all other respects it is as [`KvStore::watch`](crate::store::kv::handle::KvStore::watch).
     pub async fn watch(&self) -> Result<Watch<ObjectInfo>, StoreError> {
         self.follow(true).await
     }

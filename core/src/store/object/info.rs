@@ -16,7 +16,7 @@ use crate::store::reader::delivery::BucketMessage;
 /// The longest name of an object in bytes; it is part of a subject, as a key is.
 const MAX_NAME_LEN: usize = MAX_KEY_LEN;
 
-/// What is known of an object without reading it; see [`ObjectStore::info`](crate::store::object::handle::ObjectStore::info).
+/// The description of an object without its bytes; see [`ObjectStore::info`](crate::store::object::handle::ObjectStore::info).
 ///
 /// ```no_run
 /// # use natsmicro::store::StoreError;
@@ -31,15 +31,15 @@ const MAX_NAME_LEN: usize = MAX_KEY_LEN;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ObjectInfo {
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// What it says about itself.
+    /// The description, if it has one.
     pub description: Option<String>,
-    /// Its metadata.
+    /// The metadata that was set when it was stored.
     pub metadata: HashMap<String, String>,
-    /// How many bytes it has.
+    /// The size in bytes.
     pub size: u64,
-    /// In how many chunks they are stored.
+    /// The number of chunks in which the bytes are stored.
     pub chunks: u64,
     /// The digest of the bytes, `SHA-256=` and base64.
     pub digest: Option<String>,
@@ -59,7 +59,7 @@ pub(crate) struct Stored {
     pub(crate) modified: SystemTime,
 }
 
-/// The metadata of ADR-20. Its modification time is not read: the time of the message is used, since clients write what they like.
+/// The metadata of ADR-20. Its modification time is not read: the time of the message is used, since a client can write any time.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Meta {
     pub(crate) name: String,
@@ -99,7 +99,7 @@ pub(crate) struct Link {
     name: Option<String>,
 }
 
-const META: MessageCodec<Meta> = MessageCodec {
+const META_CODEC: MessageCodec<Meta> = MessageCodec {
     encode: |meta| {
         serde_json::to_vec(meta)
             .map(Into::into)
@@ -109,7 +109,7 @@ const META: MessageCodec<Meta> = MessageCodec {
 };
 
 pub(crate) fn encode_meta(meta: &Meta) -> Result<bytes::Bytes, CodecError> {
-    (META.encode)(meta)
+    (META_CODEC.encode)(meta)
 }
 
 impl Stored {
@@ -120,7 +120,7 @@ impl Stored {
         json: bytes::Bytes,
     ) -> Result<Self, StoreError> {
         Ok(Self {
-            meta: decode(&META, name, revision, json)?,
+            meta: decode(&META_CODEC, name, revision, json)?,
             revision,
             modified,
         })

@@ -4,7 +4,7 @@
 //! [`write`](self::write) the protocols above them, and [`handle`](self::handle) the typed public interface.
 //!
 //! May use the other folders of `store`. Guarantees that an object is read whole and verified or not at all, and that a put or delete
-//! that fails leaves no chunks behind for longer than it takes to reach the server.
+//! that fails leaves no chunks behind once the server can be reached.
 
 pub(crate) mod bucket;
 pub(crate) mod change;

@@ -1,4 +1,4 @@
-//! The public builder of a put that stores what a reader yields.
+//! The builder of a put that stores the bytes of a reader.
 
 use std::fmt;
 use std::future::IntoFuture;
@@ -20,10 +20,10 @@ use crate::store::object::write::{Description, ObjectWriter};
 /// The largest `max_payload` that a server can be set to.
 const MAX_CHUNK_SIZE: usize = 64 << 20;
 
-/// A put that starts when it is awaited; made by [`ObjectStore::put_from`](crate::store::object::handle::ObjectStore::put_from). It returns the revision of
-/// the object.
+/// A put of the bytes of a reader; made by [`ObjectStore::put_from`](crate::store::object::handle::ObjectStore::put_from). It starts when
+/// it is awaited, and returns the revision of the object.
 #[must_use = "nothing is stored unless it is awaited"]
-pub struct PutFrom<'a> {
+pub struct PutFromBuilder<'a> {
     jetstream: Result<Arc<JetStream>, StoreError>,
     bucket: &'static str,
     name: String,
@@ -33,7 +33,7 @@ pub struct PutFrom<'a> {
     progress: Box<dyn FnMut(u64) + Send + 'a>,
 }
 
-impl<'a> PutFrom<'a> {
+impl<'a> PutFromBuilder<'a> {
     pub(crate) fn new(
         jetstream: Result<Arc<JetStream>, StoreError>,
         bucket: &'static str,
@@ -64,7 +64,7 @@ impl<'a> PutFrom<'a> {
         self
     }
 
-    /// Adds to the metadata of the object.
+    /// Adds a name and a value to the metadata of the object.
     pub fn with_metadata(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.description.metadata.insert(name.into(), value.into());
         self
@@ -111,8 +111,8 @@ fn chunks_of<'a>(
         let mut reader = reader?;
         let mut chunk = BytesMut::with_capacity(chunk_size);
         while chunk.len() < chunk_size {
-            let room = chunk_size - chunk.len();
-            match reader.read_buf(&mut (&mut chunk).limit(room)).await {
+            let missing = chunk_size - chunk.len();
+            match reader.read_buf(&mut (&mut chunk).limit(missing)).await {
                 Ok(0) => break,
                 Ok(_) => {}
                 Err(error) => {
@@ -127,7 +127,7 @@ fn chunks_of<'a>(
     .fuse()
 }
 
-impl<'a> IntoFuture for PutFrom<'a> {
+impl<'a> IntoFuture for PutFromBuilder<'a> {
     type Output = Result<u64, StoreError>;
     type IntoFuture = BoxFuture<'a, Self::Output>;
 
@@ -136,9 +136,9 @@ impl<'a> IntoFuture for PutFrom<'a> {
     }
 }
 
-impl fmt::Debug for PutFrom<'_> {
+impl fmt::Debug for PutFromBuilder<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PutFrom")
+        f.debug_struct("PutFromBuilder")
             .field("bucket", &self.bucket)
             .field("name", &self.name)
             .finish_non_exhaustive()

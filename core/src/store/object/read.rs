@@ -13,11 +13,11 @@ use crate::store::reader::delivery::ReaderEvent;
 use crate::store::reader::direct::BatchGet;
 use crate::store::reader::ordered::OrderedConsumer;
 
-/// A read may be answered by a replica that is behind the one that acknowledged the write, or by one that is being replaced. So a
-/// read that finds chunks missing begins again, with pauses that double, this many times in all.
-const ATTEMPTS: usize = 4;
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const MAX_PAUSE: Duration = Duration::from_millis(200);
+/// The most attempts at a read that finds chunks missing: the replica that answers may lag behind the one that has acknowledged the
+/// write, or may be about to be replaced.
+const MAX_READ_ATTEMPTS: usize = 4;
+/// The pauses between these attempts.
+const READ_BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_millis(200));
 
 /// Identifies the content of an object that others may replace.
 pub(crate) struct Version<'a> {
@@ -26,7 +26,7 @@ pub(crate) struct Version<'a> {
 }
 
 impl Version<'_> {
-    fn is(&self, meta: &Meta) -> bool {
+    fn matches(&self, meta: &Meta) -> bool {
         meta.size == self.size && meta.digest.as_deref() == Some(self.digest)
     }
 }
@@ -39,21 +39,21 @@ pub(crate) async fn get(
     version: Option<&Version<'_>>,
     timeout: Duration,
 ) -> Result<Option<(u64, Bytes)>, StoreError> {
-    let is_wanted = |stored: &Stored| version.is_none_or(|version| version.is(&stored.meta));
+    let is_wanted = |stored: &Stored| version.is_none_or(|version| version.matches(&stored.meta));
     let found = get_if(bucket, name, timeout, is_wanted).await?;
     Ok(found.map(|(revision, _, data)| (revision, data)))
 }
 
-/// Reads a whole object with its revision and modification time; `None` if there is none that is `wanted`. Starts over if the object
-/// is replaced meanwhile.
+/// Reads a whole object with its revision and modification time; `None` unless there is one that `is_wanted`. Starts over if the object
+/// is replaced during the read.
 pub(crate) async fn get_if(
     bucket: &ObjectBucket,
     name: &str,
     timeout: Duration,
-    wanted: impl Fn(&Stored) -> bool,
+    is_wanted: impl Fn(&Stored) -> bool,
 ) -> Result<Option<(u64, SystemTime, Bytes)>, StoreError> {
     loop {
-        let Some(chunks) = open(bucket, name, timeout, &wanted).await? else {
+        let Some(chunks) = open(bucket, name, timeout, &is_wanted).await? else {
             return Ok(None);
         };
         let (revision, modified) = (chunks.stored.revision, chunks.stored.modified);
@@ -61,31 +61,31 @@ pub(crate) async fn get_if(
         match Box::pin(chunks.read()).await {
             Ok(data) => return Ok(Some((revision, modified, data))),
             Err(error) if *error.kind() == StoreErrorKind::Incomplete => {
-                let now = bucket.stored(name).await?;
-                if now.is_some_and(|now| now.meta.nuid == nuid) {
+                let current = bucket.stored(name).await?;
+                if current.is_some_and(|current| current.meta.nuid == nuid) {
                     return Err(error);
                 }
-                // The object was replaced or deleted meanwhile: read the new version.
+                // The object was replaced or deleted during the read: read the new version.
             }
             Err(error) => return Err(error),
         }
     }
 }
 
-/// Starts to read an object; `None` if there is none that is `wanted`.
+/// Starts to read an object; `None` unless there is one that `is_wanted`.
 pub(crate) async fn open(
     bucket: &ObjectBucket,
     name: &str,
     timeout: Duration,
-    wanted: impl Fn(&Stored) -> bool,
+    is_wanted: impl Fn(&Stored) -> bool,
 ) -> Result<Option<Chunks>, StoreError> {
-    let mut backoff = Backoff::new(FIRST_PAUSE, MAX_PAUSE);
+    let mut backoff = READ_BACKOFF;
     for attempt in 1.. {
-        let Some(stored) = bucket.stored(name).await?.filter(&wanted) else {
+        let Some(stored) = bucket.stored(name).await?.filter(&is_wanted) else {
             break;
         };
         let chunks = Chunks::open(bucket, stored, timeout).await?;
-        if chunks.are_complete() || attempt == ATTEMPTS {
+        if chunks.are_complete() || attempt == MAX_READ_ATTEMPTS {
             return Ok(Some(chunks));
         }
         drop(chunks);
@@ -95,7 +95,7 @@ pub(crate) async fn open(
 }
 
 /// Reads the chunks of one version of an object in order. Invariant: the last chunk is returned only after size and digest were
-/// verified, and never more bytes than the metadata says.
+/// verified, and never more bytes than the size in the metadata.
 pub(crate) struct Chunks {
     pub(crate) stored: Stored,
     /// `None` for an object without bytes.
@@ -112,7 +112,7 @@ enum ChunkSource {
 }
 
 impl Chunks {
-    /// Each chunk must come within `timeout`.
+    /// Starts to read the chunks. Each of them must arrive within `timeout`.
     pub(crate) async fn open(
         bucket: &ObjectBucket,
         stored: Stored,
@@ -136,7 +136,7 @@ impl Chunks {
         })
     }
 
-    /// Whether the server has as many chunks as the metadata says.
+    /// Whether the server has all chunks that the metadata counts.
     pub(crate) fn are_complete(&self) -> bool {
         match &self.source {
             Some(ChunkSource::Consumer(consumer)) => {
@@ -170,7 +170,6 @@ impl Chunks {
         let chunk = next.ok_or_else(|| incomplete(&self.stored.meta.name))?;
         self.missing -= 1;
         self.size += chunk.len();
-        // Never hold more than the metadata says.
         if self.size > self.stored.meta.size {
             return Err(incomplete(&self.stored.meta.name));
         }

@@ -17,7 +17,7 @@ use crate::store::object::bucket::{
 use crate::store::object::change::Change;
 use crate::store::object::info::{Meta, Options};
 
-/// How many bytes may be unacknowledged, unless a single chunk is larger.
+/// The most unacknowledged bytes, unless a single chunk is larger.
 const WINDOW_BYTES: usize = 4 << 20;
 
 /// The optional parts of the metadata of an object.
@@ -123,7 +123,7 @@ impl ObjectWriter {
             size += chunk.len();
             count += 1;
             let length = chunk.len();
-            // Sent one after the other: chunks are read in the order in which they are stored.
+            // One after the other: chunks are read in the order in which they are stored.
             let ack = tokio::time::timeout(timeout, bucket.publish(&subject, chunk))
                 .await
                 .map_err(|_| timed_out())?
@@ -140,8 +140,8 @@ impl ObjectWriter {
     /// Stores the metadata that makes the chunks the object. It replaces one known version, whose chunks are removed afterwards.
     async fn publish(&mut self, meta: &Meta) -> Result<u64, WriteError> {
         for _ in 0..MAX_META_ATTEMPTS {
-            let there = self.change.bucket().newest(&meta.name).await?;
-            match self.change.publish(meta, there.as_ref()).await {
+            let current = self.change.bucket().newest(&meta.name).await?;
+            match self.change.publish(meta, current.as_ref()).await {
                 Err(WriteError::Conflict(_)) => {}
                 published => return published,
             }
@@ -149,8 +149,8 @@ impl ObjectWriter {
         Err(contended())
     }
 
-    /// Ends a put: removes its own chunks if it has failed, and the replaced ones if it has not. A put that failed without an answer may
-    /// turn out to be stored.
+    /// Ends a put: removes its own chunks if it has failed, and the replaced ones if it has succeeded. A put whose acknowledgement was lost
+    /// may turn out to be stored.
     pub(crate) async fn finish(
         self,
         written: Result<u64, WriteError>,
@@ -172,7 +172,7 @@ fn timed_out() -> WriteError {
     WriteError::Uncertain(Box::new(StoreError::timed_out()))
 }
 
-/// Stores an object under a name, in place of the one that was there. An object that is not stored by the deadline is removed; the
+/// Stores an object under a name, in place of an earlier one. An object that is not stored by the deadline is removed; the
 /// caller waits up to `clean_up_timeout` for that.
 pub(crate) async fn put(
     bucket: &ObjectBucket,
@@ -185,13 +185,13 @@ pub(crate) async fn put(
         .step_by(CHUNK_SIZE)
         .map(|start| Ok(data.slice(start..data.len().min(start + CHUNK_SIZE))));
     let mut writer = ObjectWriter::new(bucket, name);
-    let left = deadline.saturating_duration_since(Instant::now());
+    let remaining = deadline.saturating_duration_since(Instant::now());
     let mut ignore = |_| {};
     let write = writer.write(
         CHUNK_SIZE,
         stream::iter(chunks),
         Description::default(),
-        left,
+        remaining,
         &mut ignore,
     );
     let written = match tokio::time::timeout_at(deadline, write).await {
