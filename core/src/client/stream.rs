@@ -189,9 +189,12 @@ impl CallerEnd {
                 headers::REPLY_TO
             )));
         }
-        headers.insert(headers::REPLY_TO, HeaderValue::from(self.link.own.as_str()));
-        self.link.offer(&mut headers);
-        let own = self.link.own.clone();
+        headers.insert(
+            headers::REPLY_TO,
+            HeaderValue::from(self.link.inbox.as_str()),
+        );
+        self.link.write_offer(&mut headers);
+        let own = self.link.inbox.clone();
         let nats = self.link.nats.clone();
         let sent = nats.publish_with_reply_and_headers(subject, own, headers, payload);
         sent.await.map_err(|error| match error.kind() {
@@ -229,7 +232,7 @@ impl CallerEnd {
         match event {
             Event::Control(control) => {
                 let is_open = match self.kind {
-                    MethodKind::ServerStreaming => control.said.opened,
+                    MethodKind::ServerStreaming => control.state.opened,
                     // To wait for more would be to wait for a handler that may wait for what is sent.
                     MethodKind::Unary | MethodKind::ClientStreaming | MethodKind::Bidirectional => {
                         self.link.peer.is_some()
@@ -244,12 +247,14 @@ impl CallerEnd {
             Event::Response(message) => {
                 response(is_single, message).map(|it| Some(Opened::Response(it)))
             }
-            Event::Unheard => Err(Status::unavailable(format!(
+            Event::NoListener => Err(Status::unavailable(format!(
                 "no instance of the service answers on `{}`; is it running?",
                 self.subject
             ))),
-            Event::End(Some(status), _) | Event::Fault(status) | Event::Gone(status) => Err(status),
-            Event::Unread => Ok(None),
+            Event::End(Some(status), _) | Event::Fault(status) | Event::PeerLost(status) => {
+                Err(status)
+            }
+            Event::ReaderDropped => Ok(None),
         }
     }
 
@@ -293,7 +298,7 @@ impl CallerEnd {
         let is_single = self.kind == MethodKind::ClientStreaming;
         match event {
             Event::Control(control) => {
-                if control.said.cancelled && self.output.is_some() {
+                if control.state.cancelled && self.output.is_some() {
                     self.all_sent();
                 }
                 Ok(ControlFlow::Continue(()))
@@ -301,13 +306,13 @@ impl CallerEnd {
             Event::Messages(_) => Ok(ControlFlow::Continue(())),
             Event::End(None, message) if is_single => Ok(ControlFlow::Break(Some(message))),
             Event::End(Some(status), _) if is_single => Err(status),
-            Event::End(..) | Event::Unread => Ok(ControlFlow::Break(None)),
+            Event::End(..) | Event::ReaderDropped => Ok(ControlFlow::Break(None)),
             Event::Response(message) => {
                 // The service has closed its end.
                 self.link.peer = None;
                 Ok(ControlFlow::Break(Some(response(is_single, message)?)))
             }
-            Event::Unheard => {
+            Event::NoListener => {
                 let gone = Status::unavailable("the service of this stream is gone");
                 if self.link.extension {
                     return Err(gone);
@@ -318,7 +323,7 @@ impl CallerEnd {
                 self.last = Some((Instant::now() + LAST_WORDS, gone));
                 Ok(ControlFlow::Continue(()))
             }
-            Event::Fault(status) | Event::Gone(status) => Err(status),
+            Event::Fault(status) | Event::PeerLost(status) => Err(status),
         }
     }
 

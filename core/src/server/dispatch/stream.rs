@@ -18,7 +18,7 @@ use crate::status::{Code, Status};
 use crate::stream::delivery::{Delivery, delivery};
 use crate::stream::flow::{self, Outbound};
 use crate::stream::link::{Event, Link, Role};
-use crate::stream::output::{Output, STUCK};
+use crate::stream::output::{Output, PUBLISH_TIMEOUT};
 use crate::stream::streaming::Streaming;
 use crate::stream::wire;
 
@@ -53,7 +53,11 @@ pub(crate) async fn serve(
     } else {
         (None, Body::Message(message.payload.clone()))
     };
-    let opened = tokio::time::timeout(STUCK, open(&responder, &caller, &message, delivery)).await;
+    let opened = tokio::time::timeout(
+        PUBLISH_TIMEOUT,
+        open(&responder, &caller, &message, delivery),
+    )
+    .await;
     let opened = opened.unwrap_or_else(|_| {
         Err(Status::unavailable(
             "the connection of the service takes no messages",
@@ -97,7 +101,7 @@ async fn open(
     let receives = delivery.is_some();
     let role = Role::Service { confirmation: None };
     let mut link = Link::new(responder.nats.clone(), role, delivery).await?;
-    if let Some(credit) = request.headers.as_ref().and_then(wire::offered) {
+    if let Some(credit) = request.headers.as_ref().and_then(wire::offered_credit) {
         link.extension = true;
         link.outbound = Outbound::new(credit);
     }
@@ -172,7 +176,7 @@ impl Call {
                 *output = Output::new(*messages);
                 output.headers = cx.take_response_headers();
                 let sent = async {
-                    self.link.opened(output).await?;
+                    self.link.announce_opened(output).await?;
                     transfer(&mut self.link, output).await
                 };
                 within(self.deadline, sent).await.flatten()?;
@@ -183,7 +187,7 @@ impl Call {
 
     /// A caller without the extension listens for the response when it has sent all it had.
     async fn until_listening(&mut self) {
-        let end = self.link.until_end();
+        let end = self.link.wait_for_end();
         match self.deadline {
             Some(deadline) => {
                 let _ = tokio::time::timeout_at(deadline + LATE, end).await;
@@ -203,7 +207,7 @@ impl Call {
             self.responder.reply(&to, result, headers, None).await;
             return;
         }
-        let own = self.link.own.clone();
+        let own = self.link.inbox.clone();
         self.responder
             .reply(&to, result.clone(), headers.clone(), Some(own))
             .await;
@@ -214,9 +218,9 @@ impl Call {
     /// Sends a response again as long as nobody listens: the caller's subscription may be on its way.
     async fn repeat(mut self, to: Subject, result: Result<Bytes, Status>, headers: HeaderMap) {
         let end = Instant::now() + LATE;
-        while self.link.is_unheard(LATE).await && Instant::now() < end {
+        while self.link.has_no_listener(LATE).await && Instant::now() < end {
             tokio::time::sleep(LATE_PAUSE).await;
-            let own = self.link.own.clone();
+            let own = self.link.inbox.clone();
             self.responder
                 .reply(&to, result.clone(), headers.clone(), Some(own))
                 .await;
@@ -264,15 +268,15 @@ async fn transfer(link: &mut Link, output: &mut Output) -> Result<(), Status> {
 /// Whether the call is over because nobody waits for it.
 fn gone(event: Event, link: &mut Link) -> Result<(), Status> {
     match event {
-        Event::Control(control) if control.said.cancelled => {
+        Event::Control(control) if control.state.cancelled => {
             link.peer = None;
             Err(Status::cancelled("the caller has dropped the stream"))
         }
-        Event::Unheard => {
+        Event::NoListener => {
             link.peer = None;
             Err(Status::cancelled("the caller of the stream is gone"))
         }
-        Event::Gone(status) => Err(status),
+        Event::PeerLost(status) => Err(status),
         // What is wrong with the requests, the handler reads from its stream.
         _ => Ok(()),
     }
