@@ -194,7 +194,7 @@ impl Server {
             .map_err(|error| error.map_kind(StartErrorKind::from))?;
 
         let (phase, phases) = watch::channel(Phase::Running);
-        let (staying, left_queue_groups) = mpsc::channel(1);
+        let (queue_group_guard, left_queue_groups) = mpsc::channel(1);
         let inbox_prefix = subject::inbox_prefix(&self.nats);
         let mut endpoints = Vec::new();
         let mut instances = Vec::new();
@@ -232,7 +232,7 @@ impl Server {
                     handler: route.handler,
                     requests,
                     phase: phases.clone(),
-                    staying: Some(staying.clone()),
+                    queue_group_guard: Some(queue_group_guard.clone()),
                     drain_timeout: self.drain_timeout,
                     unfinished: Arc::clone(&unfinished),
                 };

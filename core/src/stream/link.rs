@@ -260,7 +260,7 @@ impl Link {
         match self.inbound.receive(arrival, granted) {
             Ok(true) => delivery.messages(payload, arrival.count),
             Ok(false) => {
-                tracing::debug!(inbox = %self.inbox, "a message after the end of a stream")
+                tracing::debug!(inbox = %self.inbox, "a message after the end of a stream");
             }
             Err(Fault::Overrun) if !self.extension => {
                 return Err(Status::resource_exhausted(
