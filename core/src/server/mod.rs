@@ -1,4 +1,9 @@
-//! A server: services on a connection, from their settings to their end.
+//! A server: services on a connection, from their settings to their stop.
+//!
+//! `settings` checks what is to be served, `start` starts it, `running` stops it. Each endpoint has a dispatcher (`dispatch`), which
+//! runs its calls through the pipeline (`call`); `discovery` answers `$SRV`. Uses all layers above in the map of `CONTRIBUTING.md`,
+//! and nothing of the client. Until a stop, every request is answered, and what was accepted is answered before the stop returns or is
+//! in its error.
 
 pub(crate) mod call;
 pub(crate) mod discovery;
@@ -8,28 +13,23 @@ pub(crate) mod router;
 pub(crate) mod running;
 pub(crate) mod service_server;
 pub(crate) mod settings;
+pub(crate) mod start;
 pub(crate) mod stats;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::Subscriber;
 use tokio::sync::{mpsc, watch};
 
-use crate::context::Names;
-use crate::descriptor::method::QueueGroup;
 use crate::error::Error;
 use crate::persist::LostWrite;
 use crate::persist::open::{OpenErrorKind, OpenStores, Persistence, ServedMethod};
-use crate::server::discovery::Instance;
-use crate::server::dispatch::reply::Responder;
-use crate::server::dispatch::{Dispatcher, Phase};
-use crate::server::endpoint::Endpoint;
+use crate::server::dispatch::Phase;
 use crate::server::router::{Dispatch, Route};
-use crate::server::running::{RunningEndpoint, RunningServer, Task};
+use crate::server::running::RunningServer;
 use crate::server::service_server::{ServiceServer, ServiceSettings};
-use crate::server::stats::Counters;
+use crate::server::start::Starter;
 use crate::store::bucket::provision::{BucketPolicy, ProvisionOptions};
 use crate::transport::{connection, subject};
 
@@ -182,79 +182,28 @@ impl Server {
     /// Creates the buckets, subscribes, and returns once requests from any connection reach the services.
     pub async fn start(self) -> Result<RunningServer, StartError> {
         settings::check(&self.services)?;
-        let methods = self.services.iter().flat_map(|(service, routes)| {
-            routes.iter().map(|route| ServedMethod {
-                service: &service.name,
-                settings: &route.settings,
-            })
-        });
-        let methods: Vec<_> = methods.collect();
-        let stores = OpenStores::open(&methods, self.persistence)
-            .await
-            .map_err(|error| error.map_kind(StartErrorKind::from))?;
-
-        let (phase, phases) = watch::channel(Phase::Running);
+        let stores = open_stores(&self.services, self.persistence).await?;
+        let (phase, phase_receiver) = watch::channel(Phase::Running);
         let (queue_group_guard, left_queue_groups) = mpsc::channel(1);
-        let inbox_prefix = subject::inbox_prefix(&self.nats);
-        let mut endpoints = Vec::new();
+        let starter = Starter {
+            inbox_prefix: subject::inbox_prefix(&self.nats),
+            nats: self.nats,
+            stores,
+            phase: phase_receiver,
+            queue_group_guard,
+            drain_timeout: self.drain_timeout,
+        };
         let mut instances = Vec::new();
         let mut discovery = Vec::new();
+        let mut endpoints = Vec::new();
         for (settings, routes) in self.services {
-            let mut of_service = Vec::new();
-            for route in routes {
-                let names = Arc::new(Names {
-                    service: settings.name.clone(),
-                    endpoint: route.settings.name.to_owned(),
-                });
-                let endpoint = Arc::new(Endpoint {
-                    stores: stores.of(&route.settings, &names),
-                    names,
-                    subject: format!("{}.{}", settings.subject_prefix, route.settings.name),
-                    queue_group: match route.settings.queue_group {
-                        QueueGroup::OfService => settings.queue_group,
-                        QueueGroup::Own(queue_group) => queue_group,
-                    },
-                    settings: route.settings,
-                    // A stream lives for as long as both sides want, unless the method itself says otherwise.
-                    timeout: route.settings.timeout.or(settings
-                        .timeout
-                        .filter(|_| !route.settings.kind.is_streaming())),
-                    counters: Counters::default(),
-                });
-                let requests = subscribe(&self.nats, &endpoint).await?;
-                let unfinished = Arc::default();
-                let dispatcher = Dispatcher {
-                    responder: Arc::new(Responder {
-                        endpoint: Arc::clone(&endpoint),
-                        nats: self.nats.clone(),
-                        inbox_prefix: inbox_prefix.clone(),
-                    }),
-                    handler: route.handler,
-                    requests,
-                    phase: phases.clone(),
-                    queue_group_guard: Some(queue_group_guard.clone()),
-                    drain_timeout: self.drain_timeout,
-                    unfinished: Arc::clone(&unfinished),
-                };
-                endpoints.push(RunningEndpoint {
-                    names: Arc::clone(&endpoint.names),
-                    unfinished,
-                    task: tokio::spawn(dispatcher.run()),
-                });
-                of_service.push(endpoint);
-            }
-            let instance = Arc::new(Instance::new(
-                connection::unique_id(&self.nats),
-                settings,
-                of_service,
-            ));
-            let responder = discovery::respond(self.nats.clone(), Arc::clone(&instance))
-                .await
-                .map_err(|error| cannot_subscribe("$SRV", error))?;
-            discovery.push(Task(tokio::spawn(responder)));
-            instances.push(instance);
+            let service = starter.start_service(settings, routes).await?;
+            instances.push(service.instance);
+            discovery.push(service.discovery);
+            endpoints.extend(service.endpoints);
         }
-        connection::round_trip(&self.nats, START_TIMEOUT)
+        // The NATS server handles the commands of a connection in their order: after this, it knows all subscriptions.
+        connection::round_trip(&starter.nats, START_TIMEOUT)
             .await
             .map_err(|error| {
                 StartError::new(
@@ -263,37 +212,34 @@ impl Server {
                 )
             })?;
         Ok(RunningServer {
-            nats: self.nats,
+            nats: starter.nats,
             drain_timeout: self.drain_timeout,
             instances,
             discovery,
             endpoints,
             phase,
             left_queue_groups,
-            queues: stores.queues,
-            lost: stores.lost,
+            queues: starter.stores.queues,
+            lost: starter.stores.lost,
         })
     }
 }
 
-async fn subscribe(
-    nats: &async_nats::Client,
-    endpoint: &Endpoint,
-) -> Result<Subscriber, StartError> {
-    let subject = endpoint.subject.clone();
-    let subscribed = match endpoint.queue_group {
-        Some(group) => nats.queue_subscribe(subject, group.to_owned()).await,
-        None => nats.subscribe(subject).await,
-    };
-    subscribed.map_err(|error| cannot_subscribe(&endpoint.subject, error))
-}
-
-fn cannot_subscribe(subject: &str, error: async_nats::SubscribeError) -> StartError {
-    StartError::new(
-        StartErrorKind::Nats,
-        format!("cannot subscribe to `{subject}`"),
-    )
-    .with_source(error)
+/// Opens the buckets of all methods, so that two declarations of one bucket are compared across services.
+async fn open_stores(
+    services: &[(ServiceSettings, Vec<Route>)],
+    persistence: Persistence,
+) -> Result<OpenStores, StartError> {
+    let methods = services.iter().flat_map(|(service, routes)| {
+        routes.iter().map(|route| ServedMethod {
+            service: &service.name,
+            settings: &route.settings,
+        })
+    });
+    let methods: Vec<_> = methods.collect();
+    OpenStores::open(&methods, persistence)
+        .await
+        .map_err(|error| error.map_kind(StartErrorKind::from))
 }
 
 impl fmt::Debug for Server {
