@@ -35,15 +35,15 @@ use crate::transport::{connection, subject};
 
 /// Why a server did not start.
 ///
-/// Subscriptions that were made before the failure are given up at once. Requests that had reached them are answered with
-/// `UNAVAILABLE`, for which their tasks may live on for a few seconds.
+/// Subscriptions that were made before the failure are ended at once. Requests that had reached them are answered with `UNAVAILABLE`, for
+/// which their tasks may live a few seconds longer.
 pub type StartError = Error<StartErrorKind>;
 
 /// The kinds of [`StartError`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StartErrorKind {
-    /// A name, version, subject prefix or timeout that was set at run time cannot be one.
+    /// A name, version, subject prefix, timeout or metadata key that was set at run time is invalid.
     InvalidSettings,
     /// Two endpoints would answer on the same subject.
     DuplicateSubject,
@@ -51,12 +51,11 @@ pub enum StartErrorKind {
     JetStreamRequired,
     /// A bucket has other settings than the service declares, or two methods declare it with different settings.
     BucketMismatch,
-    /// A bucket is missing, and the policy is not to create it; or a method deletes from it, and none of this server stores
-    /// into it.
+    /// A bucket is missing, and the policy is not to create it; or a method deletes from it, and no method of this server writes to it.
     BucketNotFound,
     /// The NATS server is too old for a setting.
     Unsupported,
-    /// NATS did not do what was asked.
+    /// A request to NATS failed.
     Nats,
 }
 
@@ -72,7 +71,7 @@ impl From<OpenErrorKind> for StartErrorKind {
     }
 }
 
-/// The time that the start may take to reach the NATS server.
+/// How long the start waits for the NATS server after all subscriptions were made.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 const PERSIST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -130,7 +129,7 @@ impl Server {
         self
     }
 
-    /// Says what to do about buckets that are missing or have other settings; [`BucketPolicy::Create`] by default.
+    /// Sets the policy for buckets that are missing or have other settings; [`BucketPolicy::Create`] by default.
     pub fn with_bucket_policy(mut self, policy: BucketPolicy) -> Self {
         self.persistence.buckets.policy = policy;
         self
@@ -139,24 +138,24 @@ impl Server {
     /// Whether the responses of concurrent calls are written in batches, which nats-server 2.14 and newer acknowledge as a whole;
     /// on by default.
     ///
-    /// Batches save nats-server a part of its work, and change nothing in what is stored or in which order. For them, the
-    /// Key-Value buckets that this server makes get the setting `allow_batched`; one that exists is used as it is, if
-    /// [`BucketPolicy::Update`] does not say otherwise, and one that loses the setting while the service runs, since another
-    /// client updates it, is written to one by one from then on. A bucket with the setting is offline on a nats-server older than
-    /// 2.14: switch batches off where you may have to go back to one.
+    /// Batches reduce the work of nats-server, and do not change what is stored or in which order. For them, the Key-Value buckets
+    /// that this server creates get the setting `allow_batched`. An existing bucket without it keeps its setting, unless the policy
+    /// is [`BucketPolicy::Update`], and is written to one entry at a time. So is a bucket that loses the setting while the service
+    /// runs, because another client updates it. A bucket with the setting is offline on a nats-server older than 2.14: disable
+    /// batches if you may have to downgrade.
     pub fn with_batches(mut self, enabled: bool) -> Self {
         self.persistence.buckets.batches = enabled;
         self
     }
 
-    /// How long a response is tried to be stored, or an entry to be deleted, before it is given up; 30 seconds by default.
+    /// How long a write or a deletion is retried before it is given up; 30 seconds by default.
     pub fn with_persist_timeout(mut self, timeout: Duration) -> Self {
         self.persistence.timeout = timeout;
         self
     }
 
-    /// Calls this for every response and every deletion that is given up, from the task that does the writes or handles the
-    /// call: it must not block.
+    /// Calls this for every write and every deletion that is given up. It is called from the task of the worker or of the call, and
+    /// must not block.
     pub fn on_lost_write(mut self, callback: impl Fn(&LostWrite) + Send + Sync + 'static) -> Self {
         self.persistence.on_lost = Some(Arc::new(callback));
         self
@@ -168,8 +167,7 @@ impl Server {
         self
     }
 
-    /// Adds a service. Several instances of one service, in one process or in many, share the requests through their queue
-    /// group.
+    /// Adds a service. Several instances of one service, in one process or in many, share the requests through their queue group.
     pub fn add_service<S, D>(mut self, service: ServiceServer<S, D>) -> Self
     where
         S: Send + Sync + 'static,
