@@ -1,7 +1,7 @@
 //! The caller's end of a stream: sends the request that opens it, then the stream of requests, and receives until it is over.
 //!
-//! A task of its own runs the [`Link`], so the stream outlives the call that opened it. Whoever waits for the call gets exactly one
-//! result; an error after that is the last item of the stream of responses. A call or stream that is dropped is cancelled at the service.
+//! A task of its own runs the [`Link`], so the stream outlives the call that opened it. The call gets exactly one result; an
+//! error after that is the last item of the stream of responses. A call or stream that is dropped is cancelled at the service.
 
 use std::ops::ControlFlow;
 use std::panic::AssertUnwindSafe;
@@ -178,7 +178,7 @@ impl CallerEnd {
             // A destructor of the user's stream may panic; that does not change the result of the call.
             let _ = output.close();
             if !self.link.extension {
-                // Such a service knows no cancellation; an end with an error is the only way to stop it.
+                // A service without the extension does not support cancellation; an end with an error is the only way to stop it.
                 self.link.end(&mut output, Some(&call_dropped())).await;
             }
         }
@@ -277,7 +277,7 @@ impl CallerEnd {
             .await
             .unwrap_or_else(|_| {
                 Err(Status::deadline_exceeded(
-                    "the stream was not over within its deadline",
+                    "the stream did not end within its deadline",
                 ))
             })
     }
@@ -327,7 +327,8 @@ impl CallerEnd {
                 )?)))
             }
             Event::NoListener => {
-                let lost = Status::unavailable("the service of this stream is gone");
+                let lost =
+                    Status::unavailable("the service of the stream cannot be reached any more");
                 if self.link.extension {
                     return Err(lost);
                 }

@@ -51,7 +51,7 @@ impl Endpoint {
         received.checked_add(timeout)
     }
 
-    /// Logs a panic and gives the status for it, which does not have its text: that may hold data of the service.
+    /// Logs a panic and returns the status for it, without the text of the panic: that may hold data of the service.
     pub(crate) fn panicked(&self, panic: &(dyn Any + Send)) -> Status {
         let text = panic
             .downcast_ref::<&str>()

@@ -200,7 +200,7 @@ impl Server {
             discovery.push(service.discovery);
             endpoints.extend(service.endpoints);
         }
-        // The NATS server handles the commands of a connection in their order: after this, it knows all subscriptions.
+        // The NATS server handles the commands of a connection in their order: after this, it has all subscriptions.
         connection::round_trip(&starter.nats, START_TIMEOUT)
             .await
             .map_err(|error| {

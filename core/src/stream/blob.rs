@@ -209,7 +209,8 @@ async fn copy<T: Into<Bytes>>(
     Ok(size)
 }
 
-/// Logs an error and gives the status for it, which may go to the other side: it has no text of the error, which may name a path.
+/// Logs an error and returns the status for it. The status may go to the other side, so it does not have the text of the error, which
+/// may name a path.
 fn failed(doing: &str, path: Option<&Path>, error: &io::Error) -> Status {
     tracing::warn!(path = path.map(tracing::field::debug), %error, "cannot {doing}");
     let message = format!("cannot {doing}: {}", error.kind());

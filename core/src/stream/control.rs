@@ -51,7 +51,7 @@ impl Link {
         self.write_credit(headers);
     }
 
-    /// Gives the headers with the inbox of this end, which also confirm the extension to a caller that has offered it. In that case
+    /// Returns the headers with the inbox of this end, which also confirm the extension to a caller that has offered it. In that case
     /// the confirmation is repeated with each state.
     pub(crate) fn confirm(&mut self) -> HeaderMap {
         let mut headers = HeaderMap::new();

@@ -43,7 +43,7 @@ pub(crate) struct Delivery {
     window: Credit,
 }
 
-/// The end of the reader. `reported` of the task is never ahead of `consumed`, and less than `report_step` behind it.
+/// The end of the reader. `reported` is never ahead of `consumed`, and less than `report_step` behind it.
 pub(crate) struct Incoming<T> {
     /// The code of the error for a message that cannot be decoded: whether it is a mistake of the caller or of the service.
     decode_error_code: Code,
@@ -53,7 +53,7 @@ pub(crate) struct Incoming<T> {
     decode: fn(Bytes) -> Result<T, crate::codec::CodecError>,
     /// What the reader has consumed.
     consumed: Credit,
-    /// The part of `consumed` that the task was told of.
+    /// The part of `consumed` that was reported to the task.
     reported: Credit,
     /// The difference of messages or bytes that is reported.
     report_step: Credit,
@@ -116,7 +116,7 @@ impl Delivery {
     }
 
     pub(crate) fn messages(&self, payload: Bytes, count: u64) {
-        // Fails if the reader was dropped; the link hears of that from `reader_dropped`.
+        // Fails if the reader was dropped; the link learns that from `reader_dropped`.
         let _ = self.items.send(Item::Messages(payload, count));
     }
 

@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 /// The bytes by which the sender of a stream may be ahead of the reader. The last message may exceed them.
 const WINDOW_BYTES: u64 = 1024 * 1024;
-/// The messages and bytes that are held of a stream whose sender does not speak the extension and so knows no credit.
+/// The messages and bytes that are held of a stream whose sender does not speak the extension and so has no credit.
 pub(crate) const PLAIN_WINDOW: Credit = Credit {
     messages: 65_536,
     bytes: 64 * 1024 * 1024,

@@ -232,7 +232,7 @@ impl Link {
         if let (Role::Caller, None, Some(inbox)) = (&self.role, &self.peer, &control.inbox) {
             if !subject::is_receiver(inbox) {
                 return Err(Status::internal(format!(
-                    "the service names `{}` as its inbox, which cannot be one",
+                    "the service named `{}` as its inbox, which is not a valid inbox",
                     inbox.escape_debug()
                 )));
             }
@@ -283,7 +283,7 @@ impl Link {
     }
 
     async fn heartbeat(&mut self) -> Option<Event> {
-        // A message that has arrived while this task was not scheduled counts as heard, and no heartbeat is missed.
+        // A message that has arrived while this task was not scheduled counts as received, and no heartbeat is missed.
         let event = match tokio::task::unconstrained(self.subscription.next()).now_or_never() {
             Some(Some(message)) => self.receive(message).await,
             Some(None) => Some(connection_closed()),
@@ -300,7 +300,7 @@ impl Link {
         self.missed_heartbeats = self.missed_heartbeats.saturating_add(1);
         if self.extension && self.missed_heartbeats >= MAX_MISSED_HEARTBEATS {
             return Some(Event::PeerLost(Status::unavailable(
-                "the other side of the stream has fallen silent",
+                "the other side of the stream sends no heartbeats any more",
             )));
         }
         let is_idle = matches!(self.role, Role::Service { .. })
@@ -381,10 +381,10 @@ impl From<Fault> for Status {
     fn from(fault: Fault) -> Self {
         match fault {
             Fault::Gap { expected, got } => Self::data_loss(format!(
-                "messages of the stream are lost: number {got} came instead of {expected}"
+                "messages of the stream are lost: number {got} arrived instead of {expected}"
             )),
             Fault::Repeated { number } => {
-                Self::data_loss(format!("message {number} of the stream came twice"))
+                Self::data_loss(format!("message {number} of the stream arrived twice"))
             }
             Fault::Truncated {
                 announced,

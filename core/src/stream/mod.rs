@@ -4,8 +4,8 @@
 //! `client::stream` for a caller. Incoming messages pass `wire` (headers), `flow` (numbers and credit) and `delivery` (to the reader);
 //! outgoing ones come from `output`, and control messages from `control`. `blob` converts between streams and byte readers or writers.
 //!
-//! Uses `codec`, `status` and `transport`; knows no service, endpoint or call. Messages arrive complete and in order, or the stream
-//! ends with an error; neither end holds more than a window. The bytes on the wire are specified in `protocol.md`.
+//! Uses `codec`, `status` and `transport`; has no notion of services, endpoints or calls. Messages arrive complete and in order, or
+//! the stream ends with an error; neither end holds more than a window. `protocol.md` specifies the bytes on the wire.
 
 pub(crate) mod blob;
 pub(crate) mod control;

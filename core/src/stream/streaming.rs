@@ -1,7 +1,7 @@
 //! The type of streams in service methods, [`Streaming`], and the channel that fills one.
 //!
-//! It hides where the messages come from: a stream or a channel of this process, or the peer of a call. It knows neither NATS nor
-//! codecs beyond [`Incoming`].
+//! It hides the source of the messages: a stream or a channel of this process, or the peer of a call. It uses NATS and codecs only
+//! through [`Incoming`].
 
 use std::fmt;
 use std::pin::Pin;
@@ -70,7 +70,7 @@ use crate::stream::delivery::Incoming;
 /// * An error of the sender ends the stream with its code, message and details. A message that cannot be decoded is an error in its
 ///   place, and the stream goes on.
 ///
-/// With a generated peer, which knows neither flow control nor heartbeats, the order is checked as well, and a receiver that is
+/// With a generated peer, which has neither flow control nor heartbeats, the order is checked as well, and a receiver that is
 /// 65,536 messages or 64 MiB behind gets `RESOURCE_EXHAUSTED`. The loss of such a peer is detected when a message is sent to it. A
 /// service also gives up such a caller after ten minutes without a message. In all other cases the loss is not detected: set a timeout
 /// for calls of a peer that may stay silent.
@@ -84,9 +84,10 @@ use crate::stream::delivery::Incoming;
 ///
 /// # Timeouts
 ///
-/// A stream has no timeout by default. [`Client::with_timeout`](crate::client::Client::with_timeout) (10 seconds) bounds the
-/// time until it is open, and, once a caller has sent its last request, the time until the response. [`Call::with_timeout`](crate::client::call::Call::with_timeout), and `#[endpoint(timeout = ..)]` on
-/// the method itself, bound the stream as a whole; a timeout of the whole service does not.
+/// A stream has no timeout by default. [`Client::with_timeout`](crate::client::Client::with_timeout) (10 seconds) bounds the time
+/// until it is open, and, once a caller has sent its last request, the time until the response.
+/// [`Call::with_timeout`](crate::client::call::Call::with_timeout), and `#[endpoint(timeout = ..)]` on the method itself, bound the
+/// stream as a whole; a timeout of the whole service does not.
 #[doc = include_str!("protocol.md")]
 #[must_use = "a stream does nothing unless it is polled"]
 pub struct Streaming<T>(Source<T>);
@@ -162,7 +163,7 @@ impl<T> Stream for Streaming<T> {
             Source::Stream(stream) => stream.as_mut().poll_next(cx),
             Source::Channel(receiver, panicked) => match ready!(receiver.poll_recv(cx)) {
                 None if panicked.swap(false, Ordering::AcqRel) => Poll::Ready(Some(Err(
-                    Status::internal("what fills the stream has panicked"),
+                    Status::internal("the producer of the stream panicked"),
                 ))),
                 item => Poll::Ready(item),
             },
@@ -191,8 +192,8 @@ pub struct StreamSender<T> {
 }
 
 impl<T> StreamSender<T> {
-    /// Puts a message into the stream, and waits while it is full. Fails when the message can no longer be sent: the other side
-    /// has dropped the stream or is gone, or the call is over.
+    /// Puts a message into the stream, and waits while it is full. Fails when the message can no longer be sent: the other side has
+    /// dropped the stream or cannot be reached any more, or the call is over.
     pub async fn send(&self, message: T) -> Result<(), SendError<T>> {
         match self.sender.reserve().await {
             Ok(permit) => {
@@ -258,7 +259,7 @@ impl<T> fmt::Debug for StreamSender<T> {
     }
 }
 
-/// A message that could not be sent, because nobody reads the stream any more; from [`StreamSender::send`].
+/// A message that could not be sent, because the stream has no reader any more; from [`StreamSender::send`].
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct SendError<T>(T);
 
@@ -278,7 +279,7 @@ impl<T> fmt::Debug for SendError<T> {
 
 impl<T> fmt::Display for SendError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("nobody reads the stream any more")
+        f.write_str("the stream has no reader any more")
     }
 }
 
@@ -297,7 +298,7 @@ impl<T> From<SendError<T>> for Status {
 pub enum TrySendError<T> {
     /// The stream is full: its reader is behind.
     Full(T),
-    /// Nobody reads the stream any more.
+    /// The stream has no reader any more.
     Closed(T),
 }
 
@@ -324,7 +325,7 @@ impl<T> fmt::Display for TrySendError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Full(_) => "the stream is full",
-            Self::Closed(_) => "nobody reads the stream any more",
+            Self::Closed(_) => "the stream has no reader any more",
         })
     }
 }

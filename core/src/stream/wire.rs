@@ -104,7 +104,7 @@ pub(crate) fn read(message: Message) -> Received {
     let has = |name: &HeaderName| headers.get(name.clone()).is_some();
     if has(&END) {
         if has(&SEQ) && !message.payload.is_empty() {
-            return Received::Malformed("a message that is numbered and the end at once");
+            return Received::Malformed("a message with both a number and the mark of the end");
         }
         return Received::End {
             status: headers::read_status(&message),
@@ -137,7 +137,7 @@ fn messages(mut message: Message) -> Received {
         return Received::Malformed("a message without a number");
     };
     let Some(first) = number(headers, &SEQ) else {
-        return Received::Malformed("a message with a number that is none");
+        return Received::Malformed("a message with an invalid number");
     };
     let has_lengths = headers.get(BATCH.clone()).is_some();
     let measured = if has_lengths {

@@ -4,7 +4,7 @@
 //! [`Handled::reply`] waits for the acknowledgements that the reply depends on. `server::dispatch` sends and counts the reply, since only
 //! there it is known whether it fits into a message.
 //!
-//! Bodies are bytes, one message or a stream of messages. Codecs are inside the pipeline, and NATS is outside: it knows no subscription,
+//! Bodies are bytes, one message or a stream of messages. Codecs are inside the pipeline, and NATS is outside: it has no subscription,
 //! no reply subject and no credit. A handler that streams has left the pipeline when it has returned its stream; `server::dispatch` polls
 //! that stream and sends its messages.
 

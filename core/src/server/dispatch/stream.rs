@@ -63,7 +63,7 @@ pub(crate) async fn serve(
     .await;
     let opened = opened.unwrap_or_else(|_| {
         Err(Status::unavailable(
-            "the connection of the service takes no messages",
+            "the connection of the service is stalled",
         ))
     });
     let link = match opened {
@@ -282,7 +282,9 @@ fn check_caller(event: Event, link: &mut Link) -> Result<(), Status> {
         }
         Event::NoListener => {
             link.peer = None;
-            Err(Status::cancelled("the caller of the stream is gone"))
+            Err(Status::cancelled(
+                "the caller of the stream cannot be reached any more",
+            ))
         }
         Event::PeerLost(status) => Err(status),
         // The handler reads an error of its requests from their stream.
