@@ -1,4 +1,7 @@
-//! The end of a caller.
+//! The caller's end of a stream: sends the request that opens it, then the stream of requests, and receives until it is over.
+//!
+//! A task of its own runs the [`Link`], so the stream outlives the call that opened it. The call gets exactly one result; an
+//! error after that is the last item of the stream of responses. A call or stream that is dropped is cancelled at the service.
 
 use std::ops::ControlFlow;
 use std::panic::AssertUnwindSafe;
@@ -25,8 +28,8 @@ use crate::transport::headers;
 use crate::transport::mux::OutgoingRequest;
 use crate::transport::request::timed_out;
 
-/// How long a service that no longer receives may take to say why.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+/// How long a service without the extension, which has stopped receiving, may take to send its final error.
+const FINAL_ERROR_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Opens a stream of responses.
 pub(crate) async fn server_streaming<Resp: Send + 'static>(
@@ -35,8 +38,8 @@ pub(crate) async fn server_streaming<Resp: Send + 'static>(
     window: u32,
 ) -> Result<Response<Streaming<Resp>>, Status> {
     let (delivery, incoming) = delivery(flow::window(window), codec, Code::Internal);
-    let opened = start(MethodKind::ServerStreaming, opening, Some(delivery), None).await?;
-    let headers = of_handler(opened.headers);
+    let opened = open_stream(MethodKind::ServerStreaming, opening, Some(delivery), None).await?;
+    let headers = handler_headers(opened.headers);
     Ok(Response::new(Streaming::incoming(incoming), headers))
 }
 
@@ -46,8 +49,8 @@ pub(crate) async fn client_streaming<Req: Send + 'static>(
     requests: Streaming<Req>,
     codec: MessageCodec<Req>,
 ) -> Result<Message, Status> {
-    let output = output(requests, codec);
-    start(MethodKind::ClientStreaming, opening, None, Some(output)).await
+    let output = request_output(requests, codec);
+    open_stream(MethodKind::ClientStreaming, opening, None, Some(output)).await
 }
 
 /// Opens streams in both directions.
@@ -59,26 +62,26 @@ pub(crate) async fn bidirectional<Req: Send + 'static, Resp: Send + 'static>(
     window: u32,
 ) -> Result<Response<Streaming<Resp>>, Status> {
     let (delivery, incoming) = delivery(flow::window(window), responses, Code::Internal);
-    let output = output(requests, codec);
-    let opened = start(
+    let output = request_output(requests, codec);
+    let opened = open_stream(
         MethodKind::Bidirectional,
         opening,
         Some(delivery),
         Some(output),
     )
     .await?;
-    let headers = of_handler(opened.headers);
+    let headers = handler_headers(opened.headers);
     Ok(Response::new(Streaming::incoming(incoming), headers))
 }
 
-/// The headers that a handler has set, without those of the protocol.
-fn of_handler(all: Option<HeaderMap>) -> HeaderMap {
+/// The response headers of the handler, without the headers of the protocol.
+fn handler_headers(all: Option<HeaderMap>) -> HeaderMap {
     headers::filtered(&all.unwrap_or_default(), |name| !headers::is_reserved(name))
 }
 
-/// Hands the stream to a task of its own, which outlives the call that opened it and tells the service if that is dropped. Gives
-/// the first answer, or the only one.
-async fn start(
+/// Runs the stream on a task of its own, and returns the first message of the service: the only one if the response is no stream. If
+/// this future is dropped, the task cancels the stream at the service.
+async fn open_stream(
     kind: MethodKind,
     opening: Opening,
     delivery: Option<Delivery>,
@@ -102,12 +105,12 @@ async fn start(
                     timeout: opening.timeout,
                     open_by,
                     deadline: opening.deadline,
-                    last: None,
+                    final_wait: None,
                 };
                 stream.run(opening.outgoing).await;
             }
             Err(status) => {
-                // One that was dropped wants no answer.
+                // Fails only if the call was dropped: nobody waits for its result then.
                 let _ = caller.send(Err(status));
             }
         }
@@ -117,35 +120,43 @@ async fn start(
         .unwrap_or_else(|_| Err(Status::cancelled("the runtime is shutting down")))
 }
 
-/// A stream between a caller and a service, at the caller's end.
+/// The caller's end of a stream.
+///
+/// Invariants: `caller` is there until the call has its result, which is the response for a method that streams requests only, and the
+/// opening message for the others. `final_wait` is set only when `output` is gone.
 struct CallerEnd {
     kind: MethodKind,
     link: Link,
+    /// The requests to send; `None` if there are none, or no more of them are to be sent.
     output: Option<Output>,
-    /// Who waits for the first answer; nobody after that.
+    /// Takes the result of the call.
     caller: Option<oneshot::Sender<Result<Message, Status>>>,
     subject: Subject,
+    /// Bounds the time until the stream is open, and the time from the last request to the response.
     timeout: Duration,
+    /// The stream must be open by then.
     open_by: Instant,
+    /// The stream must be over by then.
     deadline: Option<Instant>,
-    /// How long the stream goes on when there is nothing left to send, and what it ends with then.
-    last: Option<(Instant, Status)>,
+    /// When to stop waiting for the final message of the service, and the status of the stream in that case.
+    final_wait: Option<(Instant, Status)>,
 }
 
+/// How the service has accepted the request.
 enum Opened {
-    /// With the message that says so.
+    /// The stream is open: the message that announced it.
     Stream(Message),
-    /// There is nothing more to come.
+    /// The call is over: its response.
     Response(Message),
 }
 
 impl CallerEnd {
     async fn run(mut self, request: OutgoingRequest) {
         let opened = tokio::time::timeout_at(self.open_by, self.open(request)).await;
-        let result = match opened.unwrap_or_else(|_| Err(self.not_answered())) {
+        let result = match opened.unwrap_or_else(|_| Err(self.timeout_status())) {
             Ok(Opened::Stream(message)) => {
                 if self.kind != MethodKind::ClientStreaming {
-                    self.answer(Ok(message));
+                    self.resolve_call(Ok(message));
                 }
                 self.transfer_in_time().await
             }
@@ -155,20 +166,20 @@ impl CallerEnd {
         let failed = result.is_err();
         match result {
             Ok(None) => {}
-            Ok(Some(response)) => self.answer(Ok(response)),
+            Ok(Some(response)) => self.resolve_call(Ok(response)),
             Err(status) => {
                 if let Some(delivery) = &self.link.delivery {
                     delivery.end(Some(status.clone()));
                 }
-                self.answer(Err(status));
+                self.resolve_call(Err(status));
             }
         }
         if let Some(mut output) = self.output.take() {
-            // A panic of what the user has made is no concern of this task.
+            // A destructor of the user's stream may panic; that does not change the result of the call.
             let _ = output.close();
             if !self.link.extension {
-                // All that such a service understands.
-                self.link.end(&mut output, Some(&abandoned())).await;
+                // A service without the extension does not support cancellation; an end with an error is the only way to stop it.
+                self.link.end(&mut output, Some(&call_dropped())).await;
             }
         }
         if failed && !self.link.inbound.is_closed() {
@@ -176,7 +187,7 @@ impl CallerEnd {
         }
     }
 
-    /// Sends the request, and waits until the service has taken it on.
+    /// Sends the request, and waits until the service has accepted it.
     async fn open(&mut self, request: OutgoingRequest) -> Result<Opened, Status> {
         let OutgoingRequest {
             subject,
@@ -189,33 +200,36 @@ impl CallerEnd {
                 headers::REPLY_TO
             )));
         }
-        headers.insert(headers::REPLY_TO, HeaderValue::from(self.link.own.as_str()));
-        self.link.offer(&mut headers);
-        let own = self.link.own.clone();
+        headers.insert(
+            headers::REPLY_TO,
+            HeaderValue::from(self.link.inbox.as_str()),
+        );
+        self.link.write_offer(&mut headers);
+        let inbox = self.link.inbox.clone();
         let nats = self.link.nats.clone();
-        let sent = nats.publish_with_reply_and_headers(subject, own, headers, payload);
+        let sent = nats.publish_with_reply_and_headers(subject, inbox, headers, payload);
         sent.await.map_err(|error| match error.kind() {
             PublishErrorKind::MaxPayloadExceeded => {
                 Status::resource_exhausted(format!("the request is too large: {error}"))
             }
             _ => Status::unavailable(format!("the request to `{}` failed: {error}", self.subject)),
         })?;
-        let mut is_abandoned = false;
+        let mut is_dropped = false;
         loop {
             let signal = tokio::select! {
                 signal = self.link.wait() => signal,
-                () = dropped(&mut self.caller), if !is_abandoned => {
-                    // The service can only be told when it has said where.
-                    is_abandoned = true;
+                () = caller_dropped(&mut self.caller), if !is_dropped => {
+                    // The service can be sent a cancellation only when it has announced its inbox.
+                    is_dropped = true;
                     continue;
                 }
             };
             let Some(event) = self.link.handle(signal).await else {
                 continue;
             };
-            let opened = self.opening(event)?;
-            if is_abandoned && (self.link.peer.is_some() || opened.is_some()) {
-                return Err(abandoned());
+            let opened = self.handle_before_open(event)?;
+            if is_dropped && (self.link.peer.is_some() || opened.is_some()) {
+                return Err(call_dropped());
             }
             if let Some(opened) = opened {
                 return Ok(opened);
@@ -223,33 +237,35 @@ impl CallerEnd {
         }
     }
 
-    /// What an event means before the stream is open.
-    fn opening(&mut self, event: Event) -> Result<Option<Opened>, Status> {
-        let is_single = self.kind == MethodKind::ClientStreaming;
+    /// Reacts to an event before the stream is open; returns how it was opened, if it was.
+    fn handle_before_open(&mut self, event: Event) -> Result<Option<Opened>, Status> {
+        let expects_response = self.kind == MethodKind::ClientStreaming;
         match event {
             Event::Control(control) => {
                 let is_open = match self.kind {
-                    MethodKind::ServerStreaming => control.said.opened,
-                    // To wait for more would be to wait for a handler that may wait for what is sent.
+                    MethodKind::ServerStreaming => control.state.opened,
+                    // These do not wait for the handler, which may itself wait for requests.
                     MethodKind::Unary | MethodKind::ClientStreaming | MethodKind::Bidirectional => {
                         self.link.peer.is_some()
                     }
                 };
                 Ok(is_open.then_some(Opened::Stream(control.message)))
             }
-            Event::End(None, message) if is_single => Ok(Some(Opened::Response(message))),
+            Event::End(None, message) if expects_response => Ok(Some(Opened::Response(message))),
             Event::End(None, message) | Event::Messages(message) => {
                 Ok(Some(Opened::Stream(message)))
             }
             Event::Response(message) => {
-                response(is_single, message).map(|it| Some(Opened::Response(it)))
+                response_or_error(expects_response, message).map(|it| Some(Opened::Response(it)))
             }
-            Event::Unheard => Err(Status::unavailable(format!(
+            Event::NoListener => Err(Status::unavailable(format!(
                 "no instance of the service answers on `{}`; is it running?",
                 self.subject
             ))),
-            Event::End(Some(status), _) | Event::Fault(status) | Event::Gone(status) => Err(status),
-            Event::Unread => Ok(None),
+            Event::End(Some(status), _) | Event::Fault(status) | Event::PeerLost(status) => {
+                Err(status)
+            }
+            Event::ReaderDropped => Ok(None),
         }
     }
 
@@ -261,67 +277,72 @@ impl CallerEnd {
             .await
             .unwrap_or_else(|_| {
                 Err(Status::deadline_exceeded(
-                    "the stream was not over within its deadline",
+                    "the stream did not end within its deadline",
                 ))
             })
     }
 
-    /// Sends and receives until the stream is over; gives the response to a stream of requests.
+    /// Sends and receives until the stream is over; returns the response to a stream of requests.
     async fn transfer(&mut self) -> Result<Option<Message>, Status> {
         while self.kind == MethodKind::ClientStreaming || !self.link.inbound.is_closed() {
             let may_send = self.link.may_send();
             let item = tokio::select! {
                 signal = self.link.wait() => {
                     if let Some(event) = self.link.handle(signal).await
-                        && let ControlFlow::Break(response) = self.event(event)?
+                        && let ControlFlow::Break(response) = self.handle_while_open(event)?
                     {
                         return Ok(response);
                     }
                     continue;
                 }
-                Some(item) = next(&mut self.output), if may_send => item,
-                () = dropped(&mut self.caller) => return Err(abandoned()),
-                status = elapsed(self.last.as_ref()) => return Err(status),
+                Some(item) = next_request(&mut self.output), if may_send => item,
+                () = caller_dropped(&mut self.caller) => return Err(call_dropped()),
+                status = final_wait_over(self.final_wait.as_ref()) => return Err(status),
             };
             self.send(item).await;
         }
         Ok(None)
     }
 
-    /// What an event means while the stream is open.
-    fn event(&mut self, event: Event) -> Result<ControlFlow<Option<Message>>, Status> {
-        let is_single = self.kind == MethodKind::ClientStreaming;
+    /// Reacts to an event while the stream is open; breaks when it is over.
+    fn handle_while_open(&mut self, event: Event) -> Result<ControlFlow<Option<Message>>, Status> {
+        let expects_response = self.kind == MethodKind::ClientStreaming;
         match event {
             Event::Control(control) => {
-                if control.said.cancelled && self.output.is_some() {
-                    self.all_sent();
+                if control.state.cancelled && self.output.is_some() {
+                    self.stop_sending();
                 }
                 Ok(ControlFlow::Continue(()))
             }
             Event::Messages(_) => Ok(ControlFlow::Continue(())),
-            Event::End(None, message) if is_single => Ok(ControlFlow::Break(Some(message))),
-            Event::End(Some(status), _) if is_single => Err(status),
-            Event::End(..) | Event::Unread => Ok(ControlFlow::Break(None)),
+            Event::End(None, message) if expects_response => Ok(ControlFlow::Break(Some(message))),
+            Event::End(Some(status), _) if expects_response => Err(status),
+            Event::End(..) | Event::ReaderDropped => Ok(ControlFlow::Break(None)),
             Event::Response(message) => {
-                // The service has closed its end.
+                // The service receives nothing after its response.
                 self.link.peer = None;
-                Ok(ControlFlow::Break(Some(response(is_single, message)?)))
+                Ok(ControlFlow::Break(Some(response_or_error(
+                    expects_response,
+                    message,
+                )?)))
             }
-            Event::Unheard => {
-                let gone = Status::unavailable("the service of this stream is gone");
+            Event::NoListener => {
+                let lost =
+                    Status::unavailable("the service of the stream cannot be reached any more");
                 if self.link.extension {
-                    return Err(gone);
+                    return Err(lost);
                 }
-                // Such a service stops receiving before it says how it ended.
-                self.all_sent();
+                // A service without the extension stops receiving before it sends its result.
+                self.stop_sending();
                 self.link.peer = None;
-                self.last = Some((Instant::now() + LAST_WORDS, gone));
+                self.final_wait = Some((Instant::now() + FINAL_ERROR_TIMEOUT, lost));
                 Ok(ControlFlow::Continue(()))
             }
-            Event::Fault(status) | Event::Gone(status) => Err(status),
+            Event::Fault(status) | Event::PeerLost(status) => Err(status),
         }
     }
 
+    /// Sends a request, or the end of the stream of requests.
     async fn send(&mut self, item: Option<Result<Bytes, Status>>) {
         let Some(output) = &mut self.output else {
             return;
@@ -335,43 +356,44 @@ impl CallerEnd {
             None => None,
         };
         self.link.end(output, ended.as_ref()).await;
-        self.all_sent();
+        self.stop_sending();
     }
 
-    fn all_sent(&mut self) {
+    /// Drops the requests that were not sent, and starts to wait for the response.
+    fn stop_sending(&mut self) {
         self.output = None;
         if self.kind == MethodKind::ClientStreaming && self.deadline.is_none() {
             let by = backoff::after(Instant::now(), self.timeout);
-            self.last = Some((by, self.not_answered()));
+            self.final_wait = Some((by, self.timeout_status()));
         }
     }
 
-    fn answer(&mut self, answer: Result<Message, Status>) {
+    fn resolve_call(&mut self, result: Result<Message, Status>) {
         if let Some(caller) = self.caller.take() {
-            // One that was dropped wants no answer.
-            let _ = caller.send(answer);
+            // Fails only if the call was dropped: nobody waits for its result then.
+            let _ = caller.send(result);
         }
     }
 
-    fn not_answered(&self) -> Status {
+    fn timeout_status(&self) -> Status {
         timed_out(&self.subject, self.timeout)
     }
 }
 
-/// The requests as they go out; a panic of what makes them is the caller's own.
-fn output<T: Send + 'static>(requests: Streaming<T>, codec: MessageCodec<T>) -> Output {
+/// The encoded requests. A panic of the user's stream ends it with an error.
+fn request_output<T: Send + 'static>(requests: Streaming<T>, codec: MessageCodec<T>) -> Output {
     let requests = AssertUnwindSafe(encoded(requests, codec)).catch_unwind();
     Output::new(requests.map(|item| {
         item.unwrap_or_else(|_| Err(Status::internal("the stream of requests panicked")))
     }))
 }
 
-fn abandoned() -> Status {
+fn call_dropped() -> Status {
     Status::cancelled("the call was dropped")
 }
 
-/// A message that is no part of a stream: an error, or the response if there is to be one.
-fn response(expected: bool, message: Message) -> Result<Message, Status> {
+/// Reads a message that is no part of a stream: an error reply, or the response if one is expected.
+fn response_or_error(expected: bool, message: Message) -> Result<Message, Status> {
     match headers::read_status(&message) {
         Some(status) => Err(status),
         None if expected => Ok(message),
@@ -379,19 +401,22 @@ fn response(expected: bool, message: Message) -> Result<Message, Status> {
     }
 }
 
-async fn next(output: &mut Option<Output>) -> Option<Option<Result<Bytes, Status>>> {
+/// The next item of `output`; `None` if there is no output.
+async fn next_request(output: &mut Option<Output>) -> Option<Option<Result<Bytes, Status>>> {
     Some(output.as_mut()?.next().await)
 }
 
-async fn dropped(caller: &mut Option<oneshot::Sender<Result<Message, Status>>>) {
+/// Waits until the call is dropped; pending if it already has its result.
+async fn caller_dropped(caller: &mut Option<oneshot::Sender<Result<Message, Status>>>) {
     match caller {
         Some(caller) => caller.closed().await,
         None => std::future::pending().await,
     }
 }
 
-async fn elapsed(last: Option<&(Instant, Status)>) -> Status {
-    match last {
+/// Waits until the final wait is over, and returns its status; pending if there is none.
+async fn final_wait_over(final_wait: Option<&(Instant, Status)>) -> Status {
+    match final_wait {
         Some((at, status)) => {
             tokio::time::sleep_until(*at).await;
             status.clone()

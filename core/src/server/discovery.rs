@@ -1,4 +1,6 @@
-//! The responder: answers `$SRV.PING`, `$SRV.INFO` and `$SRV.STATS` for the services of a server.
+//! The discovery responder: answers `$SRV.PING`, `$SRV.INFO` and `$SRV.STATS` for one running service (ADR-32).
+//!
+//! Reads the settings and counters of its endpoints and changes nothing in them, except for a reset of the statistics.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -140,7 +142,7 @@ enum Verb {
     Stats,
 }
 
-/// Subscribes to the nine discovery subjects of `instance`, and returns what answers on them until it is dropped.
+/// Subscribes to the nine discovery subjects of `instance`. The returned future answers on them until it is dropped.
 pub(crate) async fn respond(
     nats: async_nats::Client,
     instance: Arc<Instance>,

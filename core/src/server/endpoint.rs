@@ -1,4 +1,6 @@
-//! What the calls of one endpoint share.
+//! What all calls of one endpoint share: names, settings, counters and stores; and the deadline of a call.
+//!
+//! An endpoint has no connection, so the pipeline can run without one.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -15,22 +17,22 @@ use crate::server::stats::Counters;
 use crate::status::Status;
 use crate::transport::headers;
 
-/// One method of a running service. It has no connection: the dispatcher sends and receives for it.
+/// One method of a running service. The dispatcher sends and receives for it.
 #[derive(Debug)]
 pub(crate) struct Endpoint {
     pub(crate) names: Arc<Names>,
     pub(crate) subject: String,
     pub(crate) queue_group: Option<&'static str>,
     pub(crate) settings: MethodSettings,
-    /// The timeout of the method, or that of the service; a stream has only that of the method.
+    /// The timeout of the method, or else that of the service, which does not apply to streams.
     pub(crate) timeout: Option<Duration>,
     pub(crate) counters: Counters,
     pub(crate) stores: Stores,
 }
 
 impl Endpoint {
-    /// When a request must be answered: the timeout of the endpoint or that of the caller after its arrival, whichever is
-    /// shorter. Where neither says anything, a request that has waited for the default timeout of callers has expired.
+    /// When a request must be answered: the timeout of the endpoint or that of the caller after its arrival, whichever is shorter. If
+    /// neither has a timeout, a call that has started has no deadline, and a request expires when it has waited for the default timeout.
     pub(crate) fn deadline(
         &self,
         received: Instant,
@@ -49,7 +51,7 @@ impl Endpoint {
         received.checked_add(timeout)
     }
 
-    /// Logs a panic and gives the status for it. The text of a panic is for the log and not for the caller.
+    /// Logs a panic and returns the status for it, without the text of the panic: that may hold data of the service.
     pub(crate) fn panicked(&self, panic: &(dyn Any + Send)) -> Status {
         let text = panic
             .downcast_ref::<&str>()

@@ -1,4 +1,9 @@
-//! A server: services on a connection, from their settings to their end.
+//! A server: services on a connection, from their settings to their stop.
+//!
+//! `settings` checks what is to be served, `start` starts it, `running` stops it. Each endpoint has a dispatcher (`dispatch`), which
+//! runs its calls through the pipeline (`call`); `discovery` answers `$SRV`. Uses all layers above in the map of `CONTRIBUTING.md`,
+//! and nothing of the client. Until a stop, every request is answered, and what was accepted is answered before the stop returns or is
+//! in its error.
 
 pub(crate) mod call;
 pub(crate) mod discovery;
@@ -8,42 +13,37 @@ pub(crate) mod router;
 pub(crate) mod running;
 pub(crate) mod service_server;
 pub(crate) mod settings;
+pub(crate) mod start;
 pub(crate) mod stats;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::Subscriber;
 use tokio::sync::{mpsc, watch};
 
-use crate::context::Names;
-use crate::descriptor::method::QueueGroup;
 use crate::error::Error;
 use crate::persist::LostWrite;
 use crate::persist::open::{OpenErrorKind, OpenStores, Persistence, ServedMethod};
-use crate::server::discovery::Instance;
-use crate::server::dispatch::reply::Responder;
-use crate::server::dispatch::{Dispatcher, Phase};
-use crate::server::endpoint::Endpoint;
+use crate::server::dispatch::Phase;
 use crate::server::router::{Dispatch, Route};
-use crate::server::running::{RunningEndpoint, RunningServer, Task};
+use crate::server::running::RunningServer;
 use crate::server::service_server::{ServiceServer, ServiceSettings};
-use crate::server::stats::Counters;
+use crate::server::start::Starter;
 use crate::store::bucket::provision::{BucketPolicy, ProvisionOptions};
 use crate::transport::{connection, subject};
 
 /// Why a server did not start.
 ///
-/// Subscriptions that were made before the failure are given up at once. Requests that had reached them are answered with
-/// `UNAVAILABLE`, for which their tasks may live on for a few seconds.
+/// Subscriptions that were made before the failure are ended at once. Requests that had reached them are answered with `UNAVAILABLE`, for
+/// which their tasks may live a few seconds longer.
 pub type StartError = Error<StartErrorKind>;
 
 /// The kinds of [`StartError`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StartErrorKind {
-    /// A name, version, subject prefix or timeout that was set at run time cannot be one.
+    /// A name, version, subject prefix, timeout or metadata key that was set at run time is invalid.
     InvalidSettings,
     /// Two endpoints would answer on the same subject.
     DuplicateSubject,
@@ -51,12 +51,11 @@ pub enum StartErrorKind {
     JetStreamRequired,
     /// A bucket has other settings than the service declares, or two methods declare it with different settings.
     BucketMismatch,
-    /// A bucket is missing, and the policy is not to create it; or a method deletes from it, and none of this server stores
-    /// into it.
+    /// A bucket is missing, and the policy is not to create it; or a method deletes from it, and no method of this server writes to it.
     BucketNotFound,
     /// The NATS server is too old for a setting.
     Unsupported,
-    /// NATS did not do what was asked.
+    /// A request to NATS failed.
     Nats,
 }
 
@@ -72,7 +71,7 @@ impl From<OpenErrorKind> for StartErrorKind {
     }
 }
 
-/// The time that the start may take to reach the NATS server.
+/// How long the start waits for the NATS server after all subscriptions were made.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 const PERSIST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -130,7 +129,7 @@ impl Server {
         self
     }
 
-    /// Says what to do about buckets that are missing or have other settings; [`BucketPolicy::Create`] by default.
+    /// Sets the policy for buckets that are missing or have other settings; [`BucketPolicy::Create`] by default.
     pub fn with_bucket_policy(mut self, policy: BucketPolicy) -> Self {
         self.persistence.buckets.policy = policy;
         self
@@ -139,24 +138,24 @@ impl Server {
     /// Whether the responses of concurrent calls are written in batches, which nats-server 2.14 and newer acknowledge as a whole;
     /// on by default.
     ///
-    /// Batches save nats-server a part of its work, and change nothing in what is stored or in which order. For them, the
-    /// Key-Value buckets that this server makes get the setting `allow_batched`; one that exists is used as it is, if
-    /// [`BucketPolicy::Update`] does not say otherwise, and one that loses the setting while the service runs, since another
-    /// client updates it, is written to one by one from then on. A bucket with the setting is offline on a nats-server older than
-    /// 2.14: switch batches off where you may have to go back to one.
+    /// Batches reduce the work of nats-server, and do not change what is stored or in which order. For them, the Key-Value buckets
+    /// that this server creates get the setting `allow_batched`. An existing bucket without it keeps its setting, unless the policy
+    /// is [`BucketPolicy::Update`], and is written to one entry at a time. So is a bucket that loses the setting while the service
+    /// runs, because another client updates it. A bucket with the setting is offline on a nats-server older than 2.14: disable
+    /// batches if you may have to downgrade.
     pub fn with_batches(mut self, enabled: bool) -> Self {
         self.persistence.buckets.batches = enabled;
         self
     }
 
-    /// How long a response is tried to be stored, or an entry to be deleted, before it is given up; 30 seconds by default.
+    /// How long a write or a deletion is retried before it is given up; 30 seconds by default.
     pub fn with_persist_timeout(mut self, timeout: Duration) -> Self {
         self.persistence.timeout = timeout;
         self
     }
 
-    /// Calls this for every response and every deletion that is given up, from the task that does the writes or handles the
-    /// call: it must not block.
+    /// Calls this for every write and every deletion that is given up. It is called from the task of the worker or of the call, and
+    /// must not block.
     pub fn on_lost_write(mut self, callback: impl Fn(&LostWrite) + Send + Sync + 'static) -> Self {
         self.persistence.on_lost = Some(Arc::new(callback));
         self
@@ -168,8 +167,7 @@ impl Server {
         self
     }
 
-    /// Adds a service. Several instances of one service, in one process or in many, share the requests through their queue
-    /// group.
+    /// Adds a service. Several instances of one service, in one process or in many, share the requests through their queue group.
     pub fn add_service<S, D>(mut self, service: ServiceServer<S, D>) -> Self
     where
         S: Send + Sync + 'static,
@@ -182,79 +180,28 @@ impl Server {
     /// Creates the buckets, subscribes, and returns once requests from any connection reach the services.
     pub async fn start(self) -> Result<RunningServer, StartError> {
         settings::check(&self.services)?;
-        let methods = self.services.iter().flat_map(|(service, routes)| {
-            routes.iter().map(|route| ServedMethod {
-                service: &service.name,
-                settings: &route.settings,
-            })
-        });
-        let methods: Vec<_> = methods.collect();
-        let stores = OpenStores::open(&methods, self.persistence)
-            .await
-            .map_err(|error| error.map_kind(StartErrorKind::from))?;
-
-        let (phase, phases) = watch::channel(Phase::Running);
-        let (staying, left_queue_groups) = mpsc::channel(1);
-        let inbox_prefix = subject::inbox_prefix(&self.nats);
-        let mut endpoints = Vec::new();
+        let stores = open_stores(&self.services, self.persistence).await?;
+        let (phase, phase_receiver) = watch::channel(Phase::Running);
+        let (queue_group_guard, left_queue_groups) = mpsc::channel(1);
+        let starter = Starter {
+            inbox_prefix: subject::inbox_prefix(&self.nats),
+            nats: self.nats,
+            stores,
+            phase: phase_receiver,
+            queue_group_guard,
+            drain_timeout: self.drain_timeout,
+        };
         let mut instances = Vec::new();
         let mut discovery = Vec::new();
+        let mut endpoints = Vec::new();
         for (settings, routes) in self.services {
-            let mut of_service = Vec::new();
-            for route in routes {
-                let names = Arc::new(Names {
-                    service: settings.name.clone(),
-                    endpoint: route.settings.name.to_owned(),
-                });
-                let endpoint = Arc::new(Endpoint {
-                    stores: stores.of(&route.settings, &names),
-                    names,
-                    subject: format!("{}.{}", settings.subject_prefix, route.settings.name),
-                    queue_group: match route.settings.queue_group {
-                        QueueGroup::OfService => settings.queue_group,
-                        QueueGroup::Own(queue_group) => queue_group,
-                    },
-                    settings: route.settings,
-                    // A stream lives for as long as both sides want, unless the method itself says otherwise.
-                    timeout: route.settings.timeout.or(settings
-                        .timeout
-                        .filter(|_| !route.settings.kind.is_streaming())),
-                    counters: Counters::default(),
-                });
-                let requests = subscribe(&self.nats, &endpoint).await?;
-                let unfinished = Arc::default();
-                let dispatcher = Dispatcher {
-                    responder: Arc::new(Responder {
-                        endpoint: Arc::clone(&endpoint),
-                        nats: self.nats.clone(),
-                        inbox_prefix: inbox_prefix.clone(),
-                    }),
-                    handler: route.handler,
-                    requests,
-                    phase: phases.clone(),
-                    staying: Some(staying.clone()),
-                    drain_timeout: self.drain_timeout,
-                    unfinished: Arc::clone(&unfinished),
-                };
-                endpoints.push(RunningEndpoint {
-                    names: Arc::clone(&endpoint.names),
-                    unfinished,
-                    task: tokio::spawn(dispatcher.run()),
-                });
-                of_service.push(endpoint);
-            }
-            let instance = Arc::new(Instance::new(
-                connection::unique_id(&self.nats),
-                settings,
-                of_service,
-            ));
-            let responder = discovery::respond(self.nats.clone(), Arc::clone(&instance))
-                .await
-                .map_err(|error| cannot_subscribe("$SRV", error))?;
-            discovery.push(Task(tokio::spawn(responder)));
-            instances.push(instance);
+            let service = starter.start_service(settings, routes).await?;
+            instances.push(service.instance);
+            discovery.push(service.discovery);
+            endpoints.extend(service.endpoints);
         }
-        connection::round_trip(&self.nats, START_TIMEOUT)
+        // The NATS server handles the commands of a connection in their order: after this, it has all subscriptions.
+        connection::round_trip(&starter.nats, START_TIMEOUT)
             .await
             .map_err(|error| {
                 StartError::new(
@@ -263,37 +210,34 @@ impl Server {
                 )
             })?;
         Ok(RunningServer {
-            nats: self.nats,
+            nats: starter.nats,
             drain_timeout: self.drain_timeout,
             instances,
             discovery,
             endpoints,
             phase,
             left_queue_groups,
-            queues: stores.queues,
-            lost: stores.lost,
+            queues: starter.stores.queues,
+            lost: starter.stores.lost,
         })
     }
 }
 
-async fn subscribe(
-    nats: &async_nats::Client,
-    endpoint: &Endpoint,
-) -> Result<Subscriber, StartError> {
-    let subject = endpoint.subject.clone();
-    let subscribed = match endpoint.queue_group {
-        Some(group) => nats.queue_subscribe(subject, group.to_owned()).await,
-        None => nats.subscribe(subject).await,
-    };
-    subscribed.map_err(|error| cannot_subscribe(&endpoint.subject, error))
-}
-
-fn cannot_subscribe(subject: &str, error: async_nats::SubscribeError) -> StartError {
-    StartError::new(
-        StartErrorKind::Nats,
-        format!("cannot subscribe to `{subject}`"),
-    )
-    .with_source(error)
+/// Opens the buckets of all methods, so that two declarations of one bucket are compared across services.
+async fn open_stores(
+    services: &[(ServiceSettings, Vec<Route>)],
+    persistence: Persistence,
+) -> Result<OpenStores, StartError> {
+    let methods = services.iter().flat_map(|(service, routes)| {
+        routes.iter().map(|route| ServedMethod {
+            service: &service.name,
+            settings: &route.settings,
+        })
+    });
+    let methods: Vec<_> = methods.collect();
+    OpenStores::open(&methods, persistence)
+        .await
+        .map_err(|error| error.map_kind(StartErrorKind::from))
 }
 
 impl fmt::Debug for Server {

@@ -1,4 +1,6 @@
-//! How an implementation is bound to the methods of its service: one handler without types per endpoint.
+//! The router: binds an implementation to the methods of its service, as one type-erased handler per endpoint.
+//!
+//! Generated code registers each method with a function for its kind. The types of a method end here: the dispatcher sees a [`Route`].
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,8 +17,8 @@ use crate::stream::streaming::Streaming;
 
 /// A service that values of type `S` can serve: the bound of [`Server::add_service`](crate::Server::add_service).
 ///
-/// `#[natsmicro::service]` implements it, and nobody else does: its items change with the macro. It can be named, for functions
-/// that are generic over services:
+/// Only `#[natsmicro::service]` implements it: its items change with the macro. It can be named, for functions that are generic over
+/// services:
 ///
 /// ```
 /// use natsmicro::{Dispatch, Server, ServiceServer};
@@ -45,7 +47,7 @@ pub struct Router<S> {
     routes: Vec<Route>,
 }
 
-/// One endpoint without its types.
+/// One method, without its types.
 pub(crate) struct Route {
     pub(crate) settings: MethodSettings,
     pub(crate) handler: Handler,
@@ -56,6 +58,7 @@ pub(crate) type Handler =
     Arc<dyn Fn(Arc<Endpoint>, Request) -> BoxFuture<'static, Handled> + Send + Sync>;
 
 impl<S: Send + Sync + 'static> Router<S> {
+    /// The routes of a service, in the order of its methods.
     pub(crate) fn routes<D: Dispatch<S>>(service: Arc<S>) -> Vec<Route> {
         let mut router = Self::new(service);
         D::register(&mut router);

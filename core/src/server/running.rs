@@ -1,3 +1,8 @@
+//! A started server and its stop: leave the queue groups, finish the calls, drain the queues of writes, and report what was lost.
+//!
+//! Uses the dispatchers through [`Phase`] and their tasks only. A stop takes no longer than the drain timeout and about two seconds more,
+//! and its error lists everything that was accepted and not done.
+
 use std::convert::Infallible;
 use std::error::Error as StdError;
 use std::fmt;
@@ -20,8 +25,8 @@ use crate::transport::connection;
 
 /// A started [`Server`](crate::Server).
 ///
-/// Dropping it ends the services: no more requests are taken, calls that run are answered, and queued writes are done as
-/// long as the runtime lives. [`stop`](Self::stop) waits for all of that, and says whether it succeeded.
+/// Dropping it ends the services: no more requests are accepted, running calls are answered, and queued writes are made as long as the
+/// runtime lives. [`stop`](Self::stop) waits for all of that, and returns whether it succeeded.
 #[must_use = "dropping a `RunningServer` ends its services; keep it, and call `stop` in the end"]
 pub struct RunningServer {
     pub(crate) nats: async_nats::Client,
@@ -30,7 +35,7 @@ pub struct RunningServer {
     pub(crate) discovery: Vec<Task>,
     pub(crate) endpoints: Vec<RunningEndpoint>,
     pub(crate) phase: watch::Sender<Phase>,
-    /// Closed when all endpoints have left their queue groups.
+    /// Closed when all endpoints have left their queue groups: then the last guard of a dispatcher is dropped.
     pub(crate) left_queue_groups: mpsc::Receiver<Infallible>,
     pub(crate) queues: Vec<Arc<Queue>>,
     pub(crate) lost: AllLost,
@@ -38,6 +43,7 @@ pub struct RunningServer {
 
 pub(crate) struct RunningEndpoint {
     pub(crate) names: Arc<Names>,
+    /// The number of calls that run or wait.
     pub(crate) unfinished: Arc<AtomicUsize>,
     pub(crate) task: JoinHandle<()>,
 }
@@ -51,7 +57,7 @@ impl RunningEndpoint {
     }
 }
 
-/// A task that ends when this is dropped.
+/// A task that is aborted when this is dropped.
 pub(crate) struct Task(pub(crate) JoinHandle<()>);
 
 impl Drop for Task {
@@ -61,7 +67,7 @@ impl Drop for Task {
 }
 
 impl RunningServer {
-    /// What the services say of themselves, in the order in which they were added.
+    /// The discovery information of the services, in the order in which they were added.
     #[must_use]
     pub fn info(&self) -> Vec<ServiceInfo> {
         self.instances
@@ -70,7 +76,7 @@ impl RunningServer {
             .collect()
     }
 
-    /// What the services have done so far, in the order in which they were added.
+    /// The statistics of the services, in the order in which they were added.
     #[must_use]
     pub fn stats(&self) -> Vec<ServiceStats> {
         self.instances
@@ -86,14 +92,14 @@ impl RunningServer {
         }
     }
 
-    /// Leaves the queue groups, answers what was accepted, stores what is queued, and ends.
+    /// Leaves the queue groups, answers the accepted requests, makes the queued writes, and ends.
     ///
-    /// `Ok` means that nothing was lost: every request that reached this server was answered, and every response that was to
-    /// be stored since the start is stored, and every entry deleted that was to be. It takes as long as the calls that run, up to the drain timeout; then they are
-    /// dropped, their callers get `UNAVAILABLE`, and the error lists them. The connection stays open.
+    /// `Ok` means that nothing was lost since the start: every request that reached this server was answered, and every write and deletion
+    /// of its methods was made. It takes as long as the running calls, up to the drain timeout; then they are dropped, their callers get
+    /// `UNAVAILABLE`, and the error lists them. The connection stays open.
     pub async fn stop(mut self) -> Result<(), StopError> {
         let deadline = backoff::after(Instant::now(), self.drain_timeout);
-        let left = || deadline.saturating_duration_since(Instant::now());
+        let time_left = || deadline.saturating_duration_since(Instant::now());
         let mut connection = self.leave_queue_groups(deadline).await.err();
 
         self.phase.send_replace(Phase::Draining);
@@ -103,8 +109,9 @@ impl RunningServer {
         } = finish_calls(&mut self.endpoints, &self.phase, deadline).await;
         futures::future::join_all(self.queues.iter().map(|queue| queue.drain(deadline))).await;
         self.discovery.clear();
-        // The replies are on their way; wait until the server has them. They get a moment even if the time is up.
-        let arrived = connection::round_trip(&self.nats, left().max(Duration::from_secs(1))).await;
+        // Waits until the NATS server has the replies: at least a second, also if the drain time is over.
+        let timeout = time_left().max(Duration::from_secs(1));
+        let arrived = connection::round_trip(&self.nats, timeout).await;
         connection = connection.or(arrived.err());
 
         let error = StopError {
@@ -120,7 +127,7 @@ impl RunningServer {
         }
     }
 
-    /// Returns when all requests that the server sent to these subscriptions have arrived, and no more will come.
+    /// Returns when all requests that the NATS server sent to these subscriptions have arrived, and no more will follow.
     async fn leave_queue_groups(&mut self, deadline: Instant) -> Result<(), String> {
         self.phase.send_replace(Phase::Leaving);
         if timeout_at(deadline, self.left_queue_groups.recv())
@@ -144,7 +151,7 @@ struct Finished {
     panicked: Vec<PanickedEndpoint>,
 }
 
-/// Waits for the calls that run or wait; at the deadline, drops them and returns what was dropped.
+/// Waits for the calls that run or wait. At the deadline, ends the endpoints, and returns the calls that were dropped.
 async fn finish_calls(
     endpoints: &mut [RunningEndpoint],
     phase: &watch::Sender<Phase>,
@@ -160,7 +167,7 @@ async fn finish_calls(
         }
     }
     phase.send_replace(Phase::Ended);
-    // A handler that blocks its thread cannot be dropped; it is not waited for.
+    // A handler that blocks its thread cannot be dropped, so the wait is bounded.
     let end = Instant::now() + Duration::from_secs(1);
     for running in late {
         let ended = timeout_at(end, &mut running.task).await;
@@ -172,7 +179,7 @@ async fn finish_calls(
             finished.unfinished.push(UnfinishedCalls {
                 service: running.names.service.clone(),
                 endpoint: running.names.endpoint.clone(),
-                // One that was never left to the runtime is not counted yet.
+                // A handler that blocks in its first poll is not counted yet.
                 calls: calls.max(1),
             });
         }
@@ -188,7 +195,7 @@ impl fmt::Debug for RunningServer {
     }
 }
 
-/// What a stopped server had to give up.
+/// What a server has lost when it stopped.
 #[derive(Clone, Debug)]
 pub struct StopError {
     unfinished: Vec<UnfinishedCalls>,
@@ -197,7 +204,7 @@ pub struct StopError {
     lost: Lost,
 }
 
-/// Calls that were still running when the drain time was over.
+/// The calls of an endpoint that were not finished when the drain time was over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UnfinishedCalls {
@@ -205,13 +212,13 @@ pub struct UnfinishedCalls {
     pub service: String,
     /// The name of the endpoint.
     pub endpoint: String,
-    /// How many there were.
+    /// The number of calls.
     pub calls: usize,
 }
 
-/// An endpoint whose task has panicked: since then its requests were not answered.
+/// An endpoint whose dispatcher has panicked, which is a bug of this crate: its requests were not answered since then.
 ///
-/// A panic of a handler is not meant: that ends its call and nothing else.
+/// A panic of a handler does not count here: it ends its call and nothing else.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PanickedEndpoint {
@@ -235,26 +242,25 @@ impl StopError {
         &self.unfinished
     }
 
-    /// The endpoints that had stopped answering, because of a bug of this crate.
+    /// The endpoints whose dispatchers have panicked.
     #[must_use]
     pub fn panicked_endpoints(&self) -> &[PanickedEndpoint] {
         &self.panicked
     }
 
-    /// What was wrong with the connection, if anything was: the last replies may not have arrived.
+    /// The fault of the connection, if there was one: the last replies may not have arrived.
     #[must_use]
     pub fn connection(&self) -> Option<&str> {
         self.connection.as_deref()
     }
 
-    /// The responses that were not stored and the entries that were not deleted, since the start of the server: up to 1,000
-    /// of them.
+    /// The writes and deletions that were given up since the start of the server: the first 1,000 of them.
     #[must_use]
     pub fn lost_writes(&self) -> &[LostWrite] {
         &self.lost.listed
     }
 
-    /// How many responses were not stored, and entries not deleted.
+    /// The number of writes and deletions that were given up since the start of the server.
     #[must_use]
     pub fn lost_write_count(&self) -> usize {
         self.lost.count

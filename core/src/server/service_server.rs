@@ -1,3 +1,7 @@
+//! An implementation of a service with its settings, before it is added to a server.
+//!
+//! The settings are those of the attribute with the overrides of run time; `server::settings` checks them when the server starts.
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
@@ -8,8 +12,8 @@ use crate::server::router::{Dispatch, Route, Router};
 
 /// An implementation of a service, ready for [`Server::add_service`](crate::server::Server::add_service).
 ///
-/// `#[natsmicro::service]` on a trait `Users` makes `UsersServer<S>` an alias of this type. The `with_` functions override at
-/// run time what the attribute says; the values are checked when the server starts.
+/// `#[natsmicro::service]` on a trait `Users` makes `UsersServer<S>` an alias of this type. The `with_` functions override the settings
+/// of the attribute at run time; the values are checked when the server starts.
 ///
 /// ```no_run
 /// # use natsmicro::Status;
@@ -104,7 +108,7 @@ impl<S, D: Dispatch<S>> ServiceServer<S, D> {
         self
     }
 
-    /// Adds to the metadata; a key that is there gets the new value.
+    /// Adds to the metadata; an existing key gets the new value.
     pub fn with_additional_metadata<K, V>(
         mut self,
         metadata: impl IntoIterator<Item = (K, V)>,

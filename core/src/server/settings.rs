@@ -1,4 +1,6 @@
-//! What can be wrong with the settings of services before anything is started.
+//! Checks the settings of services before a server starts.
+//!
+//! Only what can be set at run time or differ between services is checked; the macro has checked the rest. No connection is needed.
 
 use std::collections::HashMap;
 
@@ -7,6 +9,7 @@ use crate::server::service_server::ServiceSettings;
 use crate::server::{StartError, StartErrorKind};
 use crate::transport::subject::check_subject_prefix;
 
+/// Finds the first setting that is invalid, or a subject of two endpoints.
 pub(crate) fn check(services: &[(ServiceSettings, Vec<Route>)]) -> Result<(), StartError> {
     let mut subjects = HashMap::new();
     for (settings, routes) in services {
@@ -67,7 +70,7 @@ fn check_service(settings: &ServiceSettings) -> Result<(), StartError> {
 /// The longest name of a service in bytes: that of a bucket, so that all names have one bound.
 const MAX_NAME_LEN: usize = 251;
 
-/// A text as a message can hold it.
+/// A text for an error message: escaped, and at most 80 characters of it.
 fn shown(text: &str) -> String {
     text.chars()
         .take(80)

@@ -1,4 +1,6 @@
-//! The counters of one endpoint.
+//! The counters of one endpoint, as `$SRV.STATS` and `RunningServer::stats` report them.
+//!
+//! Each counter is exact; a reading of all of them is no atomic snapshot.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -7,7 +9,7 @@ use crate::contract::discovery::saturating_nanos;
 use crate::status::Status;
 use crate::sync::Mutex;
 
-/// How many characters of the last error are kept: the statistics of a service have to fit into one message.
+/// The number of characters that are kept of the last error: the statistics of a service have to fit into one message.
 const MAX_LAST_ERROR: usize = 512;
 
 /// The counters of one endpoint.
@@ -20,7 +22,7 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    /// Counts one answered request, and its error if there was one.
+    /// Counts a finished call, with its error if it failed.
     pub(crate) fn record(&self, error: Option<&Status>, took: Duration) {
         self.requests.fetch_add(1, Ordering::Relaxed);
         self.processing
@@ -30,7 +32,7 @@ impl Counters {
         }
     }
 
-    /// Counts an error of a request that was counted before.
+    /// Counts an error of a call that was already counted as a success.
     pub(crate) fn record_error(&self, status: &Status) {
         self.errors.fetch_add(1, Ordering::Relaxed);
         let mut last = self.last_error.lock();
@@ -47,7 +49,7 @@ impl Counters {
         }
     }
 
-    /// What was counted so far.
+    /// The current values.
     pub(crate) fn read(&self) -> Counted {
         Counted {
             requests: self.requests.load(Ordering::Relaxed),
@@ -57,7 +59,7 @@ impl Counters {
         }
     }
 
-    /// Sets all counters back to zero, and forgets the last error.
+    /// Resets all counters to zero, and clears the last error.
     pub(crate) fn reset(&self) {
         for counter in [&self.requests, &self.errors, &self.processing] {
             counter.store(0, Ordering::Relaxed);

@@ -1,4 +1,7 @@
-//! Blobs: bytes of any number, as a stream of messages that hold a piece each.
+//! Blobs: byte readers and writers as streams of chunks.
+//!
+//! Uses [`Streaming`] and the file system only. No more than one chunk is held in memory beyond the window of the stream, and a file
+//! is replaced as a whole or not at all.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -11,15 +14,15 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use crate::status::Status;
 use crate::stream::streaming::Streaming;
 
-/// The largest chunk. As base64 it still fits into a message of 1 MiB, the most that NATS takes by default; and of larger ones,
-/// none would be on its way while another is written.
+/// The largest chunk in bytes. As base64 it still fits into a message of 1 MiB, the default limit of NATS. Two of them fit into the
+/// window of a stream, so one is in transit while the other is written.
 const MAX_CHUNK: usize = 512 * 1024;
 
-/// A piece of a blob: the message of a stream that carries bytes and nothing else.
+/// A part of a blob: a message that carries bytes and nothing else.
 ///
-/// [`Streaming::from_reader`] cuts a blob into such messages, [`Streaming::write_to`] and [`Streaming::save_to`] put it together
-/// again. They take every message that is made from [`Bytes`] and turned into them (`From<Bytes>`, `Into<Bytes>`); this one is
-/// for services without one of their own.
+/// [`Streaming::from_reader`] splits a blob into such messages; [`Streaming::write_to`] and [`Streaming::save_to`] join them again.
+/// They work with every message type that converts from and into [`Bytes`] (`From<Bytes>`, `Into<Bytes>`); this one is for services
+/// without a type of their own.
 ///
 /// With the codec `protobuf` it is `message Chunk { bytes data = 1; }`, with `json` the same as protojson has it:
 /// `{"data":"<base64>"}`.
@@ -57,7 +60,7 @@ const MAX_CHUNK: usize = 512 * 1024;
 #[cfg_attr(not(feature = "protobuf"), derive(Debug, Default))]
 #[cfg_attr(feature = "json", derive(serde::Serialize, serde::Deserialize))]
 pub struct Chunk {
-    /// The bytes that follow those of the message before.
+    /// The bytes that follow those of the previous chunk.
     #[cfg_attr(feature = "protobuf", prost(bytes = "bytes", tag = "1"))]
     #[cfg_attr(feature = "json", serde(default, with = "base64_text"))]
     pub data: Bytes,
@@ -76,15 +79,15 @@ impl From<Chunk> for Bytes {
 }
 
 impl<T> Streaming<T> {
-    /// Sends what `reader` yields until its end, in messages of `chunk_size` bytes, of which the last may have less. An empty blob
-    /// is a stream without messages.
+    /// Sends the bytes of `reader` until its end, in messages of `chunk_size` bytes; the last one may be smaller. An empty blob is a
+    /// stream without messages.
     ///
-    /// A message is sent when it is full: data that trickles in and is wanted at once goes through a [`channel`](Self::channel).
-    /// The reader is asked for no more than one chunk beyond what the other side has room for, so a blob of any size takes little
-    /// memory. (A generated peer cannot say what it has room for, and gets the blob as fast as the connection takes it.)
+    /// A message is sent when it is full. Use a [`channel`](Self::channel) for data that arrives slowly and must be sent at once. The
+    /// reader is read at most one chunk ahead of the window of the other side, so a blob of any size takes little memory. (A
+    /// generated peer has no flow control, and gets the blob as fast as the connection takes it.)
     ///
-    /// A good `chunk_size` is 64 KiB. It is brought into the range from 1 byte to 512 KiB: more would not fit into a message of
-    /// NATS, which has 1 MiB by default. On a NATS server that is configured to take less than a chunk, the stream ends with
+    /// A good `chunk_size` is 64 KiB. It is clamped to the range from 1 byte to 512 KiB: more would not fit into a message of NATS,
+    /// which has at most 1 MiB by default. If the NATS server is configured to take less than a chunk, the stream ends with
     /// `RESOURCE_EXHAUSTED`.
     ///
     /// An error of the reader ends the stream with `INTERNAL` and its [kind](io::ErrorKind); the error itself is only logged, as
@@ -116,7 +119,7 @@ impl<T> Streaming<T> {
                     let room = size - chunk.len();
                     let read = reader.read_buf(&mut (&mut chunk).limit(room)).await;
                     if read.map_err(|error| failed("read the blob", None, &error))? == 0 {
-                        // Some readers go on after their end.
+                        // The reader is dropped here: some readers yield bytes again after their end.
                         let last = (!chunk.is_empty()).then(|| T::from(chunk.freeze()));
                         return Ok(last.map(|last| (last, None)));
                     }
@@ -126,14 +129,14 @@ impl<T> Streaming<T> {
         ))
     }
 
-    /// Writes the bytes of all messages to `writer` and flushes it; gives their number. It does not shut the writer down.
+    /// Writes the bytes of all messages to `writer` and flushes it; returns their number. It does not shut the writer down.
     ///
-    /// Each message is written before the next one is taken from the stream, so a writer that is slow holds the sender back.
+    /// Each message is written before the next one is taken from the stream, so a slow writer slows the sender down.
     ///
-    /// Fails with the error of the stream. If the writer fails, that is `RESOURCE_EXHAUSTED` for one without space and `INTERNAL`
-    /// for all else, with the [kind](io::ErrorKind) of the error, which is itself only logged: what a handler returns goes to its
-    /// caller. In both cases, and when this future is dropped, a part of the bytes may be written, and the other side is told
-    /// that the stream is no longer read.
+    /// Fails with the error of the stream. If the writer fails, the code is `RESOURCE_EXHAUSTED` if it has no space and `INTERNAL`
+    /// otherwise, and the message names the [kind](io::ErrorKind) of the error. The error itself is only logged, since a handler may
+    /// return this status to its caller. In both cases, and when this future is dropped, a part of the bytes may be written, and the
+    /// stream is cancelled at the other side.
     ///
     /// ```
     /// use natsmicro::{Chunk, Status, Streaming};
@@ -154,16 +157,15 @@ impl<T> Streaming<T> {
         copy(self, writer, |error| failed("write the blob", None, &error)).await
     }
 
-    /// Writes the bytes of all messages to a new file, and puts that in the place of `path` when the stream has ended well; gives
+    /// Writes the bytes of all messages to a new file, and replaces `path` with it when the stream has ended without an error; returns
     /// their number.
     ///
-    /// Until then, what was at `path` stays there untouched, and whoever opens it sees the old file or the whole new one, also
-    /// after a power failure. The bytes go to a file beside it, whose name begins with `.natsmicro-`; it is removed if anything
-    /// fails, and when this future is dropped (only a process that is killed leaves it). When this returns, the file is synced to
-    /// the disk. It has the permissions that new files get, whatever those of the old one were.
+    /// `path` is replaced atomically: a process that opens it gets the old file or the complete new one, also after a power failure.
+    /// The bytes are written to a file in the same directory whose name begins with `.natsmicro-`. It is removed if anything fails, and
+    /// when this future is dropped; only a process that is killed leaves it behind. When this returns, the file is synced to the disk.
+    /// It has the permissions of a new file, not those of the old one.
     ///
-    /// Fails as [`write_to`](Self::write_to) does. `path` is used as it is: one that is made from what a caller has sent has to
-    /// be checked before.
+    /// Fails as [`write_to`](Self::write_to) does. `path` is not checked: check it first if it is made from the data of a caller.
     ///
     /// ```
     /// use natsmicro::{Chunk, Status, Streaming};
@@ -207,7 +209,8 @@ async fn copy<T: Into<Bytes>>(
     Ok(size)
 }
 
-/// What the other side may know of a failure on this one: not the text of the error, which may hold a path.
+/// Logs an error and returns the status for it. The status may go to the other side, so it does not have the text of the error, which
+/// may name a path.
 fn failed(doing: &str, path: Option<&Path>, error: &io::Error) -> Status {
     tracing::warn!(path = path.map(tracing::field::debug), %error, "cannot {doing}");
     let message = format!("cannot {doing}: {}", error.kind());
@@ -219,7 +222,7 @@ fn failed(doing: &str, path: Option<&Path>, error: &io::Error) -> Status {
     }
 }
 
-/// Runs to its end even if nobody waits for it any more; what it gives is dropped then.
+/// Runs `work` on a thread for blocking work. If the future is dropped, `work` still runs to its end, and its result is dropped.
 async fn blocking<R: Send + 'static>(
     work: impl FnOnce() -> io::Result<R> + Send + 'static,
 ) -> io::Result<R> {
@@ -228,9 +231,9 @@ async fn blocking<R: Send + 'static>(
         .unwrap_or_else(|error| Err(io::Error::other(error)))
 }
 
-/// A file that is to take the place of another, removed on drop.
+/// A new file that will replace `target`. It is removed on drop, unless it was renamed.
 struct Unfinished {
-    /// Where it is, until it has moved.
+    /// The temporary path; `None` after the rename.
     path: Option<PathBuf>,
     target: PathBuf,
 }
@@ -249,7 +252,7 @@ impl Unfinished {
                     let path = Some(path);
                     return Ok((Self { path, target }, file));
                 }
-                // Of a process that was killed, or one with the same id in another container.
+                // Left by a killed process, or in use by a process with the same id in another container.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
             }
@@ -263,7 +266,7 @@ impl Unfinished {
             fs::rename(path, &self.target)?;
             self.path = None;
         }
-        // So that the new name is on the disk, too. Not all file systems can do this, and what they hold is whole without it.
+        // Syncs the new name. Not all file systems support this; without it, `target` is still either the old or the new file.
         #[cfg(unix)]
         if let Some(directory) = self.target.parent() {
             let directory = if directory.as_os_str().is_empty() {
@@ -287,7 +290,7 @@ impl Drop for Unfinished {
     }
 }
 
-/// Bytes as protojson writes and reads them: base64, and when reading, either alphabet, with or without padding, or `null`.
+/// Bytes as in protojson: written as base64; read from base64 in either alphabet, with or without padding, or from `null`.
 #[cfg(feature = "json")]
 mod base64_text {
     use base64::Engine as _;
@@ -304,7 +307,7 @@ mod base64_text {
     const BASE64_URL: GeneralPurpose = GeneralPurpose::new(&URL_SAFE, LENIENT);
 
     pub(crate) fn serialize<S: Serializer>(data: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
-        // What is read is an option, which formats without names tell from a string.
+        // `deserialize` reads an option, and binary formats encode an option differently from a string.
         serializer.serialize_some(&BASE64.encode(data))
     }
 

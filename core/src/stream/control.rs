@@ -1,36 +1,39 @@
-//! What one end tells the other about the stream, besides its messages.
+//! The control messages of the extension, as a [`Link`] sends them: offer, confirmation, state and cancellation.
+//!
+//! A state holds the credit of this end, its count of messages and all it has announced. It is sent when credit changes and with each
+//! heartbeat, so a control message that was lost does no harm.
 
 use async_nats::{HeaderMap, HeaderValue};
 use bytes::Bytes;
 use futures::FutureExt;
 
 use crate::stream::flow::Credit;
-use crate::stream::link::{HEARTBEAT, Link, Role};
-use crate::stream::wire::{COUNT, CREDIT, INBOX, OUR_VERSION, Said, VERSION};
+use crate::stream::link::{HEARTBEAT_INTERVAL, Link, Role};
+use crate::stream::wire::{COUNT, CREDIT, EXTENSION_VERSION, INBOX, StreamState, VERSION};
 
 impl Link {
-    /// Grants what the reader has made room for. The same message is the heartbeat, and repeats all that was said so far, since a
-    /// message may have been lost with a connection. The reply subject is for the NATS server, to say if nobody receives it.
+    /// Sends the state of this end: its credit, and all it has announced so far, since an earlier message may be lost. The same
+    /// message is the heartbeat.
     ///
-    /// It is sent while the link goes on: with thousands of streams, the connection takes its time.
-    pub(crate) fn tell_state(&mut self) {
-        if self.telling.is_some() {
-            self.tell_again = true;
+    /// Does not wait for the connection, which takes long with thousands of streams: the link goes on while the state is in transit.
+    pub(crate) fn send_state(&mut self) {
+        if self.state_in_transit.is_some() {
+            self.state_is_stale = true;
             return;
         }
         let mut headers = HeaderMap::new();
         self.write_credit(&mut headers);
         headers.insert(COUNT.clone(), HeaderValue::from(self.outbound.count()));
-        self.said.write(&mut headers);
+        self.state.write(&mut headers);
         if let Role::Service {
             confirmation: Some(confirmation),
         } = &self.role
         {
             crate::transport::headers::add(&mut headers, confirmation);
         }
-        let mut telling = self.tell(headers).boxed();
-        if (&mut telling).now_or_never().is_none() {
-            self.telling = Some(telling);
+        let mut state_in_transit = self.send_control(headers).boxed();
+        if (&mut state_in_transit).now_or_never().is_none() {
+            self.state_in_transit = Some(state_in_transit);
         }
     }
 
@@ -42,18 +45,19 @@ impl Link {
         headers.insert(CREDIT.clone(), HeaderValue::from(granted.to_string()));
     }
 
-    /// The headers that offer the extension.
-    pub(crate) fn offer(&self, headers: &mut HeaderMap) {
-        headers.insert(VERSION.clone(), HeaderValue::from(OUR_VERSION));
+    /// Writes the headers that offer the extension.
+    pub(crate) fn write_offer(&self, headers: &mut HeaderMap) {
+        headers.insert(VERSION.clone(), HeaderValue::from(EXTENSION_VERSION));
         self.write_credit(headers);
     }
 
-    /// The headers that tell a caller where this end receives, and confirm the extension to one that has offered it.
+    /// Returns the headers with the inbox of this end, which also confirm the extension to a caller that has offered it. In that case
+    /// the confirmation is repeated with each state.
     pub(crate) fn confirm(&mut self) -> HeaderMap {
         let mut headers = HeaderMap::new();
-        headers.insert(INBOX.clone(), HeaderValue::from(self.own.as_str()));
+        headers.insert(INBOX.clone(), HeaderValue::from(self.inbox.as_str()));
         if self.extension {
-            headers.insert(VERSION.clone(), HeaderValue::from(OUR_VERSION));
+            headers.insert(VERSION.clone(), HeaderValue::from(EXTENSION_VERSION));
             self.role = Role::Service {
                 confirmation: Some(headers.clone()),
             };
@@ -62,30 +66,31 @@ impl Link {
         headers
     }
 
-    /// Tells the other end that what it sends is no longer read.
+    /// Announces to the peer that its messages are no longer read.
     pub(crate) async fn cancel(&mut self) {
-        self.said.cancelled = true;
+        self.state.cancelled = true;
         let mut headers = HeaderMap::new();
-        Said {
+        StreamState {
             cancelled: true,
-            ..Said::default()
+            ..StreamState::default()
         }
         .write(&mut headers);
-        // If the connection takes nothing for so long, the other end finds out by itself.
-        let _ = tokio::time::timeout(HEARTBEAT, self.tell(headers)).await;
+        // A peer that gets no cancellation gets no heartbeats either, and ends the stream by itself.
+        let _ = tokio::time::timeout(HEARTBEAT_INTERVAL, self.send_control(headers)).await;
     }
 
-    /// Sends a message about the stream to a peer that understands it.
-    fn tell(&self, headers: HeaderMap) -> impl Future<Output = ()> + Send + use<> {
+    /// Sends a control message to a peer that speaks the extension. Its reply subject lets the NATS server report a peer without a
+    /// subscription.
+    fn send_control(&self, headers: HeaderMap) -> impl Future<Output = ()> + Send + use<> {
         let peer = self.peer.clone().filter(|_| self.extension);
-        let (nats, own) = (self.nats.clone(), self.own.clone());
+        let (nats, inbox) = (self.nats.clone(), self.inbox.clone());
         async move {
             let Some(peer) = peer else {
                 return;
             };
-            let inbox = own.clone();
-            let told = nats.publish_with_reply_and_headers(peer, own, headers, Bytes::new());
-            if let Err(error) = told.await {
+            let reply = inbox.clone();
+            let sent = nats.publish_with_reply_and_headers(peer, reply, headers, Bytes::new());
+            if let Err(error) = sent.await {
                 tracing::debug!(%inbox, %error, "cannot send to the other side of a stream");
             }
         }

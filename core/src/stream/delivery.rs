@@ -1,4 +1,7 @@
-//! From the task that receives a stream to the one that reads it.
+//! The queue between the task that receives a stream and its reader: [`Delivery`] is the end of the task, [`Incoming`] that of the
+//! reader.
+//!
+//! The queue has no bound of its own. It is bounded by the credit that the task grants: a window more than the reader has consumed.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -14,103 +17,106 @@ use crate::codec::MessageCodec;
 use crate::status::{Code, Status};
 use crate::stream::flow::Credit;
 
-/// What arrived.
+/// One entry of the queue.
 enum Item {
-    /// A payload with so many messages: one as it is, more with their lengths before them.
+    /// A payload and its number of messages: a single one as it is, several with their lengths.
     Messages(Bytes, u64),
-    /// The last item.
+    /// The stream has failed; the last item.
     Failed(Status),
+    /// The stream has ended; the last item.
     End,
 }
 
-/// What the reader has taken so far, as far as it has told.
+/// How much the reader has reported as consumed. It reports in steps of half a window, so that credit is not granted for each message.
 #[derive(Debug, Default)]
-struct Consumed {
+struct Reported {
     messages: AtomicU64,
     bytes: AtomicU64,
+    /// Notified after each report.
     changed: Notify,
 }
 
-/// The receiving task's end.
+/// The end of the receiving task.
 pub(crate) struct Delivery {
     items: mpsc::UnboundedSender<Item>,
-    consumed: Arc<Consumed>,
+    reported: Arc<Reported>,
     window: Credit,
 }
 
-/// The reader's end.
+/// The end of the reader. `reported` is never ahead of `consumed`, and less than `report_step` behind it.
 pub(crate) struct Incoming<T> {
-    /// What a message is that cannot be decoded: a mistake of the caller, or of the service.
-    undecodable: Code,
+    /// The code of the error for a message that cannot be decoded: whether it is a mistake of the caller or of the service.
+    decode_error_code: Code,
     items: mpsc::UnboundedReceiver<Item>,
-    /// The messages of the last payload that were not yet read.
+    /// The messages of the last payload that were not read yet.
     batch: VecDeque<Bytes>,
     decode: fn(Bytes) -> Result<T, crate::codec::CodecError>,
-    /// What was read, and how much of that the other end knows.
-    taken: Credit,
-    told: Credit,
-    /// After how much it is told.
-    step: Credit,
-    consumed: Arc<Consumed>,
+    /// What the reader has consumed.
+    consumed: Credit,
+    /// The part of `consumed` that was reported to the task.
+    reported: Credit,
+    /// The difference of messages or bytes that is reported.
+    report_step: Credit,
+    reports: Arc<Reported>,
     ended: bool,
 }
 
-/// Both ends. Between them wait at most `window` messages and bytes, if the sender keeps to what it is granted.
+/// Makes both ends of a queue. It holds at most `window` messages and bytes if the sender keeps to its credit.
 pub(crate) fn delivery<T>(
     window: Credit,
     codec: MessageCodec<T>,
-    undecodable: Code,
+    decode_error_code: Code,
 ) -> (Delivery, Incoming<T>) {
     let (sender, receiver) = mpsc::unbounded_channel();
-    let consumed = Arc::<Consumed>::default();
+    let reports = Arc::<Reported>::default();
     let incoming = Incoming {
-        undecodable,
+        decode_error_code,
         items: receiver,
         batch: VecDeque::new(),
         decode: codec.decode,
-        taken: Credit::default(),
-        told: Credit::default(),
-        step: Credit {
+        consumed: Credit::default(),
+        reported: Credit::default(),
+        report_step: Credit {
             messages: (window.messages / 2).max(1),
             bytes: (window.bytes / 2).max(1),
         },
-        consumed: Arc::clone(&consumed),
+        reports: Arc::clone(&reports),
         ended: false,
     };
     let delivery = Delivery {
         items: sender,
-        consumed,
+        reported: reports,
         window,
     };
     (delivery, incoming)
 }
 
 impl Delivery {
-    /// What the sender may have sent by now.
+    /// The credit of the sender: a window more than the reader has reported.
     pub(crate) fn granted(&self) -> Credit {
-        self.window.after(self.taken())
+        self.window.after(self.consumed())
     }
 
-    /// What the reader has taken, as far as it has told.
-    pub(crate) fn taken(&self) -> Credit {
+    /// What the reader has reported as consumed.
+    pub(crate) fn consumed(&self) -> Credit {
         Credit {
-            messages: self.consumed.messages.load(Ordering::Acquire),
-            bytes: self.consumed.bytes.load(Ordering::Acquire),
+            messages: self.reported.messages.load(Ordering::Acquire),
+            bytes: self.reported.bytes.load(Ordering::Acquire),
         }
     }
 
-    /// Waits until the reader has taken so much that the sender should hear of it.
-    pub(crate) async fn consumed(&self) {
-        self.consumed.changed.notified().await;
+    /// Waits for a report of the reader, after which the sender should get new credit.
+    pub(crate) async fn consumption_reported(&self) {
+        self.reported.changed.notified().await;
     }
 
-    /// Waits until the reader is gone.
-    pub(crate) async fn unread(&self) {
+    /// Waits until the reader is dropped.
+    pub(crate) async fn reader_dropped(&self) {
         self.items.closed().await;
     }
 
     pub(crate) fn messages(&self, payload: Bytes, count: u64) {
-        // A reader that is gone has no use for them.
+        // Fails if the reader was dropped; the link learns that from `reader_dropped`.
         let _ = self.items.send(Item::Messages(payload, count));
     }
 
@@ -123,11 +129,11 @@ impl<T> Incoming<T> {
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T, Status>>> {
         loop {
             if let Some(message) = self.batch.pop_front() {
-                self.take(message.len());
-                let number = self.taken.messages;
+                self.count_consumed(message.len());
+                let number = self.consumed.messages;
                 return Poll::Ready(Some((self.decode)(message).map_err(|error| {
                     let text = format!("failed to decode message {number} of the stream: {error}");
-                    Status::new(self.undecodable.clone(), text)
+                    Status::new(self.decode_error_code.clone(), text)
                 })));
             }
             if self.ended {
@@ -135,7 +141,7 @@ impl<T> Incoming<T> {
             }
             match ready!(self.items.poll_recv(cx)) {
                 Some(Item::Messages(payload, 1)) => self.batch.push_back(payload),
-                Some(Item::Messages(payload, _)) => self.batch.extend(split(payload)),
+                Some(Item::Messages(payload, _)) => self.batch.extend(split_batch(payload)),
                 Some(Item::End) => self.ended = true,
                 Some(Item::Failed(status)) => {
                     self.ended = true;
@@ -150,19 +156,17 @@ impl<T> Incoming<T> {
         }
     }
 
-    fn take(&mut self, bytes: usize) {
-        self.taken.messages += 1;
-        self.taken.bytes += bytes as u64;
-        if self.taken.messages - self.told.messages >= self.step.messages
-            || self.taken.bytes - self.told.bytes >= self.step.bytes
+    fn count_consumed(&mut self, bytes: usize) {
+        self.consumed.messages += 1;
+        self.consumed.bytes += bytes as u64;
+        if self.consumed.messages - self.reported.messages >= self.report_step.messages
+            || self.consumed.bytes - self.reported.bytes >= self.report_step.bytes
         {
-            self.told = self.taken;
-            let consumed = &self.consumed;
-            consumed
-                .messages
-                .store(self.taken.messages, Ordering::Release);
-            consumed.bytes.store(self.taken.bytes, Ordering::Release);
-            consumed.changed.notify_one();
+            self.reported = self.consumed;
+            let Credit { messages, bytes } = self.consumed;
+            self.reports.messages.store(messages, Ordering::Release);
+            self.reports.bytes.store(bytes, Ordering::Release);
+            self.reports.changed.notify_one();
         }
     }
 }
@@ -170,13 +174,13 @@ impl<T> Incoming<T> {
 impl<T> fmt::Debug for Incoming<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Incoming")
-            .field("taken", &self.taken)
+            .field("consumed", &self.consumed)
             .finish_non_exhaustive()
     }
 }
 
-/// The messages of a batch: each is preceded by its length as a protobuf varint. Stops at what is none.
-pub(crate) fn split(mut payload: Bytes) -> impl Iterator<Item = Bytes> {
+/// The messages of a batch: each is preceded by its length as a protobuf varint. Stops at the first malformed length.
+pub(crate) fn split_batch(mut payload: Bytes) -> impl Iterator<Item = Bytes> {
     std::iter::from_fn(move || {
         let message = first_message(&payload)?;
         payload.advance(message.start);
@@ -184,7 +188,7 @@ pub(crate) fn split(mut payload: Bytes) -> impl Iterator<Item = Bytes> {
     })
 }
 
-/// Where the first message of a batch lies.
+/// The range of the first message of a batch, without its length; `None` if the length is malformed or exceeds the payload.
 pub(crate) fn first_message(payload: &[u8]) -> Option<Range<usize>> {
     let mut length = 0_u64;
     for (at, byte) in payload.iter().take(9).enumerate() {

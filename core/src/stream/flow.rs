@@ -1,16 +1,20 @@
-//! How far a sender may run ahead, and what a receiver must get, as plain state: no time, no NATS.
+//! Flow control and the sequence check of one direction of a stream, as plain state: no time, no NATS.
+//!
+//! A sender that keeps to its credit never overruns the window of its receiver, whatever happens to the grants on their way. A
+//! receiver accepts the complete sequence of messages and nothing else.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// How many bytes the sender of a stream may be ahead of the reader. The last message may be the greater part of them.
+/// The bytes by which the sender of a stream may be ahead of the reader. The last message may exceed them.
 const WINDOW_BYTES: u64 = 1024 * 1024;
-/// What is held of a stream whose sender knows no credit.
+/// The messages and bytes that are held of a stream whose sender does not speak the extension and so has no credit.
 pub(crate) const PLAIN_WINDOW: Credit = Credit {
     messages: 65_536,
     bytes: 64 * 1024 * 1024,
 };
 
+/// The window of a stream that may be this many messages ahead.
 pub(crate) fn window(messages: u32) -> Credit {
     Credit {
         messages: messages.into(),
@@ -18,12 +22,12 @@ pub(crate) fn window(messages: u32) -> Credit {
     }
 }
 
-/// How much one side lets the other send, counted from the beginning of the stream. Because it is a sum and not a difference, a
-/// grant that is lost or repeated does no harm.
+/// An amount of messages and bytes, counted from the beginning of the stream: granted, sent, received or consumed. Because a grant is
+/// a total and not an increment, one that is lost or repeated does no harm.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Credit {
     pub(crate) messages: u64,
-    /// A message may be sent while fewer bytes than this were: the last one may be of any size.
+    /// As a grant: a message may be sent while fewer bytes were sent before it, so the last one may be of any size.
     pub(crate) bytes: u64,
 }
 
@@ -59,7 +63,7 @@ impl FromStr for Credit {
     }
 }
 
-/// The sending side of one direction.
+/// The sending side of one direction. A message is sent only while `sent` is below `granted` in both parts.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Outbound {
     sent: Credit,
@@ -78,19 +82,19 @@ impl Outbound {
         self.sent.messages < self.granted.messages && self.sent.bytes < self.granted.bytes
     }
 
-    /// Takes note of a message that goes out; gives its number.
+    /// Counts a message that is sent; returns its number.
     pub(crate) fn send(&mut self, bytes: usize) -> u64 {
         self.sent.messages += 1;
         self.sent.bytes += bytes as u64;
         self.sent.messages
     }
 
-    /// How many messages went out.
+    /// The number of messages that were sent.
     pub(crate) fn count(&self) -> u64 {
         self.sent.messages
     }
 
-    /// Grants only grow; an older one that arrives late changes nothing.
+    /// Raises the grant. An older one that arrives late changes nothing.
     pub(crate) fn grant(&mut self, credit: Credit) {
         self.granted.messages = self.granted.messages.max(credit.messages);
         self.granted.bytes = self.granted.bytes.max(credit.bytes);
@@ -100,41 +104,41 @@ impl Outbound {
 /// Some consecutive messages that arrived together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Arrival {
-    /// The number of the first one.
+    /// The number of the first message.
     pub(crate) first: u64,
     pub(crate) count: u64,
-    /// The bytes of all but the last one, and those of the last one.
+    /// The bytes of all messages but the last one.
     pub(crate) leading_bytes: u64,
     pub(crate) last_bytes: u64,
 }
 
-/// What is wrong with an arrival.
+/// How a stream violates the protocol or has lost messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// A message between these two never arrived.
+    /// The messages from `expected` to the one before `got` are lost.
     Gap { expected: u64, got: u64 },
-    /// A message that was received before.
+    /// A message arrived twice.
     Repeated { number: u64 },
-    /// More than was granted.
+    /// The sender exceeded its credit.
     Overrun,
-    /// The last messages never arrived.
+    /// The messages after `received` are lost.
     Truncated { announced: u64, received: u64 },
-    /// The end never arrived, and with it perhaps an error.
+    /// The end is lost, and with it perhaps an error.
     EndLost,
 }
 
-/// The receiving side of one direction.
+/// The receiving side of one direction. `ended` implies `closed`; neither is ever reset.
 #[derive(Debug, Default)]
 pub(crate) struct Inbound {
     received: Credit,
-    /// Nothing more counts.
+    /// Nothing more is accepted: the end has arrived, or the stream has failed.
     closed: bool,
-    /// The end has arrived.
+    /// The end of the peer's messages has arrived.
     ended: bool,
 }
 
 impl Inbound {
-    /// Accepts messages, or says what is wrong with them. What comes after the end is nothing: `Ok(false)`.
+    /// Accepts messages (`Ok(true)`). After the end they are ignored (`Ok(false)`).
     pub(crate) fn receive(&mut self, arrival: Arrival, granted: Credit) -> Result<bool, Fault> {
         if self.closed {
             return Ok(false);
@@ -159,7 +163,7 @@ impl Inbound {
         Ok(true)
     }
 
-    /// Takes note of the end, with the number of messages that the sender says it sent. A second end is nothing: `Ok(false)`.
+    /// Accepts the end (`Ok(true)`), with the number of messages that the sender announces. A second end is ignored (`Ok(false)`).
     pub(crate) fn end(&mut self, announced: Option<u64>) -> Result<bool, Fault> {
         self.ended = true;
         if std::mem::replace(&mut self.closed, true) {
@@ -174,7 +178,7 @@ impl Inbound {
         }
     }
 
-    /// Compares with what the sender says it has sent before.
+    /// Compares the received messages with what a heartbeat announces as sent before it.
     pub(crate) fn check(&self, sent: Option<u64>, ended: bool) -> Result<(), Fault> {
         let received = self.received.messages;
         match sent {
@@ -188,7 +192,7 @@ impl Inbound {
         }
     }
 
-    /// From now on nothing counts.
+    /// Ignores all that arrives from now on.
     pub(crate) fn close(&mut self) {
         self.closed = true;
     }

@@ -54,7 +54,7 @@ fn a_late_grant_takes_nothing_back() {
 }
 
 #[test]
-fn what_is_missing_is_told() {
+fn lost_and_repeated_messages_are_faults() {
     let mut inbound = Inbound::default();
     assert_eq!(inbound.receive(arrival(1, &[1, 2, 3]), PLENTY), Ok(true));
     let gap = Fault::Gap {
@@ -74,7 +74,7 @@ fn what_is_missing_is_told() {
 }
 
 #[test]
-fn nothing_counts_after_the_end() {
+fn messages_after_the_end_are_ignored() {
     let mut inbound = Inbound::default();
     assert_eq!(inbound.end(Some(0)), Ok(true));
     assert_eq!(inbound.end(Some(9)), Ok(false));
@@ -82,7 +82,7 @@ fn nothing_counts_after_the_end() {
 }
 
 #[test]
-fn a_count_that_no_number_holds_is_refused() {
+fn counts_that_overflow_are_refused() {
     let mut inbound = Inbound::default();
     let hostile = Arrival {
         first: 1,
@@ -97,11 +97,11 @@ fn a_count_that_no_number_holds_is_refused() {
     assert_eq!(inbound.receive(hostile, granted), Err(Fault::Overrun));
 }
 
-/// What a sender and a receiver with a network between them may do next.
+/// A step of a sender and a receiver with a network between them.
 #[derive(Clone, Debug)]
 enum Step {
     Send(usize),
-    /// A grant arrives, of those on their way.
+    /// One of the grants in transit arrives.
     Grant(prop::sample::Index),
     Read,
 }
@@ -116,15 +116,15 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
-    /// Whatever the order of grants and however late they are: what the sender may send, the receiver takes, and never holds
-    /// more than the window and one message.
+    /// Whatever the order and the delay of the grants: the receiver accepts all that the sender may send, and never holds more than the
+    /// window and one message.
     #[test]
     fn the_window_holds(steps in steps(), messages in 1_u64..20, bytes in 1_u64..1000) {
         let window = Credit { messages, bytes };
         let mut outbound = Outbound::new(window);
         let mut inbound = Inbound::default();
         let mut granted = window;
-        let mut on_their_way = vec![window];
+        let mut in_transit = vec![window];
         let mut held = std::collections::VecDeque::new();
         let mut consumed = Credit::default();
         for step in steps {
@@ -136,13 +136,13 @@ proptest! {
                     held.push_back(size as u64);
                 }
                 Step::Send(_) => {}
-                Step::Grant(which) => outbound.grant(*which.get(&on_their_way)),
+                Step::Grant(which) => outbound.grant(*which.get(&in_transit)),
                 Step::Read => {
                     if let Some(size) = held.pop_front() {
                         consumed.messages += 1;
                         consumed.bytes += size;
                         granted = window.after(consumed);
-                        on_their_way.push(granted);
+                        in_transit.push(granted);
                     }
                 }
             }
@@ -150,7 +150,7 @@ proptest! {
             let all_but_last: u64 = held.iter().rev().skip(1).sum();
             prop_assert!(all_but_last < bytes.max(1));
         }
-        // Nothing is stuck: once all is read and the last grant is there, there is room.
+        // No deadlock: when all messages are read and the last grant has arrived, the sender has credit.
         outbound.grant(window.after(Credit {
             messages: consumed.messages + held.len() as u64,
             bytes: consumed.bytes + held.iter().sum::<u64>(),
@@ -158,7 +158,7 @@ proptest! {
         prop_assert!(outbound.may_send());
     }
 
-    /// A receiver accepts the one complete sequence, however it is cut into batches.
+    /// A receiver accepts the complete sequence and no other, however it is split into batches.
     #[test]
     fn only_the_whole_sequence_is_accepted(
         batches in prop::collection::vec(prop::collection::vec(0_u64..50, 1..5), 1..20),

@@ -1,4 +1,7 @@
-//! One end of a stream on NATS: its inbox, the other end, and what both have agreed on.
+//! One end of a stream on NATS: its subscription, its peer, and the state of the protocol between them.
+//!
+//! A link belongs to one task, which alternates [`Link::wait`] (cancel-safe) and [`Link::handle`] (not to be cancelled). It keeps the
+//! protocol going by itself: heartbeats, credit, and the detection of a lost peer. What concerns the call comes out as an [`Event`].
 
 use std::time::Duration;
 
@@ -12,163 +15,175 @@ use crate::status::Status;
 use crate::stream::delivery::Delivery;
 use crate::stream::flow::{Arrival, Credit, Fault, Inbound, Outbound, PLAIN_WINDOW};
 use crate::stream::wire;
-use crate::stream::wire::{Control, Received, Said};
+use crate::stream::wire::{Control, Received, StreamState};
 use crate::transport::subject;
 
-/// How often each end tells the other that it is there.
-pub(crate) const HEARTBEAT: Duration = Duration::from_secs(2);
-/// After how many heartbeats without one from the other end it is taken for dead. It is these that are counted and not the time,
-/// which passes as well while this process, and what it would have heard, waits for a CPU.
-const DEAD: u32 = 3;
-/// The same if the NATS server says that nobody listens: time for a connection to come back.
-const DEAD_WITHOUT_LISTENER: u32 = 2;
-/// After how many of its own heartbeats a service gives up a silent caller that has none.
-const IDLE: u32 = 5 * 60;
-/// How often a peer without heartbeats is asked if it listens, by a reply subject on a message.
-const PROBE: Duration = Duration::from_secs(1);
+/// The interval at which each end sends its state to its peer.
+pub(crate) const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(2);
+/// A peer is lost after this many own heartbeats without a message from it. Heartbeats are counted instead of time: time also passes
+/// while this process waits for a CPU and cannot read what has arrived.
+const MAX_MISSED_HEARTBEATS: u32 = 3;
+/// The same bound once the NATS server reports that the peer has no subscription. It is not zero, so that a peer has time to
+/// reconnect.
+const MAX_MISSED_WITHOUT_LISTENER: u32 = 2;
+/// A service gives up a caller without heartbeats after this many own heartbeats without a message from it: ten minutes.
+const MAX_IDLE_HEARTBEATS: u32 = 5 * 60;
+/// The shortest interval between two probes of a peer without heartbeats. A probe is a message with a reply subject, to which the NATS
+/// server reports that nobody listens.
+const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Something that a link leaves to whoever runs it.
+/// What the task that runs a link has to react to.
 #[derive(Debug)]
 pub(crate) enum Event {
     Control(Control),
-    /// Messages have arrived, and are delivered.
+    /// Messages have arrived and were delivered to the reader.
     Messages(Message),
-    /// The other end has sent all it had; an error is delivered.
+    /// The peer has sent its last message. An error was delivered to the reader.
     End(Option<Status>, Message),
     Response(Message),
-    /// What arrived is not what should have; the reader knows, and nothing more is read.
+    /// The peer broke the protocol, or messages are lost. The error was delivered to the reader, and nothing more is read.
     Fault(Status),
-    /// The reader is gone, and the other end was told.
-    Unread,
-    /// Nobody listens at the other end.
-    Unheard,
-    /// There is no other end any more, or no connection to it.
-    Gone(Status),
+    /// The reader was dropped, and the peer was sent a cancellation.
+    ReaderDropped,
+    /// The NATS server reports that the peer has no subscription.
+    NoListener,
+    /// The peer sends no heartbeats any more, or the connection is closed.
+    PeerLost(Status),
 }
 
-/// What [`Link::wait`] has waited for.
+/// What has ended [`Link::wait`]; to be passed to [`Link::handle`].
 pub(crate) enum Signal {
+    /// A message on the inbox; `None` if the connection is closed.
     Message(Option<Message>),
+    /// The reader has made room for half a window.
     Consumed,
-    Unread,
-    Told,
-    Tick,
+    ReaderDropped,
+    /// The connection has taken the state that was in transit.
+    StateSent,
+    Heartbeat,
 }
 
-/// Whose end it is.
+/// Which end of the stream a link is.
 #[derive(Clone, Debug)]
 pub(crate) enum Role {
     Service {
-        /// What confirms the extension, as long as nothing shows that the caller has got it.
+        /// The headers that confirm the extension. They are repeated with each state until a message of the caller has arrived.
         confirmation: Option<HeaderMap>,
     },
     Caller,
 }
 
 /// One end of a stream.
+///
+/// Invariants: without a `peer` nothing is sent. Without `extension`, no header of the extension is sent, and `outbound` has unlimited
+/// credit. After `state.cancelled`, messages are still checked by `inbound`, without limits, and `delivery` drops them.
 pub(crate) struct Link {
     pub(crate) nats: async_nats::Client,
-    inbox: Subscriber,
-    pub(crate) own: Subject,
-    /// Where messages go; unknown until the service has told.
+    /// Receives on `inbox`.
+    subscription: Subscriber,
+    pub(crate) inbox: Subject,
+    /// The inbox of the peer. A caller learns it from the first message of the service; it is removed when there is nobody to send to.
     pub(crate) peer: Option<Subject>,
     pub(crate) role: Role,
-    /// Both ends speak the extension.
+    /// Whether both ends speak the extension (`protocol.md`): credit, heartbeats, batches.
     pub(crate) extension: bool,
     pub(crate) outbound: Outbound,
     pub(crate) inbound: Inbound,
-    /// Where messages are delivered, in a direction that has any.
+    /// The way to the reader; `None` if the peer streams nothing.
     pub(crate) delivery: Option<Delivery>,
-    pub(crate) said: Said,
-    /// What was said last, while the connection does not take it; and whether there is more to say by now.
-    pub(crate) telling: Option<BoxFuture<'static, ()>>,
-    pub(crate) tell_again: bool,
-    tick: Interval,
-    /// How many heartbeats ago something was heard.
-    silence: u32,
-    /// When a peer without heartbeats was last asked if it listens.
-    probed: Instant,
+    /// What this end has announced; each part is set once and never reset.
+    pub(crate) state: StreamState,
+    /// A state that the connection has not taken yet. At most one is in transit.
+    pub(crate) state_in_transit: Option<BoxFuture<'static, ()>>,
+    /// Whether another state has to follow the one in transit.
+    pub(crate) state_is_stale: bool,
+    heartbeats: Interval,
+    /// The number of own heartbeats since the last message of the peer.
+    missed_heartbeats: u32,
+    /// When a peer without heartbeats was last probed.
+    last_probe: Instant,
 }
 
 impl Link {
-    /// Subscribes to an inbox of its own.
+    /// Subscribes to a new inbox.
     pub(crate) async fn new(
         nats: async_nats::Client,
         role: Role,
         delivery: Option<Delivery>,
     ) -> Result<Self, Status> {
-        let own = Subject::from(nats.new_inbox());
-        let inbox = nats.subscribe(own.clone()).await.map_err(|error| {
+        let inbox = Subject::from(nats.new_inbox());
+        let subscription = nats.subscribe(inbox.clone()).await.map_err(|error| {
             Status::unavailable(format!("cannot subscribe to an inbox: {error}"))
         })?;
-        let mut tick = tokio::time::interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut heartbeats =
+            tokio::time::interval_at(Instant::now() + HEARTBEAT_INTERVAL, HEARTBEAT_INTERVAL);
+        heartbeats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Ok(Self {
             nats,
+            subscription,
             inbox,
-            own,
             peer: None,
             role,
             extension: false,
             outbound: Outbound::new(Credit::UNLIMITED),
             inbound: Inbound::default(),
             delivery,
-            said: Said::default(),
-            telling: None,
-            tell_again: false,
-            tick,
-            silence: 0,
-            probed: Instant::now(),
+            state: StreamState::default(),
+            state_in_transit: None,
+            state_is_stale: false,
+            heartbeats,
+            missed_heartbeats: 0,
+            last_probe: Instant::now(),
         })
     }
 
-    /// Waits for what comes next. Nothing is lost if it is dropped.
+    /// Waits for the next signal. No signal is lost if the future is dropped.
     pub(crate) async fn wait(&mut self) -> Signal {
-        let reader = self.delivery.as_ref().filter(|_| !self.said.cancelled);
-        // In no fixed order: a flood of messages must not keep the heartbeats from going out.
+        let reader = self.delivery.as_ref().filter(|_| !self.state.cancelled);
+        // Not `biased`: a flood of messages must not delay the heartbeats.
         tokio::select! {
-            message = self.inbox.next() => Signal::Message(message),
-            signal = of_reader(reader) => signal,
-            Some(()) = of_telling(&mut self.telling) => Signal::Told,
-            _ = self.tick.tick() => Signal::Tick,
+            message = self.subscription.next() => Signal::Message(message),
+            signal = reader_signal(reader) => signal,
+            Some(()) = state_sent(&mut self.state_in_transit) => Signal::StateSent,
+            _ = self.heartbeats.tick() => Signal::Heartbeat,
         }
     }
 
-    /// Does what has to be done, and says what follows from it for the call.
+    /// Does what a signal asks for; returns what it means for the call.
     pub(crate) async fn handle(&mut self, signal: Signal) -> Option<Event> {
         match signal {
             Signal::Message(Some(message)) => self.receive(message).await,
-            Signal::Message(None) => Some(closed()),
+            Signal::Message(None) => Some(connection_closed()),
             Signal::Consumed => {
-                self.tell_state();
+                self.send_state();
                 None
             }
-            Signal::Told => {
-                self.telling = None;
-                if std::mem::take(&mut self.tell_again) {
-                    self.tell_state();
+            Signal::StateSent => {
+                self.state_in_transit = None;
+                if std::mem::take(&mut self.state_is_stale) {
+                    self.send_state();
                 }
                 None
             }
-            Signal::Unread => {
-                self.said.cancelled = true;
+            Signal::ReaderDropped => {
+                self.state.cancelled = true;
                 if !self.inbound.is_closed() {
                     self.cancel().await;
                 }
-                Some(Event::Unread)
+                Some(Event::ReaderDropped)
             }
-            Signal::Tick => self.tick().await,
+            Signal::Heartbeat => self.heartbeat().await,
         }
     }
 
     async fn receive(&mut self, message: Message) -> Option<Event> {
         let received = wire::read(message);
         if let Received::NoResponders = received {
-            // A peer of ours may be reconnecting. Others are only asked when something was sent to them, which is lost then.
-            let is_gone = !self.extension || self.silence >= DEAD_WITHOUT_LISTENER;
-            return is_gone.then_some(Event::Unheard);
+            // A peer with the extension may be reconnecting, and its heartbeats decide. To one without, a message is lost already.
+            let is_lost = !self.extension || self.missed_heartbeats >= MAX_MISSED_WITHOUT_LISTENER;
+            return is_lost.then_some(Event::NoListener);
         }
-        self.silence = 0;
+        self.missed_heartbeats = 0;
         if let Role::Service { confirmation } = &mut self.role {
             *confirmation = None;
         }
@@ -198,10 +213,10 @@ impl Link {
                 Err(fault) => Some(self.fault(fault.into()).await),
             },
             Received::Control(control) => {
-                if let Err(status) = self.learn(&control) {
-                    return Some(Event::Gone(status));
+                if let Err(status) = self.apply_control(&control) {
+                    return Some(Event::PeerLost(status));
                 }
-                match self.inbound.check(control.sent, control.said.ended) {
+                match self.inbound.check(control.sent, control.state.ended) {
                     Err(fault) if self.delivery.is_some() => Some(self.fault(fault.into()).await),
                     _ => Some(Event::Control(control)),
                 }
@@ -212,12 +227,12 @@ impl Link {
         }
     }
 
-    /// Where the service receives, whether it speaks the extension, and what it grants.
-    fn learn(&mut self, control: &Control) -> Result<(), Status> {
+    /// Takes over what a control message announces: the inbox of the service, whether it speaks the extension, and its credit.
+    fn apply_control(&mut self, control: &Control) -> Result<(), Status> {
         if let (Role::Caller, None, Some(inbox)) = (&self.role, &self.peer, &control.inbox) {
             if !subject::is_receiver(inbox) {
                 return Err(Status::internal(format!(
-                    "the service names `{}` as its inbox, which cannot be one",
+                    "the service named `{}` as its inbox, which is not a valid inbox",
                     inbox.escape_debug()
                 )));
             }
@@ -237,14 +252,16 @@ impl Link {
         let Some(delivery) = &self.delivery else {
             return Err(malformed("a message in a direction that has none"));
         };
-        let granted = match (self.said.cancelled, self.extension) {
+        let granted = match (self.state.cancelled, self.extension) {
             (true, _) => Credit::UNLIMITED,
             (false, true) => delivery.granted(),
-            (false, false) => PLAIN_WINDOW.after(delivery.taken()),
+            (false, false) => PLAIN_WINDOW.after(delivery.consumed()),
         };
         match self.inbound.receive(arrival, granted) {
             Ok(true) => delivery.messages(payload, arrival.count),
-            Ok(false) => tracing::debug!(inbox = %self.own, "a message after the end of a stream"),
+            Ok(false) => {
+                tracing::debug!(inbox = %self.inbox, "a message after the end of a stream");
+            }
             Err(Fault::Overrun) if !self.extension => {
                 return Err(Status::resource_exhausted(
                     "the stream is read too slowly for a peer without flow control",
@@ -255,7 +272,7 @@ impl Link {
         Ok(())
     }
 
-    /// The reader gets `status` as its last item, and the other end is told to stop.
+    /// Delivers `status` to the reader as its last item, and asks the peer to stop.
     async fn fault(&mut self, status: Status) -> Event {
         self.inbound.close();
         if let Some(delivery) = &self.delivery {
@@ -265,68 +282,69 @@ impl Link {
         Event::Fault(status)
     }
 
-    async fn tick(&mut self) -> Option<Event> {
-        // If this task was not run for long, what it has not yet seen counts.
-        let event = match tokio::task::unconstrained(self.inbox.next()).now_or_never() {
+    async fn heartbeat(&mut self) -> Option<Event> {
+        // A message that has arrived while this task was not scheduled counts as received, and no heartbeat is missed.
+        let event = match tokio::task::unconstrained(self.subscription.next()).now_or_never() {
             Some(Some(message)) => self.receive(message).await,
-            Some(None) => Some(closed()),
-            None => self.miss(),
+            Some(None) => Some(connection_closed()),
+            None => self.miss_heartbeat(),
         };
         if self.extension {
-            self.tell_state();
+            self.send_state();
         }
         event
     }
 
-    /// A heartbeat without one from the other end.
-    fn miss(&mut self) -> Option<Event> {
-        self.silence = self.silence.saturating_add(1);
-        if self.extension && self.silence >= DEAD {
-            return Some(Event::Gone(Status::unavailable(
-                "the other side of the stream has fallen silent",
+    /// Counts an own heartbeat without a message from the peer.
+    fn miss_heartbeat(&mut self) -> Option<Event> {
+        self.missed_heartbeats = self.missed_heartbeats.saturating_add(1);
+        if self.extension && self.missed_heartbeats >= MAX_MISSED_HEARTBEATS {
+            return Some(Event::PeerLost(Status::unavailable(
+                "the other side of the stream sends no heartbeats any more",
             )));
         }
         let is_idle = matches!(self.role, Role::Service { .. })
             && self.delivery.is_some()
             && !self.inbound.is_ended()
-            && self.silence >= IDLE;
+            && self.missed_heartbeats >= MAX_IDLE_HEARTBEATS;
         is_idle.then(|| {
-            Event::Gone(Status::deadline_exceeded(format!(
+            Event::PeerLost(Status::deadline_exceeded(format!(
                 "the caller sent nothing for {:?}",
-                HEARTBEAT * IDLE
+                HEARTBEAT_INTERVAL * MAX_IDLE_HEARTBEATS
             )))
         })
     }
 
-    /// Whether to send the next message with a reply subject, to hear if nobody receives it. Heartbeats do that otherwise.
-    pub(crate) fn probe(&mut self) -> bool {
-        let is_due = !self.extension && self.probed.elapsed() >= PROBE;
+    /// Whether the next message has to be a probe: it is published with a reply subject, to which the NATS server reports a peer
+    /// without a subscription. With the extension, heartbeats are probes.
+    pub(crate) fn start_probe_if_due(&mut self) -> bool {
+        let is_due = !self.extension && self.last_probe.elapsed() >= PROBE_INTERVAL;
         if is_due {
-            self.probed = Instant::now();
-            // If it is not received, the NATS server says so.
-            self.silence = 0;
+            self.last_probe = Instant::now();
+            // From here on, a peer without a subscription is reported by the NATS server.
+            self.missed_heartbeats = 0;
         }
         is_due
     }
 
-    /// Waits until the other end has sent all it had, or is gone.
-    pub(crate) async fn until_end(&mut self) {
+    /// Waits for the end of the peer's messages, or until the peer is lost.
+    pub(crate) async fn wait_for_end(&mut self) {
         while !self.inbound.is_ended() {
             let signal = self.wait().await;
-            if let Some(Event::Gone(_) | Event::Unheard) = self.handle(signal).await {
+            if let Some(Event::PeerLost(_) | Event::NoListener) = self.handle(signal).await {
                 return;
             }
         }
     }
 
-    /// Whether the NATS server says within this time that nobody received what was sent.
-    pub(crate) async fn is_unheard(&mut self, within: Duration) -> bool {
+    /// Whether the NATS server reports within this time that the peer has no subscription.
+    pub(crate) async fn has_no_listener(&mut self, within: Duration) -> bool {
         let answer = async {
             loop {
                 let signal = self.wait().await;
                 match self.handle(signal).await {
-                    Some(Event::Unheard) => return true,
-                    Some(Event::Gone(_)) => return false,
+                    Some(Event::NoListener) => return true,
+                    Some(Event::PeerLost(_)) => return false,
                     _ => {}
                 }
             }
@@ -335,23 +353,23 @@ impl Link {
     }
 }
 
-fn closed() -> Event {
-    Event::Gone(Status::unavailable("the connection to NATS is closed"))
+fn connection_closed() -> Event {
+    Event::PeerLost(Status::unavailable("the connection to NATS is closed"))
 }
 
-async fn of_telling(telling: &mut Option<BoxFuture<'static, ()>>) -> Option<()> {
-    telling.as_mut()?.await;
+async fn state_sent(state_in_transit: &mut Option<BoxFuture<'static, ()>>) -> Option<()> {
+    state_in_transit.as_mut()?.await;
     Some(())
 }
 
-/// What the reader does.
-async fn of_reader(reader: Option<&Delivery>) -> Signal {
+/// What the reader of a delivery has done; pending if there is no reader.
+async fn reader_signal(reader: Option<&Delivery>) -> Signal {
     let Some(reader) = reader else {
         return std::future::pending().await;
     };
     tokio::select! {
-        () = reader.consumed() => Signal::Consumed,
-        () = reader.unread() => Signal::Unread,
+        () = reader.consumption_reported() => Signal::Consumed,
+        () = reader.reader_dropped() => Signal::ReaderDropped,
     }
 }
 
@@ -363,10 +381,10 @@ impl From<Fault> for Status {
     fn from(fault: Fault) -> Self {
         match fault {
             Fault::Gap { expected, got } => Self::data_loss(format!(
-                "messages of the stream are lost: number {got} came instead of {expected}"
+                "messages of the stream are lost: number {got} arrived instead of {expected}"
             )),
             Fault::Repeated { number } => {
-                Self::data_loss(format!("message {number} of the stream came twice"))
+                Self::data_loss(format!("message {number} of the stream arrived twice"))
             }
             Fault::Truncated {
                 announced,

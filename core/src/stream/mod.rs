@@ -1,8 +1,11 @@
-//! Streams: what `Streaming` is, and how it travels.
+//! Streams: the type `Streaming`, and one end of a stream on NATS.
 //!
-//! `streaming` is what users hold. One end of a stream is a `link`, which a task runs: `serve` for a service, `call` for a caller.
-//! What arrives goes through `flow`, which checks it, and `delivery` to the reader; what goes out comes through `output`, and what is
-//! said of the stream itself from `control`. `wire` reads and writes the messages. `blob` makes streams of bytes, and bytes of streams.
+//! `streaming` is the type of users. A `link` is one end of a stream, run by one task: `server::dispatch::stream` for a service,
+//! `client::stream` for a caller. Incoming messages pass `wire` (headers), `flow` (numbers and credit) and `delivery` (to the reader);
+//! outgoing ones come from `output`, and control messages from `control`. `blob` converts between streams and byte readers or writers.
+//!
+//! Uses `codec`, `status` and `transport`; has no notion of services, endpoints or calls. Messages arrive complete and in order, or
+//! the stream ends with an error; neither end holds more than a window. `protocol.md` specifies the bytes on the wire.
 
 pub(crate) mod blob;
 pub(crate) mod control;

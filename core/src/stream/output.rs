@@ -1,4 +1,7 @@
-//! What goes out of one end: encoded, several messages in one where the other end knows how to take them apart.
+//! The messages that one end sends: encoded, numbered, and in batches to a peer with the extension.
+//!
+//! An [`Output`] is the source of the messages; the functions of [`Link`] send them. No message is sent without credit, and none is
+//! taken from its source before it can be sent, except one that did not fit into a batch and is put back.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
@@ -16,22 +19,22 @@ use crate::stream::link::Link;
 use crate::stream::streaming::Streaming;
 use crate::stream::wire::{Batch, COUNT, END};
 
-/// How long a message waits for a connection that takes nothing. The other end hears nothing for as long.
-pub(crate) const STUCK: Duration = Duration::from_secs(5);
+/// How long a publish may wait for a connection that takes no messages. The peer gets no heartbeats meanwhile.
+pub(crate) const PUBLISH_TIMEOUT: Duration = Duration::from_secs(5);
 
-type Next = Option<Result<Bytes, Status>>;
+type NextItem = Option<Result<Bytes, Status>>;
 
-/// What one end has to send.
+/// The source of the messages that one end sends.
 pub(crate) struct Output {
     stream: BoxStream<'static, Result<Bytes, Status>>,
-    /// What was taken out and did not fit.
-    put_back: Option<Next>,
+    /// What was taken from `stream` and could not be sent yet; it comes before the rest of `stream`.
+    put_back: Option<NextItem>,
     /// Headers for the first message.
     pub(crate) headers: HeaderMap,
 }
 
 impl Output {
-    /// Sends what `stream` yields, which must not panic.
+    /// An output of the items of `stream`, which must not panic when it is polled.
     pub(crate) fn new(stream: impl Stream<Item = Result<Bytes, Status>> + Send + 'static) -> Self {
         Self {
             stream: stream.boxed(),
@@ -40,36 +43,36 @@ impl Output {
         }
     }
 
-    /// Nothing is lost if this is dropped.
-    pub(crate) async fn next(&mut self) -> Next {
+    /// Waits for the next item. No item is lost if the future is dropped.
+    pub(crate) async fn next(&mut self) -> NextItem {
         match self.put_back.take() {
             Some(item) => item,
             None => self.stream.next().await,
         }
     }
 
-    /// Drops what was not sent, and whoever makes it, which may panic.
+    /// Drops the unsent items and their source. Returns the panic of a destructor of the user.
     pub(crate) fn close(&mut self) -> Result<(), Box<dyn Any + Send>> {
         let stream = std::mem::replace(&mut self.stream, futures::stream::empty().boxed());
         let put_back = self.put_back.take();
         std::panic::catch_unwind(AssertUnwindSafe(|| drop((stream, put_back))))
     }
 
-    fn ready(&mut self) -> Option<Next> {
+    fn next_if_ready(&mut self) -> Option<NextItem> {
         self.put_back
             .take()
             .or_else(|| self.stream.next().now_or_never())
     }
 }
 
-/// The header that ends a stream.
+/// Headers that mark a message as the end of a stream.
 pub(crate) fn end_headers() -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(END.clone(), HeaderValue::from("true"));
     headers
 }
 
-/// A stream of messages as it goes out.
+/// Encodes the messages of a stream.
 pub(crate) fn encoded<T: 'static>(
     messages: Streaming<T>,
     codec: MessageCodec<T>,
@@ -85,14 +88,14 @@ impl Link {
         self.peer.is_some() && self.outbound.may_send()
     }
 
-    /// Sends an item of `output`, together with what else is ready.
+    /// Sends `first` in one message with the further items of `output` that are ready, have credit and fit into a batch.
     pub(crate) async fn send(&mut self, first: Bytes, output: &mut Output) -> Result<(), Status> {
         let size = first.len();
         let mut outbound = self.outbound;
         let number = outbound.send(size);
         let mut batch = Batch::new(number, first, self.nats.max_payload());
         while self.extension && batch.has_room() && outbound.may_send() {
-            match output.ready() {
+            match output.next_if_ready() {
                 None => break,
                 Some(Some(Ok(message))) => {
                     let size = message.len();
@@ -110,13 +113,13 @@ impl Link {
         }
         let mut headers = std::mem::take(&mut output.headers);
         let payload = batch.finish(&mut headers);
-        let probe = self.probe();
+        let probe = self.start_probe_if_due();
         match self.publish(headers, payload, probe).await {
             Ok(()) => {
                 self.outbound = outbound;
                 Ok(())
             }
-            // One that is alone: a batch is never so large.
+            // A single message: a batch is bounded by the payload limit.
             Err(PublishErrorKind::MaxPayloadExceeded) => Err(Status::resource_exhausted(format!(
                 "message {number} of the stream has {size} bytes, and the NATS server takes messages of up to {} bytes",
                 self.nats.max_payload()
@@ -125,29 +128,30 @@ impl Link {
         }
     }
 
-    /// Tells the caller that the stream exists, unless its first message is there and tells that too.
-    pub(crate) async fn opened(&mut self, output: &mut Output) -> Result<(), Status> {
-        self.said.opened = true;
+    /// Announces to the caller that the handler has returned its stream. A first message that is ready announces the same, so no
+    /// control message is sent then.
+    pub(crate) async fn announce_opened(&mut self, output: &mut Output) -> Result<(), Status> {
+        self.state.opened = true;
         if !self.extension {
             return Ok(());
         }
-        output.put_back = output.ready();
+        output.put_back = output.next_if_ready();
         if output.put_back.is_some() {
             return Ok(());
         }
         let mut headers = std::mem::take(&mut output.headers);
-        self.said.write(&mut headers);
+        self.state.write(&mut headers);
         self.publish(headers, Bytes::new(), false)
             .await
             .map_err(|kind| Status::unavailable(format!("cannot send: {kind}")))
     }
 
-    /// Sends the end of the stream, which may be an error.
+    /// Sends the end of the stream, with an error if it has failed.
     pub(crate) async fn end(&mut self, output: &mut Output, status: Option<&Status>) {
         let Some(peer) = self.peer.clone() else {
             return;
         };
-        self.said.ended = true;
+        self.state.ended = true;
         let mut headers = std::mem::take(&mut output.headers);
         let mut end = end_headers();
         if self.extension {
@@ -157,7 +161,7 @@ impl Link {
             let sent = crate::transport::headers::publish_status(
                 &self.nats, &peer, headers, &end, status, None,
             );
-            tokio::time::timeout(STUCK, sent)
+            tokio::time::timeout(PUBLISH_TIMEOUT, sent)
                 .await
                 .unwrap_or(Err(PublishErrorKind::Send))
         } else {
@@ -165,7 +169,7 @@ impl Link {
             self.publish(headers, Bytes::new(), false).await
         };
         if let Err(error) = sent {
-            tracing::debug!(inbox = %self.own, %error, "cannot send the end of a stream");
+            tracing::debug!(inbox = %self.inbox, %error, "cannot send the end of a stream");
         }
     }
 
@@ -180,15 +184,15 @@ impl Link {
         };
         let sent = async {
             if probe {
-                let own = self.own.clone();
+                let reply = self.inbox.clone();
                 self.nats
-                    .publish_with_reply_and_headers(peer, own, headers, payload)
+                    .publish_with_reply_and_headers(peer, reply, headers, payload)
                     .await
             } else {
                 self.nats.publish_with_headers(peer, headers, payload).await
             }
         };
-        match tokio::time::timeout(STUCK, sent).await {
+        match tokio::time::timeout(PUBLISH_TIMEOUT, sent).await {
             Ok(sent) => sent.map_err(|error| error.kind()),
             Err(_) => Err(PublishErrorKind::Send),
         }

@@ -1,3 +1,8 @@
+//! The type of streams in service methods, [`Streaming`], and the channel that fills one.
+//!
+//! It hides the source of the messages: a stream or a channel of this process, or the peer of a call. It uses NATS and codecs only
+//! through [`Incoming`].
+
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,11 +16,11 @@ use tokio::sync::mpsc;
 use crate::status::{Code, Status};
 use crate::stream::delivery::Incoming;
 
-/// Messages that follow one another: a stream parameter of a service method, a stream response, or both.
+/// A stream of messages: the requests of a service method, its responses, or both.
 ///
-/// It is a [`Stream`] of `Result<T, Status>`. One that a service returns or a caller hands over is made from
-/// [any stream](Self::new), from an [iterator](Self::iter), or from a [channel](Self::channel) that another task fills; one that
-/// comes out of a call yields what the other side sends.
+/// It is a [`Stream`] of `Result<T, Status>`. To send messages, make one from [any stream](Self::new), from an
+/// [iterator](Self::iter), or from a [channel](Self::channel) that another task fills. One that comes out of a call yields the messages
+/// of the other side.
 ///
 /// ```
 /// use futures::StreamExt;
@@ -59,37 +64,39 @@ use crate::stream::delivery::Incoming;
 /// * All messages arrive, in order and once. The sender waits for a slow receiver, which holds at most `#[stream(window = ..)]`
 ///   messages (1,024) and 1 MiB of them, the last one of any size. If messages are lost all the same, because a connection broke or
 ///   a subscription overflowed, the stream ends with `DATA_LOSS`; it never skips one in silence.
-/// * Dropping a stream tells the other side at once: what a service still does for the call is dropped with its future, and the
+/// * Dropping a stream cancels it at the other side at once: a service drops the future of the handler, and the
 ///   [`send`](StreamSender::send) of a caller fails.
 /// * If the other side dies or can no longer be reached, the stream ends with `UNAVAILABLE` within six seconds.
-/// * A failure on the way ends the stream with its own code, message and details. A message that cannot be decoded is an error in
-///   its place, and the stream goes on.
+/// * An error of the sender ends the stream with its code, message and details. A message that cannot be decoded is an error in its
+///   place, and the stream goes on.
 ///
-/// With a generated peer, which knows neither flow control nor heartbeats, the order is checked as well, and a receiver that is
-/// 65,536 messages or 64 MiB behind gets `RESOURCE_EXHAUSTED`. That such a peer has gone is noticed when something is sent to it, by
-/// a service also when it hears nothing for ten minutes, and otherwise not: set a timeout for a call of one that may stay silent.
+/// With a generated peer, which has neither flow control nor heartbeats, the order is checked as well, and a receiver that is
+/// 65,536 messages or 64 MiB behind gets `RESOURCE_EXHAUSTED`. The loss of such a peer is detected when a message is sent to it. A
+/// service also gives up such a caller after ten minutes without a message. In all other cases the loss is not detected: set a timeout
+/// for calls of a peer that may stay silent.
 ///
 /// # What a call returns, and when
 ///
-/// A call that is answered with a stream returns when the handler has returned it, with the handler's error if it has failed; from
-/// a generated peer, with its first message. One that streams both ways returns as soon as the service has taken it on, since the
-/// handler may wait for what is sent: the handler's error is then the first item. A stream that outlives its call, because a
-/// handler has kept its requests and returned, ends with `CANCELLED`; dropping the responses ends the requests as well.
+/// A call with a stream of responses returns when the handler has returned that stream, or fails with the handler's error. With a
+/// generated peer it returns at the first message. A call that streams in both directions returns as soon as the service has accepted
+/// it, since the handler may wait for requests: the handler's error is then the first item. Requests that a handler keeps after it has
+/// returned its response end with `CANCELLED`; dropping the responses ends the requests as well.
 ///
 /// # Timeouts
 ///
-/// A stream lives for as long as both sides want. [`Client::with_timeout`](crate::client::Client::with_timeout) (10 seconds) bounds the
-/// time until it is open, and, once a caller has sent all it has, until the response. [`Call::with_timeout`](crate::client::call::Call::with_timeout), and `#[endpoint(timeout = ..)]` on
-/// the method itself, bound the stream as a whole; a timeout of the whole service does not.
+/// A stream has no timeout by default. [`Client::with_timeout`](crate::client::Client::with_timeout) (10 seconds) bounds the time
+/// until it is open, and, once a caller has sent its last request, the time until the response.
+/// [`Call::with_timeout`](crate::client::call::Call::with_timeout), and `#[endpoint(timeout = ..)]` on the method itself, bound the
+/// stream as a whole; a timeout of the whole service does not.
 #[doc = include_str!("protocol.md")]
 #[must_use = "a stream does nothing unless it is polled"]
 pub struct Streaming<T>(Source<T>);
 
 enum Source<T> {
-    /// Made here, to be sent.
     Stream(BoxStream<'static, Result<T, Status>>),
+    /// Filled by [`StreamSender`]s. The flag is set when one of them is dropped by a panic.
     Channel(mpsc::Receiver<Result<T, Status>>, Arc<AtomicBool>),
-    /// Sent by the other side.
+    /// Received from the peer of a call.
     Incoming(Incoming<T>),
 }
 
@@ -99,7 +106,7 @@ impl<T> Streaming<T> {
         Self(Source::Stream(stream.boxed()))
     }
 
-    /// Sends the items of an iterator. It is asked for an item when that can be sent.
+    /// Sends the items of an iterator. An item is taken from it only when it can be sent.
     pub fn iter<I>(items: I) -> Self
     where
         I: IntoIterator<Item = T, IntoIter: Send + 'static>,
@@ -108,9 +115,9 @@ impl<T> Streaming<T> {
         Self::new(futures::stream::iter(items.into_iter().map(Ok)))
     }
 
-    /// Sends what is put into the sender, of which at most `capacity` messages wait (at least one). The stream ends when all clones
-    /// of the sender are dropped, and with `INTERNAL` if one of them is dropped by a panic. A task that returns early ends it well:
-    /// [`fail`](StreamSender::fail) says that there is more that cannot be sent.
+    /// Sends the messages of a [`StreamSender`], of which at most `capacity` are queued (at least one). The stream ends when all clones
+    /// of the sender are dropped, and with `INTERNAL` if one of them is dropped by a panic. A task that returns early ends the stream
+    /// without an error: use [`fail`](StreamSender::fail) if the messages are incomplete.
     ///
     /// ```
     /// # use natsmicro::{Status, Streaming};
@@ -118,7 +125,7 @@ impl<T> Streaming<T> {
     ///     let (sender, ticks) = Streaming::channel(8);
     ///     tokio::spawn(async move {
     ///         let mut n = 0;
-    ///         // Waits while nobody reads, and fails when nobody ever will.
+    ///         // Waits while the stream is full, and fails when its reader is dropped.
     ///         while sender.send(n).await.is_ok() {
     ///             n += 1;
     ///         }
@@ -156,7 +163,7 @@ impl<T> Stream for Streaming<T> {
             Source::Stream(stream) => stream.as_mut().poll_next(cx),
             Source::Channel(receiver, panicked) => match ready!(receiver.poll_recv(cx)) {
                 None if panicked.swap(false, Ordering::AcqRel) => Poll::Ready(Some(Err(
-                    Status::internal("what fills the stream has panicked"),
+                    Status::internal("the producer of the stream panicked"),
                 ))),
                 item => Poll::Ready(item),
             },
@@ -185,8 +192,8 @@ pub struct StreamSender<T> {
 }
 
 impl<T> StreamSender<T> {
-    /// Puts a message into the stream, and waits while it is full. Fails when the message can no longer be sent: the other side
-    /// has dropped the stream or is gone, or the call is over.
+    /// Puts a message into the stream, and waits while it is full. Fails when the message can no longer be sent: the other side has
+    /// dropped the stream or cannot be reached any more, or the call is over.
     pub async fn send(&self, message: T) -> Result<(), SendError<T>> {
         match self.sender.reserve().await {
             Ok(permit) => {
@@ -211,7 +218,7 @@ impl<T> StreamSender<T> {
 
     /// Ends the stream with an error, which the other side gets as its last item.
     pub async fn fail(self, status: Status) {
-        // If nobody reads any more, there is nobody to be told.
+        // Fails only if the stream was dropped: the error has no reader then.
         let _ = self.sender.send(Err(status)).await;
     }
 
@@ -252,7 +259,7 @@ impl<T> fmt::Debug for StreamSender<T> {
     }
 }
 
-/// A message that could not be sent, because nobody reads the stream any more; from [`StreamSender::send`].
+/// A message that could not be sent, because the stream has no reader any more; from [`StreamSender::send`].
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct SendError<T>(T);
 
@@ -272,7 +279,7 @@ impl<T> fmt::Debug for SendError<T> {
 
 impl<T> fmt::Display for SendError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("nobody reads the stream any more")
+        f.write_str("the stream has no reader any more")
     }
 }
 
@@ -291,7 +298,7 @@ impl<T> From<SendError<T>> for Status {
 pub enum TrySendError<T> {
     /// The stream is full: its reader is behind.
     Full(T),
-    /// Nobody reads the stream any more.
+    /// The stream has no reader any more.
     Closed(T),
 }
 
@@ -318,7 +325,7 @@ impl<T> fmt::Display for TrySendError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Full(_) => "the stream is full",
-            Self::Closed(_) => "nobody reads the stream any more",
+            Self::Closed(_) => "the stream has no reader any more",
         })
     }
 }

@@ -1,4 +1,6 @@
-//! The messages of a stream: their headers, read and written.
+//! The messages of a stream on the wire: which kind a message is, by its headers, and how batches are put together and measured.
+//!
+//! Pure functions over headers and payloads. Whatever a peer sends is read as one of the kinds of [`Received`]; nothing panics.
 
 use async_nats::{HeaderMap, HeaderName, HeaderValue, Message, StatusCode, Subject};
 use bytes::{BufMut, Bytes, BytesMut};
@@ -20,16 +22,16 @@ pub(crate) static BATCH: HeaderName = HeaderName::from_static("Natsmicro-Batch")
 pub(crate) static COUNT: HeaderName = HeaderName::from_static("Natsmicro-Count");
 
 /// The version of the extension that this crate speaks.
-pub(crate) const OUR_VERSION: &str = "1";
+pub(crate) const EXTENSION_VERSION: &str = "1";
 
-/// How large a message of several becomes: past that, what is saved per message is lost in the noise.
-const BATCH_BYTES: usize = 32 * 1024;
-const BATCH_MESSAGES: u64 = 512;
+/// The bounds of a batch. Larger batches save nothing more: the cost per NATS message is spread over enough messages of the stream.
+const MAX_BATCH_BYTES: usize = 32 * 1024;
+const MAX_BATCH_MESSAGES: u64 = 512;
 
-/// What a message on the inbox of a stream is.
+/// The kinds of messages on the inbox of a stream.
 #[derive(Debug)]
 pub(crate) enum Received {
-    /// The NATS server says that nobody listens on the subject that a message was sent to.
+    /// The NATS server reports that a message was published to a subject without a subscription.
     NoResponders,
     /// Messages of the stream.
     Messages(Arrival, Message),
@@ -39,37 +41,37 @@ pub(crate) enum Received {
         message: Message,
     },
     Control(Control),
-    /// A bare message: the response to a stream of requests.
+    /// A message without headers of the protocol: the response to a stream of requests, or an error reply.
     Response(Message),
     Malformed(&'static str),
 }
 
-/// What is said about the stream itself.
+/// A control message: it carries no message of the stream.
 #[derive(Debug)]
 pub(crate) struct Control {
-    /// Where the service receives.
+    /// The inbox of the service.
     pub(crate) inbox: Option<Subject>,
-    /// The service knows the extension.
+    /// The service confirms the extension.
     pub(crate) confirmed: bool,
     pub(crate) credit: Option<Credit>,
-    /// How many messages were sent before this one.
+    /// The number of messages of the stream that were sent before this one.
     pub(crate) sent: Option<u64>,
-    pub(crate) said: Said,
+    pub(crate) state: StreamState,
     pub(crate) message: Message,
 }
 
-/// What one end has said of the stream, or says now.
+/// What one end announces of its state, in control messages.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Said {
+pub(crate) struct StreamState {
     /// The handler has returned its stream.
     pub(crate) opened: bool,
     /// The end was sent.
     pub(crate) ended: bool,
-    /// What the other end sends is no longer read.
+    /// The messages of the peer are no longer read.
     pub(crate) cancelled: bool,
 }
 
-impl Said {
+impl StreamState {
     fn read(headers: &HeaderMap) -> Self {
         let has = |name: &HeaderName| headers.get(name.clone()).is_some();
         Self {
@@ -80,17 +82,18 @@ impl Said {
     }
 
     pub(crate) fn write(self, headers: &mut HeaderMap) {
-        let said = [
+        let flags = [
             (self.opened, &OPENED),
             (self.ended, &ENDED),
             (self.cancelled, &CANCEL),
         ];
-        for (_, name) in said.into_iter().filter(|(is_so, _)| *is_so) {
+        for (_, name) in flags.into_iter().filter(|(is_set, _)| *is_set) {
             headers.insert(name.clone(), HeaderValue::from("true"));
         }
     }
 }
 
+/// Reads a message of the inbox.
 pub(crate) fn read(message: Message) -> Received {
     if message.status == Some(StatusCode::NO_RESPONDERS) {
         return Received::NoResponders;
@@ -101,7 +104,7 @@ pub(crate) fn read(message: Message) -> Received {
     let has = |name: &HeaderName| headers.get(name.clone()).is_some();
     if has(&END) {
         if has(&SEQ) && !message.payload.is_empty() {
-            return Received::Malformed("a message that is numbered and the end at once");
+            return Received::Malformed("a message with both a number and the mark of the end");
         }
         return Received::End {
             status: headers::read_status(&message),
@@ -119,10 +122,10 @@ pub(crate) fn read(message: Message) -> Received {
         let text = |name: &HeaderName| headers.get(name.clone()).map(HeaderValue::as_str);
         return Received::Control(Control {
             inbox: text(&INBOX).map(Subject::from),
-            confirmed: text(&VERSION) == Some(OUR_VERSION),
+            confirmed: text(&VERSION) == Some(EXTENSION_VERSION),
             credit: credit(headers),
             sent: number(headers, &COUNT),
-            said: Said::read(headers),
+            state: StreamState::read(headers),
             message,
         });
     }
@@ -134,7 +137,7 @@ fn messages(mut message: Message) -> Received {
         return Received::Malformed("a message without a number");
     };
     let Some(first) = number(headers, &SEQ) else {
-        return Received::Malformed("a message with a number that is none");
+        return Received::Malformed("a message with an invalid number");
     };
     let has_lengths = headers.get(BATCH.clone()).is_some();
     let measured = if has_lengths {
@@ -160,10 +163,10 @@ fn messages(mut message: Message) -> Received {
     }
 }
 
-/// What the caller who opens a stream grants, if it speaks the extension.
-pub(crate) fn offered(headers: &HeaderMap) -> Option<Credit> {
+/// The credit in the offer of a caller; `None` if the caller does not speak this version of the extension.
+pub(crate) fn offered_credit(headers: &HeaderMap) -> Option<Credit> {
     let version = headers.get(VERSION.clone())?;
-    (version.as_str() == OUR_VERSION).then(|| credit(headers))?
+    (version.as_str() == EXTENSION_VERSION).then(|| credit(headers))?
 }
 
 fn credit(headers: &HeaderMap) -> Option<Credit> {
@@ -174,8 +177,8 @@ fn number(headers: &HeaderMap, name: &HeaderName) -> Option<u64> {
     headers.get(name.clone())?.as_str().parse().ok()
 }
 
-/// The number of messages in a batch, the bytes of all but the last one, and those of the last one. None if that is not what the
-/// header says.
+/// The number of messages in a batch, the bytes of all but the last one, and those of the last one. `None` if the payload does not
+/// consist of `announced` messages.
 fn measure(mut payload: &[u8], announced: u64) -> Option<(u64, u64, u64)> {
     let (mut count, mut leading, mut last) = (0, 0, 0);
     while !payload.is_empty() {
@@ -191,14 +194,17 @@ fn measure(mut payload: &[u8], announced: u64) -> Option<(u64, u64, u64)> {
     (count == announced && count > 0).then_some((count, leading, last))
 }
 
-/// Messages that go out together.
+/// Consecutive messages that are sent as one.
 #[derive(Debug)]
 pub(crate) struct Batch {
+    /// The number of the first message.
     first: u64,
     count: u64,
-    /// A message alone is sent as it is.
+    /// The only message while `count` is 1, sent without a length; empty afterwards.
     single: Bytes,
+    /// All messages with their lengths; empty while `count` is 1.
     joined: BytesMut,
+    /// The largest payload of the batch in bytes. Only a single message may exceed it.
     limit: usize,
 }
 
@@ -210,8 +216,8 @@ impl Batch {
             count: 1,
             single: message,
             joined: BytesMut::new(),
-            // Room for the headers.
-            limit: BATCH_BYTES.min(max_payload.saturating_sub(512)),
+            // The payload limit of the server includes the headers.
+            limit: MAX_BATCH_BYTES.min(max_payload.saturating_sub(512)),
         }
     }
 
@@ -224,10 +230,10 @@ impl Batch {
     }
 
     pub(crate) fn has_room(&self) -> bool {
-        self.count < BATCH_MESSAGES && self.len() < self.limit
+        self.count < MAX_BATCH_MESSAGES && self.len() < self.limit
     }
 
-    /// Gives the message back if it does not fit.
+    /// Adds a message; returns it if it does not fit.
     pub(crate) fn push(&mut self, message: Bytes) -> Result<(), Bytes> {
         let length = prefix_len(message.len()) + message.len();
         if self.len() + length > self.limit {
@@ -236,14 +242,14 @@ impl Batch {
         if self.count == 1 {
             self.joined.reserve(self.limit.min(self.len() + 8 * length));
             let single = std::mem::take(&mut self.single);
-            put(&mut self.joined, &single);
+            put_with_length(&mut self.joined, &single);
         }
-        put(&mut self.joined, &message);
+        put_with_length(&mut self.joined, &message);
         self.count += 1;
         Ok(())
     }
 
-    /// Writes the headers of the batch next to those that are there; gives the payload.
+    /// Adds the headers of the batch to `headers`; returns the payload.
     pub(crate) fn finish(self, headers: &mut HeaderMap) -> Bytes {
         headers.insert(SEQ.clone(), HeaderValue::from(self.first));
         if self.count == 1 {
@@ -254,7 +260,7 @@ impl Batch {
     }
 }
 
-fn put(joined: &mut BytesMut, message: &[u8]) {
+fn put_with_length(joined: &mut BytesMut, message: &[u8]) {
     let mut length = message.len();
     while length >= 0x80 {
         joined.put_u8(length.to_le_bytes()[0] | 0x80);
@@ -264,7 +270,7 @@ fn put(joined: &mut BytesMut, message: &[u8]) {
     joined.put_slice(message);
 }
 
-/// How many bytes the length of a message takes.
+/// The size of the length prefix of a message, a protobuf varint.
 fn prefix_len(length: usize) -> usize {
     let bits = usize::BITS - length.leading_zeros();
     (bits.div_ceil(7) as usize).max(1)

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::stream::delivery::split;
+use crate::stream::delivery::split_batch;
 
 fn received(headers: &[(&str, &str)], payload: impl Into<Bytes>) -> Received {
     let mut map = HeaderMap::new();
@@ -20,7 +20,7 @@ fn received(headers: &[(&str, &str)], payload: impl Into<Bytes>) -> Received {
 }
 
 #[test]
-fn messages_are_told_apart() {
+fn the_kind_of_a_message() {
     assert!(matches!(received(&[], "x"), Received::Response(_)));
     assert!(matches!(
         received(&[("X-User", "1")], "x"),
@@ -82,7 +82,7 @@ fn messages_are_told_apart() {
 }
 
 #[test]
-fn malformed_messages_are_told() {
+fn malformed_messages() {
     for headers in [
         &[("Nats-Stream-Seq", "")][..],
         &[("Nats-Stream-Seq", "-1")],
@@ -103,7 +103,7 @@ fn malformed_messages_are_told() {
 }
 
 #[test]
-fn a_batch_keeps_to_what_the_server_takes() {
+fn a_batch_keeps_to_the_payload_limit() {
     let mut batch = Batch::new(1, Bytes::from(vec![0; 300]), 1024);
     assert!(batch.push(Bytes::from(vec![0; 200])).is_ok());
     assert!(batch.push(Bytes::from(vec![0; 200])).is_err());
@@ -112,7 +112,7 @@ fn a_batch_keeps_to_what_the_server_takes() {
 
 proptest! {
     #[test]
-    fn a_batch_comes_apart_as_it_was(
+    fn a_batch_is_split_into_its_messages(
         sizes in prop::collection::vec(prop_oneof![0_usize..3, 120_usize..140, 16_000_usize..17_000], 1..40),
         first in 1_u64..1000,
     ) {
@@ -146,13 +146,13 @@ proptest! {
         if sent.len() == 1 {
             prop_assert_eq!(payload, sent[0].clone());
         } else {
-            prop_assert_eq!(split(payload).collect::<Vec<_>>(), sent);
+            prop_assert_eq!(split_batch(payload).collect::<Vec<_>>(), sent);
         }
     }
 
-    /// Whatever a peer sends, it is read as something.
+    /// No message of a peer makes the reader panic.
     #[test]
-    fn no_message_is_too_strange(payload in prop::collection::vec(any::<u8>(), 0..64), seq in ".{0,8}", batch in "[0-9]{0,20}") {
+    fn any_message_can_be_read(payload in prop::collection::vec(any::<u8>(), 0..64), seq in ".{0,8}", batch in "[0-9]{0,20}") {
         if let Ok(seq) = seq.parse::<HeaderValue>() {
             let headers = [("Nats-Stream-Seq", seq.as_str()), ("Natsmicro-Batch", &batch)];
             let _ = received(&headers, payload);

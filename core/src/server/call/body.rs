@@ -1,9 +1,11 @@
 //! What handlers take and return, as bodies of bytes: one message, or a stream of messages.
+//!
+//! The two traits make one pipeline serve methods of all four kinds. Decoding and encoding happen here and nowhere else on the server,
+//! and panics of a user's stream end that stream with an error.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use futures::StreamExt;
 
 use crate::codec::MessageCodec;
@@ -13,24 +15,23 @@ use crate::status::Status;
 use crate::stream::output;
 use crate::stream::streaming::Streaming;
 
-/// What a handler takes: a request, or a stream of requests.
+/// The input of a handler: a request, or a stream of requests.
 pub(crate) trait Input<Req>: Sized {
-    /// Reads it from the body of a request.
+    /// Decodes the body of a request.
     fn decode(body: Body, codec: MessageCodec<Req>) -> Result<Self, Status>;
 
-    /// The one message, from which the keys of stores are made. Methods that take a stream have no stores.
+    /// The request from which the keys of stores are made; `None` for a stream, whose methods have no stores.
     fn as_message(&self) -> Option<&Req>;
 }
 
-/// What a handler returns: a response, or a stream of responses.
+/// The output of a handler: a response, or a stream of responses.
 pub(crate) trait Output<Resp>: Sized {
-    /// Turns it into the body of a reply. `store` gets the one message, encoded and as it is, for the stores of the method.
+    /// Encodes it as the body of a reply. Also returns the response for the stores of the method; `None` for a stream.
     fn encode(
         self,
         codec: MessageCodec<Resp>,
         endpoint: &Arc<Endpoint>,
-        store: impl FnOnce(&Bytes, &Resp),
-    ) -> Result<Answer, Status>;
+    ) -> Result<(Answer, Option<Resp>), Status>;
 }
 
 impl<Req> Input<Req> for Req {
@@ -77,12 +78,10 @@ impl<Resp> Output<Resp> for Resp {
         self,
         codec: MessageCodec<Resp>,
         _: &Arc<Endpoint>,
-        store: impl FnOnce(&Bytes, &Resp),
-    ) -> Result<Answer, Status> {
+    ) -> Result<(Answer, Option<Resp>), Status> {
         let reply = (codec.encode)(&self)
             .map_err(|error| Status::internal(format!("failed to encode the response: {error}")))?;
-        store(&reply, &self);
-        Ok(Answer::Message(reply))
+        Ok((Answer::Message(reply), Some(self)))
     }
 }
 
@@ -91,12 +90,11 @@ impl<Resp: Send + 'static> Output<Resp> for Streaming<Resp> {
         self,
         codec: MessageCodec<Resp>,
         endpoint: &Arc<Endpoint>,
-        _: impl FnOnce(&Bytes, &Resp),
-    ) -> Result<Answer, Status> {
+    ) -> Result<(Answer, Option<Resp>), Status> {
         let endpoint = Arc::clone(endpoint);
         let messages = AssertUnwindSafe(output::encoded(self, codec))
             .catch_unwind()
             .map(move |item| item.unwrap_or_else(|panic| Err(endpoint.panicked(panic.as_ref()))));
-        Ok(Answer::Stream(Box::new(Streaming::new(messages))))
+        Ok((Answer::Stream(Box::new(Streaming::new(messages))), None))
     }
 }

@@ -1,11 +1,12 @@
 //! The pipeline of a call: one function from a request to a reply, for methods of all four kinds.
 //!
-//! A request and a reply have a body of bytes, one message or a stream of messages. Codecs are inside the pipeline; NATS is outside:
-//! it knows no subscription, no reply subject and no credit. `server::dispatch` calls it and sends what it gives, and counts the
-//! call, since only there it is known whether the reply fits into a message.
+//! [`run`] has the steps up to the submitted writes: deadline, context, decode, keys, room in the queues, handler, encode, write.
+//! [`Handled::reply`] waits for the acknowledgements that the reply depends on. `server::dispatch` sends and counts the reply, since only
+//! there it is known whether it fits into a message.
 //!
-//! A handler that streams is done with the pipeline when it has returned its stream, or its response; the stream is polled by
-//! whoever sends it.
+//! Bodies are bytes, one message or a stream of messages. Codecs are inside the pipeline, and NATS is outside: it has no subscription,
+//! no reply subject and no credit. A handler that streams has left the pipeline when it has returned its stream; `server::dispatch` polls
+//! that stream and sends its messages.
 
 pub(crate) mod body;
 #[cfg(test)]
@@ -29,47 +30,48 @@ use crate::status::Status;
 use crate::stream::streaming::Streaming;
 use crate::transport::claim::Claim;
 
-/// A request on its way to its handler.
+/// A request, as the dispatcher passes it to the pipeline.
 pub(crate) struct Request {
     pub(crate) subject: Subject,
     pub(crate) headers: Option<HeaderMap>,
     pub(crate) body: Body,
+    /// When the call must be answered, see [`Endpoint::deadline`].
     pub(crate) deadline: Option<Instant>,
-    /// How many bytes a reply may have, headers included.
+    /// The largest reply in bytes, headers included.
     pub(crate) max_payload: usize,
 }
 
-/// What the caller sends. A stream is boxed: it is several times the size of a message, and all of this moves with each call.
+/// The body of a request. A stream is boxed: it is several times the size of a message, and the body moves with each call.
 #[derive(Debug)]
 pub(crate) enum Body {
     Message(Bytes),
     Stream(Box<Streaming<Bytes>>),
 }
 
-/// What the caller gets.
+/// The reply to a request.
 pub(crate) struct Reply {
     pub(crate) result: Result<Answer, Status>,
-    /// Holds the response headers, also those that the handler of a stream sets later.
+    /// Holds the response headers, also those that the stream of a handler sets later.
     pub(crate) cx: Arc<Context>,
 }
 
-/// What a success is answered with; small, as [`Body`].
+/// The body of a successful reply. As small as a message, like [`Body`].
 #[derive(Debug)]
 pub(crate) enum Answer {
     Message(Bytes),
     Stream(Box<Streaming<Bytes>>),
-    /// Stands in for a response that is too large for a message.
+    /// The reference to a stored response that is too large for a message.
     Object(Box<Claim>),
 }
 
-/// A call whose handler is done. Its reply may still wait for writes.
+/// A call whose handler has returned. Its reply may still wait for writes; `pending` is empty if the call has failed.
 pub(crate) struct Handled {
     reply: Reply,
     pending: Pending,
     deadline: Option<Instant>,
 }
 
-/// Answers a request: deadline, context, decode, keys, room in the queues, handler, encode, write, reply.
+/// Runs a request from its context to its submitted writes. The steps are in their order; the deadline of the request bounds them all.
 ///
 /// The future moves with the call, and so holds only what the call needs.
 pub(crate) fn run<Req, Resp, E, I, O, H, Fut>(
@@ -95,7 +97,7 @@ where
     let cx = Arc::new(Context::of_call(names, subject, headers, deadline));
     async move {
         let result = {
-            let call = pin!(
+            let steps = pin!(
                 AssertUnwindSafe(async {
                     let input = I::decode(body, method.request)?;
 
@@ -103,48 +105,51 @@ where
                         Some(request) => endpoint.stores.bind(&method.keys, request)?,
                         None => Writes::default(),
                     };
-                    // Before the handler runs: a full queue holds calls back, and the write itself never waits.
+                    // Before the handler runs: a full queue delays calls, and a write is never dropped for want of room.
                     endpoint.stores.reserve(&mut writes).await?;
 
                     let output = handler(Arc::clone(&cx), input)
                         .await
                         .map_err(method.error.into_status)?;
 
-                    let mut pending = Pending::default();
-                    let store = |reply: &Bytes, response: &Resp| {
-                        pending = endpoint.stores.submit(
-                            writes,
-                            &method.keys,
-                            &cx,
-                            reply,
-                            response,
-                            max_payload,
-                        );
+                    let (answer, response) = output.encode(method.response, &endpoint)?;
+
+                    let pending = match (&answer, &response) {
+                        (Answer::Message(reply), Some(response)) => {
+                            let (stores, keys) = (&endpoint.stores, &method.keys);
+                            stores.submit(writes, keys, &cx, reply, response, max_payload)
+                        }
+                        _ => Pending::default(),
                     };
-                    let answer = output.encode(method.response, &endpoint, store)?;
                     Ok((answer, pending))
                 })
                 .catch_unwind()
             );
-            match within(deadline, call).await {
-                Ok(Ok(result)) => result,
-                Ok(Err(panic)) => Err(endpoint.panicked(panic.as_ref())),
-                Err(exceeded) => Err(exceeded),
-            }
+            within(deadline, steps).await.and_then(|ended| {
+                ended.unwrap_or_else(|panic| Err(endpoint.panicked(panic.as_ref())))
+            })
         };
+        Handled::new(result, cx, deadline)
+    }
+}
+
+impl Handled {
+    fn new(
+        result: Result<(Answer, Pending), Status>,
+        cx: Arc<Context>,
+        deadline: Option<Instant>,
+    ) -> Self {
         let (result, pending) = match result {
             Ok((answer, pending)) => (Ok(answer), pending),
             Err(status) => (Err(status), Pending::default()),
         };
-        Handled {
+        Self {
             reply: Reply { result, cx },
             pending,
             deadline,
         }
     }
-}
 
-impl Handled {
     /// Whether the reply waits for writes.
     pub(crate) fn awaits_writes(&self) -> bool {
         self.pending.is_awaited()
@@ -155,7 +160,7 @@ impl Handled {
         self.reply
     }
 
-    /// Waits for the writes that the reply waits for. One that fails, or is not acknowledged by the deadline, fails the call.
+    /// Waits for the acknowledgements that the reply depends on. A write that fails, or is not acknowledged by the deadline, fails the call.
     pub(crate) async fn reply(self) -> Reply {
         if !self.awaits_writes() {
             return self.reply;
@@ -174,7 +179,7 @@ impl Handled {
     }
 }
 
-/// Drops `work` when the deadline passes; does not start it if it has passed already.
+/// Runs `work` until the deadline, and drops it then. Does not start it if the deadline has passed.
 pub(crate) async fn within<T>(
     deadline: Option<Instant>,
     work: impl Future<Output = T>,

@@ -1,4 +1,7 @@
-//! The calls of one endpoint, from their arrival to their end.
+//! The calls of one endpoint: the bounded queue of those that wait, those with a task, and those whose replies wait for writes.
+//!
+//! Plain state of the dispatcher's task, which decides when a call starts; no connection, no locks. The memory of waiting requests is
+//! bounded, and no call is ever dropped here.
 
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
@@ -14,43 +17,46 @@ use futures::{FutureExt, StreamExt};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::server::dispatch::reply::{Caller, Responder, Rest};
+use crate::server::dispatch::reply::{Caller, PendingReply, Responder};
 
-/// How many requests, and of how many bytes in all, wait per endpoint while `max_in_flight` calls run. What comes on top is
-/// refused at once.
+/// The bounds of the queue of an endpoint, in requests and in bytes, while `max_in_flight` calls run. Further requests are refused at
+/// once.
 const MAX_WAITING: usize = 16_384;
 const MAX_WAITING_BYTES: usize = 64 * 1024 * 1024;
 
-/// A handler that keeps the endpoint's task this long is one that computes: the next ones run on tasks of their own, so that
-/// the other cores work too.
-const COMPUTES: Duration = Duration::from_micros(100);
-/// How many calls go to tasks after such a one, before another is tried in place; twice as many each time that one computes
-/// too. At first few: most often it was only the thread that was interrupted.
-const SPAWNED_AT_FIRST: u32 = 4;
-const SPAWNED_AT_MOST: u32 = 256;
+/// A first poll that takes longer than this is taken for computation. The next calls then run on tasks of their own, to use the other
+/// cores.
+const COMPUTE_THRESHOLD: Duration = Duration::from_micros(100);
+/// The bounds of a spawn run: how many calls are spawned without a first poll in place, before another call is polled in place. A run
+/// is twice as long as the one before. The first one is short, since a slow poll is most often an interrupted thread.
+const MIN_SPAWN_RUN: u32 = 4;
+const MAX_SPAWN_RUN: u32 = 256;
 
-/// What the loop of an endpoint keeps from one message to the next.
+/// The calls of one endpoint. Each is in exactly one of `waiting`, `running` and `replying`; `running` and `replying` are in flight.
 pub(crate) struct Calls {
-    /// Those with a task of their own.
+    /// The calls with a task of their own.
     pub(crate) running: JoinSet<()>,
-    /// Those whose handlers are done, and that only wait for acknowledgements.
-    pub(crate) ending: FuturesUnordered<Ending>,
+    /// The calls whose handlers have returned in the dispatcher's task, and whose replies wait for writes or for the connection.
+    pub(crate) replying: FuturesUnordered<ReplyingCall>,
+    /// The requests that wait for their turn, oldest first.
     pub(crate) waiting: VecDeque<Waiting>,
+    /// The sum of the lengths of `waiting`.
     waiting_bytes: usize,
-    /// When those that wait are looked through the next time.
-    pub(crate) next_look: Instant,
-    spawn_next: u32,
-    /// How many there were to be spawned the last time.
-    spawned: u32,
+    /// When the deadlines of `waiting` are checked next, while the queues of writes are full.
+    pub(crate) next_expiry_check: Instant,
+    /// How many calls of the current spawn run are left.
+    left_to_spawn: u32,
+    /// The length of the current spawn run; 0 after a fast poll.
+    spawn_run: u32,
 }
 
 /// A request, and when it was received.
 pub(crate) struct Waiting(pub(crate) Message, pub(crate) Instant);
 
-/// A call whose handler is done.
-pub(crate) struct Ending {
+/// A call whose handler has returned and whose reply is pending.
+pub(crate) struct ReplyingCall {
     pub(crate) caller: Caller,
-    rest: CatchUnwind<AssertUnwindSafe<Rest>>,
+    pending: CatchUnwind<AssertUnwindSafe<PendingReply>>,
     responder: Arc<Responder>,
 }
 
@@ -58,31 +64,31 @@ impl Calls {
     pub(crate) fn new() -> Self {
         Self {
             running: JoinSet::new(),
-            ending: FuturesUnordered::new(),
+            replying: FuturesUnordered::new(),
             waiting: VecDeque::new(),
             waiting_bytes: 0,
-            next_look: Instant::now(),
-            spawn_next: 0,
-            spawned: 0,
+            next_expiry_check: Instant::now(),
+            left_to_spawn: 0,
+            spawn_run: 0,
         }
     }
 
-    pub(crate) fn has_place(&self, message: &Message) -> bool {
+    pub(crate) fn has_room_for(&self, message: &Message) -> bool {
         self.waiting.len() < MAX_WAITING && self.waiting_bytes + message.length <= MAX_WAITING_BYTES
     }
 
-    pub(crate) fn wait(&mut self, message: Message, received: Instant) {
+    pub(crate) fn enqueue(&mut self, message: Message, received: Instant) {
         self.waiting_bytes += message.length;
         self.waiting.push_back(Waiting(message, received));
     }
 
-    pub(crate) fn next_waiting(&mut self) -> Option<Waiting> {
+    pub(crate) fn dequeue(&mut self) -> Option<Waiting> {
         let next = self.waiting.pop_front()?;
         self.waiting_bytes -= next.0.length;
         Some(next)
     }
 
-    /// Takes out those of which this is true.
+    /// Removes and returns the waiting requests that `is_taken` chooses.
     pub(crate) fn take_waiting(
         &mut self,
         mut is_taken: impl FnMut(&Waiting) -> bool,
@@ -95,39 +101,44 @@ impl Calls {
         taken
     }
 
-    /// Whether the next call gets a task from the start.
-    pub(crate) fn spawns_next(&mut self) -> bool {
-        let spawns = self.spawn_next > 0;
-        self.spawn_next = self.spawn_next.saturating_sub(1);
+    /// Whether the next call is spawned without a first poll in place. Counts it as a call of the spawn run.
+    pub(crate) fn spawn_next(&mut self) -> bool {
+        let spawns = self.left_to_spawn > 0;
+        self.left_to_spawn = self.left_to_spawn.saturating_sub(1);
         spawns
     }
 
-    /// Decides about the next ones.
-    pub(crate) fn ran_in_place(&mut self, took: Duration) {
-        self.spawned = if took < COMPUTES {
+    /// Starts a spawn run after a slow first poll, and ends it after a fast one.
+    pub(crate) fn record_first_poll(&mut self, took: Duration) {
+        self.spawn_run = if took < COMPUTE_THRESHOLD {
             0
         } else {
-            (self.spawned * 2).clamp(SPAWNED_AT_FIRST, SPAWNED_AT_MOST)
+            (self.spawn_run * 2).clamp(MIN_SPAWN_RUN, MAX_SPAWN_RUN)
         };
-        self.spawn_next = self.spawned;
+        self.left_to_spawn = self.spawn_run;
     }
 
-    pub(crate) fn end(&mut self, caller: Caller, rest: Rest, responder: Arc<Responder>) {
-        self.ending.push(Ending {
+    pub(crate) fn add_replying(
+        &mut self,
+        caller: Caller,
+        pending: PendingReply,
+        responder: Arc<Responder>,
+    ) {
+        self.replying.push(ReplyingCall {
             caller,
-            rest: AssertUnwindSafe(rest).catch_unwind(),
+            pending: AssertUnwindSafe(pending).catch_unwind(),
             responder,
         });
     }
 
-    /// Forgets what has finished.
-    pub(crate) fn join(&mut self) {
+    /// Removes the calls that have finished.
+    pub(crate) fn reap_finished(&mut self) {
         while self.running.try_join_next().is_some() {}
-        while let Some(Some(())) = self.ending.next().now_or_never() {}
+        while let Some(Some(())) = self.replying.next().now_or_never() {}
     }
 
     pub(crate) fn in_flight(&self) -> usize {
-        self.running.len() + self.ending.len()
+        self.running.len() + self.replying.len()
     }
 
     /// In flight or waiting.
@@ -136,12 +147,12 @@ impl Calls {
     }
 }
 
-impl Future for Ending {
+impl Future for ReplyingCall {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if let Err(panic) = ready!(self.rest.poll_unpin(cx)) {
-            // No code of a service runs here; a subscriber of `tracing` may.
+        if let Err(panic) = ready!(self.pending.poll_unpin(cx)) {
+            // No code of a service runs here, but a `tracing` subscriber may panic.
             self.responder.endpoint.panicked(panic.as_ref());
         }
         Poll::Ready(())

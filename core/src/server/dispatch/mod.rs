@@ -1,4 +1,8 @@
-//! Takes the requests of one endpoint off its subscription and runs them.
+//! The dispatcher of an endpoint: the task that takes requests off its subscription, queues them, and runs them in their turn.
+//!
+//! Uses `server::call` as a function from a request to a reply; subscriptions, reply subjects and streams on NATS exist only here.
+//! Every request that reaches the subscription is answered: by its handler, or refused with the reason. At most `max_in_flight` calls
+//! run, and no handler starts while the queues of writes of its endpoint are full.
 
 pub(crate) mod calls;
 pub(crate) mod reply;
@@ -13,58 +17,62 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use async_nats::{Message, Subject, Subscriber};
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, CatchUnwind};
 use futures::{FutureExt, StreamExt};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::server::call::{Body, Handled};
 use crate::server::dispatch::calls::{Calls, Waiting};
-use crate::server::dispatch::reply::{Responder, Rest};
+use crate::server::dispatch::reply::{Caller, PendingReply, Responder};
 use crate::server::endpoint::Endpoint;
 use crate::server::router::Handler;
 use crate::status::Status;
 use crate::transport::connection;
 
-/// How many calls are started between two looks at what has arrived, and how many requests are taken over at one look.
-const SHARE: usize = 64;
-const TAKEN: usize = 4_096;
+/// The bounds of one turn of the dispatcher's loop: how many calls it starts, and how many requests it moves from the subscription to its
+/// queue. They let other tasks of the thread run in between.
+const MAX_STARTS_PER_TURN: usize = 64;
+const MAX_ACCEPTED_PER_TURN: usize = 4_096;
 
-/// How often it is looked for calls that are out of time while they wait for room in the queue of writes.
-const LOOK: Duration = Duration::from_millis(50);
+/// The interval at which the deadlines of queued calls are checked while the queues of writes are full.
+const EXPIRY_CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// How long an endpoint whose server was dropped looks for requests that were sent to it before.
+/// How long an endpoint whose server was dropped without a stop waits for requests in transit, to refuse them.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Where a server is on its way down. Later phases include the earlier ones.
+/// The phases of a server's shutdown. A later phase implies the earlier ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
 pub(crate) enum Phase {
     /// Requests are taken.
     Running,
-    /// The endpoints leave their queue groups, and still answer what the server sent before it knew.
+    /// The endpoints leave their queue groups, and still accept the requests that the NATS server had sent before.
     Leaving,
-    /// Everything that was sent has arrived: what waits is answered, nothing new comes.
+    /// All requests have arrived: the queued ones are answered, and no new ones are accepted.
     Draining,
-    /// Time is up: calls that still run are dropped, and their callers are told.
+    /// The drain time is over: calls that still run are dropped, and their callers get `UNAVAILABLE`.
     Ended,
 }
 
-/// The loop of one endpoint.
+/// The dispatcher of one endpoint.
+///
+/// Invariants: `requests` stays subscribed until all requests in transit have arrived. `queue_group_guard` is dropped only after the
+/// endpoint has left its queue group. `unfinished` is updated after each turn of the loop.
 pub(crate) struct Dispatcher {
     pub(crate) responder: Arc<Responder>,
     pub(crate) handler: Handler,
     pub(crate) requests: Subscriber,
     pub(crate) phase: watch::Receiver<Phase>,
-    /// Dropped when the endpoint has left its queue group; nothing is ever sent.
-    pub(crate) staying: Option<mpsc::Sender<Infallible>>,
-    /// How long streams go on after the server was dropped.
+    /// Held while the endpoint is in its queue group; nothing is ever sent. The server waits until all guards are dropped.
+    pub(crate) queue_group_guard: Option<mpsc::Sender<Infallible>>,
+    /// How long streams continue after the server was dropped without a stop.
     pub(crate) drain_timeout: Duration,
-    /// The calls that run or wait, for the report of a stop that took too long.
+    /// The number of calls that run or wait, for the report of a stop whose drain time is over.
     pub(crate) unfinished: Arc<AtomicUsize>,
 }
 
-/// A request that has got its turn. Gives what is left to be done when the user's code is done. A type and no `async` block, so that
-/// a call costs one allocation: that of the pipeline.
+/// A started call. Its output is the pending reply, if the reply waits for writes or for the connection. It is a type and not an
+/// `async` block, so that a call needs one allocation, that of the pipeline.
 enum Serving {
     Unary {
         handled: BoxFuture<'static, Handled>,
@@ -75,10 +83,16 @@ enum Serving {
     Stream(BoxFuture<'static, ()>),
 }
 
-impl Future for Serving {
-    type Output = Option<Rest>;
+/// A started call whose panics are caught. The pipeline catches those of the handler; a destructor of the user may panic later.
+type StartedCall = CatchUnwind<AssertUnwindSafe<Serving>>;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Rest>> {
+/// The output of a [`StartedCall`].
+type Outcome = std::thread::Result<Option<PendingReply>>;
+
+impl Future for Serving {
+    type Output = Option<PendingReply>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<PendingReply>> {
         match &mut *self {
             Self::Unary {
                 handled,
@@ -87,7 +101,7 @@ impl Future for Serving {
                 responder,
             } => {
                 let handled = ready!(handled.as_mut().poll(cx));
-                Poll::Ready(responder.settle(reply.take(), handled, *received))
+                Poll::Ready(responder.finish(reply.take(), handled, *received))
             }
             Self::Stream(stream) => {
                 ready!(stream.as_mut().poll(cx));
@@ -124,32 +138,29 @@ impl Dispatcher {
                 changed = self.phase.changed() => {
                     let phase = *self.phase.borrow_and_update();
                     if changed.is_err() {
-                        self.abandon(calls).await;
+                        self.drain_detached(calls).await;
                         return;
                     }
                     match phase {
                         Phase::Running => {}
-                        Phase::Leaving => self.leave().await,
+                        Phase::Leaving => self.leave_queue_group().await,
                         Phase::Draining => {
-                            self.take_arrived(&mut calls, usize::MAX).await;
+                            self.stop_accepting(&mut calls).await;
                             open = false;
-                            if let Err(error) = self.requests.unsubscribe().await {
-                                tracing::debug!(endpoint = self.endpoint().subject, %error, "the connection is closed");
-                            }
                         }
                         Phase::Ended => {
-                            self.end(calls).await;
+                            self.drop_unfinished(calls).await;
                             return;
                         }
                     }
                 }
                 Some(_) = calls.running.join_next(), if !calls.running.is_empty() => {}
-                Some(()) = calls.ending.next(), if !calls.ending.is_empty() => {}
-                // Between two shares of what waits, the connection and everything else get their turn.
+                Some(()) = calls.replying.next(), if !calls.replying.is_empty() => {}
+                // Lets the connection and other tasks run between two turns of the loop.
                 () = tokio::task::yield_now(), if self.can_start(&calls) => {}
                 () = self.responder.endpoint.stores.room(), if self.waits_for_room(&calls) => {}
-                () = tokio::time::sleep_until(calls.next_look), if self.waits_for_room(&calls) => {
-                    self.start_expired(&mut calls);
+                () = tokio::time::sleep_until(calls.next_expiry_check), if self.waits_for_room(&calls) => {
+                    self.answer_expired(&mut calls);
                 }
                 message = self.requests.next(), if open => {
                     if let Some(message) = message {
@@ -161,9 +172,9 @@ impl Dispatcher {
                 }
             }
             if open {
-                self.take_arrived(&mut calls, TAKEN).await;
+                self.accept_arrived(&mut calls, MAX_ACCEPTED_PER_TURN).await;
             }
-            self.run_share(&mut calls);
+            self.start_waiting(&mut calls);
             self.unfinished.store(calls.open(), Ordering::Relaxed);
             if !open && calls.open() == 0 {
                 return;
@@ -171,38 +182,46 @@ impl Dispatcher {
         }
     }
 
-    /// Takes over what has arrived. async-nats holds a number of messages that this crate does not choose, and then drops them
-    /// in silence; here they are counted, and refused if there are too many.
-    async fn take_arrived(&mut self, calls: &mut Calls, most: usize) {
+    /// Moves requests from the subscription to the queue. A full subscription of async-nats drops messages without an error; the queue
+    /// refuses them.
+    async fn accept_arrived(&mut self, calls: &mut Calls, max: usize) {
         let now = Instant::now();
-        for _ in 0..most {
-            let Some(message) = self.arrived() else {
+        for _ in 0..max {
+            let Some(message) = self.next_arrived() else {
                 break;
             };
             self.accept(message, now, calls).await;
         }
     }
 
-    /// Lets a request wait for its turn, or refuses it.
+    /// Accepts the requests that have arrived, and ends the subscription.
+    async fn stop_accepting(&mut self, calls: &mut Calls) {
+        self.accept_arrived(calls, usize::MAX).await;
+        if let Err(error) = self.requests.unsubscribe().await {
+            tracing::debug!(endpoint = self.endpoint().subject, %error, "the connection is closed");
+        }
+    }
+
+    /// Queues a request, or refuses it.
     async fn accept(&self, message: Message, received: Instant, calls: &mut Calls) {
         match self.overload(&message, calls) {
-            None => calls.wait(message, received),
+            None => calls.enqueue(message, received),
             Some(status) => self.refuse(&message, status).await,
         }
     }
 
-    /// Why a request cannot wait for its turn.
+    /// The reason to refuse a request, if there is no room for it.
     fn overload(&self, message: &Message, calls: &mut Calls) -> Option<Status> {
         let settings = &self.endpoint().settings;
         if settings.kind.is_streaming() {
-            calls.join();
+            calls.reap_finished();
             if calls.open() >= settings.max_in_flight() {
-                // Streams may live for ever: one that had to wait for another would never be answered.
+                // Streams are not queued: the open ones may never end.
                 let text = "too many streams are open on this endpoint";
                 return Some(Status::resource_exhausted(text));
             }
         }
-        if !calls.has_place(message) {
+        if !calls.has_room_for(message) {
             let text = "too many calls are waiting for this endpoint";
             return Some(Status::resource_exhausted(text));
         }
@@ -213,8 +232,9 @@ impl Dispatcher {
         self.may_start(calls) && self.endpoint().stores.have_room()
     }
 
-    /// Calls that are out of time do not wait for room: they are started to be answered with that.
-    fn start_expired(&self, calls: &mut Calls) {
+    /// Starts the calls whose deadlines have passed while they waited for room in the queues of writes. The pipeline answers them with
+    /// `DEADLINE_EXCEEDED` and needs no room for that.
+    fn answer_expired(&self, calls: &mut Calls) {
         let mut now = Instant::now();
         let is_expired = |Waiting(message, received): &Waiting| {
             let headers = message.headers.as_ref();
@@ -224,7 +244,7 @@ impl Dispatcher {
         for Waiting(message, received) in calls.take_waiting(is_expired) {
             self.start(message, received, &mut now, calls);
         }
-        calls.next_look = now + LOOK;
+        calls.next_expiry_check = now + EXPIRY_CHECK_INTERVAL;
     }
 
     fn waits_for_room(&self, calls: &Calls) -> bool {
@@ -235,23 +255,23 @@ impl Dispatcher {
         !calls.waiting.is_empty() && calls.in_flight() < self.endpoint().settings.max_in_flight()
     }
 
-    /// Starts some of what waits, as far as `max_in_flight` and the queues of writes allow.
-    fn run_share(&self, calls: &mut Calls) {
-        calls.join();
+    /// Starts the waiting calls of one turn, as far as `max_in_flight` and the queues of writes allow.
+    fn start_waiting(&self, calls: &mut Calls) {
+        calls.reap_finished();
         let mut now = Instant::now();
-        for _ in 0..SHARE {
+        for _ in 0..MAX_STARTS_PER_TURN {
             if !self.can_start(calls) {
                 break;
             }
-            let Some(Waiting(message, received)) = calls.next_waiting() else {
+            let Some(Waiting(message, received)) = calls.dequeue() else {
                 break;
             };
             self.start(message, received, &mut now, calls);
         }
     }
 
-    /// Polls a handler once in place, since most complete at once and a task costs more than they do. One that waits moves to
-    /// a task. `now` is when the call before it ended.
+    /// Starts a call. It is polled once in place, since most handlers complete in one poll, and a task costs more than that. A call
+    /// that is pending then moves to a task. `now` is when the first poll of the previous call ended.
     fn start(&self, message: Message, received: Instant, now: &mut Instant, calls: &mut Calls) {
         let caller = self.responder.caller(&message);
         let serving = match &caller.stream {
@@ -265,50 +285,65 @@ impl Dispatcher {
             ))),
             None => self.serve_unary(message, received, *now),
         };
-        // The handler's own panics are caught where it is run; what it leaves behind may panic when it is dropped.
         let mut call = AssertUnwindSafe(serving).catch_unwind();
         let mut polled = Poll::Pending;
-        if !calls.spawns_next() {
+        if !calls.spawn_next() {
             polled = call.poll_unpin(&mut Context::from_waker(Waker::noop()));
-            let begun = std::mem::replace(now, Instant::now());
-            calls.ran_in_place(*now - begun);
+            let poll_started = std::mem::replace(now, Instant::now());
+            calls.record_first_poll(*now - poll_started);
             polled = match polled {
                 Poll::Ready(Ok(None)) => return,
-                Poll::Ready(Ok(Some(rest))) => {
-                    calls.end(caller, rest, Arc::clone(&self.responder));
+                Poll::Ready(Ok(Some(pending))) => {
+                    calls.add_replying(caller, pending, Arc::clone(&self.responder));
                     return;
                 }
-                waits_or_panicked => waits_or_panicked,
+                pending_or_panicked => pending_or_panicked,
             };
         }
+        self.spawn(call, polled, caller, calls);
+    }
+
+    /// Moves a call to a task of its own, which answers the caller also if the call panics or the server's drain time is over.
+    /// `polled` is the result of a first poll.
+    fn spawn(
+        &self,
+        mut call: StartedCall,
+        polled: Poll<Outcome>,
+        caller: Caller,
+        calls: &mut Calls,
+    ) {
         let responder = Arc::clone(&self.responder);
         let phase = self.phase.clone();
         let drain_timeout = self.drain_timeout;
         calls.running.spawn(async move {
-            let mut end = phase.clone();
+            let mut phases = phase.clone();
             let ended = async {
-                if end.wait_for(|phase| *phase == Phase::Ended).await.is_err() {
-                    // The server was dropped without a stop: accepted calls go on. Streams might do so for ever.
+                if phases
+                    .wait_for(|phase| *phase == Phase::Ended)
+                    .await
+                    .is_err()
+                {
+                    // The server was dropped without a stop: calls run to their end, but streams may have none.
                     if !responder.endpoint.settings.kind.is_streaming() {
                         std::future::pending::<()>().await;
                     }
                     tokio::time::sleep(drain_timeout).await;
                 }
             };
-            // By reference: a future that is handed on by value is in the task once more.
+            // By reference: a future that is passed by value takes its space in the task twice.
             let done = tokio::select! {
                 biased;
-                done = whole(&mut call, polled) => Some(done),
+                done = run_to_reply(&mut call, polled) => Some(done),
                 () = ended => None,
             };
-            // Before the caller is answered in place of the handler.
+            // The handler must have stopped before its caller is refused.
             drop(call);
             let refused = match done {
                 Some(Ok(())) => None,
                 Some(Err(panic)) => Some(responder.endpoint.panicked(panic.as_ref())),
                 None => Some(stopping()),
             };
-            // What few calls need has a place of its own: the task is copied several times until it runs.
+            // Boxed, since few calls need these futures, and the task is copied several times before it runs.
             if let Some(status) = refused {
                 Box::pin(responder.refuse(caller, status)).await;
             }
@@ -318,58 +353,58 @@ impl Dispatcher {
         });
     }
 
-    /// Leaves the queue group, and keeps receiving what the server has sent already.
+    /// Leaves the queue group, and still receives the requests that the NATS server has already sent.
     ///
-    /// nats-server reads a limit of more than nine digits as "at once", while async-nats keeps the subscription for that many
-    /// messages. A plain unsubscribe makes async-nats forget the subscription, and drop requests that are on their way.
-    async fn leave(&mut self) {
+    /// nats-server takes a limit of more than nine digits for an immediate unsubscribe, while async-nats keeps the subscription for
+    /// that many messages. After a plain unsubscribe, async-nats would drop the requests in transit.
+    async fn leave_queue_group(&mut self) {
         if let Err(error) = self.requests.unsubscribe_after(u64::MAX).await {
             tracing::debug!(endpoint = self.endpoint().subject, %error, "the connection is closed");
         }
-        self.staying = None;
+        self.queue_group_guard = None;
     }
 
-    /// A request that has arrived already. A plain poll says that there is none when the task has used up its share of
-    /// tokio's time.
-    fn arrived(&mut self) -> Option<Message> {
+    /// A request that has already arrived. `unconstrained`, since a poll is pending when the task has used up its tokio budget.
+    fn next_arrived(&mut self) -> Option<Message> {
         tokio::task::unconstrained(self.requests.next())
             .now_or_never()
             .flatten()
     }
 
-    /// The server was dropped without a stop: running calls go on by themselves. What waits is refused, and so is what the
-    /// server sent before it knew.
-    async fn abandon(mut self, mut calls: Calls) {
+    /// Ends an endpoint whose server was dropped without a stop: running calls are detached and run to their end. The queued requests
+    /// and those in transit are refused.
+    async fn drain_detached(mut self, mut calls: Calls) {
         calls.running.detach_all();
-        let (ending, responder) = (
-            std::mem::take(&mut calls.ending),
+        let (replying, responder) = (
+            std::mem::take(&mut calls.replying),
             Arc::clone(&self.responder),
         );
         tokio::spawn(async move {
-            ending.collect::<()>().await;
+            replying.collect::<()>().await;
             responder.flush().await;
         });
-        self.leave().await;
+        self.leave_queue_group().await;
         self.refuse_waiting(calls).await;
         let nats = self.responder.nats.clone();
-        let mut left = std::pin::pin!(connection::round_trip(&nats, LEAVE_TIMEOUT));
+        let mut all_arrived = std::pin::pin!(connection::round_trip(&nats, LEAVE_TIMEOUT));
         loop {
             tokio::select! {
                 Some(message) = self.requests.next() => {
                     self.refuse(&message, stopping()).await;
                 }
-                _ = &mut left => break,
+                _ = &mut all_arrived => break,
             }
         }
         self.refuse_arrived().await;
         self.responder.flush().await;
     }
 
-    /// The drain time is over. What ran and waited at that moment is counted already.
-    async fn end(mut self, mut calls: Calls) {
-        // The tasks see the same phase, and tell their callers.
+    /// Ends an endpoint whose drain time is over: refuses all unfinished calls. `unfinished` already counts the calls that ran or
+    /// waited at that moment.
+    async fn drop_unfinished(mut self, mut calls: Calls) {
+        // The tasks see the same phase, and refuse their callers.
         while calls.running.join_next().await.is_some() {}
-        for call in std::mem::take(&mut calls.ending) {
+        for call in std::mem::take(&mut calls.replying) {
             self.responder.refuse(call.caller, stopping()).await;
         }
         self.refuse_waiting(calls).await;
@@ -388,10 +423,10 @@ impl Dispatcher {
         self.responder.refuse(caller, status).await;
     }
 
-    /// Refuses what nobody has looked at yet; says how much it was.
+    /// Refuses the requests that have arrived; returns their number.
     async fn refuse_arrived(&mut self) -> usize {
         let mut refused = 0;
-        while let Some(message) = self.arrived() {
+        while let Some(message) = self.next_arrived() {
             self.refuse(&message, stopping()).await;
             refused += 1;
         }
@@ -399,17 +434,14 @@ impl Dispatcher {
     }
 }
 
-/// A call with its handler and what is left after that. `polled` is what a first poll has given.
-async fn whole(
-    call: &mut (impl Future<Output = std::thread::Result<Option<Rest>>> + Unpin),
-    polled: Poll<std::thread::Result<Option<Rest>>>,
-) -> std::thread::Result<()> {
+/// Runs a call until its reply is sent. `polled` is the result of a first poll.
+async fn run_to_reply(call: &mut StartedCall, polled: Poll<Outcome>) -> std::thread::Result<()> {
     let done = match polled {
         Poll::Ready(done) => done,
         Poll::Pending => call.await,
     };
     match done? {
-        Some(rest) => AssertUnwindSafe(rest).catch_unwind().await,
+        Some(pending) => AssertUnwindSafe(pending).catch_unwind().await,
         None => Ok(()),
     }
 }

@@ -1,4 +1,7 @@
-//! How a call is counted, and how its reply gets to the caller.
+//! The last steps of a call: its reply is counted and sent to the caller.
+//!
+//! A call is counted here and not in the pipeline, because only here it is known whether the reply fits into a message. It is counted
+//! before its reply is sent, so a caller that has the reply finds the call in the statistics. Nothing is sent to a subject of NATS itself.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,38 +20,39 @@ use crate::status::Status;
 use crate::stream::output;
 use crate::transport::{headers, subject};
 
-/// Sends what the calls of one endpoint come to, and counts them.
+/// Sends the replies of one endpoint, and counts its calls.
 #[derive(Debug)]
 pub(crate) struct Responder {
     pub(crate) endpoint: Arc<Endpoint>,
     pub(crate) nats: async_nats::Client,
-    /// What the inboxes of this connection begin with.
+    /// The prefix of the inboxes of this connection.
     pub(crate) inbox_prefix: String,
 }
 
-/// Waits for what a reply waits for, and sends it.
-pub(crate) type Rest = BoxFuture<'static, ()>;
+/// A reply that is not sent yet: the future waits for its writes, and sends it.
+pub(crate) type PendingReply = BoxFuture<'static, ()>;
 
-/// Whom an answer goes to.
+/// Where the reply to a request goes.
 #[derive(Clone)]
 pub(crate) struct Caller {
     pub(crate) reply: Option<Subject>,
-    /// If it is a stream that is asked for.
+    /// Set for a method that streams.
     pub(crate) stream: Option<StreamCaller>,
 }
 
 /// The caller of a stream.
 #[derive(Clone)]
 pub(crate) struct StreamCaller {
-    /// Where it receives, if it has said so.
+    /// The inbox of the caller, if it has named a valid one.
     pub(crate) inbox: Option<Subject>,
+    /// Set by whichever comes first: the end that the stream sends, or its refusal.
     answered: Arc<AtomicBool>,
 }
 
 impl StreamCaller {
-    /// The inbox that the header names, or else the reply subject. A subject that is no inbox of somebody is none: the service
-    /// would send with its own rights wherever a caller likes.
-    fn of(request: &Message, inbox_prefix: &str) -> Self {
+    /// The caller of a request: its inbox is the one in the header, or else the reply subject. A header with any other subject than an
+    /// inbox or the reply subject is ignored: the service would publish with its own permissions to a subject that a caller chooses.
+    fn from_request(request: &Message, inbox_prefix: &str) -> Self {
         let reply = request.reply.as_ref();
         let named = request
             .headers
@@ -68,7 +72,7 @@ impl StreamCaller {
         }
     }
 
-    /// Whether the last answer is still to be given; not after this.
+    /// Whether the end of the stream is still to be sent. True for one caller of this function only, which has to send it.
     pub(crate) fn answer_once(&self) -> bool {
         !self.answered.swap(true, Ordering::AcqRel)
     }
@@ -94,32 +98,37 @@ impl Responder {
         }
     }
 
-    /// Sends the reply of a call whose handler is done. What there is to wait for is left to the future that this gives, which so
-    /// is no part of every call.
-    pub(crate) fn settle(
+    /// Counts a call whose handler has returned, and sends its reply. A reply that has to wait becomes the returned future, so that only
+    /// such a call needs space for it.
+    pub(crate) fn finish(
         self: &Arc<Self>,
         to: Option<Subject>,
         handled: Handled,
         received: Instant,
-    ) -> Option<Rest> {
+    ) -> Option<PendingReply> {
         if !handled.awaits_writes() {
-            return self.finish(to, handled.into_reply(), received.elapsed());
+            return self.count_and_send(to, handled.into_reply(), received.elapsed());
         }
         let responder = Arc::clone(self);
         Some(Box::pin(async move {
             let reply = handled.reply().await;
-            if let Some(rest) = responder.finish(to, reply, received.elapsed()) {
-                rest.await;
+            if let Some(pending) = responder.count_and_send(to, reply, received.elapsed()) {
+                pending.await;
             }
         }))
     }
 
-    /// Counts the call, and sends the reply if the caller wants one: whoever has the reply finds the call in the statistics.
-    fn finish(self: &Arc<Self>, to: Option<Subject>, reply: Reply, took: Duration) -> Option<Rest> {
+    /// Counts the call, and sends the reply if the request has a reply subject.
+    fn count_and_send(
+        self: &Arc<Self>,
+        to: Option<Subject>,
+        reply: Reply,
+        took: Duration,
+    ) -> Option<PendingReply> {
         let mut headers = reply.cx.take_response_headers();
         let result = match reply.result {
             Ok(Answer::Message(payload)) => self.count(to.is_some(), Ok(payload), took),
-            // The call is a success: our client gets the response.
+            // Counted as a success, though the headers hold an error: clients of this crate fetch the response from the object store.
             Ok(Answer::Object(claim)) => {
                 self.endpoint.counters.record(None, took);
                 claim.write(&mut headers);
@@ -135,13 +144,13 @@ impl Responder {
         self.send(to?, result, headers)
     }
 
-    /// Most replies are queued at once, and leave nothing to wait for.
+    /// Sends a reply. Most are taken by the connection at once, and nothing is pending.
     fn send(
         self: &Arc<Self>,
         to: Subject,
         result: Result<Bytes, Status>,
         headers: HeaderMap,
-    ) -> Option<Rest> {
+    ) -> Option<PendingReply> {
         if let Ok(payload) = &result
             && headers.is_empty()
             && subject::is_reply_subject(&to)
@@ -178,7 +187,7 @@ impl Responder {
         result
     }
 
-    /// Sends a reply, or an error in place of one that cannot be sent. If nobody listens on `to`, the NATS server says so to
+    /// Sends a reply, or an error in place of one that cannot be sent. If nobody listens on `to`, the NATS server reports that to
     /// `from`.
     pub(crate) async fn reply(
         &self,
@@ -215,7 +224,7 @@ impl Responder {
             }
         };
         let required = HeaderMap::new();
-        // Kept apart, since few calls need it.
+        // Boxed, since few calls need this future.
         let sent =
             headers::publish_status(&self.nats, to, headers, &required, &status, from.as_ref());
         let sent = Box::pin(sent).await;
@@ -248,12 +257,12 @@ impl Responder {
         sent.map_err(|error| error.kind())
     }
 
-    /// Whom the answer to a request goes to.
+    /// The caller of a request.
     pub(crate) fn caller(&self, request: &Message) -> Caller {
         let stream = self.endpoint.settings.kind.is_streaming();
         Caller {
             reply: request.reply.clone(),
-            stream: stream.then(|| StreamCaller::of(request, &self.inbox_prefix)),
+            stream: stream.then(|| StreamCaller::from_request(request, &self.inbox_prefix)),
         }
     }
 
@@ -279,15 +288,15 @@ impl Responder {
                 tracing::warn!(endpoint = self.endpoint.subject, %error, "cannot refuse a stream");
             }
         }
-        // A caller who waits for a handshake waits there.
+        // A caller that waits for the handshake of a stream of requests waits on its reply subject.
         if let Some(reply) = reply.filter(|reply| Some(reply) != stream.inbox.as_ref()) {
             self.reply(&reply, Err(status), HeaderMap::new(), None)
                 .await;
         }
     }
 
-    /// Waits until the replies are sent. A connection that nobody holds any more is closed at once, so this is for a server
-    /// that was dropped.
+    /// Waits until the connection has sent all replies. Needed after a server was dropped: the connection is closed with its last
+    /// owner, whatever is still queued in it.
     pub(crate) async fn flush(&self) {
         if let Err(error) = self.nats.flush().await {
             tracing::debug!(endpoint = self.endpoint.subject, %error, "cannot send what is left");

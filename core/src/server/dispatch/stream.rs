@@ -1,4 +1,7 @@
-//! Streams on NATS: takes on the request that opens one, runs it through the pipeline, and sends what comes out until the end.
+//! The service's end of a stream: accepts the request that opens it, runs it through the pipeline, and sends the responses.
+//!
+//! One task runs the [`Link`] and the handler, and polls the stream that the handler returns. The call is counted once, and one end or
+//! response is sent. When the caller cancels or is lost, the handler and its stream are dropped.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -18,16 +21,16 @@ use crate::status::{Code, Status};
 use crate::stream::delivery::{Delivery, delivery};
 use crate::stream::flow::{self, Outbound};
 use crate::stream::link::{Event, Link, Role};
-use crate::stream::output::{Output, STUCK};
+use crate::stream::output::{Output, PUBLISH_TIMEOUT};
 use crate::stream::streaming::Streaming;
 use crate::stream::wire;
 
-/// How long a caller may take until it listens for its response, and how often that is tried.
-const LATE: Duration = Duration::from_secs(2);
-const LATE_PAUSE: Duration = Duration::from_millis(50);
+/// How long a caller without the extension may take to subscribe for its response, and the pause between two attempts to send it.
+const LISTEN_TIMEOUT: Duration = Duration::from_secs(2);
+const RESEND_INTERVAL: Duration = Duration::from_millis(50);
 
-/// A stream that was accepted.
-struct Call {
+/// An accepted stream. `link.peer` is the inbox of the caller, and is removed when the caller has cancelled or is lost.
+struct StreamCall {
     responder: Arc<Responder>,
     caller: StreamCaller,
     link: Link,
@@ -35,7 +38,7 @@ struct Call {
     deadline: Option<Instant>,
 }
 
-/// Answers a request of a method that streams.
+/// Serves a request of a method that streams, until the stream is over.
 pub(crate) async fn serve(
     responder: Arc<Responder>,
     handler: Handler,
@@ -53,10 +56,14 @@ pub(crate) async fn serve(
     } else {
         (None, Body::Message(message.payload.clone()))
     };
-    let opened = tokio::time::timeout(STUCK, open(&responder, &caller, &message, delivery)).await;
+    let opened = tokio::time::timeout(
+        PUBLISH_TIMEOUT,
+        open(&responder, &caller, &message, delivery),
+    )
+    .await;
     let opened = opened.unwrap_or_else(|_| {
         Err(Status::unavailable(
-            "the connection of the service takes no messages",
+            "the connection of the service is stalled",
         ))
     });
     let link = match opened {
@@ -72,7 +79,7 @@ pub(crate) async fn serve(
     };
     let endpoint = Arc::clone(&responder.endpoint);
     let request = responder.request(message.subject, message.headers, body, received, started);
-    let call = Call {
+    let call = StreamCall {
         responder,
         caller,
         link,
@@ -82,7 +89,7 @@ pub(crate) async fn serve(
     call.run(handler(endpoint, request)).await;
 }
 
-/// Tells the caller where to send.
+/// Accepts a stream: subscribes to an inbox, announces it to the caller, and confirms the extension if the caller offers it.
 async fn open(
     responder: &Responder,
     caller: &StreamCaller,
@@ -97,31 +104,31 @@ async fn open(
     let receives = delivery.is_some();
     let role = Role::Service { confirmation: None };
     let mut link = Link::new(responder.nats.clone(), role, delivery).await?;
-    if let Some(credit) = request.headers.as_ref().and_then(wire::offered) {
+    if let Some(credit) = request.headers.as_ref().and_then(wire::offered_credit) {
         link.extension = true;
         link.outbound = Outbound::new(credit);
     }
-    // A peer that streams nothing waits for no handshake.
+    // A caller without the extension that streams no requests expects no handshake.
     if receives || link.extension {
         let to = request.reply.clone().unwrap_or_else(|| inbox.clone());
         let headers = link.confirm();
-        let told = responder
+        let sent = responder
             .nats
             .publish_with_headers(to, headers, Bytes::new())
             .await;
-        told.map_err(|error| Status::unavailable(format!("cannot answer: {error}")))?;
+        sent.map_err(|error| Status::unavailable(format!("cannot answer: {error}")))?;
     }
     link.peer = Some(inbox);
     Ok(link)
 }
 
-impl Call {
-    /// Sends what the handler returns, for as long as the caller is there.
+impl StreamCall {
+    /// Runs the handler and sends its responses, until the end or until the caller is lost.
     async fn run(mut self, mut handled: BoxFuture<'static, Handled>) {
         let endpoint = Arc::clone(&self.responder.endpoint);
         let mut output = Output::new(futures::stream::empty());
         let mut cx = None;
-        let reply = opened(&mut self.link, &mut handled);
+        let reply = run_handler(&mut self.link, &mut handled);
         let reply = within(self.deadline, reply).await.flatten();
         let mut result = match reply {
             Ok(reply) => {
@@ -130,9 +137,9 @@ impl Call {
             }
             Err(status) => Err(status),
         };
-        // What the user's code leaves behind may panic when it is dropped.
-        let left = std::panic::catch_unwind(AssertUnwindSafe(|| drop(handled)));
-        if let Err(panic) = left.and(output.close()) {
+        // Destructors of the user may panic.
+        let dropped = std::panic::catch_unwind(AssertUnwindSafe(|| drop(handled)));
+        if let Err(panic) = dropped.and(output.close()) {
             result = Err(endpoint.panicked(panic.as_ref()));
         }
         if output.headers.is_empty()
@@ -142,7 +149,7 @@ impl Call {
         }
         let is_single = !endpoint.settings.kind.streams_responses();
         if is_single && !self.link.extension {
-            self.until_listening().await;
+            self.wait_for_listener().await;
         }
         if !self.caller.answer_once() {
             return;
@@ -150,7 +157,7 @@ impl Call {
         if is_single {
             self.respond(result, output.headers).await;
         } else {
-            // A caller who has seen enough is no error.
+            // A stream that its caller has cancelled is no error of the endpoint.
             let status = result.err();
             let error = status.as_ref().filter(|_| self.link.peer.is_some());
             endpoint.counters.record(error, self.received.elapsed());
@@ -158,7 +165,7 @@ impl Call {
         }
     }
 
-    /// Sends the stream that a handler has returned; gives the response if it is one bare message.
+    /// Sends the stream that a handler has returned, or returns its response if that is one message.
     async fn answer(
         &mut self,
         answer: Result<Answer, Status>,
@@ -172,7 +179,7 @@ impl Call {
                 *output = Output::new(*messages);
                 output.headers = cx.take_response_headers();
                 let sent = async {
-                    self.link.opened(output).await?;
+                    self.link.announce_opened(output).await?;
                     transfer(&mut self.link, output).await
                 };
                 within(self.deadline, sent).await.flatten()?;
@@ -181,12 +188,12 @@ impl Call {
         }
     }
 
-    /// A caller without the extension listens for the response when it has sent all it had.
-    async fn until_listening(&mut self) {
-        let end = self.link.until_end();
+    /// Waits for the end of the requests: a caller without the extension subscribes for the response only then.
+    async fn wait_for_listener(&mut self) {
+        let end = self.link.wait_for_end();
         match self.deadline {
             Some(deadline) => {
-                let _ = tokio::time::timeout_at(deadline + LATE, end).await;
+                let _ = tokio::time::timeout_at(deadline + LISTEN_TIMEOUT, end).await;
             }
             None => end.await,
         }
@@ -203,20 +210,25 @@ impl Call {
             self.responder.reply(&to, result, headers, None).await;
             return;
         }
-        let own = self.link.own.clone();
+        let own = self.link.inbox.clone();
         self.responder
             .reply(&to, result.clone(), headers.clone(), Some(own))
             .await;
-        // The stream is over; only the caller may not know it yet.
-        tokio::spawn(self.repeat(to, result, headers));
+        // On a task of its own, so that the call no longer counts as in flight.
+        tokio::spawn(self.resend_until_received(to, result, headers));
     }
 
-    /// Sends a response again as long as nobody listens: the caller's subscription may be on its way.
-    async fn repeat(mut self, to: Subject, result: Result<Bytes, Status>, headers: HeaderMap) {
-        let end = Instant::now() + LATE;
-        while self.link.is_unheard(LATE).await && Instant::now() < end {
-            tokio::time::sleep(LATE_PAUSE).await;
-            let own = self.link.own.clone();
+    /// Sends a response again while the NATS server reports that nobody listens: the subscription of the caller may be in transit.
+    async fn resend_until_received(
+        mut self,
+        to: Subject,
+        result: Result<Bytes, Status>,
+        headers: HeaderMap,
+    ) {
+        let end = Instant::now() + LISTEN_TIMEOUT;
+        while self.link.has_no_listener(LISTEN_TIMEOUT).await && Instant::now() < end {
+            tokio::time::sleep(RESEND_INTERVAL).await;
+            let own = self.link.inbox.clone();
             self.responder
                 .reply(&to, result.clone(), headers.clone(), Some(own))
                 .await;
@@ -224,8 +236,8 @@ impl Call {
     }
 }
 
-/// Waits until the handler has returned its response or its stream; meanwhile the requests arrive.
-async fn opened(
+/// Runs the handler until it has returned its response or its stream; the link receives the requests meanwhile.
+async fn run_handler(
     link: &mut Link,
     handled: &mut BoxFuture<'static, Handled>,
 ) -> Result<Reply, Status> {
@@ -233,7 +245,7 @@ async fn opened(
         tokio::select! {
             signal = link.wait() => {
                 if let Some(event) = link.handle(signal).await {
-                    gone(event, link)?;
+                    check_caller(event, link)?;
                 }
             }
             handled = &mut *handled => return Ok(handled.reply().await),
@@ -241,14 +253,14 @@ async fn opened(
     }
 }
 
-/// Sends the stream of responses.
+/// Sends the stream of responses. The link receives meanwhile, also while there is no credit.
 async fn transfer(link: &mut Link, output: &mut Output) -> Result<(), Status> {
     loop {
         let may_send = link.may_send();
         let item = tokio::select! {
             signal = link.wait() => {
                 if let Some(event) = link.handle(signal).await {
-                    gone(event, link)?;
+                    check_caller(event, link)?;
                 }
                 continue;
             }
@@ -261,19 +273,21 @@ async fn transfer(link: &mut Link, output: &mut Output) -> Result<(), Status> {
     }
 }
 
-/// Whether the call is over because nobody waits for it.
-fn gone(event: Event, link: &mut Link) -> Result<(), Status> {
+/// Fails when the caller has cancelled or is lost: then the call is over.
+fn check_caller(event: Event, link: &mut Link) -> Result<(), Status> {
     match event {
-        Event::Control(control) if control.said.cancelled => {
+        Event::Control(control) if control.state.cancelled => {
             link.peer = None;
             Err(Status::cancelled("the caller has dropped the stream"))
         }
-        Event::Unheard => {
+        Event::NoListener => {
             link.peer = None;
-            Err(Status::cancelled("the caller of the stream is gone"))
+            Err(Status::cancelled(
+                "the caller of the stream cannot be reached any more",
+            ))
         }
-        Event::Gone(status) => Err(status),
-        // What is wrong with the requests, the handler reads from its stream.
+        Event::PeerLost(status) => Err(status),
+        // The handler reads an error of its requests from their stream.
         _ => Ok(()),
     }
 }

@@ -1,0 +1,143 @@
+//! The start of the services of a server, one endpoint after the other.
+//!
+//! Needs valid settings and open buckets. A start that fails needs no clean-up here: the endpoints that were started before end when
+//! the sender of their phase is dropped.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::Subscriber;
+use tokio::sync::{mpsc, watch};
+
+use crate::context::Names;
+use crate::descriptor::method::{MethodSettings, QueueGroup};
+use crate::persist::open::OpenStores;
+use crate::server::discovery::{self, Instance};
+use crate::server::dispatch::reply::Responder;
+use crate::server::dispatch::{Dispatcher, Phase};
+use crate::server::endpoint::Endpoint;
+use crate::server::router::Route;
+use crate::server::running::{RunningEndpoint, Task};
+use crate::server::service_server::ServiceSettings;
+use crate::server::stats::Counters;
+use crate::server::{StartError, StartErrorKind};
+use crate::transport::connection;
+
+/// What the services of a server share when they are started.
+pub(crate) struct Starter {
+    pub(crate) nats: async_nats::Client,
+    pub(crate) stores: OpenStores,
+    /// The prefix of the inboxes of this connection.
+    pub(crate) inbox_prefix: String,
+    pub(crate) phase: watch::Receiver<Phase>,
+    /// Cloned for each endpoint, see [`Dispatcher`].
+    pub(crate) queue_group_guard: mpsc::Sender<Infallible>,
+    pub(crate) drain_timeout: Duration,
+}
+
+/// A service whose requests are served.
+pub(crate) struct StartedService {
+    pub(crate) instance: Arc<Instance>,
+    /// Answers the requests of discovery.
+    pub(crate) discovery: Task,
+    pub(crate) endpoints: Vec<RunningEndpoint>,
+}
+
+impl Starter {
+    /// Starts the endpoints of a service, and then announces it to discovery.
+    pub(crate) async fn start_service(
+        &self,
+        settings: ServiceSettings,
+        routes: Vec<Route>,
+    ) -> Result<StartedService, StartError> {
+        let mut endpoints = Vec::new();
+        let mut running = Vec::new();
+        for route in routes {
+            let endpoint = Arc::new(self.endpoint(&settings, &route.settings));
+            running.push(self.start_endpoint(&endpoint, route).await?);
+            endpoints.push(endpoint);
+        }
+        let id = connection::unique_id(&self.nats);
+        let instance = Arc::new(Instance::new(id, settings, endpoints));
+        let responder = discovery::respond(self.nats.clone(), Arc::clone(&instance))
+            .await
+            .map_err(|error| cannot_subscribe("$SRV", error))?;
+        Ok(StartedService {
+            instance,
+            discovery: Task(tokio::spawn(responder)),
+            endpoints: running,
+        })
+    }
+
+    /// The endpoint of a method, with the settings of its service where the method has none of its own.
+    fn endpoint(&self, service: &ServiceSettings, method: &MethodSettings) -> Endpoint {
+        let names = Arc::new(Names {
+            service: service.name.clone(),
+            endpoint: method.name.to_owned(),
+        });
+        Endpoint {
+            stores: self.stores.of(method, &names),
+            names,
+            subject: format!("{}.{}", service.subject_prefix, method.name),
+            queue_group: match method.queue_group {
+                QueueGroup::OfService => service.queue_group,
+                QueueGroup::Own(queue_group) => queue_group,
+            },
+            // The timeout of a service does not bound its streams.
+            timeout: method
+                .timeout
+                .or(service.timeout.filter(|_| !method.kind.is_streaming())),
+            settings: *method,
+            counters: Counters::default(),
+        }
+    }
+
+    /// Subscribes to the subject of an endpoint, and runs its dispatcher.
+    async fn start_endpoint(
+        &self,
+        endpoint: &Arc<Endpoint>,
+        route: Route,
+    ) -> Result<RunningEndpoint, StartError> {
+        let requests = subscribe(&self.nats, endpoint).await?;
+        let unfinished = Arc::default();
+        let dispatcher = Dispatcher {
+            responder: Arc::new(Responder {
+                endpoint: Arc::clone(endpoint),
+                nats: self.nats.clone(),
+                inbox_prefix: self.inbox_prefix.clone(),
+            }),
+            handler: route.handler,
+            requests,
+            phase: self.phase.clone(),
+            queue_group_guard: Some(self.queue_group_guard.clone()),
+            drain_timeout: self.drain_timeout,
+            unfinished: Arc::clone(&unfinished),
+        };
+        Ok(RunningEndpoint {
+            names: Arc::clone(&endpoint.names),
+            unfinished,
+            task: tokio::spawn(dispatcher.run()),
+        })
+    }
+}
+
+async fn subscribe(
+    nats: &async_nats::Client,
+    endpoint: &Endpoint,
+) -> Result<Subscriber, StartError> {
+    let subject = endpoint.subject.clone();
+    let subscribed = match endpoint.queue_group {
+        Some(group) => nats.queue_subscribe(subject, group.to_owned()).await,
+        None => nats.subscribe(subject).await,
+    };
+    subscribed.map_err(|error| cannot_subscribe(&endpoint.subject, error))
+}
+
+fn cannot_subscribe(subject: &str, error: async_nats::SubscribeError) -> StartError {
+    StartError::new(
+        StartErrorKind::Nats,
+        format!("cannot subscribe to `{subject}`"),
+    )
+    .with_source(error)
+}
