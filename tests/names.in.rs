@@ -44,7 +44,7 @@
     ("prefix", "a-b.c_d.7", 1, true, true, ""),
     ("prefix", "a.$b", 1, true, true, ""),
     ("prefix", "a:b/c=d", 1, true, true, ""),
-    ("prefix", "_INBOXES", 1, true, true, ""),
+    ("prefix", "_INBOXES", 1, false, true, "replies arrive there"),
     ("prefix", "x", 512, true, true, ""),
     ("prefix", "x", 513, false, true, "a bound far below the server's on a line of its protocol"),
     ("prefix", "x", 5000, false, false, ""),
@@ -67,6 +67,7 @@
     ("prefix", "$JS.API", 1, false, true, "subjects of NATS itself start with `$`"),
     ("prefix", "_INBOX", 1, false, true, "replies arrive there"),
     ("prefix", "_INBOX.a", 1, false, true, "replies arrive there"),
+    ("prefix", "_users", 1, false, true, "replies arrive there"),
 
     ("queue group", "q", 1, true, true, ""),
     ("queue group", "workers-2", 1, true, true, ""),

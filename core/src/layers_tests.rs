@@ -15,6 +15,7 @@ const ORDER: &[&[&str]] = &[
         "error",
         "service_error",
         "backoff",
+        "log",
         "sync",
         "schema",
     ],

@@ -164,6 +164,7 @@ pub mod discovery;
 mod error;
 #[cfg(test)]
 mod layers_tests;
+mod log;
 mod persist;
 #[cfg(test)]
 mod public_api_tests;

@@ -4,6 +4,7 @@ use std::marker::PhantomData;
 use serde::de::{DeserializeOwned, DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::log::warn_limited;
 use crate::status::{Code, Status};
 
 /// An error that a service method can return: it becomes a [`Status`] on the wire, and the client makes it from one.
@@ -237,7 +238,7 @@ impl ErrorBody {
                 self.members.push(format!("{name}:{value}"));
             }
             Err(error) => {
-                tracing::warn!(field = name, %error, "a field of a service error cannot be written as JSON");
+                warn_limited!(field = name, %error, "a field of a service error cannot be written as JSON");
                 self.failed = true;
             }
         }

@@ -85,10 +85,10 @@ pub(crate) fn subject_prefix(text: &str) -> Result<(), Fault> {
             HELP,
         ));
     }
-    if text.split('.').next() == Some("_INBOX") {
+    if text.starts_with('_') {
         return Err(Fault::new(
             format!(
-                "the subject prefix `{shown}` cannot start with `_INBOX`: replies arrive there"
+                "the subject prefix `{shown}` cannot start with `_`: those subjects are inboxes, to which services send replies"
             ),
             HELP,
         ));

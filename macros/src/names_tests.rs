@@ -101,6 +101,10 @@ fn subject_prefixes() {
             "$SRV",
             "the subject prefix `$SRV` cannot start with `$`: those subjects belong to the NATS server",
         ),
+        (
+            "_users",
+            "the subject prefix `_users` cannot start with `_`: those subjects are inboxes, to which services send replies",
+        ),
     ] {
         assert_eq!(subject_prefix(text).unwrap_err().message, message);
     }

@@ -142,6 +142,17 @@ fn settings(
             "set the name and the prefix: `#[service(name = \"..\", subject_prefix = \"..\")]`",
         );
     }
+    if !args.skip.is_on()
+        && !args.subject_prefix.is_written()
+        && name.starts_with('_')
+        && let Err(fault) = names::subject_prefix(&snake_case(&name))
+    {
+        diags.help(
+            ident,
+            fault.message,
+            "set another one: `#[service(subject_prefix = \"..\")]`",
+        );
+    }
     if !args.skip.is_on() {
         available(&args.codec, ident, diags);
     }

@@ -21,8 +21,9 @@ use crate::codec::MessageCodec;
 use crate::context::Context;
 use crate::service_error::ErrorCodec;
 use crate::status::Status;
+use crate::transport::gate::{Gate, Outgoing};
 use crate::transport::headers;
-use crate::transport::mux::{Multiplexer, OutgoingRequest};
+use crate::transport::mux::Multiplexer;
 use crate::transport::request::{RequestFuture, timed_out};
 
 /// A call of a service. Nothing is sent until it is awaited.
@@ -56,7 +57,7 @@ use crate::transport::request::{RequestFuture, timed_out};
 pub struct Call<T, E = Status> {
     multiplexer: Arc<Multiplexer>,
     /// The request; an error if it cannot be sent.
-    outgoing: Result<OutgoingRequest, Status>,
+    outgoing: Result<Outgoing, Status>,
     /// How long the call waits for the reply, or for its stream to open.
     timeout: Duration,
     /// The timeout of the whole call, streams included, if the caller has set one. The service gets it in a header.
@@ -82,8 +83,8 @@ type StreamFuture<T> = BoxFuture<'static, Result<Response<T>, Status>>;
 
 /// A request that opens a stream.
 pub(crate) struct Opening {
-    pub(crate) nats: async_nats::Client,
-    pub(crate) outgoing: OutgoingRequest,
+    pub(crate) gate: Gate,
+    pub(crate) outgoing: Outgoing,
     /// How long the caller waits for the stream to open.
     pub(crate) timeout: Duration,
     /// When the stream must have ended.
@@ -109,13 +110,8 @@ impl<T, E> Call<T, E> {
         kind: ResponseKind<T>,
         error: ErrorCodec<E>,
     ) -> Self {
-        let outgoing = subject.and_then(|subject| {
-            Ok(OutgoingRequest {
-                subject,
-                payload: payload?,
-                headers: HeaderMap::new(),
-            })
-        });
+        let outgoing =
+            subject.and_then(|subject| Ok(Outgoing::to_own(subject).with_payload(payload?)));
         Self {
             multiplexer,
             outgoing,
@@ -188,7 +184,7 @@ impl<T, E> Call<T, E> {
         };
         let timeout = total_timeout.map_or(self.timeout, |total| total.min(self.timeout));
         if timeout.is_zero() {
-            return PendingCall::Failed(timed_out(&outgoing.subject, timeout));
+            return PendingCall::Failed(timed_out(outgoing.subject(), timeout));
         }
         let announced = if let ResponseKind::Stream(_) = self.kind {
             total_timeout
@@ -215,7 +211,7 @@ impl<T, E> Call<T, E> {
                 PendingCall::MessageOrObject(Box::pin(reply), codec)
             }
             ResponseKind::Stream(open) => PendingCall::Stream(open(Opening {
-                nats: self.multiplexer.nats.clone(),
+                gate: self.multiplexer.gate.clone(),
                 outgoing,
                 timeout,
                 deadline: total_timeout.map(|total| backoff::after(Instant::now(), total)),
@@ -332,7 +328,7 @@ impl<T, E> fmt::Debug for Call<T, E> {
         let subject = self
             .outgoing
             .as_ref()
-            .map(|outgoing| outgoing.subject.as_str());
+            .map(|outgoing| outgoing.subject().as_str());
         f.debug_struct("Call")
             .field("subject", &subject)
             .field("timeout", &self.timeout)

@@ -28,8 +28,9 @@ use crate::descriptor::service::{DEFAULT_TIMEOUT, Describe, ServiceDescriptor};
 use crate::status::Status;
 use crate::store::bucket::jetstream::JetStream;
 use crate::stream::streaming::Streaming;
+use crate::transport::gate::Gate;
 use crate::transport::mux::Multiplexer;
-use crate::transport::subject::check_subject_prefix;
+use crate::transport::subject::{ReplySubjects, check_subject_prefix};
 
 /// The largest response in bytes that a client fetches from an object store by default.
 const DEFAULT_MAX_RESPONSE_SIZE: usize = 256 << 20;
@@ -64,7 +65,7 @@ impl Client {
     #[must_use]
     pub fn new(nats: async_nats::Client) -> Self {
         Self {
-            multiplexer: Multiplexer::new(nats),
+            multiplexer: Multiplexer::new(Gate::new(nats, ReplySubjects::default())),
             timeout: None,
             jetstream: None,
             max_response_size: DEFAULT_MAX_RESPONSE_SIZE,

@@ -7,7 +7,6 @@ use std::ops::ControlFlow;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
-use async_nats::client::PublishErrorKind;
 use async_nats::{HeaderMap, HeaderValue, Message, Subject};
 use bytes::Bytes;
 use futures::StreamExt;
@@ -24,8 +23,8 @@ use crate::stream::flow;
 use crate::stream::link::{Event, Link, Role, malformed};
 use crate::stream::output::{Output, encoded};
 use crate::stream::streaming::Streaming;
+use crate::transport::gate::{Lane, Outgoing, PublishError};
 use crate::transport::headers;
-use crate::transport::mux::OutgoingRequest;
 use crate::transport::request::timed_out;
 
 /// How long a service without the extension, which has stopped receiving, may take to send its final error.
@@ -37,7 +36,7 @@ pub(crate) async fn server_streaming<Resp: Send + 'static>(
     codec: MessageCodec<Resp>,
     window: u32,
 ) -> Result<Response<Streaming<Resp>>, Status> {
-    let (delivery, incoming) = delivery(flow::window(window), codec, Code::Internal);
+    let (delivery, incoming) = delivery(flow::window(window), codec, Code::Internal, None);
     let opened = open_stream(MethodKind::ServerStreaming, opening, Some(delivery), None).await?;
     let headers = handler_headers(opened.headers);
     Ok(Response::new(Streaming::incoming(incoming), headers))
@@ -61,7 +60,7 @@ pub(crate) async fn bidirectional<Req: Send + 'static, Resp: Send + 'static>(
     responses: MessageCodec<Resp>,
     window: u32,
 ) -> Result<Response<Streaming<Resp>>, Status> {
-    let (delivery, incoming) = delivery(flow::window(window), responses, Code::Internal);
+    let (delivery, incoming) = delivery(flow::window(window), responses, Code::Internal, None);
     let output = request_output(requests, codec);
     let opened = open_stream(
         MethodKind::Bidirectional,
@@ -90,10 +89,10 @@ async fn open_stream(
     let (caller, answer) = oneshot::channel();
     tokio::spawn(async move {
         let open_by = backoff::after(Instant::now(), opening.timeout);
-        let link = Link::new(opening.nats, Role::Caller, delivery);
+        let link = Link::new(opening.gate, Role::Caller, delivery);
         let link = tokio::time::timeout_at(open_by, link)
             .await
-            .unwrap_or_else(|_| Err(timed_out(&opening.outgoing.subject, opening.timeout)));
+            .unwrap_or_else(|_| Err(timed_out(opening.outgoing.subject(), opening.timeout)));
         match link {
             Ok(link) => {
                 let stream = CallerEnd {
@@ -101,7 +100,7 @@ async fn open_stream(
                     link,
                     output,
                     caller: Some(caller),
-                    subject: opening.outgoing.subject.clone(),
+                    subject: opening.outgoing.subject().clone(),
                     timeout: opening.timeout,
                     open_by,
                     deadline: opening.deadline,
@@ -151,7 +150,7 @@ enum Opened {
 }
 
 impl CallerEnd {
-    async fn run(mut self, request: OutgoingRequest) {
+    async fn run(mut self, request: Outgoing) {
         let opened = tokio::time::timeout_at(self.open_by, self.open(request)).await;
         let result = match opened.unwrap_or_else(|_| Err(self.timeout_status())) {
             Ok(Opened::Stream(message)) => {
@@ -188,28 +187,22 @@ impl CallerEnd {
     }
 
     /// Sends the request, and waits until the service has accepted it.
-    async fn open(&mut self, request: OutgoingRequest) -> Result<Opened, Status> {
-        let OutgoingRequest {
-            subject,
-            payload,
-            mut headers,
-        } = request;
-        if headers.get(headers::REPLY_TO).is_some() {
+    async fn open(&mut self, mut request: Outgoing) -> Result<Opened, Status> {
+        if request.headers.get(headers::REPLY_TO).is_some() {
             return Err(Status::invalid_argument(format!(
                 "header `{}` is used by the protocol of streams; choose another name",
                 headers::REPLY_TO
             )));
         }
-        headers.insert(
+        request.headers.insert(
             headers::REPLY_TO,
             HeaderValue::from(self.link.inbox.as_str()),
         );
-        self.link.write_offer(&mut headers);
-        let inbox = self.link.inbox.clone();
-        let nats = self.link.nats.clone();
-        let sent = nats.publish_with_reply_and_headers(subject, inbox, headers, payload);
-        sent.await.map_err(|error| match error.kind() {
-            PublishErrorKind::MaxPayloadExceeded => {
+        self.link.write_offer(&mut request.headers);
+        let request = request.with_reply(self.link.inbox.clone());
+        let sent = self.link.gate.publish(Lane::Reply, request);
+        sent.await.map_err(|error| match error {
+            PublishError::TooLarge => {
                 Status::resource_exhausted(format!("the request is too large: {error}"))
             }
             _ => Status::unavailable(format!("the request to `{}` failed: {error}", self.subject)),

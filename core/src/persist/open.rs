@@ -11,6 +11,7 @@ use crate::descriptor::deletion::Deletion;
 use crate::descriptor::method::{MethodSettings, Place};
 use crate::descriptor::usage::{Persist, Write};
 use crate::error::Error;
+use crate::log::warn_limited;
 use crate::persist::Stores;
 use crate::persist::batches::Batches;
 use crate::persist::plain_put::PlainPut;
@@ -253,7 +254,7 @@ fn check_without_jetstream(methods: &[ServedMethod<'_>]) -> Result<(), OpenError
             ),
         ));
     }
-    tracing::warn!(
+    warn_limited!(
         methods = names(writes),
         "nothing is stored or deleted: the server has no JetStream; call `Server::with_jetstream`"
     );
@@ -384,18 +385,18 @@ async fn open_written(
                 check_key_ttl_reachable(written)?;
                 return Ok(Bucket::Kv(kv).into());
             }
-            let nats = jetstream.context.client();
+            let gate = &jetstream.gate;
             let prefix = store.put_prefix.as_ref().unwrap_or(&store.prefix);
             let takes_batches =
                 store.put_prefix.is_none() && store.stream.cached_info().config.allow_batch_publish;
             let batches = if takes_batches {
                 // If the subscription fails, each value is written by itself.
-                Batches::open(nats.clone(), prefix).await.ok()
+                Batches::open(gate.clone(), prefix).await.ok()
             } else {
                 None
             };
             Ok(Writable {
-                plain_put: Some(PlainPut::new(nats, prefix)),
+                plain_put: Some(PlainPut::new(gate.clone(), prefix)),
                 batches,
                 bucket: Bucket::Kv(kv),
             })

@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::Instant;
 
+use crate::log::error_limited;
 use crate::persist::batches::Batches;
 use crate::persist::stats::WriteOrigin;
 use crate::persist::target::{Failure, Target, WriteOutcome};
@@ -245,7 +246,7 @@ impl Queue {
             // The worker settles all writes at once. The timeout is for a worker that has panicked.
             let settled = tokio::time::timeout(Duration::from_secs(1), self.shared.idle());
             if settled.await.is_err() {
-                tracing::error!("queued writes are lost with the task that wrote them");
+                error_limited!("queued writes are lost with the task that wrote them");
                 self.shared.lost.lock().count += self.shared.pending.load(Ordering::Acquire);
             }
         }
@@ -328,7 +329,7 @@ impl Shared {
             operation: target.action.operation(),
             cause: failure.to_string(),
         };
-        tracing::error!(
+        error_limited!(
             bucket = lost.bucket,
             key = lost.key,
             operation = ?lost.operation,
@@ -338,7 +339,7 @@ impl Shared {
         if let Some(on_lost) = &self.on_lost {
             let call = std::panic::AssertUnwindSafe(|| on_lost(&lost));
             if std::panic::catch_unwind(call).is_err() {
-                tracing::error!("the callback for lost writes panicked");
+                error_limited!("the callback for lost writes panicked");
             }
         }
         let mut all = self.lost.lock();

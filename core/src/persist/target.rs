@@ -18,6 +18,7 @@ use crate::descriptor::operation::Operation;
 use crate::descriptor::template::PartialKey;
 use crate::descriptor::usage::{Persist, Write};
 use crate::error::chain;
+use crate::log::warn_limited;
 use crate::persist::delete::{DeleteOptions, delete};
 use crate::persist::plain_put::PlainPut;
 use crate::persist::queue::{Queue, WriteStart};
@@ -27,6 +28,7 @@ use crate::store::kv::bucket::{KvBucket, is_marker};
 use crate::store::kv::entry::is_expiry;
 use crate::store::object::bucket::{self, ObjectBucket};
 use crate::store::object::write;
+use crate::transport::gate::random_token;
 
 /// The write that a success of one method makes to one bucket.
 #[derive(Debug)]
@@ -188,7 +190,7 @@ impl Target {
     ) -> Result<u64, Status> {
         self.queue.wait_for_key(key.as_str()).await;
         let newest = bucket.newest(key.as_str()).await.map_err(|error| {
-            tracing::warn!(
+            warn_limited!(
                 bucket = self.name,
                 key = key.as_str(),
                 error = chain(&error),
@@ -240,12 +242,12 @@ impl Target {
     fn new_id(&self) -> String {
         match (&self.bucket, self.action) {
             (
-                Bucket::Kv(bucket),
+                Bucket::Kv(_),
                 Action::Store {
                     write: Write::Create | Write::Update,
                     ..
                 },
-            ) => bucket.new_id(),
+            ) => random_token(),
             _ => String::new(),
         }
     }

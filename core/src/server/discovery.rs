@@ -13,10 +13,11 @@ use crate::contract::discovery::{
     EndpointInfo, EndpointStats, INFO_RESPONSE, PING_RESPONSE, STATS_RESPONSE, ServiceInfo,
     ServiceStats,
 };
+use crate::log::warn_limited;
 use crate::server::endpoint::Endpoint;
 use crate::server::service_server::ServiceSettings;
 use crate::sync::Mutex;
-use crate::transport::subject::is_reply_subject;
+use crate::transport::gate::{Gate, Lane, Outgoing};
 
 #[derive(Serialize)]
 struct Ping<'a> {
@@ -144,7 +145,7 @@ enum Verb {
 
 /// Subscribes to the nine discovery subjects of `instance`. The returned future answers on them until it is dropped.
 pub(crate) async fn respond(
-    nats: async_nats::Client,
+    gate: Gate,
     instance: Arc<Instance>,
 ) -> Result<impl Future<Output = ()>, async_nats::SubscribeError> {
     let mut requests = Vec::new();
@@ -158,7 +159,7 @@ pub(crate) async fn respond(
         let one = format!("{service}.{}", instance.id);
         for subject in [all, service, one] {
             requests.push(
-                nats.subscribe(subject)
+                gate.subscribe(subject)
                     .await?
                     .map(move |message| (verb, message)),
             );
@@ -167,18 +168,20 @@ pub(crate) async fn respond(
     Ok(async move {
         let mut requests = stream::select_all(requests);
         while let Some((verb, message)) = requests.next().await {
-            let Some(reply) = message.reply.filter(|reply| is_reply_subject(reply)) else {
+            let Some(Ok(reply)) = message.reply.map(|reply| gate.reply_subject(&reply)) else {
                 continue;
             };
             let sent = match instance.answer(verb) {
-                Ok(answer) => nats
-                    .publish(reply, answer.into())
-                    .await
-                    .map_err(|error| error.to_string()),
+                Ok(answer) => {
+                    let message = Outgoing::to_peer(&reply).with_payload(answer.into());
+                    // Not waited for: the next request may come from somebody else.
+                    let sent = gate.publish(Lane::Discovery, message).detach();
+                    sent.unwrap_or(Ok(())).map_err(|error| error.to_string())
+                }
                 Err(error) => Err(error.to_string()),
             };
             if let Err(error) = sent {
-                tracing::warn!(service = instance.settings.name, %error, "cannot answer a discovery request");
+                warn_limited!(service = instance.settings.name, %error, "cannot answer a discovery request");
             }
         }
     })

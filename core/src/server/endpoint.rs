@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use crate::context::Names;
 use crate::descriptor::method::MethodSettings;
 use crate::descriptor::service::DEFAULT_TIMEOUT;
+use crate::log::error_limited;
 use crate::persist::Stores;
 use crate::server::stats::Counters;
 use crate::status::Status;
@@ -58,7 +59,7 @@ impl Endpoint {
             .copied()
             .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
             .unwrap_or("(no text)");
-        tracing::error!(
+        error_limited!(
             service = self.names.service,
             endpoint = self.names.endpoint,
             panic = text,

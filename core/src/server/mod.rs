@@ -9,6 +9,7 @@ pub(crate) mod call;
 pub(crate) mod discovery;
 pub(crate) mod dispatch;
 pub(crate) mod endpoint;
+pub(crate) mod memory;
 pub(crate) mod router;
 pub(crate) mod running;
 pub(crate) mod service_server;
@@ -26,12 +27,13 @@ use crate::error::Error;
 use crate::persist::LostWrite;
 use crate::persist::open::{OpenErrorKind, OpenStores, Persistence, ServedMethod};
 use crate::server::dispatch::Phase;
+use crate::server::memory::{Memory, MemoryLimits};
 use crate::server::router::{Dispatch, Route};
 use crate::server::running::RunningServer;
 use crate::server::service_server::{ServiceServer, ServiceSettings};
 use crate::server::start::Starter;
 use crate::store::bucket::provision::{BucketPolicy, ProvisionOptions};
-use crate::transport::{connection, subject};
+use crate::transport::gate::Gate;
 
 /// Why a server did not start.
 ///
@@ -99,6 +101,8 @@ pub struct Server {
     services: Vec<(ServiceSettings, Vec<Route>)>,
     drain_timeout: Duration,
     persistence: Persistence,
+    reply_subjects: Vec<String>,
+    memory: MemoryLimits,
 }
 
 impl Server {
@@ -118,6 +122,8 @@ impl Server {
                 timeout: PERSIST_TIMEOUT,
                 on_lost: None,
             },
+            reply_subjects: Vec::new(),
+            memory: MemoryLimits::default(),
         }
     }
 
@@ -167,7 +173,56 @@ impl Server {
         self
     }
 
-    /// Adds a service. Several instances of one service, in one process or in many, share the requests through their queue group.
+    /// Sends replies also to the subjects that match `pattern`, in which `*` stands for one token, and `>` at the end for one or more. May
+    /// be called several times.
+    ///
+    /// A service publishes with its own permissions, so it does not publish wherever a caller likes: replies go to inboxes, which are the
+    /// subjects whose first token begins with `_`. A request with another reply subject is not served, and counts as an error in the
+    /// statistics. This is for callers that want replies elsewhere, or whose connections have an inbox prefix without `_`.
+    ///
+    /// A pattern that matches subjects of NATS itself (`$..`), or one on which this server answers, fails the start with
+    /// [`InvalidSettings`](StartErrorKind::InvalidSettings).
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// let nats = async_nats::connect("localhost").await?;
+    /// let server = natsmicro::Server::new(nats).with_reply_subjects("billing.results.>");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn with_reply_subjects(mut self, pattern: impl Into<String>) -> Self {
+        self.reply_subjects.push(pattern.into());
+        self
+    }
+
+    /// How many bytes of memory the requests may hold that wait for their turn, in all endpoints of the server together; 64 MiB by
+    /// default. A request without room is refused with `RESOURCE_EXHAUSTED`. At most 16,384 requests wait for each endpoint, whatever
+    /// they hold.
+    ///
+    /// Requests wait when their endpoint runs `max_in_flight` calls, or when the queues of writes of its stores are full. What async-nats
+    /// holds before this crate gets it is not counted: up to its `subscription_capacity` of messages for each endpoint.
+    pub fn with_waiting_memory(mut self, bytes: usize) -> Self {
+        self.memory.waiting = bytes;
+        self
+    }
+
+    /// How many bytes of memory the messages of callers' streams may hold that no handler has read yet, in all streams of the server
+    /// together; 256 MiB by default. It is for streams with flow control, those of the clients of this crate. Each of them is bounded by
+    /// its window besides. A stream whose next message has no room ends with `RESOURCE_EXHAUSTED`.
+    pub fn with_stream_memory(mut self, bytes: usize) -> Self {
+        self.memory.streams = bytes;
+        self
+    }
+
+    /// The same as [`with_stream_memory`](Self::with_stream_memory) for streams without flow control, whose callers send as fast as they
+    /// can; 64 MiB by default.
+    pub fn with_plain_stream_memory(mut self, bytes: usize) -> Self {
+        self.memory.plain_streams = bytes;
+        self
+    }
+
+    /// Adds a service. Several instances of one service, in one process or in many, share the requests through their queue
+    /// group.
     pub fn add_service<S, D>(mut self, service: ServiceServer<S, D>) -> Self
     where
         S: Send + Sync + 'static,
@@ -179,13 +234,13 @@ impl Server {
 
     /// Creates the buckets, subscribes, and returns once requests from any connection reach the services.
     pub async fn start(self) -> Result<RunningServer, StartError> {
-        settings::check(&self.services)?;
+        let reply_subjects = settings::check(&self.services, self.reply_subjects)?;
         let stores = open_stores(&self.services, self.persistence).await?;
         let (phase, phase_receiver) = watch::channel(Phase::Running);
         let (queue_group_guard, left_queue_groups) = mpsc::channel(1);
         let starter = Starter {
-            inbox_prefix: subject::inbox_prefix(&self.nats),
-            nats: self.nats,
+            gate: Gate::new(self.nats, reply_subjects),
+            memory: Memory::new(self.memory),
             stores,
             phase: phase_receiver,
             queue_group_guard,
@@ -200,17 +255,16 @@ impl Server {
             discovery.push(service.discovery);
             endpoints.extend(service.endpoints);
         }
-        // The NATS server handles the commands of a connection in their order: after this, it has all subscriptions.
-        connection::round_trip(&starter.nats, START_TIMEOUT)
-            .await
-            .map_err(|error| {
-                StartError::new(
-                    StartErrorKind::Nats,
-                    format!("the services are not reachable: {error}"),
-                )
-            })?;
+        // The NATS server handles the commands of a connection in their order: after this, it knows all subscriptions.
+        let reached = starter.gate.round_trip(START_TIMEOUT).await;
+        reached.map_err(|error| {
+            StartError::new(
+                StartErrorKind::Nats,
+                format!("the services are not reachable: {error}"),
+            )
+        })?;
         Ok(RunningServer {
-            nats: starter.nats,
+            gate: starter.gate,
             drain_timeout: self.drain_timeout,
             instances,
             discovery,

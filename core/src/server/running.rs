@@ -21,7 +21,7 @@ use crate::persist::LostWrite;
 use crate::persist::queue::{AllLost, Lost, Queue};
 use crate::server::discovery::Instance;
 use crate::server::dispatch::Phase;
-use crate::transport::connection;
+use crate::transport::gate::Gate;
 
 /// A started [`Server`](crate::Server).
 ///
@@ -29,7 +29,7 @@ use crate::transport::connection;
 /// runtime lives. [`stop`](Self::stop) waits for all of that, and returns whether it succeeded.
 #[must_use = "dropping a `RunningServer` ends its services; keep it, and call `stop` in the end"]
 pub struct RunningServer {
-    pub(crate) nats: async_nats::Client,
+    pub(crate) gate: Gate,
     pub(crate) drain_timeout: Duration,
     pub(crate) instances: Vec<Arc<Instance>>,
     pub(crate) discovery: Vec<Task>,
@@ -109,9 +109,11 @@ impl RunningServer {
         } = finish_calls(&mut self.endpoints, &self.phase, deadline).await;
         futures::future::join_all(self.queues.iter().map(|queue| queue.drain(deadline))).await;
         self.discovery.clear();
-        // Waits until the NATS server has the replies: at least a second, also if the drain time is over.
-        let timeout = time_left().max(Duration::from_secs(1));
-        let arrived = connection::round_trip(&self.nats, timeout).await;
+        // The replies are on their way; wait until the server has them. They get a moment even if the time is up.
+        let arrived = self
+            .gate
+            .round_trip(time_left().max(Duration::from_secs(1)))
+            .await;
         connection = connection.or(arrived.err());
 
         let error = StopError {
@@ -136,11 +138,9 @@ impl RunningServer {
         {
             return Err("the connection does not take commands".to_owned());
         }
-        connection::round_trip(
-            &self.nats,
-            deadline.saturating_duration_since(Instant::now()),
-        )
-        .await
+        self.gate
+            .round_trip(deadline.saturating_duration_since(Instant::now()))
+            .await
     }
 }
 

@@ -7,10 +7,13 @@ use std::collections::HashMap;
 use crate::server::router::Route;
 use crate::server::service_server::ServiceSettings;
 use crate::server::{StartError, StartErrorKind};
-use crate::transport::subject::check_subject_prefix;
+use crate::transport::subject::{ReplySubjects, check_subject_prefix};
 
-/// Finds the first setting that is invalid, or a subject of two endpoints.
-pub(crate) fn check(services: &[(ServiceSettings, Vec<Route>)]) -> Result<(), StartError> {
+/// Checks services and patterns of reply subjects; gives the subjects to which replies go.
+pub(crate) fn check(
+    services: &[(ServiceSettings, Vec<Route>)],
+    reply_subjects: Vec<String>,
+) -> Result<ReplySubjects, StartError> {
     let mut subjects = HashMap::new();
     for (settings, routes) in services {
         check_service(settings)?;
@@ -28,7 +31,9 @@ pub(crate) fn check(services: &[(ServiceSettings, Vec<Route>)]) -> Result<(), St
             }
         }
     }
-    Ok(())
+    let subjects: Vec<_> = subjects.into_keys().collect();
+    ReplySubjects::new(reply_subjects, &subjects)
+        .map_err(|wrong| StartError::new(StartErrorKind::InvalidSettings, wrong))
 }
 
 fn check_service(settings: &ServiceSettings) -> Result<(), StartError> {

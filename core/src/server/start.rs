@@ -7,7 +7,6 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::Subscriber;
 use tokio::sync::{mpsc, watch};
 
 use crate::context::Names;
@@ -17,19 +16,19 @@ use crate::server::discovery::{self, Instance};
 use crate::server::dispatch::reply::Responder;
 use crate::server::dispatch::{Dispatcher, Phase};
 use crate::server::endpoint::Endpoint;
+use crate::server::memory::Memory;
 use crate::server::router::Route;
 use crate::server::running::{RunningEndpoint, Task};
 use crate::server::service_server::ServiceSettings;
 use crate::server::stats::Counters;
 use crate::server::{StartError, StartErrorKind};
-use crate::transport::connection;
+use crate::transport::gate::{Gate, random_token};
 
 /// What the services of a server share when they are started.
 pub(crate) struct Starter {
-    pub(crate) nats: async_nats::Client,
+    pub(crate) gate: Gate,
+    pub(crate) memory: Memory,
     pub(crate) stores: OpenStores,
-    /// The prefix of the inboxes of this connection.
-    pub(crate) inbox_prefix: String,
     pub(crate) phase: watch::Receiver<Phase>,
     /// Cloned for each endpoint, see [`Dispatcher`].
     pub(crate) queue_group_guard: mpsc::Sender<Infallible>,
@@ -58,9 +57,8 @@ impl Starter {
             running.push(self.start_endpoint(&endpoint, route).await?);
             endpoints.push(endpoint);
         }
-        let id = connection::unique_id(&self.nats);
-        let instance = Arc::new(Instance::new(id, settings, endpoints));
-        let responder = discovery::respond(self.nats.clone(), Arc::clone(&instance))
+        let instance = Arc::new(Instance::new(random_token(), settings, endpoints));
+        let responder = discovery::respond(self.gate.clone(), Arc::clone(&instance))
             .await
             .map_err(|error| cannot_subscribe("$SRV", error))?;
         Ok(StartedService {
@@ -99,13 +97,18 @@ impl Starter {
         endpoint: &Arc<Endpoint>,
         route: Route,
     ) -> Result<RunningEndpoint, StartError> {
-        let requests = subscribe(&self.nats, endpoint).await?;
+        let group = endpoint.queue_group.map(str::to_owned);
+        let requests = self
+            .gate
+            .subscribe_in_group(endpoint.subject.clone(), group)
+            .await
+            .map_err(|error| cannot_subscribe(&endpoint.subject, error))?;
         let unfinished = Arc::default();
         let dispatcher = Dispatcher {
             responder: Arc::new(Responder {
                 endpoint: Arc::clone(endpoint),
-                nats: self.nats.clone(),
-                inbox_prefix: self.inbox_prefix.clone(),
+                gate: self.gate.clone(),
+                memory: self.memory.clone(),
             }),
             handler: route.handler,
             requests,
@@ -120,18 +123,6 @@ impl Starter {
             task: tokio::spawn(dispatcher.run()),
         })
     }
-}
-
-async fn subscribe(
-    nats: &async_nats::Client,
-    endpoint: &Endpoint,
-) -> Result<Subscriber, StartError> {
-    let subject = endpoint.subject.clone();
-    let subscribed = match endpoint.queue_group {
-        Some(group) => nats.queue_subscribe(subject, group.to_owned()).await,
-        None => nats.subscribe(subject).await,
-    };
-    subscribed.map_err(|error| cannot_subscribe(&endpoint.subject, error))
 }
 
 fn cannot_subscribe(subject: &str, error: async_nats::SubscribeError) -> StartError {

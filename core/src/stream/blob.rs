@@ -11,6 +11,7 @@ use std::{fs, io, process};
 use bytes::{BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
+use crate::log::warn_limited;
 use crate::status::Status;
 use crate::stream::streaming::Streaming;
 
@@ -212,7 +213,7 @@ async fn copy<T: Into<Bytes>>(
 /// Logs an error and returns the status for it. The status may go to the other side, so it does not have the text of the error, which
 /// may name a path.
 fn failed(doing: &str, path: Option<&Path>, error: &io::Error) -> Status {
-    tracing::warn!(path = path.map(tracing::field::debug), %error, "cannot {doing}");
+    warn_limited!(path = path.map(tracing::field::debug), %error, "cannot {doing}");
     let message = format!("cannot {doing}: {}", error.kind());
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
@@ -285,7 +286,7 @@ impl Drop for Unfinished {
         if let Some(path) = &self.path
             && let Err(error) = fs::remove_file(path)
         {
-            tracing::warn!(?path, %error, "cannot remove an unfinished file");
+            warn_limited!(?path, %error, "cannot remove an unfinished file");
         }
     }
 }

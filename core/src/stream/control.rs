@@ -4,18 +4,18 @@
 //! heartbeat, so a control message that was lost does no harm.
 
 use async_nats::{HeaderMap, HeaderValue};
-use bytes::Bytes;
-use futures::FutureExt;
 
 use crate::stream::flow::Credit;
 use crate::stream::link::{HEARTBEAT_INTERVAL, Link, Role};
 use crate::stream::wire::{COUNT, CREDIT, EXTENSION_VERSION, INBOX, StreamState, VERSION};
+use crate::transport::gate::{Lane, Outgoing, Publishing};
 
 impl Link {
     /// Sends the state of this end: its credit, and all it has announced so far, since an earlier message may be lost. The same
     /// message is the heartbeat.
     ///
     /// Does not wait for the connection, which takes long with thousands of streams: the link goes on while the state is in transit.
+    /// States overtake the messages of streams, so that a busy connection does not look like a lost peer.
     pub(crate) fn send_state(&mut self) {
         if self.state_in_transit.is_some() {
             self.state_is_stale = true;
@@ -31,9 +31,10 @@ impl Link {
         {
             crate::transport::headers::add(&mut headers, confirmation);
         }
-        let mut state_in_transit = self.send_control(headers).boxed();
-        if (&mut state_in_transit).now_or_never().is_none() {
-            self.state_in_transit = Some(state_in_transit);
+        if let Some(publishing) = self.send_control(headers)
+            && publishing.result().is_none()
+        {
+            self.state_in_transit = Some(publishing);
         }
     }
 
@@ -76,23 +77,18 @@ impl Link {
         }
         .write(&mut headers);
         // A peer that gets no cancellation gets no heartbeats either, and ends the stream by itself.
-        let _ = tokio::time::timeout(HEARTBEAT_INTERVAL, self.send_control(headers)).await;
+        if let Some(publishing) = self.send_control(headers) {
+            let _ = tokio::time::timeout(HEARTBEAT_INTERVAL, publishing).await;
+        }
     }
 
     /// Sends a control message to a peer that speaks the extension. Its reply subject lets the NATS server report a peer without a
     /// subscription.
-    fn send_control(&self, headers: HeaderMap) -> impl Future<Output = ()> + Send + use<> {
-        let peer = self.peer.clone().filter(|_| self.extension);
-        let (nats, inbox) = (self.nats.clone(), self.inbox.clone());
-        async move {
-            let Some(peer) = peer else {
-                return;
-            };
-            let reply = inbox.clone();
-            let sent = nats.publish_with_reply_and_headers(peer, reply, headers, Bytes::new());
-            if let Err(error) = sent.await {
-                tracing::debug!(%inbox, %error, "cannot send to the other side of a stream");
-            }
-        }
+    fn send_control(&self, headers: HeaderMap) -> Option<Publishing> {
+        let peer = self.peer.as_ref().filter(|_| self.extension)?;
+        let message = Outgoing::to_peer(peer)
+            .with_reply(self.inbox.clone())
+            .with_headers(headers);
+        Some(self.gate.publish(Lane::Reply, message))
     }
 }

@@ -1,7 +1,8 @@
 //! The queue between the task that receives a stream and its reader: [`Delivery`] is the end of the task, [`Incoming`] that of the
 //! reader.
 //!
-//! The queue has no bound of its own. It is bounded by the credit that the task grants: a window more than the reader has consumed.
+//! The queue has no bound of its own. It is bounded by the credit that the task grants: a window more than the reader has consumed. At
+//! a service, a budget bounds what all queues of the server hold together.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -16,11 +17,12 @@ use tokio::sync::{Notify, mpsc};
 use crate::codec::MessageCodec;
 use crate::status::{Code, Status};
 use crate::stream::flow::Credit;
+use crate::transport::budget::{Charge, MemoryBudget, detached};
 
 /// One entry of the queue.
 enum Item {
-    /// A payload and its number of messages: a single one as it is, several with their lengths.
-    Messages(Bytes, u64),
+    /// A payload and its number of messages: a single one as it is, several with their lengths; and the memory that it holds.
+    Messages(Bytes, u64, Option<Charge>),
     /// The stream has failed; the last item.
     Failed(Status),
     /// The stream has ended; the last item.
@@ -41,15 +43,23 @@ pub(crate) struct Delivery {
     items: mpsc::UnboundedSender<Item>,
     reported: Arc<Reported>,
     window: Credit,
+    /// Pays for the messages of a queue that others fill; `None` at a caller, who has chosen the service and the window.
+    memory: Option<Arc<MemoryBudget>>,
 }
 
-/// The end of the reader. `reported` is never ahead of `consumed`, and less than `report_step` behind it.
+/// The budget has no room for a message.
+#[derive(Debug)]
+pub(crate) struct OutOfMemory;
+
+/// The end of the reader. `reported` of the task is never ahead of `consumed`, and less than `report_step` behind it.
 pub(crate) struct Incoming<T> {
     /// The code of the error for a message that cannot be decoded: whether it is a mistake of the caller or of the service.
     decode_error_code: Code,
     items: mpsc::UnboundedReceiver<Item>,
     /// The messages of the last payload that were not read yet.
     batch: VecDeque<Bytes>,
+    /// The memory of `batch`.
+    charge: Option<Charge>,
     decode: fn(Bytes) -> Result<T, crate::codec::CodecError>,
     /// What the reader has consumed.
     consumed: Credit,
@@ -66,6 +76,7 @@ pub(crate) fn delivery<T>(
     window: Credit,
     codec: MessageCodec<T>,
     decode_error_code: Code,
+    memory: Option<Arc<MemoryBudget>>,
 ) -> (Delivery, Incoming<T>) {
     let (sender, receiver) = mpsc::unbounded_channel();
     let reports = Arc::<Reported>::default();
@@ -73,6 +84,7 @@ pub(crate) fn delivery<T>(
         decode_error_code,
         items: receiver,
         batch: VecDeque::new(),
+        charge: None,
         decode: codec.decode,
         consumed: Credit::default(),
         reported: Credit::default(),
@@ -87,6 +99,7 @@ pub(crate) fn delivery<T>(
         items: sender,
         reported: reports,
         window,
+        memory,
     };
     (delivery, incoming)
 }
@@ -115,9 +128,18 @@ impl Delivery {
         self.items.closed().await;
     }
 
-    pub(crate) fn messages(&self, payload: Bytes, count: u64) {
-        // Fails if the reader was dropped; the link learns that from `reader_dropped`.
-        let _ = self.items.send(Item::Messages(payload, count));
+    pub(crate) fn messages(&self, payload: &Bytes, count: u64) -> Result<(), OutOfMemory> {
+        let item = match &self.memory {
+            None => Item::Messages(payload.clone(), count, None),
+            Some(memory) => {
+                let held = payload.len() + size_of::<Item>();
+                let charge = memory.charge(held).ok_or(OutOfMemory)?;
+                Item::Messages(detached(payload), count, Some(charge))
+            }
+        };
+        // Fails if the reader was dropped; the link hears of that from `reader_dropped`.
+        let _ = self.items.send(item);
+        Ok(())
     }
 
     pub(crate) fn end(&self, status: Option<Status>) {
@@ -140,8 +162,14 @@ impl<T> Incoming<T> {
                 return Poll::Ready(None);
             }
             match ready!(self.items.poll_recv(cx)) {
-                Some(Item::Messages(payload, 1)) => self.batch.push_back(payload),
-                Some(Item::Messages(payload, _)) => self.batch.extend(split_batch(payload)),
+                Some(Item::Messages(payload, count, charge)) => {
+                    self.charge = charge;
+                    if count == 1 {
+                        self.batch.push_back(payload);
+                    } else {
+                        self.batch.extend(split_batch(payload));
+                    }
+                }
                 Some(Item::End) => self.ended = true,
                 Some(Item::Failed(status)) => {
                     self.ended = true;

@@ -7,16 +7,15 @@ use std::time::Duration;
 
 use async_nats::{HeaderMap, Message, Subject, Subscriber};
 use bytes::Bytes;
-use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use crate::status::Status;
-use crate::stream::delivery::Delivery;
+use crate::stream::delivery::{Delivery, OutOfMemory};
 use crate::stream::flow::{Arrival, Credit, Fault, Inbound, Outbound, PLAIN_WINDOW};
 use crate::stream::wire;
 use crate::stream::wire::{Control, Received, StreamState};
-use crate::transport::subject;
+use crate::transport::gate::{Gate, PeerSubject, Publishing};
 
 /// The interval at which each end sends its state to its peer.
 pub(crate) const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(2);
@@ -78,12 +77,12 @@ pub(crate) enum Role {
 /// Invariants: without a `peer` nothing is sent. Without `extension`, no header of the extension is sent, and `outbound` has unlimited
 /// credit. After `state.cancelled`, messages are still checked by `inbound`, without limits, and `delivery` drops them.
 pub(crate) struct Link {
-    pub(crate) nats: async_nats::Client,
+    pub(crate) gate: Gate,
     /// Receives on `inbox`.
     subscription: Subscriber,
     pub(crate) inbox: Subject,
     /// The inbox of the peer. A caller learns it from the first message of the service; it is removed when there is nobody to send to.
-    pub(crate) peer: Option<Subject>,
+    pub(crate) peer: Option<PeerSubject>,
     pub(crate) role: Role,
     /// Whether both ends speak the extension (`protocol.md`): credit, heartbeats, batches.
     pub(crate) extension: bool,
@@ -94,7 +93,7 @@ pub(crate) struct Link {
     /// What this end has announced; each part is set once and never reset.
     pub(crate) state: StreamState,
     /// A state that the connection has not taken yet. At most one is in transit.
-    pub(crate) state_in_transit: Option<BoxFuture<'static, ()>>,
+    pub(crate) state_in_transit: Option<Publishing>,
     /// Whether another state has to follow the one in transit.
     pub(crate) state_is_stale: bool,
     heartbeats: Interval,
@@ -107,21 +106,21 @@ pub(crate) struct Link {
 impl Link {
     /// Subscribes to a new inbox.
     pub(crate) async fn new(
-        nats: async_nats::Client,
+        gate: Gate,
         role: Role,
         delivery: Option<Delivery>,
     ) -> Result<Self, Status> {
-        let inbox = Subject::from(nats.new_inbox());
-        let subscription = nats.subscribe(inbox.clone()).await.map_err(|error| {
+        let inbox = gate.new_inbox();
+        let subscription = gate.subscribe(inbox.clone()).await.map_err(|error| {
             Status::unavailable(format!("cannot subscribe to an inbox: {error}"))
         })?;
         let mut heartbeats =
             tokio::time::interval_at(Instant::now() + HEARTBEAT_INTERVAL, HEARTBEAT_INTERVAL);
         heartbeats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Ok(Self {
-            nats,
+            gate,
             subscription,
-            inbox,
+            inbox: Subject::from(inbox),
             peer: None,
             role,
             extension: false,
@@ -189,12 +188,10 @@ impl Link {
         }
         match received {
             Received::NoResponders => None,
-            Received::Messages(arrival, message) => {
-                match self.accept(arrival, message.payload.clone()) {
-                    Ok(()) => Some(Event::Messages(message)),
-                    Err(status) => Some(self.fault(status).await),
-                }
-            }
+            Received::Messages(arrival, message) => match self.accept(arrival, &message.payload) {
+                Ok(()) => Some(Event::Messages(message)),
+                Err(status) => Some(self.fault(status).await),
+            },
             Received::End {
                 status,
                 announced,
@@ -230,13 +227,13 @@ impl Link {
     /// Takes over what a control message announces: the inbox of the service, whether it speaks the extension, and its credit.
     fn apply_control(&mut self, control: &Control) -> Result<(), Status> {
         if let (Role::Caller, None, Some(inbox)) = (&self.role, &self.peer, &control.inbox) {
-            if !subject::is_receiver(inbox) {
-                return Err(Status::internal(format!(
-                    "the service named `{}` as its inbox, which is not a valid inbox",
-                    inbox.escape_debug()
-                )));
-            }
-            self.peer = Some(inbox.clone());
+            let inbox = self.gate.peer_subject(inbox).map_err(|reason| {
+                let inbox = inbox.escape_debug();
+                Status::internal(format!(
+                    "the service names `{inbox}` as its inbox: {reason}"
+                ))
+            })?;
+            self.peer = Some(inbox);
             self.extension = control.confirmed;
             if self.extension {
                 self.outbound = Outbound::new(Credit::default());
@@ -248,7 +245,7 @@ impl Link {
         Ok(())
     }
 
-    fn accept(&mut self, arrival: Arrival, payload: Bytes) -> Result<(), Status> {
+    fn accept(&mut self, arrival: Arrival, payload: &Bytes) -> Result<(), Status> {
         let Some(delivery) = &self.delivery else {
             return Err(malformed("a message in a direction that has none"));
         };
@@ -258,7 +255,14 @@ impl Link {
             (false, false) => PLAIN_WINDOW.after(delivery.consumed()),
         };
         match self.inbound.receive(arrival, granted) {
-            Ok(true) => delivery.messages(payload, arrival.count),
+            Ok(true) => {
+                let delivered = delivery.messages(payload, arrival.count);
+                return delivered.map_err(|OutOfMemory| {
+                    Status::resource_exhausted(
+                        "the service holds as many messages of streams as it may: they are read too slowly",
+                    )
+                });
+            }
             Ok(false) => {
                 tracing::debug!(inbox = %self.inbox, "a message after the end of a stream");
             }
@@ -357,8 +361,9 @@ fn connection_closed() -> Event {
     Event::PeerLost(Status::unavailable("the connection to NATS is closed"))
 }
 
-async fn state_sent(state_in_transit: &mut Option<BoxFuture<'static, ()>>) -> Option<()> {
-    state_in_transit.as_mut()?.await;
+async fn state_sent(state_in_transit: &mut Option<Publishing>) -> Option<()> {
+    // A state that is not sent is repeated with the next heartbeat.
+    let _ = state_in_transit.as_mut()?.await;
     Some(())
 }
 

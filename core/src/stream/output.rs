@@ -7,7 +7,6 @@ use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
-use async_nats::client::PublishErrorKind;
 use async_nats::{HeaderMap, HeaderValue};
 use bytes::Bytes;
 use futures::stream::BoxStream;
@@ -18,6 +17,7 @@ use crate::status::Status;
 use crate::stream::link::Link;
 use crate::stream::streaming::Streaming;
 use crate::stream::wire::{Batch, COUNT, END};
+use crate::transport::gate::{Lane, Outgoing, PublishError, Publishing};
 
 /// How long a publish may wait for a connection that takes no messages. The peer gets no heartbeats meanwhile.
 pub(crate) const PUBLISH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -93,7 +93,7 @@ impl Link {
         let size = first.len();
         let mut outbound = self.outbound;
         let number = outbound.send(size);
-        let mut batch = Batch::new(number, first, self.nats.max_payload());
+        let mut batch = Batch::new(number, first, self.gate.max_payload());
         while self.extension && batch.has_room() && outbound.may_send() {
             match output.next_if_ready() {
                 None => break,
@@ -120,11 +120,11 @@ impl Link {
                 Ok(())
             }
             // A single message: a batch is bounded by the payload limit.
-            Err(PublishErrorKind::MaxPayloadExceeded) => Err(Status::resource_exhausted(format!(
+            Err(PublishError::TooLarge) => Err(Status::resource_exhausted(format!(
                 "message {number} of the stream has {size} bytes, and the NATS server takes messages of up to {} bytes",
-                self.nats.max_payload()
+                self.gate.max_payload()
             ))),
-            Err(kind) => Err(Status::unavailable(format!("cannot send: {kind}"))),
+            Err(error) => Err(Status::unavailable(format!("cannot send: {error}"))),
         }
     }
 
@@ -143,7 +143,7 @@ impl Link {
         self.state.write(&mut headers);
         self.publish(headers, Bytes::new(), false)
             .await
-            .map_err(|kind| Status::unavailable(format!("cannot send: {kind}")))
+            .map_err(|error| Status::unavailable(format!("cannot send: {error}")))
     }
 
     /// Sends the end of the stream, with an error if it has failed.
@@ -158,12 +158,11 @@ impl Link {
             end.insert(COUNT.clone(), HeaderValue::from(self.outbound.count()));
         }
         let sent = if let Some(status) = status {
-            let sent = crate::transport::headers::publish_status(
-                &self.nats, &peer, headers, &end, status, None,
-            );
-            tokio::time::timeout(PUBLISH_TIMEOUT, sent)
-                .await
-                .unwrap_or(Err(PublishErrorKind::Send))
+            let message = Outgoing::to_peer(&peer).with_headers(headers);
+            let sent = self
+                .gate
+                .publish_status(Lane::Stream, message, &end, status);
+            in_time(sent).await
         } else {
             crate::transport::headers::add(&mut headers, &end);
             self.publish(headers, Bytes::new(), false).await
@@ -178,23 +177,18 @@ impl Link {
         headers: HeaderMap,
         payload: Bytes,
         probe: bool,
-    ) -> Result<(), PublishErrorKind> {
-        let Some(peer) = self.peer.clone() else {
-            return Err(PublishErrorKind::Send);
-        };
-        let sent = async {
-            if probe {
-                let reply = self.inbox.clone();
-                self.nats
-                    .publish_with_reply_and_headers(peer, reply, headers, payload)
-                    .await
-            } else {
-                self.nats.publish_with_headers(peer, headers, payload).await
-            }
-        };
-        match tokio::time::timeout(PUBLISH_TIMEOUT, sent).await {
-            Ok(sent) => sent.map_err(|error| error.kind()),
-            Err(_) => Err(PublishErrorKind::Send),
-        }
+    ) -> Result<(), PublishError> {
+        let peer = self.peer.as_ref().ok_or(PublishError::Closed)?;
+        let mut message = Outgoing::to_peer(peer)
+            .with_headers(headers)
+            .with_payload(payload);
+        message.reply = probe.then(|| self.inbox.clone());
+        in_time(self.gate.publish(Lane::Stream, message)).await
     }
+}
+
+async fn in_time(publishing: Publishing) -> Result<(), PublishError> {
+    tokio::time::timeout(PUBLISH_TIMEOUT, publishing)
+        .await
+        .unwrap_or(Err(PublishError::Refused))
 }

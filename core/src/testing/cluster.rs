@@ -148,6 +148,10 @@ impl NatsCluster {
             let request = async_nats::Request::new()
                 .payload(body.clone().into())
                 .timeout(Some(Duration::from_secs(2)));
+            #[allow(
+                clippy::disallowed_methods,
+                reason = "a connection of its own, on which nothing else waits"
+            )]
             let answer = match client.send_request(format!("$JS.API.{api}"), request).await {
                 Ok(message) => match serde_json::from_slice::<Value>(&message.payload) {
                     Ok(answer) if answer.get("error").is_none() => return Ok(()),

@@ -4,9 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-use async_nats::client::PublishErrorKind;
-use async_nats::{HeaderMap, HeaderName, HeaderValue, Message, Subject};
-use bytes::Bytes;
+use async_nats::{HeaderMap, HeaderName, HeaderValue, Message};
 
 use crate::status::{Code, Status};
 
@@ -104,44 +102,6 @@ pub(crate) fn write_status(headers: &mut HeaderMap, status: &Status) {
     headers.insert(ERROR_CODE, code);
 }
 
-/// Sends an error with `headers`. If the message is too large, it is sent without these and without details, and with a shorter text
-/// or none, so that the caller always gets an answer. The headers in `required` are always sent. If the subject has no subscriber, the
-/// NATS server reports that to `from`.
-pub(crate) async fn publish_status(
-    nats: &async_nats::Client,
-    to: &Subject,
-    mut headers: HeaderMap,
-    required: &HeaderMap,
-    status: &Status,
-    from: Option<&Subject>,
-) -> Result<(), PublishErrorKind> {
-    let mut details = status.details().clone();
-    for shorter in [None, Some(256), Some(0)] {
-        add(&mut headers, required);
-        match shorter {
-            None => write_status(&mut headers, status),
-            Some(chars) => write_status(&mut headers, &shortened(status, chars)),
-        }
-        let sent = match from {
-            None => {
-                nats.publish_with_headers(to.clone(), headers, details)
-                    .await
-            }
-            Some(from) => {
-                nats.publish_with_reply_and_headers(to.clone(), from.clone(), headers, details)
-                    .await
-            }
-        };
-        match sent.map_err(|error| error.kind()) {
-            Err(PublishErrorKind::MaxPayloadExceeded) => {}
-            sent => return sent,
-        }
-        headers = HeaderMap::new();
-        details = Bytes::new();
-    }
-    Err(PublishErrorKind::MaxPayloadExceeded)
-}
-
 /// The size of the headers on the wire in bytes, which counts towards the `max_payload` of the server.
 pub(crate) fn headers_len(headers: &HeaderMap) -> usize {
     if headers.is_empty() {
@@ -178,7 +138,7 @@ fn add_if(headers: &mut HeaderMap, more: &HeaderMap, keep: impl Fn(&str) -> bool
 }
 
 /// `status` with a message of at most `chars` characters and without details.
-fn shortened(status: &Status, chars: usize) -> Status {
+pub(crate) fn shortened(status: &Status, chars: usize) -> Status {
     let code = match status.code() {
         code if code.as_str().len() <= 64 => code.clone(),
         _ => Code::ResourceExhausted,

@@ -4,7 +4,6 @@
 //! lives, and does more work per call.
 
 use std::collections::HashMap;
-use std::error::Error as _;
 use std::fmt;
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 use std::pin::Pin;
@@ -12,15 +11,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, MutexGuard, OnceLock};
 use std::task::{self, Poll, ready};
 
-use async_nats::client::{PublishError, PublishErrorKind, RequestError, RequestErrorKind};
-use async_nats::{HeaderMap, Message, StatusCode, Subject, Subscriber};
-use bytes::Bytes;
+use async_nats::client::{RequestError, RequestErrorKind};
+use async_nats::{Message, StatusCode, Subject, Subscriber};
 use futures::{FutureExt, StreamExt};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::AbortHandle;
 
 use crate::sync::Mutex;
-use crate::transport::headers::headers_len;
+use crate::transport::gate::{Gate, Lane, Outgoing, PublishError, Publishing};
 
 /// How many calls may wait for replies on one subscription; further calls use another one. By default async-nats buffers 65,536
 /// messages per subscription and silently drops further ones. The other half is for replies to calls that were given up.
@@ -37,28 +35,13 @@ const MAX_BATCHED: usize = 4_096;
 /// The largest request that is batched, headers included; larger ones are sent at once.
 const MAX_BATCHED_BYTES: usize = 4_096;
 
-/// A request to send.
-#[derive(Clone)]
-pub(crate) struct OutgoingRequest {
-    pub(crate) subject: Subject,
-    pub(crate) payload: Bytes,
-    pub(crate) headers: HeaderMap,
-}
-
-impl OutgoingRequest {
-    /// Its size as it counts towards `max_payload`.
-    pub(crate) fn size(&self) -> usize {
-        self.payload.len() + headers_len(&self.headers)
-    }
-}
-
 /// Sends requests on one connection and routes each reply to its request.
 ///
 /// The reply subject of a request ends with a token, by which its call is found in the registry. A call is registered before its
 /// request is sent, so that no reply arrives too early, and is removed by its reply, by dropping its [`PendingReply`], or by the end of
 /// the subscription.
 pub(crate) struct Multiplexer {
-    pub(crate) nats: async_nats::Client,
+    pub(crate) gate: Gate,
     /// The start of the reply subjects, the last dot included.
     inbox: String,
     /// Keys the hash that makes tokens from `created`: a client that has seen some reply subjects cannot guess another one.
@@ -98,8 +81,7 @@ type ReplySender = oneshot::Sender<Result<Message, RequestError>>;
 /// A request that waits to be sent together with others.
 struct BatchedRequest {
     token: u64,
-    inbox: Subject,
-    request: OutgoingRequest,
+    request: Outgoing,
 }
 
 /// Passes a token through: it is a hash already.
@@ -111,14 +93,16 @@ pub(crate) struct PendingReply {
     multiplexer: Arc<Multiplexer>,
     token: u64,
     reply: oneshot::Receiver<Result<Message, RequestError>>,
+    /// The request, as long as it waits for the connection.
+    publishing: Option<Box<Publishing>>,
     is_answered: bool,
 }
 
 impl Multiplexer {
-    pub(crate) fn new(nats: async_nats::Client) -> Arc<Self> {
-        let inbox = nats.new_inbox() + ".";
+    pub(crate) fn new(gate: Gate) -> Arc<Self> {
+        let inbox = gate.new_inbox() + ".";
         Arc::new(Self {
-            nats,
+            gate,
             inbox,
             secret: RandomState::new(),
             created: AtomicU64::new(0),
@@ -132,10 +116,10 @@ impl Multiplexer {
     /// `request` is unchanged.
     pub(crate) async fn send(
         self: &Arc<Self>,
-        request: &mut OutgoingRequest,
+        request: &mut Outgoing,
     ) -> Result<PendingReply, RequestError> {
         let mut multiplexer = self;
-        let (reply, inbox) = loop {
+        let (mut reply, inbox) = loop {
             match multiplexer.register(request) {
                 Admission::Batched(reply) => return Ok(reply),
                 Admission::SendNow(reply, inbox) => break (reply, inbox),
@@ -143,31 +127,35 @@ impl Multiplexer {
                 Admission::Full => multiplexer = multiplexer.next(),
             }
         };
-        let sent = publish(&self.nats, inbox, request.clone()).await;
-        sent.map_err(|error| not_sent(&error))?;
+        let request = request.clone().with_reply(inbox);
+        let publishing = self.gate.publish(Lane::Reply, request);
+        match publishing.result() {
+            Some(sent) => sent.map_err(not_sent)?,
+            None => reply.publishing = Some(Box::new(publishing)),
+        }
         Ok(reply)
     }
 
     fn next(&self) -> &Arc<Self> {
-        self.next.get_or_init(|| Self::new(self.nats.clone()))
+        self.next.get_or_init(|| Self::new(self.gate.clone()))
     }
 
     /// Sends a request and waits for the reply. Has no timeout; the caller sets one.
     pub(crate) async fn request(
         self: &Arc<Self>,
-        mut request: OutgoingRequest,
+        mut request: Outgoing,
     ) -> Result<Message, RequestError> {
         self.send(&mut request).await?.await
     }
 
     /// Registers a call. If its request is batched, headers and payload are taken out of `request`.
-    fn register(self: &Arc<Self>, request: &mut OutgoingRequest) -> Admission {
+    fn register(self: &Arc<Self>, request: &mut Outgoing) -> Admission {
         let token = self
             .secret
             .hash_one(self.created.fetch_add(1, Ordering::Relaxed));
         let inbox = self.reply_subject(token);
         let (sender, reply) = oneshot::channel();
-        let is_small = request.size() <= MAX_BATCHED_BYTES.min(self.nats.max_payload());
+        let is_small = request.size() <= MAX_BATCHED_BYTES.min(self.gate.max_payload());
         let mut state = self.registry.state();
         if state.tasks.is_none() {
             return Admission::NotSubscribed;
@@ -183,6 +171,7 @@ impl Multiplexer {
             multiplexer: Arc::clone(self),
             token,
             reply,
+            publishing: None,
             is_answered: false,
         };
         if !is_batched {
@@ -190,12 +179,7 @@ impl Multiplexer {
         }
         state.batched.push(BatchedRequest {
             token,
-            inbox,
-            request: OutgoingRequest {
-                subject: request.subject.clone(),
-                headers: std::mem::take(&mut request.headers),
-                payload: std::mem::take(&mut request.payload),
-            },
+            request: request.take().with_reply(inbox),
         });
         let is_first = state.batched.len() == 1;
         drop(state);
@@ -212,7 +196,7 @@ impl Multiplexer {
             return Ok(());
         }
         let replies = self
-            .nats
+            .gate
             .subscribe(format!("{}*", self.inbox))
             .await
             .map_err(|error| RequestError::with_source(RequestErrorKind::Other, error))?;
@@ -225,7 +209,7 @@ impl Multiplexer {
             subscription,
         };
         let reading = tokio::spawn(route_replies(replies, self.inbox.len(), task()));
-        let sending = tokio::spawn(send_batched(self.nats.clone(), task()));
+        let sending = tokio::spawn(send_batched(self.gate.clone(), task()));
         state.tasks = Some([reading.abort_handle(), sending.abort_handle()]);
         Ok(())
     }
@@ -248,34 +232,13 @@ impl Drop for Multiplexer {
     }
 }
 
-async fn publish(
-    nats: &async_nats::Client,
-    inbox: Subject,
-    request: OutgoingRequest,
-) -> Result<(), PublishError> {
-    let OutgoingRequest {
-        subject,
-        headers,
-        payload,
-    } = request;
-    if headers.is_empty() {
-        nats.publish_with_reply(subject, inbox, payload).await
-    } else {
-        nats.publish_with_reply_and_headers(subject, inbox, headers, payload)
-            .await
-    }
-}
-
-fn not_sent(error: &PublishError) -> RequestError {
-    let kind = match error.kind() {
-        PublishErrorKind::MaxPayloadExceeded => RequestErrorKind::MaxPayloadExceeded,
-        PublishErrorKind::InvalidSubject => RequestErrorKind::InvalidSubject,
-        PublishErrorKind::Send => RequestErrorKind::Other,
+fn not_sent(error: PublishError) -> RequestError {
+    let kind = match error {
+        PublishError::TooLarge => RequestErrorKind::MaxPayloadExceeded,
+        PublishError::InvalidSubject => RequestErrorKind::InvalidSubject,
+        PublishError::Refused | PublishError::Closed => RequestErrorKind::Other,
     };
-    match error.source() {
-        Some(source) => RequestError::with_source(kind, source.to_string()),
-        None => RequestError::new(kind),
-    }
+    RequestError::with_source(kind, error)
 }
 
 /// The result of registering a call.
@@ -317,6 +280,14 @@ impl Future for PendingReply {
     type Output = Result<Message, RequestError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
+        if let Some(publishing) = &mut self.publishing
+            && let Poll::Ready(sent) = Pin::new(publishing).poll(cx)
+        {
+            self.publishing = None;
+            if let Err(error) = sent {
+                return Poll::Ready(Err(not_sent(error)));
+            }
+        }
         let reply = ready!(Pin::new(&mut self.reply).poll(cx));
         self.is_answered = true;
         Poll::Ready(match reply {
@@ -382,7 +353,7 @@ async fn route_replies(mut replies: Subscriber, prefix: usize, task: Subscriptio
 }
 
 /// Sends the batches, each with all requests that have gathered.
-async fn send_batched(nats: async_nats::Client, task: SubscriptionTask) {
+async fn send_batched(gate: Gate, task: SubscriptionTask) {
     let mut requests = Vec::new();
     loop {
         task.registry.batch_started.notified().await;
@@ -394,10 +365,10 @@ async fn send_batched(nats: async_nats::Client, task: SubscriptionTask) {
             if !task.registry.state().waiting.contains_key(&batched.token) {
                 continue;
             }
-            if let Err(error) = publish(&nats, batched.inbox, batched.request).await
+            if let Err(error) = gate.publish(Lane::Reply, batched.request).await
                 && let Some(call) = task.registry.state().waiting.remove(&batched.token)
             {
-                let _ = call.send(Err(not_sent(&error)));
+                let _ = call.send(Err(not_sent(error)));
             }
         }
     }

@@ -14,13 +14,14 @@ use futures::future::BoxFuture;
 use tokio::time::Sleep;
 
 use crate::status::Status;
-use crate::transport::mux::{Multiplexer, OutgoingRequest, PendingReply};
+use crate::transport::gate::Outgoing;
+use crate::transport::mux::{Multiplexer, PendingReply};
 
 /// Sends a request and waits for the reply. A future written by hand, because it is moved with every call: the one that the compiler
 /// makes of the same `async fn` is several times as large.
 pub(crate) struct RequestFuture {
     multiplexer: Arc<Multiplexer>,
-    outgoing: OutgoingRequest,
+    outgoing: Outgoing,
     timeout: Duration,
     /// Started by the first poll that does not end at once.
     timer: Option<Pin<Box<Sleep>>>,
@@ -40,7 +41,7 @@ enum RequestState {
 impl RequestFuture {
     pub(crate) fn new(
         multiplexer: Arc<Multiplexer>,
-        outgoing: OutgoingRequest,
+        outgoing: Outgoing,
         timeout: Duration,
     ) -> Self {
         Self {
@@ -87,7 +88,7 @@ impl Future for RequestFuture {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        let (subject, timeout) = (&this.outgoing.subject, this.timeout);
+        let (subject, timeout) = (this.outgoing.subject(), this.timeout);
         if let RequestState::New = this.state
             && timeout.is_zero()
         {
@@ -96,14 +97,14 @@ impl Future for RequestFuture {
         }
         if let Poll::Ready(reply) = this.poll_reply(cx) {
             this.state = RequestState::Done;
-            return Poll::Ready(reply.map_err(|error| failed(&this.outgoing.subject, &error)));
+            return Poll::Ready(reply.map_err(|error| failed(this.outgoing.subject(), &error)));
         }
         let timer = this
             .timer
             .get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
         ready!(timer.as_mut().poll(cx));
         this.state = RequestState::Done;
-        Poll::Ready(Err(timed_out(&this.outgoing.subject, timeout)))
+        Poll::Ready(Err(timed_out(this.outgoing.subject(), timeout)))
     }
 }
 

@@ -1,55 +1,120 @@
-//! Which subjects may be named and answered: reply subjects, inboxes, subject prefixes.
+//! Which subjects may be named: inboxes, other reply subjects, and the subject prefixes of services.
 
-/// Whether a reply may be sent to this subject. A leading `$` marks the subjects of NATS itself: a reply there would be a request to
-/// JetStream or the server, made with the rights of the service.
-pub(crate) fn is_reply_subject(subject: &str) -> bool {
-    !subject.starts_with('$')
-}
-
-/// The longest subject that is accepted from a peer, in bytes. A subject travels in a protocol line of at most 4,096 bytes.
+/// The longest subject that is accepted from a peer, and the longest prefix, in bytes. A subject travels in a protocol line of at
+/// most 4,096 bytes, together with another one.
 const MAX_SUBJECT_LEN: usize = 512;
 
-/// Whether a peer may name this subject as its own: a subject without wildcards that does not belong to NATS.
-pub(crate) fn is_receiver(subject: &str) -> bool {
-    subject.len() <= MAX_SUBJECT_LEN
-        && is_reply_subject(subject)
-        && subject.split('.').all(|token| !token.is_empty())
+/// The inbox prefix of a connection, without the last dot.
+pub(crate) fn prefix_of_inbox(inbox: &str) -> &str {
+    inbox.rsplit_once('.').map_or("", |(prefix, _)| prefix)
+}
+
+/// Whether a message can be published to this subject: it has no wildcard and no empty token.
+fn is_literal(subject: &str) -> bool {
+    subject.split('.').all(|token| !token.is_empty())
         && subject
-            .chars()
-            .all(|c| c.is_ascii_graphic() && !matches!(c, '*' | '>'))
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'*' | b'>'))
 }
 
-/// The prefix of the inboxes of this connection, without the last dot.
-pub(crate) fn inbox_prefix(nats: &async_nats::Client) -> String {
-    let inbox = nats.new_inbox();
-    inbox
-        .rsplit_once('.')
-        .map_or(String::new(), |(prefix, _)| prefix.to_owned())
+/// Whether a subject is an inbox: its first token begins with `_`, and is followed by another one.
+fn is_inbox(subject: &str) -> bool {
+    subject.starts_with('_') && subject.contains('.')
 }
 
-/// Whether a subject is an inbox: one with the usual prefix, or with `own_prefix`.
-pub(crate) fn is_inbox(subject: &str, own_prefix: &str) -> bool {
-    let is_below = |prefix: &str| {
-        subject
-            .strip_prefix(prefix)
-            .is_some_and(|rest| rest.starts_with('.'))
+/// The subjects to which replies go when a caller names them.
+///
+/// They are the inboxes, and what the owner of a server allows besides. None of them belongs to NATS, since a message there would be a
+/// request to JetStream or to the NATS server, made with the rights of the service; and no endpoint listens on one.
+#[derive(Debug, Default)]
+pub(crate) struct ReplySubjects {
+    patterns: Vec<String>,
+}
+
+impl ReplySubjects {
+    /// Allows the subjects that match one of `patterns` next to the inboxes; the error says what is wrong with a pattern. `served` are
+    /// the subjects of the endpoints.
+    pub(crate) fn new(patterns: Vec<String>, served: &[String]) -> Result<Self, String> {
+        for pattern in &patterns {
+            let shown = pattern.escape_debug();
+            check_pattern(pattern).map_err(|reason| {
+                format!("`{shown}` cannot be a pattern of reply subjects: {reason}")
+            })?;
+            let endpoint = served.iter().find(|subject| matches(pattern, subject));
+            if let Some(endpoint) = endpoint {
+                return Err(format!(
+                    "`{shown}` cannot be a pattern of reply subjects: it matches `{endpoint}`, on which this server answers; a reply \
+                     there would be a request"
+                ));
+            }
+        }
+        Ok(Self { patterns })
+    }
+
+    /// Why a reply cannot go to this subject.
+    pub(crate) fn check(&self, subject: &str) -> Result<(), &'static str> {
+        if !is_literal(subject) {
+            return Err("it is no subject");
+        }
+        let is_allowed = is_inbox(subject)
+            || self
+                .patterns
+                .iter()
+                .any(|pattern| matches(pattern, subject));
+        if is_allowed {
+            Ok(())
+        } else {
+            Err("it is no inbox, and no pattern of `with_reply_subjects` matches it")
+        }
+    }
+}
+
+fn check_pattern(pattern: &str) -> Result<(), &'static str> {
+    let tokens: Vec<&str> = pattern.split('.').collect();
+    let is_valid = |(index, token): (usize, &&str)| match *token {
+        "*" => true,
+        ">" => index + 1 == tokens.len(),
+        token => is_literal(token),
     };
-    is_receiver(subject) && (is_below("_INBOX") || is_below(own_prefix))
+    if pattern.len() > MAX_SUBJECT_LEN {
+        Err("it has more than 512 bytes")
+    } else if !tokens.iter().enumerate().all(is_valid) {
+        Err(
+            "write tokens separated by single dots; `*` stands for one token, and a last `>` for all that follow",
+        )
+    } else if pattern.starts_with(['$', '*', '>']) {
+        Err("it matches subjects that belong to NATS; begin it with a token of your own")
+    } else {
+        Ok(())
+    }
 }
 
-/// The longest subject prefix in bytes: a subject travels in a protocol line of at most 4,096.
-const MAX_PREFIX_LEN: usize = 512;
+/// Whether a subject without wildcards matches a pattern.
+fn matches(pattern: &str, subject: &str) -> bool {
+    let mut tokens = subject.split('.');
+    for wanted in pattern.split('.') {
+        match (wanted, tokens.next()) {
+            (">", Some(_)) => return true,
+            ("*", Some(_)) => {}
+            (wanted, Some(token)) if wanted == token => {}
+            _ => return false,
+        }
+    }
+    tokens.next().is_none()
+}
 
 /// Checks a prefix for the subjects of endpoints; the error says what is wrong with it.
 pub(crate) fn check_subject_prefix(prefix: &str) -> Result<(), &'static str> {
-    if prefix.len() > MAX_PREFIX_LEN {
+    if prefix.len() > MAX_SUBJECT_LEN {
         Err("it has more than 512 bytes")
     } else if prefix.split('.').any(str::is_empty) {
         Err("it has an empty token; write tokens separated by single dots, such as \"api.v1\"")
     } else if prefix.contains(['*', '>']) {
         Err("it cannot contain a wildcard")
-    } else if prefix.starts_with('$') || prefix.split('.').next() == Some("_INBOX") {
-        Err("its first token belongs to NATS")
+    } else if prefix.starts_with('$') {
+        Err("subjects that begin with `$` belong to NATS")
+    } else if prefix.starts_with('_') {
+        Err("subjects that begin with `_` are inboxes, to which services send replies")
     } else if !prefix.chars().all(|c| c.is_ascii_graphic()) {
         Err("it has a space or another character than printable ASCII")
     } else {
@@ -61,11 +126,22 @@ pub(crate) fn check_subject_prefix(prefix: &str) -> Result<(), &'static str> {
 mod tests {
     use super::*;
 
+    fn reply_subjects(patterns: &[&str]) -> Result<ReplySubjects, String> {
+        let patterns = patterns.iter().map(|&pattern| pattern.to_owned()).collect();
+        ReplySubjects::new(patterns, &["api.v1.save".to_owned()])
+    }
+
     #[test]
-    fn inboxes() {
-        let own = "_MINE.team";
-        for good in ["_INBOX.a", "_INBOX.a.b-c", "_MINE.team.x"] {
-            assert!(is_inbox(good, own), "{good}");
+    fn replies_go_to_inboxes() {
+        let inboxes = ReplySubjects::default();
+        for good in [
+            "_INBOX.a",
+            "_INBOX.a.b-c",
+            "_INBOX_alice.x",
+            "_R_.aB3.x",
+            "_MINE.team.x",
+        ] {
+            assert_eq!(inboxes.check(good), Ok(()), "{good}");
         }
         for bad in [
             "",
@@ -77,14 +153,52 @@ mod tests {
             "_INBOX.>",
             "_INBOX.a b",
             "_INBOX.a\r\nPUB x 0",
-            "_INBOXES.a",
+            "INBOX.a",
             "orders",
+            "api.v1.save",
+            "$SRV.PING",
             "$JS.API.STREAM.DELETE.KV_x",
-            "_MINE.a",
+            "$KV.b.k",
         ] {
-            assert!(!is_inbox(bad, own), "{bad:?}");
+            assert!(inboxes.check(bad).is_err(), "{bad:?}");
         }
-        assert!(!is_inbox(&format!("_INBOX.{}", "a".repeat(600)), own));
+    }
+
+    #[test]
+    fn an_owner_allows_other_reply_subjects() {
+        let allowed = reply_subjects(&["billing.results.>", "old.*.done"]).unwrap();
+        for good in ["billing.results.a", "billing.results.a.b", "old.x.done"] {
+            assert_eq!(allowed.check(good), Ok(()), "{good}");
+        }
+        for bad in [
+            "billing.results",
+            "billing.results.*",
+            "old.done",
+            "old.x.y.done",
+            "old.x.done.z",
+        ] {
+            assert!(allowed.check(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn patterns_of_reply_subjects_exclude_nats_and_the_endpoints() {
+        for (bad, reason) in [
+            ("$JS.>", "belong to NATS"),
+            (">", "belong to NATS"),
+            ("*.x", "belong to NATS"),
+            ("api.>", "`api.v1.save`"),
+            ("api.*.save", "`api.v1.save`"),
+            ("api.v1.save", "`api.v1.save`"),
+            ("a..b", "single dots"),
+            ("a.>.b", "single dots"),
+            ("a b", "single dots"),
+            ("", "single dots"),
+        ] {
+            let error = reply_subjects(&[bad]).unwrap_err();
+            assert!(error.contains(reason), "{bad}: {error}");
+        }
+        assert!(reply_subjects(&["api.v2.>", "api.v1.save.done"]).is_ok());
     }
 
     #[test]
@@ -94,7 +208,7 @@ mod tests {
         }
         for bad in [
             "", ".", "api.", ".api", "api..v1", "api.*", "api.>", "api v1", "$SRV", "äpi", "a\n",
-            "_INBOX.x",
+            "_INBOX.x", "_x", "_",
         ] {
             assert!(check_subject_prefix(bad).is_err(), "{bad:?}");
         }

@@ -23,6 +23,7 @@ use crate::context::Context;
 use crate::descriptor::key::Key;
 use crate::descriptor::method::Method;
 use crate::error::chain;
+use crate::log::warn_limited;
 use crate::service_error::ErrorCodec;
 use crate::status::Status;
 use crate::store::error::StoreError;
@@ -218,7 +219,7 @@ impl<T, E> CachedCall<T, E> {
                     return Err(Status::internal(text));
                 }
                 (Err(error), Origin::Store { .. }) => {
-                    tracing::warn!(bucket = self.store.bucket(), key = %key.key, %error,
+                    warn_limited!(bucket = self.store.bucket(), key = %key.key, %error,
                         "an entry cannot be decoded: the service is called");
                     options.max_age = Duration::ZERO;
                 }
@@ -379,7 +380,7 @@ impl ReadThrough {
         match &result {
             Ok(_) => {}
             Err(error) if is_first => {
-                tracing::warn!(bucket = self.store.bucket(), key = %self.key.key, error = chain(error), "{failure}");
+                warn_limited!(bucket = self.store.bucket(), key = %self.key.key, error = chain(error), "{failure}");
             }
             Err(error) => {
                 tracing::debug!(bucket = self.store.bucket(), key = %self.key.key, error = chain(error), "{failure}");

@@ -11,17 +11,17 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::client::PublishError;
 use async_nats::connection::State;
 use async_nats::header::NATS_EXPECTED_STREAM;
-use async_nats::{Client, HeaderMap, Message, Subject, SubscribeError, Subscriber};
+use async_nats::{HeaderMap, Message, SubscribeError, Subscriber};
 use bytes::Bytes;
-use futures::{FutureExt, StreamExt};
+use futures::StreamExt;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
+use crate::log::warn_limited;
 use crate::persist::batches::wire::{BatchReply, Step};
 use crate::persist::queue::WriteStart;
-use crate::transport::connection::connection_epoch;
+use crate::transport::gate::{Gate, Lane, Outgoing, PublishError, Publishing};
 
 /// The most batches that are open at once.
 const MAX_OPEN_BATCHES: usize = 4;
@@ -41,7 +41,7 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// The batches of one bucket.
 pub(crate) struct Batches {
-    nats: Client,
+    gate: Gate,
     /// The start of the subjects of the bucket, the last dot included.
     prefix: String,
     replies: Subscriber,
@@ -51,21 +51,14 @@ pub(crate) struct Batches {
     next_number: u64,
     /// In the order in which they were sent.
     open: Vec<Batch>,
-    /// The messages of the newest batch that async-nats did not accept at once, since the connection is down or too slow. No other
-    /// batch is sent before them.
-    unsent: VecDeque<Outgoing>,
+    /// The messages of the newest batch that the connection did not take at once, since it is down or too slow. No other batch is sent
+    /// before it has taken them.
+    in_transit: VecDeque<Publishing>,
     check: Interval,
     /// Whether the server has replied at least once, so that this account can receive replies.
     has_replies: bool,
     /// Whether all writes are made by themselves from now on. Never unset.
     is_disabled: bool,
-}
-
-/// A message of a batch.
-struct Outgoing {
-    subject: Subject,
-    reply: Subject,
-    value: Bytes,
 }
 
 /// A write that may be part of a batch.
@@ -97,28 +90,21 @@ pub(crate) struct EndedBatch {
     pub(crate) revision: Option<u64>,
 }
 
-/// The message that asks how many writes of a batch are stored.
-struct BatchQuery {
-    subject: Subject,
-    reply: Subject,
-    headers: HeaderMap,
-}
-
 impl Batches {
-    pub(crate) async fn open(nats: Client, prefix: &str) -> Result<Self, SubscribeError> {
-        let inbox = nats.new_inbox();
-        let replies = nats.subscribe(format!("{inbox}.>")).await?;
+    pub(crate) async fn open(gate: Gate, prefix: &str) -> Result<Self, SubscribeError> {
+        let inbox = gate.new_inbox();
+        let replies = gate.subscribe(format!("{inbox}.>")).await?;
         let id = inbox.rsplit('.').next().unwrap_or_default();
         let mut check = tokio::time::interval(CHECK_INTERVAL);
         check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Ok(Self {
-            nats,
+            gate,
             prefix: prefix.to_owned(),
             replies,
             inbox: format!("{inbox}.{id}-"),
             next_number: 0,
             open: Vec::new(),
-            unsent: VecDeque::new(),
+            in_transit: VecDeque::new(),
             check,
             has_replies: false,
             is_disabled: false,
@@ -127,7 +113,7 @@ impl Batches {
 
     /// Whether this value may be written in a batch.
     pub(crate) fn accepts(&self, value: &Bytes) -> bool {
-        !self.is_disabled && value.len() <= self.nats.max_payload().min(MAX_BATCH_BYTES)
+        !self.is_disabled && value.len() <= self.gate.max_payload().min(MAX_BATCH_BYTES)
     }
 
     /// Whether a batch may be sent now, with this many writes waiting for one.
@@ -135,13 +121,14 @@ impl Batches {
         match self.open.len() {
             0 => waiting > 0,
             open => {
-                waiting >= MIN_CONCURRENT_BATCH && open < MAX_OPEN_BATCHES && self.unsent.is_empty()
+                waiting >= MIN_CONCURRENT_BATCH
+                    && open < MAX_OPEN_BATCHES
+                    && self.in_transit.is_empty()
             }
         }
     }
 
-    /// Removes the writes for one batch from the front of the list, and sends them. Messages that async-nats does not accept at once are
-    /// sent by [`next_ended`](Self::next_ended).
+    /// Removes the writes for one batch from the front of the list, and sends them.
     pub(crate) fn send(&mut self, puts: &mut VecDeque<Put>, start: WriteStart) {
         let mut bytes = 0;
         let fit = puts.iter().take(MAX_BATCH_WRITES).take_while(|put| {
@@ -155,17 +142,16 @@ impl Batches {
         let shortest = puts.iter().take(count).filter_map(remaining).min();
         let time = shortest.unwrap_or(CHECK_INTERVAL).max(CHECK_INTERVAL);
         let mut keys = Vec::with_capacity(count);
+        let mut messages = Vec::with_capacity(count);
         for (put, position) in puts.drain(..count).zip(1..) {
             let step = match position {
                 last if last == count => Step::AddLast,
                 1 => Step::Begin,
                 _ => Step::Add,
             };
-            self.unsent.push_back(Outgoing {
-                subject: self.subject(&put.key),
-                reply: wire::reply_subject(&self.inbox, number, position, step),
-                value: put.value,
-            });
+            let reply = wire::reply_subject(&self.inbox, number, position, step);
+            let message = Outgoing::to(self.subject(&put.key));
+            messages.push(message.with_reply(reply).with_payload(put.value));
             keys.push(put.key);
         }
         self.next_number += 1;
@@ -173,34 +159,35 @@ impl Batches {
             number,
             keys,
             start,
-            connection: connection_epoch(&self.nats),
+            connection: self.gate.connection_epoch(),
             query_at: now + ACK_TIMEOUT.min(time / 2),
             give_up_at: now + BATCH_TIMEOUT.min(time),
         });
-        while let Some(Some(sent)) = self
-            .unsent
-            .front()
-            .map(|message| tokio::task::unconstrained(publish(&self.nats, message)).now_or_never())
-        {
-            self.handle_sent(sent);
-        }
-    }
-
-    /// Continues with the next message. If the message could not be sent, drops the rest of the batch and lets the server be queried: the
-    /// connection is closed, or the server has changed its limits.
-    fn handle_sent(&mut self, sent: Result<(), PublishError>) {
-        self.unsent.pop_front();
-        if let Err(error) = sent {
-            tracing::debug!(%error, "a batch was not sent as a whole");
-            self.unsent.clear();
-            if let Some(newest) = self.open.last_mut() {
-                newest.query_at = Instant::now();
+        for message in messages {
+            let publishing = self.gate.publish(Lane::Reply, message);
+            match publishing.result() {
+                Some(Ok(())) => {}
+                Some(Err(error)) => {
+                    self.handle_unsent(error);
+                    break;
+                }
+                None => self.in_transit.push_back(publishing),
             }
         }
     }
 
-    fn subject(&self, key: &str) -> Subject {
-        Subject::from([self.prefix.as_str(), key].concat())
+    /// Withdraws the rest of a batch of which a message could not be sent, and lets the server be queried: the connection is closed, or the
+    /// server has changed its limits.
+    fn handle_unsent(&mut self, error: PublishError) {
+        tracing::debug!(%error, "a batch was not sent as a whole");
+        self.in_transit.clear();
+        if let Some(newest) = self.open.last_mut() {
+            newest.query_at = Instant::now();
+        }
+    }
+
+    fn subject(&self, key: &str) -> String {
+        [self.prefix.as_str(), key].concat()
     }
 
     /// Waits for the next batch to end. Cancel safe.
@@ -215,8 +202,11 @@ impl Batches {
                     // The connection is closed for good.
                     None => Some(self.end(0, None)),
                 },
-                sent = publish_front(&self.nats, &self.unsent) => {
-                    self.handle_sent(sent);
+                sent = front(&mut self.in_transit) => {
+                    self.in_transit.pop_front();
+                    if let Err(error) = sent {
+                        self.handle_unsent(error);
+                    }
                     None
                 }
                 now = self.check.tick() => self.check_open(now),
@@ -230,8 +220,8 @@ impl Batches {
     fn end(&mut self, index: usize, stored: Option<usize>) -> EndedBatch {
         let Batch { keys, start, .. } = self.open.remove(index);
         if index == self.open.len() {
-            // It was the newest one, to which the unsent messages belong.
-            self.unsent.clear();
+            // It was the newest one, to which the messages in transit belong.
+            self.in_transit.clear();
         }
         EndedBatch {
             keys,
@@ -270,7 +260,7 @@ impl Batches {
 
     fn disable(&mut self, reason: &str) {
         if !self.is_disabled {
-            tracing::warn!(
+            warn_limited!(
                 subjects = self.prefix,
                 reason,
                 "the bucket takes no batches: from now on it is written to one by one"
@@ -281,9 +271,9 @@ impl Batches {
 
     /// Queries batches that have had no reply for too long, and ends one that has reached its time limit.
     fn check_open(&mut self, now: Instant) -> Option<EndedBatch> {
-        let connection = connection_epoch(&self.nats);
+        let connection = self.gate.connection_epoch();
         if let Some(index) = self.open.iter().position(|batch| batch.give_up_at <= now) {
-            let is_connected = self.nats.connection_state() == State::Connected;
+            let is_connected = self.gate.connection_state() == State::Connected;
             if !self.has_replies && is_connected && self.open[index].connection == connection {
                 self.disable(
                     "no answer to one arrives; may this account not subscribe to its inbox?",
@@ -301,18 +291,13 @@ impl Batches {
 
     /// Queries how many writes of a batch are stored. The query also ends the batch at the server.
     fn query(&mut self, index: usize, now: Instant) {
-        let connection = connection_epoch(&self.nats);
+        let connection = self.gate.connection_epoch();
         let batch = &self.open[index];
         let first = batch.keys.first().map_or("-", |key| key);
         let query = self.batch_query(batch.number, first, batch.keys.len());
-        let sent = self.nats.publish_with_reply_and_headers(
-            query.subject,
-            query.reply,
-            query.headers,
-            Bytes::new(),
-        );
-        // If async-nats does not accept the query at once, the next check repeats it.
-        if let Some(Ok(())) = tokio::task::unconstrained(sent).now_or_never() {
+        let publishing = self.gate.publish(Lane::Reply, query);
+        // If the connection does not take the query at once, it is withdrawn, and the next check repeats it.
+        if let Some(Ok(())) = publishing.result() {
             let batch = &mut self.open[index];
             batch.query_at = now + ACK_TIMEOUT;
             batch.connection = connection;
@@ -320,31 +305,25 @@ impl Batches {
     }
 
     /// A message that follows the last one of a batch. It ends the batch, whatever the server has received of it, and is not stored.
-    fn batch_query(&self, batch: u64, key: &str, count: usize) -> BatchQuery {
+    fn batch_query(&self, batch: u64, key: &str, count: usize) -> Outgoing {
         let mut headers = HeaderMap::new();
         // Lets a server without batches, after a downgrade, refuse the query: otherwise it would store it as a value.
         headers.insert(NATS_EXPECTED_STREAM, "-");
-        BatchQuery {
-            subject: self.subject(key),
-            reply: wire::reply_subject(&self.inbox, batch, count + 1, Step::End),
-            headers,
-        }
+        Outgoing::to(self.subject(key))
+            .with_reply(wire::reply_subject(
+                &self.inbox,
+                batch,
+                count + 1,
+                Step::End,
+            ))
+            .with_headers(headers)
     }
 }
 
-async fn publish(nats: &Client, message: &Outgoing) -> Result<(), PublishError> {
-    let Outgoing {
-        subject,
-        reply,
-        value,
-    } = message;
-    nats.publish_with_reply(subject.clone(), reply.clone(), value.clone())
-        .await
-}
-
-async fn publish_front(nats: &Client, unsent: &VecDeque<Outgoing>) -> Result<(), PublishError> {
-    match unsent.front() {
-        Some(message) => publish(nats, message).await,
+/// Waits for the first of the messages in transit; pending if there is none.
+async fn front(in_transit: &mut VecDeque<Publishing>) -> Result<(), PublishError> {
+    match in_transit.front_mut() {
+        Some(publishing) => publishing.await,
         None => std::future::pending().await,
     }
 }

@@ -4,6 +4,8 @@ use async_nats::jetstream::{self, stream::Config};
 
 use super::*;
 use crate::testing::NatsServer;
+use crate::transport::mux::Multiplexer;
+use crate::transport::subject::ReplySubjects;
 
 type TestResult = Result<(), Box<dyn std::error::Error>>;
 
@@ -20,7 +22,10 @@ async fn bucket(
         ..Config::default()
     };
     let stream = jetstream::new(nats.clone()).create_stream(config).await?;
-    Ok((stream, Batches::open(nats, "$KV.b.").await?))
+    Ok((
+        stream,
+        Batches::open(Gate::new(nats, ReplySubjects::default()), "$KV.b.").await?,
+    ))
 }
 
 fn start() -> WriteStart {
@@ -49,7 +54,7 @@ impl Batches {
             number,
             keys: puts(count).into_iter().map(|put| put.key).collect(),
             start: start(),
-            connection: connection_epoch(&self.nats),
+            connection: self.gate.connection_epoch(),
             query_at: now,
             give_up_at: now + BATCH_TIMEOUT,
         });
@@ -59,9 +64,10 @@ impl Batches {
     async fn send_one(&self, batch: u64, position: usize, step: Step) -> Result<(), PublishError> {
         let reply = wire::reply_subject(&self.inbox, batch, position, step);
         let subject = self.subject(&format!("key-{}", position - 1));
-        self.nats
-            .publish_with_reply(subject, reply, "value".into())
-            .await
+        let message = Outgoing::to(subject)
+            .with_reply(reply)
+            .with_payload("value".into());
+        self.gate.publish(Lane::Reply, message).await
     }
 }
 
@@ -165,11 +171,9 @@ async fn a_server_without_batches_stores_no_query() -> TestResult {
     let (mut stream, mut batches) = bucket(&server, true).await?;
     let batch = batches.open_unsent(1);
     let query = batches.batch_query(batch, "key-0", 1);
-    let (subject, headers) = (query.subject, query.headers);
-    let refused = batches
-        .nats
-        .request_with_headers(subject, headers, "".into());
-    let refused = refused.await?;
+    let refused = Multiplexer::new(batches.gate.clone())
+        .request(query)
+        .await?;
     assert!(refused.payload.starts_with(b"{\"error\""), "{refused:?}");
     assert_eq!(messages(&mut stream).await?, 0);
     Ok(())

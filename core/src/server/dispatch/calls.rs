@@ -18,11 +18,13 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::server::dispatch::reply::{Caller, PendingReply, Responder};
+use crate::transport::budget::{Charge, MemoryBudget, detached, held_by_headers};
 
-/// The bounds of the queue of an endpoint, in requests and in bytes, while `max_in_flight` calls run. Further requests are refused at
-/// once.
+/// How many requests wait for one endpoint while `max_in_flight` calls run. Further requests are refused at once. The memory of all
+/// that wait is bounded by the budget of the server.
 const MAX_WAITING: usize = 16_384;
-const MAX_WAITING_BYTES: usize = 64 * 1024 * 1024;
+/// What a waiting request takes besides its payload and its headers.
+const WAITING_OVERHEAD: usize = size_of::<Waiting>() + 128;
 
 /// A first poll that takes longer than this is taken for computation. The next calls then run on tasks of their own, to use the other
 /// cores.
@@ -40,8 +42,6 @@ pub(crate) struct Calls {
     pub(crate) replying: FuturesUnordered<ReplyingCall>,
     /// The requests that wait for their turn, oldest first.
     pub(crate) waiting: VecDeque<Waiting>,
-    /// The sum of the lengths of `waiting`.
-    waiting_bytes: usize,
     /// When the deadlines of `waiting` are checked next, while the queues of writes are full.
     pub(crate) next_expiry_check: Instant,
     /// How many calls of the current spawn run are left.
@@ -50,8 +50,13 @@ pub(crate) struct Calls {
     spawn_run: u32,
 }
 
-/// A request, and when it was received.
-pub(crate) struct Waiting(pub(crate) Message, pub(crate) Instant);
+/// A request that waits for its turn.
+pub(crate) struct Waiting {
+    pub(crate) message: Message,
+    pub(crate) received: Instant,
+    /// The memory that it holds; `None` if its turn comes at once.
+    _charge: Option<Charge>,
+}
 
 /// A call whose handler has returned and whose reply is pending.
 pub(crate) struct ReplyingCall {
@@ -66,26 +71,38 @@ impl Calls {
             running: JoinSet::new(),
             replying: FuturesUnordered::new(),
             waiting: VecDeque::new(),
-            waiting_bytes: 0,
             next_expiry_check: Instant::now(),
             left_to_spawn: 0,
             spawn_run: 0,
         }
     }
 
-    pub(crate) fn has_room_for(&self, message: &Message) -> bool {
-        self.waiting.len() < MAX_WAITING && self.waiting_bytes + message.length <= MAX_WAITING_BYTES
+    /// The memory for a request that has to wait; none if there is no room for it.
+    pub(crate) fn reserve(&self, message: &Message, budget: &Arc<MemoryBudget>) -> Option<Charge> {
+        let held = message.payload.len() + held_by_headers(message.headers.as_ref());
+        let charge = budget.charge(WAITING_OVERHEAD + held)?;
+        (self.waiting.len() < MAX_WAITING).then_some(charge)
     }
 
-    pub(crate) fn enqueue(&mut self, message: Message, received: Instant) {
-        self.waiting_bytes += message.length;
-        self.waiting.push_back(Waiting(message, received));
+    /// Queues a request. One with a charge holds nothing but its own bytes from then on.
+    pub(crate) fn enqueue(
+        &mut self,
+        mut message: Message,
+        received: Instant,
+        charge: Option<Charge>,
+    ) {
+        if charge.is_some() {
+            message.payload = detached(&message.payload);
+        }
+        self.waiting.push_back(Waiting {
+            message,
+            received,
+            _charge: charge,
+        });
     }
 
     pub(crate) fn dequeue(&mut self) -> Option<Waiting> {
-        let next = self.waiting.pop_front()?;
-        self.waiting_bytes -= next.0.length;
-        Some(next)
+        self.waiting.pop_front()
     }
 
     /// Removes and returns the waiting requests that `is_taken` chooses.
@@ -97,7 +114,6 @@ impl Calls {
             .into_iter()
             .partition(|waiting| is_taken(waiting));
         self.waiting = VecDeque::from(waiting);
-        self.waiting_bytes -= taken.iter().map(|taken| taken.0.length).sum::<usize>();
         taken
     }
 

@@ -16,19 +16,20 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use async_nats::{Message, Subject, Subscriber};
+use async_nats::{Message, Subscriber};
 use futures::future::{BoxFuture, CatchUnwind};
 use futures::{FutureExt, StreamExt};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use crate::log::warn_limited;
 use crate::server::call::{Body, Handled};
 use crate::server::dispatch::calls::{Calls, Waiting};
 use crate::server::dispatch::reply::{Caller, PendingReply, Responder};
 use crate::server::endpoint::Endpoint;
 use crate::server::router::Handler;
 use crate::status::Status;
-use crate::transport::connection;
+use crate::transport::gate::PeerSubject;
 
 /// The bounds of one turn of the dispatcher's loop: how many calls it starts, and how many requests it moves from the subscription to its
 /// queue. They let other tasks of the thread run in between.
@@ -76,7 +77,7 @@ pub(crate) struct Dispatcher {
 enum Serving {
     Unary {
         handled: BoxFuture<'static, Handled>,
-        reply: Option<Subject>,
+        reply: Option<PeerSubject>,
         received: Instant,
         responder: Arc<Responder>,
     },
@@ -116,14 +117,20 @@ impl Dispatcher {
         &self.responder.endpoint
     }
 
-    fn serve_unary(&self, message: Message, received: Instant, started: Instant) -> Serving {
+    fn serve_unary(
+        &self,
+        message: Message,
+        reply: Option<PeerSubject>,
+        received: Instant,
+        started: Instant,
+    ) -> Serving {
         let body = Body::Message(message.payload);
         let request =
             self.responder
                 .request(message.subject, message.headers, body, received, started);
         Serving::Unary {
             handled: (self.handler)(Arc::clone(&self.responder.endpoint), request),
-            reply: message.reply,
+            reply,
             received,
             responder: Arc::clone(&self.responder),
         }
@@ -162,17 +169,18 @@ impl Dispatcher {
                 () = tokio::time::sleep_until(calls.next_expiry_check), if self.waits_for_room(&calls) => {
                     self.answer_expired(&mut calls);
                 }
-                message = self.requests.next(), if open => {
+                () = self.responder.gate.room(), if open && !self.responder.gate.has_room() => {}
+                message = self.requests.next(), if open && self.responder.gate.has_room() => {
                     if let Some(message) = message {
-                        self.accept(message, Instant::now(), &mut calls).await;
+                        self.accept(message, Instant::now(), &mut calls);
                     } else {
-                        tracing::warn!(endpoint = self.endpoint().subject, "the connection is closed: no more requests");
+                        warn_limited!(endpoint = self.endpoint().subject, "the connection is closed: no more requests");
                         open = false;
                     }
                 }
             }
             if open {
-                self.accept_arrived(&mut calls, MAX_ACCEPTED_PER_TURN).await;
+                self.accept_arrived(&mut calls, MAX_ACCEPTED_PER_TURN);
             }
             self.start_waiting(&mut calls);
             self.unfinished.store(calls.open(), Ordering::Relaxed);
@@ -183,49 +191,58 @@ impl Dispatcher {
     }
 
     /// Moves requests from the subscription to the queue. A full subscription of async-nats drops messages without an error; the queue
-    /// refuses them.
-    async fn accept_arrived(&mut self, calls: &mut Calls, max: usize) {
+    /// refuses them. While the connection takes no more refusals, requests stay where they are.
+    fn accept_arrived(&mut self, calls: &mut Calls, max: usize) {
         let now = Instant::now();
         for _ in 0..max {
+            if !self.responder.gate.has_room() {
+                break;
+            }
             let Some(message) = self.next_arrived() else {
                 break;
             };
-            self.accept(message, now, calls).await;
+            self.accept(message, now, calls);
         }
     }
 
     /// Accepts the requests that have arrived, and ends the subscription.
     async fn stop_accepting(&mut self, calls: &mut Calls) {
-        self.accept_arrived(calls, usize::MAX).await;
+        let now = Instant::now();
+        while let Some(message) = self.next_arrived() {
+            self.accept(message, now, calls);
+        }
         if let Err(error) = self.requests.unsubscribe().await {
             tracing::debug!(endpoint = self.endpoint().subject, %error, "the connection is closed");
         }
     }
 
     /// Queues a request, or refuses it.
-    async fn accept(&self, message: Message, received: Instant, calls: &mut Calls) {
-        match self.overload(&message, calls) {
-            None => calls.enqueue(message, received),
-            Some(status) => self.refuse(&message, status).await,
-        }
-    }
-
-    /// The reason to refuse a request, if there is no room for it.
-    fn overload(&self, message: &Message, calls: &mut Calls) -> Option<Status> {
+    fn accept(&self, message: Message, received: Instant, calls: &mut Calls) {
         let settings = &self.endpoint().settings;
         if settings.kind.is_streaming() {
             calls.reap_finished();
             if calls.open() >= settings.max_in_flight() {
                 // Streams are not queued: the open ones may never end.
                 let text = "too many streams are open on this endpoint";
-                return Some(Status::resource_exhausted(text));
+                self.refuse(&message, Status::resource_exhausted(text));
+                return;
             }
         }
-        if !calls.has_room_for(message) {
-            let text = "too many calls are waiting for this endpoint";
-            return Some(Status::resource_exhausted(text));
-        }
-        None
+        let starts_soon = calls.waiting.len() < MAX_STARTS_PER_TURN
+            && calls.open() < settings.max_in_flight()
+            && self.endpoint().stores.have_room();
+        let charge = if starts_soon {
+            None
+        } else {
+            let charge = calls.reserve(&message, &self.responder.memory.waiting);
+            if charge.is_none() {
+                let text = "too many calls are waiting for this endpoint";
+                self.refuse(&message, Status::resource_exhausted(text));
+                return;
+            }
+            charge
+        };
+        calls.enqueue(message, received, charge);
     }
 
     fn can_start(&self, calls: &Calls) -> bool {
@@ -236,12 +253,17 @@ impl Dispatcher {
     /// `DEADLINE_EXCEEDED` and needs no room for that.
     fn answer_expired(&self, calls: &mut Calls) {
         let mut now = Instant::now();
-        let is_expired = |Waiting(message, received): &Waiting| {
+        let is_expired = |Waiting {
+                              message, received, ..
+                          }: &Waiting| {
             let headers = message.headers.as_ref();
             let deadline = self.endpoint().deadline(*received, now, headers);
             deadline.is_some_and(|deadline| deadline <= now)
         };
-        for Waiting(message, received) in calls.take_waiting(is_expired) {
+        for Waiting {
+            message, received, ..
+        } in calls.take_waiting(is_expired)
+        {
             self.start(message, received, &mut now, calls);
         }
         calls.next_expiry_check = now + EXPIRY_CHECK_INTERVAL;
@@ -263,7 +285,10 @@ impl Dispatcher {
             if !self.can_start(calls) {
                 break;
             }
-            let Some(Waiting(message, received)) = calls.dequeue() else {
+            let Some(Waiting {
+                message, received, ..
+            }) = calls.dequeue()
+            else {
                 break;
             };
             self.start(message, received, &mut now, calls);
@@ -273,17 +298,20 @@ impl Dispatcher {
     /// Starts a call. It is polled once in place, since most handlers complete in one poll, and a task costs more than that. A call
     /// that is pending then moves to a task. `now` is when the first poll of the previous call ended.
     fn start(&self, message: Message, received: Instant, now: &mut Instant, calls: &mut Calls) {
-        let caller = self.responder.caller(&message);
+        let Some(caller) = self.responder.caller(&message) else {
+            return;
+        };
         let serving = match &caller.stream {
             Some(stream) => Serving::Stream(Box::pin(stream::serve(
                 Arc::clone(&self.responder),
                 Arc::clone(&self.handler),
                 message,
+                caller.clone(),
                 stream.clone(),
                 received,
                 *now,
             ))),
-            None => self.serve_unary(message, received, *now),
+            None => self.serve_unary(message, caller.reply.clone(), received, *now),
         };
         let mut call = AssertUnwindSafe(serving).catch_unwind();
         let mut polled = Poll::Pending;
@@ -343,11 +371,11 @@ impl Dispatcher {
                 Some(Err(panic)) => Some(responder.endpoint.panicked(panic.as_ref())),
                 None => Some(stopping()),
             };
-            // Boxed, since few calls need these futures, and the task is copied several times before it runs.
             if let Some(status) = refused {
-                Box::pin(responder.refuse(caller, status)).await;
+                responder.refuse(caller, status);
             }
             if phase.has_changed().is_err() {
+                // Boxed, since few calls need this future, and the task is copied several times before it runs.
                 Box::pin(responder.flush()).await;
             }
         });
@@ -384,18 +412,18 @@ impl Dispatcher {
             responder.flush().await;
         });
         self.leave_queue_group().await;
-        self.refuse_waiting(calls).await;
-        let nats = self.responder.nats.clone();
-        let mut all_arrived = std::pin::pin!(connection::round_trip(&nats, LEAVE_TIMEOUT));
+        self.refuse_waiting(calls);
+        let gate = self.responder.gate.clone();
+        let mut all_arrived = std::pin::pin!(gate.round_trip(LEAVE_TIMEOUT));
         loop {
             tokio::select! {
                 Some(message) = self.requests.next() => {
-                    self.refuse(&message, stopping()).await;
+                    self.refuse(&message, stopping());
                 }
                 _ = &mut all_arrived => break,
             }
         }
-        self.refuse_arrived().await;
+        self.refuse_arrived();
         self.responder.flush().await;
     }
 
@@ -405,29 +433,30 @@ impl Dispatcher {
         // The tasks see the same phase, and refuse their callers.
         while calls.running.join_next().await.is_some() {}
         for call in std::mem::take(&mut calls.replying) {
-            self.responder.refuse(call.caller, stopping()).await;
+            self.responder.refuse(call.caller, stopping());
         }
-        self.refuse_waiting(calls).await;
-        let arrived = self.refuse_arrived().await;
+        self.refuse_waiting(calls);
+        let arrived = self.refuse_arrived();
         self.unfinished.fetch_add(arrived, Ordering::Relaxed);
     }
 
-    async fn refuse_waiting(&self, calls: Calls) {
-        for Waiting(message, _) in calls.waiting {
-            self.refuse(&message, stopping()).await;
+    fn refuse_waiting(&self, calls: Calls) {
+        for waiting in calls.waiting {
+            self.refuse(&waiting.message, stopping());
         }
     }
 
-    async fn refuse(&self, message: &Message, status: Status) {
-        let caller = self.responder.caller(message);
-        self.responder.refuse(caller, status).await;
+    fn refuse(&self, message: &Message, status: Status) {
+        if let Some(caller) = self.responder.caller(message) {
+            self.responder.refuse(caller, status);
+        }
     }
 
     /// Refuses the requests that have arrived; returns their number.
-    async fn refuse_arrived(&mut self) -> usize {
+    fn refuse_arrived(&mut self) -> usize {
         let mut refused = 0;
         while let Some(message) = self.next_arrived() {
-            self.refuse(&message, stopping()).await;
+            self.refuse(&message, stopping());
             refused += 1;
         }
         refused

@@ -1,41 +1,42 @@
 //! The last steps of a call: its reply is counted and sent to the caller.
 //!
 //! A call is counted here and not in the pipeline, because only here it is known whether the reply fits into a message. It is counted
-//! before its reply is sent, so a caller that has the reply finds the call in the statistics. Nothing is sent to a subject of NATS itself.
+//! before its reply is sent, so a caller that has the reply finds the call in the statistics. Callers are found here as well: a request
+//! whose reply subject the gate refuses has none, and is not served.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use async_nats::client::PublishErrorKind;
 use async_nats::{HeaderMap, Message, Subject};
 use bytes::Bytes;
-use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::time::Instant;
 
+use crate::log::warn_limited;
 use crate::server::call::{Answer, Body, Handled, Reply, Request};
 use crate::server::endpoint::Endpoint;
+use crate::server::memory::Memory;
 use crate::status::Status;
 use crate::stream::output;
-use crate::transport::{headers, subject};
+use crate::transport::gate::{Gate, Lane, Outgoing, PeerSubject, PublishError, Publishing};
+use crate::transport::headers;
 
 /// Sends the replies of one endpoint, and counts its calls.
 #[derive(Debug)]
 pub(crate) struct Responder {
     pub(crate) endpoint: Arc<Endpoint>,
-    pub(crate) nats: async_nats::Client,
-    /// The prefix of the inboxes of this connection.
-    pub(crate) inbox_prefix: String,
+    pub(crate) gate: Gate,
+    pub(crate) memory: Memory,
 }
 
-/// A reply that is not sent yet: the future waits for its writes, and sends it.
+/// A reply that the connection has not taken yet: the future waits for its writes, and for the connection.
 pub(crate) type PendingReply = BoxFuture<'static, ()>;
 
 /// Where the reply to a request goes.
 #[derive(Clone)]
 pub(crate) struct Caller {
-    pub(crate) reply: Option<Subject>,
+    pub(crate) reply: Option<PeerSubject>,
     /// Set for a method that streams.
     pub(crate) stream: Option<StreamCaller>,
 }
@@ -44,30 +45,21 @@ pub(crate) struct Caller {
 #[derive(Clone)]
 pub(crate) struct StreamCaller {
     /// The inbox of the caller, if it has named a valid one.
-    pub(crate) inbox: Option<Subject>,
+    pub(crate) inbox: Option<PeerSubject>,
     /// Set by whichever comes first: the end that the stream sends, or its refusal.
     answered: Arc<AtomicBool>,
 }
 
 impl StreamCaller {
-    /// The caller of a request: its inbox is the one in the header, or else the reply subject. A header with any other subject than an
-    /// inbox or the reply subject is ignored: the service would publish with its own permissions to a subject that a caller chooses.
-    fn from_request(request: &Message, inbox_prefix: &str) -> Self {
-        let reply = request.reply.as_ref();
-        let named = request
-            .headers
-            .as_ref()
-            .and_then(|headers| headers.get(headers::REPLY_TO))
-            .map(|inbox| Subject::from(inbox.as_str()));
+    /// The caller of a request: its inbox is the one in the header, or else the reply subject.
+    fn from_request(gate: &Gate, headers: Option<&HeaderMap>, reply: Option<&PeerSubject>) -> Self {
+        let named = headers.and_then(|headers| headers.get(headers::REPLY_TO));
         let inbox = match named {
-            Some(named) if reply == Some(&named) || subject::is_inbox(&named, inbox_prefix) => {
-                Some(named)
-            }
-            Some(_) => None,
+            Some(named) => gate.peer_subject(named.as_str()).ok(),
             None => reply.cloned(),
         };
         Self {
-            inbox: inbox.filter(|inbox| subject::is_receiver(inbox)),
+            inbox,
             answered: Arc::default(),
         }
     }
@@ -94,7 +86,7 @@ impl Responder {
             headers,
             body,
             deadline,
-            max_payload: self.nats.max_payload(),
+            max_payload: self.gate.max_payload(),
         }
     }
 
@@ -102,7 +94,7 @@ impl Responder {
     /// such a call needs space for it.
     pub(crate) fn finish(
         self: &Arc<Self>,
-        to: Option<Subject>,
+        to: Option<PeerSubject>,
         handled: Handled,
         received: Instant,
     ) -> Option<PendingReply> {
@@ -121,7 +113,7 @@ impl Responder {
     /// Counts the call, and sends the reply if the request has a reply subject.
     fn count_and_send(
         self: &Arc<Self>,
-        to: Option<Subject>,
+        to: Option<PeerSubject>,
         reply: Reply,
         took: Duration,
     ) -> Option<PendingReply> {
@@ -132,7 +124,7 @@ impl Responder {
             Ok(Answer::Object(claim)) => {
                 self.endpoint.counters.record(None, took);
                 claim.write(&mut headers);
-                Err(claim.status(self.nats.max_payload()))
+                Err(claim.status(self.gate.max_payload()))
             }
             Ok(Answer::Stream(_)) => self.count(
                 to.is_some(),
@@ -141,28 +133,24 @@ impl Responder {
             ),
             Err(status) => self.count(to.is_some(), Err(status), took),
         };
-        self.send(to?, result, headers)
+        self.send(&to?, result, headers)
     }
 
     /// Sends a reply. Most are taken by the connection at once, and nothing is pending.
     fn send(
         self: &Arc<Self>,
-        to: Subject,
+        to: &PeerSubject,
         result: Result<Bytes, Status>,
         headers: HeaderMap,
     ) -> Option<PendingReply> {
-        if let Ok(payload) = &result
-            && headers.is_empty()
-            && subject::is_reply_subject(&to)
-        {
-            let sent = self.nats.publish(to.clone(), payload.clone());
-            if let Some(Ok(())) = sent.now_or_never() {
-                return None;
-            }
+        let publishing = self.reply(to, result, headers, None);
+        if let Some(sent) = publishing.result() {
+            self.log_unsent(sent);
+            return None;
         }
         let responder = Arc::clone(self);
         Some(Box::pin(async move {
-            responder.reply(&to, result, headers, None).await;
+            responder.log_unsent(publishing.await);
         }))
     }
 
@@ -173,7 +161,7 @@ impl Responder {
         result: Result<Bytes, Status>,
         took: Duration,
     ) -> Result<Bytes, Status> {
-        let max = self.nats.max_payload();
+        let max = self.gate.max_payload();
         let result = match result {
             Ok(payload) if is_sent && payload.len() > max => {
                 let size = payload.len();
@@ -187,92 +175,92 @@ impl Responder {
         result
     }
 
-    /// Sends a reply, or an error in place of one that cannot be sent. If nobody listens on `to`, the NATS server reports that to
-    /// `from`.
-    pub(crate) async fn reply(
+    /// Sends a reply, or an error in place of one that is too large. If nobody listens on `to`, the NATS server reports that to `from`.
+    pub(crate) fn reply(
         &self,
-        to: &Subject,
+        to: &PeerSubject,
         result: Result<Bytes, Status>,
         headers: HeaderMap,
         from: Option<Subject>,
-    ) {
-        if !subject::is_reply_subject(to) {
-            tracing::warn!(
-                endpoint = self.endpoint.subject,
-                reply = to.as_str(),
-                "no reply is sent to a subject of NATS itself"
-            );
-            return;
-        }
-        let (status, headers) = match result {
-            Err(status) => (status, headers),
+    ) -> Publishing {
+        let mut message = Outgoing::to_peer(to).with_headers(headers);
+        message.reply = from;
+        let status = match result {
+            Err(status) => status,
             Ok(payload) => {
-                let status = match self.publish(to, headers, payload, from.clone()).await {
-                    Ok(()) => return,
-                    Err(PublishErrorKind::MaxPayloadExceeded) => {
-                        let max = self.nats.max_payload();
-                        Status::resource_exhausted(format!(
-                            "the response and its headers have more than the {max} bytes that the NATS server takes"
-                        ))
-                    }
-                    Err(kind) => {
-                        Status::unavailable(format!("the reply could not be sent: {kind}"))
-                    }
-                };
+                let max = self.gate.max_payload();
+                message = message.with_payload(payload);
+                if message.size() <= max {
+                    return self.gate.publish(Lane::Reply, message);
+                }
+                let status = Status::resource_exhausted(format!(
+                    "the response and its headers have more than the {max} bytes that the NATS server takes"
+                ));
                 self.endpoint.counters.record_error(&status);
-                (status, HeaderMap::new())
+                message = message.with_headers(HeaderMap::new());
+                status
             }
         };
-        let required = HeaderMap::new();
-        // Boxed, since few calls need this future.
-        let sent =
-            headers::publish_status(&self.nats, to, headers, &required, &status, from.as_ref());
-        let sent = Box::pin(sent).await;
+        let none = HeaderMap::new();
+        self.gate
+            .publish_status(Lane::Reply, message, &none, &status)
+    }
+
+    /// Leaves a message to the gate.
+    pub(crate) fn detach(&self, publishing: Publishing) {
+        if let Some(sent) = publishing.detach() {
+            self.log_unsent(sent);
+        }
+    }
+
+    pub(crate) fn log_unsent(&self, sent: Result<(), PublishError>) {
         if let Err(error) = sent {
-            tracing::warn!(endpoint = self.endpoint.subject, %error, "cannot send an error reply");
+            warn_limited!(endpoint = self.endpoint.subject, %error, "cannot send a reply");
         }
     }
 
-    async fn publish(
-        &self,
-        to: &Subject,
-        headers: HeaderMap,
-        payload: Bytes,
-        from: Option<Subject>,
-    ) -> Result<(), PublishErrorKind> {
-        let nats = &self.nats;
-        let to = to.clone();
-        let sent = match from {
-            None if headers.is_empty() => nats.publish(to, payload).boxed().await,
-            None => {
-                nats.publish_with_headers(to, headers, payload)
-                    .boxed()
-                    .await
-            }
-            Some(from) => {
-                let sent = nats.publish_with_reply_and_headers(to, from, headers, payload);
-                sent.boxed().await
+    /// The caller of a request. There is none if its reply subject is no inbox: the service would publish, with its own permissions, to
+    /// a subject that the caller chooses. Such a request is counted as an error.
+    pub(crate) fn caller(&self, request: &Message) -> Option<Caller> {
+        let reply = match request
+            .reply
+            .as_ref()
+            .map(|reply| self.gate.reply_subject(reply))
+        {
+            None => None,
+            Some(Ok(reply)) => Some(reply),
+            Some(Err(reason)) => {
+                self.reject(request, reason);
+                return None;
             }
         };
-        sent.map_err(|error| error.kind())
+        let is_stream = self.endpoint.settings.kind.is_streaming();
+        let stream = is_stream.then(|| {
+            StreamCaller::from_request(&self.gate, request.headers.as_ref(), reply.as_ref())
+        });
+        Some(Caller { reply, stream })
     }
 
-    /// The caller of a request.
-    pub(crate) fn caller(&self, request: &Message) -> Caller {
-        let stream = self.endpoint.settings.kind.is_streaming();
-        Caller {
-            reply: request.reply.clone(),
-            stream: stream.then(|| StreamCaller::from_request(request, &self.inbox_prefix)),
-        }
+    /// Drops a request that cannot be answered.
+    fn reject(&self, request: &Message, reason: &str) {
+        let reply = request.reply.as_deref().unwrap_or_default();
+        let status = Status::invalid_argument(format!("no reply can go to `{reply}`: {reason}"));
+        self.endpoint.counters.record(Some(&status), Duration::ZERO);
+        warn_limited!(
+            endpoint = self.endpoint.subject,
+            reply,
+            reason,
+            "a request is dropped: no reply can go to its reply subject"
+        );
     }
 
     /// Answers a request with an error without running its handler, or in place of it.
-    pub(crate) async fn refuse(self: &Arc<Self>, caller: Caller, status: Status) {
+    pub(crate) fn refuse(&self, caller: Caller, status: Status) {
         let Caller { reply, stream } = caller;
         let Some(stream) = stream else {
             let result = self.count(reply.is_some(), Err(status), Duration::ZERO);
             if let Some(reply) = reply {
-                self.reply(&reply, result, HeaderMap::new(), None).await;
+                self.detach(self.reply(&reply, result, HeaderMap::new(), None));
             }
             return;
         };
@@ -282,23 +270,22 @@ impl Responder {
         self.endpoint.counters.record(Some(&status), Duration::ZERO);
         if let Some(inbox) = &stream.inbox {
             let end = output::end_headers();
-            let none = HeaderMap::new();
-            let sent = headers::publish_status(&self.nats, inbox, none, &end, &status, None).await;
-            if let Err(error) = sent {
-                tracing::warn!(endpoint = self.endpoint.subject, %error, "cannot refuse a stream");
-            }
+            let message = Outgoing::to_peer(inbox);
+            let refused = self
+                .gate
+                .publish_status(Lane::Reply, message, &end, &status);
+            self.detach(refused);
         }
         // A caller that waits for the handshake of a stream of requests waits on its reply subject.
         if let Some(reply) = reply.filter(|reply| Some(reply) != stream.inbox.as_ref()) {
-            self.reply(&reply, Err(status), HeaderMap::new(), None)
-                .await;
+            self.detach(self.reply(&reply, Err(status), HeaderMap::new(), None));
         }
     }
 
     /// Waits until the connection has sent all replies. Needed after a server was dropped: the connection is closed with its last
     /// owner, whatever is still queued in it.
     pub(crate) async fn flush(&self) {
-        if let Err(error) = self.nats.flush().await {
+        if let Err(error) = self.gate.flush().await {
             tracing::debug!(endpoint = self.endpoint.subject, %error, "cannot send what is left");
         }
     }

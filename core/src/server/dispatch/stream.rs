@@ -7,7 +7,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::{HeaderMap, Message, Subject};
+use async_nats::{HeaderMap, Message};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use tokio::time::Instant;
@@ -19,11 +19,12 @@ use crate::server::dispatch::reply::{Caller, Responder, StreamCaller};
 use crate::server::router::Handler;
 use crate::status::{Code, Status};
 use crate::stream::delivery::{Delivery, delivery};
-use crate::stream::flow::{self, Outbound};
+use crate::stream::flow::{self, Credit, Outbound};
 use crate::stream::link::{Event, Link, Role};
 use crate::stream::output::{Output, PUBLISH_TIMEOUT};
 use crate::stream::streaming::Streaming;
 use crate::stream::wire;
+use crate::transport::gate::{Lane, Outgoing, PeerSubject};
 
 /// How long a caller without the extension may take to subscribe for its response, and the pause between two attempts to send it.
 const LISTEN_TIMEOUT: Duration = Duration::from_secs(2);
@@ -43,14 +44,21 @@ pub(crate) async fn serve(
     responder: Arc<Responder>,
     handler: Handler,
     message: Message,
-    caller: StreamCaller,
+    caller: Caller,
+    stream: StreamCaller,
     received: Instant,
     started: Instant,
 ) {
     let settings = &responder.endpoint.settings;
+    let offer = message.headers.as_ref().and_then(wire::offered_credit);
     let (delivery, body) = if settings.kind.streams_requests() {
         let window = flow::window(settings.window);
-        let (delivery, incoming) = delivery(window, BYTES_CODEC, Code::InvalidArgument);
+        let memory = match offer {
+            Some(_) => &responder.memory.streams,
+            None => &responder.memory.plain_streams,
+        };
+        let memory = Some(Arc::clone(memory));
+        let (delivery, incoming) = delivery(window, BYTES_CODEC, Code::InvalidArgument, memory);
         let messages = Streaming::incoming(incoming);
         (Some(delivery), Body::Stream(Box::new(messages)))
     } else {
@@ -58,7 +66,7 @@ pub(crate) async fn serve(
     };
     let opened = tokio::time::timeout(
         PUBLISH_TIMEOUT,
-        open(&responder, &caller, &message, delivery),
+        open(&responder, &caller, &stream, offer, delivery),
     )
     .await;
     let opened = opened.unwrap_or_else(|_| {
@@ -69,11 +77,7 @@ pub(crate) async fn serve(
     let link = match opened {
         Ok(link) => link,
         Err(status) => {
-            let caller = Caller {
-                reply: message.reply,
-                stream: Some(caller),
-            };
-            responder.refuse(caller, status).await;
+            responder.refuse(caller, status);
             return;
         }
     };
@@ -81,7 +85,7 @@ pub(crate) async fn serve(
     let request = responder.request(message.subject, message.headers, body, received, started);
     let call = StreamCall {
         responder,
-        caller,
+        caller: stream,
         link,
         received,
         deadline: request.deadline,
@@ -92,30 +96,31 @@ pub(crate) async fn serve(
 /// Accepts a stream: subscribes to an inbox, announces it to the caller, and confirms the extension if the caller offers it.
 async fn open(
     responder: &Responder,
-    caller: &StreamCaller,
-    request: &Message,
+    caller: &Caller,
+    stream: &StreamCaller,
+    offer: Option<Credit>,
     delivery: Option<Delivery>,
 ) -> Result<Link, Status> {
-    let Some(inbox) = caller.inbox.clone() else {
+    let Some(inbox) = stream.inbox.clone() else {
         return Err(Status::invalid_argument(
             "a stream needs a `Reply-To` header with an inbox of the caller",
         ));
     };
     let receives = delivery.is_some();
     let role = Role::Service { confirmation: None };
-    let mut link = Link::new(responder.nats.clone(), role, delivery).await?;
-    if let Some(credit) = request.headers.as_ref().and_then(wire::offered_credit) {
+    let mut link = Link::new(responder.gate.clone(), role, delivery).await?;
+    if let Some(credit) = offer {
         link.extension = true;
         link.outbound = Outbound::new(credit);
     }
     // A caller without the extension that streams no requests expects no handshake.
     if receives || link.extension {
-        let to = request.reply.clone().unwrap_or_else(|| inbox.clone());
-        let headers = link.confirm();
-        let sent = responder
-            .nats
-            .publish_with_headers(to, headers, Bytes::new())
-            .await;
+        let to = caller.reply.as_ref().unwrap_or(&inbox);
+        // The reply subject lets the NATS server report a caller that is gone already.
+        let handshake = Outgoing::to_peer(to)
+            .with_reply(link.inbox.clone())
+            .with_headers(link.confirm());
+        let sent = responder.gate.publish(Lane::Reply, handshake).await;
         sent.map_err(|error| Status::unavailable(format!("cannot answer: {error}")))?;
     }
     link.peer = Some(inbox);
@@ -174,7 +179,7 @@ impl StreamCall {
     ) -> Result<Bytes, Status> {
         match answer? {
             Answer::Message(response) => Ok(response),
-            Answer::Object(claim) => Err(claim.status(self.responder.nats.max_payload())),
+            Answer::Object(claim) => Err(claim.status(self.responder.gate.max_payload())),
             Answer::Stream(messages) => {
                 *output = Output::new(*messages);
                 output.headers = cx.take_response_headers();
@@ -207,13 +212,15 @@ impl StreamCall {
         };
         let result = self.responder.count(true, result, took);
         if self.link.extension {
-            self.responder.reply(&to, result, headers, None).await;
+            let reply = self.responder.reply(&to, result, headers, None);
+            self.responder.log_unsent(reply.await);
             return;
         }
         let own = self.link.inbox.clone();
-        self.responder
-            .reply(&to, result.clone(), headers.clone(), Some(own))
-            .await;
+        let reply = self
+            .responder
+            .reply(&to, result.clone(), headers.clone(), Some(own));
+        self.responder.log_unsent(reply.await);
         // On a task of its own, so that the call no longer counts as in flight.
         tokio::spawn(self.resend_until_received(to, result, headers));
     }
@@ -221,7 +228,7 @@ impl StreamCall {
     /// Sends a response again while the NATS server reports that nobody listens: the subscription of the caller may be in transit.
     async fn resend_until_received(
         mut self,
-        to: Subject,
+        to: PeerSubject,
         result: Result<Bytes, Status>,
         headers: HeaderMap,
     ) {
@@ -229,9 +236,10 @@ impl StreamCall {
         while self.link.has_no_listener(LISTEN_TIMEOUT).await && Instant::now() < end {
             tokio::time::sleep(RESEND_INTERVAL).await;
             let own = self.link.inbox.clone();
-            self.responder
-                .reply(&to, result.clone(), headers.clone(), Some(own))
-                .await;
+            let reply = self
+                .responder
+                .reply(&to, result.clone(), headers.clone(), Some(own));
+            self.responder.log_unsent(reply.await);
         }
     }
 }

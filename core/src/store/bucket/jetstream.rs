@@ -9,10 +9,13 @@ use std::time::Duration;
 use async_nats::jetstream::{Context, stream};
 
 use crate::descriptor::bucket::StoreKind;
+use crate::store::bucket::publish::Publisher;
 use crate::store::error::{StoreError, StoreErrorKind, cannot_open, is_no_stream, no_such_bucket};
 use crate::store::reader::budget::Budget;
 use crate::sync::Mutex;
+use crate::transport::gate::Gate;
 use crate::transport::mux::Multiplexer;
+use crate::transport::subject::ReplySubjects;
 
 /// A type of bucket that [`JetStream`] can open. There is one type for each [`StoreKind`].
 pub(crate) trait Bucket: Send + Sync + Sized + 'static {
@@ -29,8 +32,9 @@ pub(crate) struct JetStream {
     pub(crate) context: Context,
     /// The timeout of one operation on a store.
     pub(crate) timeout: Duration,
-    /// For requests that cost more through async-nats.
+    pub(crate) gate: Gate,
     pub(crate) multiplexer: Arc<Multiplexer>,
+    pub(crate) publisher: Publisher,
     pub(crate) budget: Arc<Budget>,
     opened: OpenedBuckets,
 }
@@ -55,8 +59,14 @@ impl OpenedBuckets {
 
 impl JetStream {
     pub(crate) fn new(context: Context, timeout: Duration) -> Self {
+        let gate = Gate::new(context.client(), ReplySubjects::default());
+        let multiplexer = Multiplexer::new(gate.clone());
+        // A little longer than an operation, which ends first and is what is reported.
+        let ack_timeout = timeout.saturating_add(Duration::from_secs(1));
         Self {
-            multiplexer: Multiplexer::new(context.client()),
+            publisher: Publisher::new(Arc::clone(&multiplexer), ack_timeout),
+            gate,
+            multiplexer,
             budget: Arc::default(),
             context,
             timeout,

@@ -6,4 +6,5 @@
 pub(crate) mod handle;
 pub(crate) mod jetstream;
 pub(crate) mod provision;
+pub(crate) mod publish;
 pub(crate) mod status;

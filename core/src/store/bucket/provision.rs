@@ -6,6 +6,7 @@ use async_nats::jetstream::{Context, ErrorCode};
 
 use crate::descriptor::bucket::{BucketDescriptor, Difference, Effect, StoreKind};
 use crate::descriptor::declared::DeclaredBucket;
+use crate::log::warn_limited;
 use crate::store::error::{StoreError, StoreErrorKind};
 
 /// How a starting server provisions the buckets of its services.
@@ -129,7 +130,7 @@ async fn reconcile(
     match context.update_stream(&found).await {
         Ok(_) => {}
         Err(error) if differences.is_empty() => {
-            tracing::warn!(bucket = bucket.name, %error, "cannot allow batches: the bucket is written to one by one");
+            warn_limited!(bucket = bucket.name, %error, "cannot allow batches: the bucket is written to one by one");
             return Ok(());
         }
         Err(error) => return Err(failed(bucket, "updated", error)),

@@ -3,25 +3,32 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::header::NATS_MESSAGE_ID;
+use async_nats::header::{
+    NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_MESSAGE_ID, NATS_MESSAGE_TTL, NATS_ROLLUP,
+};
 use async_nats::jetstream::context::Context;
 use async_nats::jetstream::kv;
-use async_nats::jetstream::message::{PublishMessage, StreamMessage};
+use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::response::Response;
 use async_nats::jetstream::stream::{
     DirectGetError, DirectGetErrorKind, LastRawMessageError, LastRawMessageErrorKind,
 };
-use async_nats::{HeaderMap, HeaderValue, StatusCode, Subject};
+use async_nats::{HeaderMap, HeaderValue, StatusCode};
 use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::descriptor::bucket::StoreKind;
 use crate::descriptor::operation::Operation;
 use crate::store::bucket::jetstream::{Bucket, JetStream};
+use crate::store::bucket::publish::Publisher;
 use crate::store::error::{StoreError, StoreErrorKind, WriteError, cannot_open};
 use crate::store::kv::clock::{Clock, ServerTime};
 use crate::sync::Mutex;
-use crate::transport::mux::{Multiplexer, OutgoingRequest};
+use crate::transport::gate::{Gate, Outgoing};
+use crate::transport::mux::Multiplexer;
+
+/// Marks a message that stores no value.
+const KV_OPERATION: &str = "KV-Operation";
 
 /// An opened bucket.
 #[derive(Debug)]
@@ -30,6 +37,8 @@ pub(crate) struct KvBucket {
     store: kv::Store,
     /// `None` behind a JetStream domain or prefix, where only async-nats knows the subject.
     direct_reads: Option<DirectReads>,
+    publisher: Publisher,
+    gate: Gate,
     /// The last reading of the server clock; read anew when it is too old.
     clock: Mutex<Option<Clock>>,
 }
@@ -61,6 +70,8 @@ impl Bucket for KvBucket {
             context: jetstream.context.clone(),
             store,
             direct_reads,
+            publisher: jetstream.publisher.clone(),
+            gate: jetstream.gate.clone(),
             clock: Mutex::default(),
         })
     }
@@ -75,9 +86,8 @@ impl KvBucket {
         &self.context
     }
 
-    /// A new unique message id.
-    pub(crate) fn new_id(&self) -> String {
-        crate::transport::connection::unique_id(&self.context.client())
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.gate
     }
 
     /// Writes a value; with `expected`, only if that is the revision of the key, 0 for none. `id` becomes the message id, by which a
@@ -90,7 +100,7 @@ impl KvBucket {
         ttl: Option<Duration>,
         id: Option<&str>,
     ) -> Result<u64, WriteError> {
-        if self.store.use_jetstream_prefix || (ttl.is_none() && id.is_none()) {
+        if self.store.use_jetstream_prefix {
             return match (expected, ttl) {
                 (_, Some(_)) => Err(WriteError::Refused(
                     "a TTL cannot be written through a JetStream domain or prefix".into(),
@@ -103,27 +113,18 @@ impl KvBucket {
                     .map_err(WriteError::new),
             };
         }
-        // async-nats sets a TTL only when it creates a key, and never a message id.
-        let mut message = PublishMessage::build().payload(value);
-        if let Some(revision) = expected {
-            message = message.expected_last_subject_sequence(revision);
-        }
-        if let Some(ttl) = ttl {
-            message = message.ttl(whole_seconds(ttl));
-        }
+        let mut headers = conditions(expected, ttl);
         if let Some(id) = id {
-            message = message.message_id(id);
+            headers.insert(NATS_MESSAGE_ID, id);
         }
-        let subject = format!(
-            "{}{key}",
-            self.store.put_prefix.as_ref().unwrap_or(&self.store.prefix)
-        );
-        let ack = self
-            .context
-            .send_publish(subject, message)
-            .await
-            .map_err(WriteError::new)?;
-        ack.await.map(|ack| ack.sequence).map_err(WriteError::new)
+        let message = self.message(key).with_headers(headers).with_payload(value);
+        Ok(self.publisher.publish(message).await?.sequence)
+    }
+
+    /// A message for a key of a bucket that is not behind a JetStream domain or prefix.
+    fn message(&self, key: &str) -> Outgoing {
+        let prefix = self.store.put_prefix.as_ref().unwrap_or(&self.store.prefix);
+        Outgoing::to(format!("{prefix}{key}"))
     }
 
     /// The newest message of a key, markers included, from the leader, which has every acknowledged write.
@@ -190,8 +191,14 @@ impl KvBucket {
 
     /// Writes a delete marker, which keeps older revisions; with `expected`, only if that is the revision of the key.
     pub(crate) async fn delete(&self, key: &str, expected: Option<u64>) -> Result<(), WriteError> {
-        let deleted = self.store.delete_expect_revision(key, expected).await;
-        deleted.map_err(WriteError::new)
+        if self.store.use_jetstream_prefix {
+            let deleted = self.store.delete_expect_revision(key, expected).await;
+            return deleted.map_err(WriteError::new);
+        }
+        let mut headers = conditions(expected, None);
+        headers.insert(KV_OPERATION, "DEL");
+        let message = self.message(key).with_headers(headers);
+        self.publisher.publish(message).await.map(drop)
     }
 
     /// Writes a purge marker, which replaces all revisions; with `expected`, only if that is the revision of the key.
@@ -201,6 +208,13 @@ impl KvBucket {
         expected: Option<u64>,
         ttl: Option<Duration>,
     ) -> Result<(), WriteError> {
+        if !self.store.use_jetstream_prefix {
+            let mut headers = conditions(expected, ttl);
+            headers.insert(KV_OPERATION, "PURGE");
+            headers.insert(NATS_ROLLUP, "sub");
+            let message = self.message(key).with_headers(headers);
+            return self.publisher.publish(message).await.map(drop);
+        }
         let purged = match (expected, ttl.map(whole_seconds)) {
             (None, Some(ttl)) => self.store.purge_with_ttl(key, ttl).await,
             (Some(revision), Some(ttl)) => {
@@ -273,11 +287,7 @@ impl KvBucket {
 
 impl DirectReads {
     async fn newest(&self, key: &str) -> Result<Option<StreamMessage>, StoreError> {
-        let request = OutgoingRequest {
-            subject: Subject::from([&self.prefix, key].concat()),
-            payload: Bytes::new(),
-            headers: HeaderMap::new(),
-        };
+        let request = Outgoing::to([&self.prefix, key].concat());
         let failed = "cannot read the entry";
         let reply = self.multiplexer.request(request).await;
         let reply = reply.map_err(|error| StoreError::nats(failed, error))?;
@@ -326,6 +336,22 @@ fn found(read: Result<StreamMessage, impl ReadError>) -> Result<Option<StreamMes
         Err(error) if error.is_not_found() => Ok(None),
         Err(error) => Err(StoreError::nats("cannot read the entry", error)),
     }
+}
+
+/// The headers of a write that depends on the revision of its key, or that expires.
+fn conditions(expected: Option<u64>, ttl: Option<Duration>) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    if let Some(revision) = expected {
+        headers.insert(
+            NATS_EXPECTED_LAST_SUBJECT_SEQUENCE,
+            HeaderValue::from(revision),
+        );
+    }
+    if let Some(ttl) = ttl {
+        let seconds = whole_seconds(ttl).as_secs();
+        headers.insert(NATS_MESSAGE_TTL, HeaderValue::from(seconds));
+    }
+    headers
 }
 
 /// Rounds up: the server counts TTLs in whole seconds, and nothing may expire too early.

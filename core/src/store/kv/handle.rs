@@ -303,6 +303,7 @@ impl<T> KvStore<T> {
                 let bucket = jetstream.open::<KvBucket>(self.bucket()).await?;
                 let consumer = OrderedConsumer::start(Range {
                     context: bucket.context().clone(),
+                    gate: bucket.gate().clone(),
                     budget: Arc::clone(&jetstream.budget),
                     bucket: self.bucket().to_owned(),
                     stream: StoreKind::Kv.stream_name(self.bucket()),

@@ -5,16 +5,15 @@
 //! async-nats does not: they wait for many acknowledgements at once, remove the chunks of a failed put and of all but one of several
 //! concurrent puts, and notice that an object was replaced while it is read.
 
-use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::header::{NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_MESSAGE_ID, NATS_ROLLUP};
 use async_nats::jetstream::ErrorCode;
-use async_nats::jetstream::context::{Context, PublishAckFuture, PublishError};
+use async_nats::jetstream::context::Context;
 use async_nats::jetstream::publish::PublishAck;
 use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
-use async_nats::{Client, HeaderMap, HeaderValue};
+use async_nats::{HeaderMap, HeaderValue};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
 use bytes::Bytes;
@@ -23,12 +22,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 
 use crate::descriptor::bucket::StoreKind;
 use crate::store::bucket::jetstream::{Bucket, JetStream};
+use crate::store::bucket::publish::Publisher;
 use crate::store::error::{StoreError, WriteError, cannot_open};
 use crate::store::object::info::{Meta, Stored, encode_meta, incomplete};
 use crate::store::reader::budget::Budget;
 use crate::store::reader::direct::{BatchGet, UnansweredConnection};
 use crate::store::reader::ordered::OrderedConsumer;
 use crate::store::reader::range::{Range, Start};
+use crate::transport::gate::{Gate, Outgoing};
 
 /// The chunk size of ADR-20.
 pub(crate) const CHUNK_SIZE: usize = 128 * 1024;
@@ -48,6 +49,8 @@ const LIST_WINDOW: usize = 256;
 #[derive(Clone)]
 pub(crate) struct ObjectBucket {
     context: Context,
+    gate: Gate,
+    publisher: Publisher,
     budget: Arc<Budget>,
     name: String,
     stream: Stream,
@@ -66,6 +69,8 @@ impl Bucket for ObjectBucket {
             .map_err(|error| cannot_open(bucket, error))?;
         Ok(Self {
             context: jetstream.context.clone(),
+            gate: jetstream.gate.clone(),
+            publisher: jetstream.publisher.clone(),
             budget: Arc::clone(&jetstream.budget),
             name: bucket.to_owned(),
             stream,
@@ -76,16 +81,12 @@ impl Bucket for ObjectBucket {
 }
 
 impl ObjectBucket {
-    pub(crate) fn new_id(&self) -> String {
-        crate::transport::connection::unique_id(&self.client())
-    }
-
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
-    pub(crate) fn client(&self) -> Client {
-        self.context.client()
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.gate
     }
 
     /// The metadata of an object that is not deleted.
@@ -114,44 +115,33 @@ impl ObjectBucket {
         );
         headers.insert(NATS_MESSAGE_ID, id);
         let json = encode_meta(meta).map_err(|error| WriteError::Refused(error.into()))?;
-        let subject = self.meta_subject(&meta.name);
-        let ack = self
-            .context
-            .publish_with_headers(subject, headers, json)
-            .await
-            .map_err(WriteError::new)?;
-        ack.await.map(|ack| ack.sequence).map_err(WriteError::new)
+        let message = Outgoing::to(self.meta_subject(&meta.name));
+        let message = message.with_headers(headers).with_payload(json);
+        Ok(self.publisher.publish(message).await?.sequence)
     }
 
     /// Stores an empty message with the `id`, unless there was one before; `None` if the server refuses it.
     pub(crate) async fn publish_fence(&self, id: &str) -> Result<Option<PublishAck>, StoreError> {
         let mut headers = HeaderMap::new();
         headers.insert(NATS_MESSAGE_ID, id);
-        let subject = self.chunks_of(id);
-        let published = self
-            .context
-            .publish_with_headers(subject, headers, Bytes::new());
-        let answer = match published.await {
-            Ok(ack) => ack.await,
-            Err(error) => Err(error),
-        };
-        match answer {
+        let message = Outgoing::to(self.chunks_of(id)).with_headers(headers);
+        match self.publisher.publish(message).await {
             Ok(ack) => Ok(Some(ack)),
             Err(error) if is_full(&error) => Ok(None),
-            Err(error) => match WriteError::new(error) {
-                WriteError::Uncertain(error) => Err(WriteError::Uncertain(error).into()),
-                _ => Ok(None),
-            },
+            Err(WriteError::Uncertain(error)) => Err(WriteError::Uncertain(error).into()),
+            Err(_) => Ok(None),
         }
     }
 
     /// Sends one chunk, and returns the acknowledgement to come.
-    pub(crate) async fn publish(
+    pub(crate) async fn send_chunk(
         &self,
         subject: &str,
         chunk: Bytes,
-    ) -> Result<PublishAckFuture, PublishError> {
-        self.context.publish(subject.to_owned(), chunk).await
+    ) -> Result<impl Future<Output = Result<PublishAck, WriteError>> + Send + use<>, WriteError>
+    {
+        let message = Outgoing::to(subject).with_payload(chunk);
+        self.publisher.send(message).await
     }
 
     /// The newest metadata of an object, which may say that the object is deleted.
@@ -200,6 +190,7 @@ impl ObjectBucket {
     fn range(&self, subject: String, start: Start, window: usize, endless: bool) -> Range {
         Range {
             context: self.context.clone(),
+            gate: self.gate.clone(),
             budget: Arc::clone(&self.budget),
             bucket: self.name.clone(),
             stream: StoreKind::Object.stream_name(&self.name),
@@ -241,10 +232,10 @@ fn is_token(nuid: &str) -> bool {
             .all(|c| c.is_ascii_graphic() && !matches!(c, '.' | '*' | '>'))
 }
 
-fn is_full(error: &PublishError) -> bool {
+fn is_full(error: &WriteError) -> bool {
     let refused = error
         .source()
-        .and_then(|source| source.downcast_ref::<async_nats::jetstream::Error>());
+        .downcast_ref::<async_nats::jetstream::Error>();
     refused.is_some_and(|refused| refused.error_code() == ErrorCode::STREAM_STORE_FAILED)
 }
 

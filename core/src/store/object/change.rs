@@ -12,10 +12,11 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use crate::backoff::Backoff;
 use crate::error::chain;
+use crate::log::warn_limited;
 use crate::store::error::{StoreError, StoreErrorKind, WriteError, is_no_stream};
 use crate::store::object::bucket::{MAX_META_ATTEMPTS, ObjectBucket, contended};
 use crate::store::object::info::{Meta, Stored};
-use crate::transport::connection::connection_epoch;
+use crate::transport::gate::random_token;
 
 /// How long a task in the background tries to remove chunks.
 const CLEAN_UP_TIMEOUT: Duration = Duration::from_secs(5 * 60);
@@ -97,7 +98,7 @@ enum ChangeOutcome {
 impl Change {
     /// A put, which writes chunks with an id of its own.
     pub(crate) fn put(bucket: &ObjectBucket, name: &str) -> Self {
-        Self::new(bucket, name, Some(bucket.new_id()), ChangeOutcome::Unknown)
+        Self::new(bucket, name, Some(random_token()), ChangeOutcome::Unknown)
     }
 
     pub(crate) fn delete(bucket: &ObjectBucket, name: &str) -> Self {
@@ -111,9 +112,9 @@ impl Change {
             new,
             old: None,
             outcome,
-            message: bucket.new_id(),
+            message: random_token(),
             is_fenced: false,
-            connection: connection_epoch(&bucket.client()),
+            connection: bucket.gate().connection_epoch(),
         };
         Self {
             clean_up,
@@ -130,7 +131,7 @@ impl Change {
     ) -> Result<u64, WriteError> {
         let clean_up = &mut self.clean_up;
         clean_up.old = current.map(|stored| stored.meta.nuid.clone());
-        clean_up.message = clean_up.bucket.new_id();
+        clean_up.message = random_token();
         clean_up.outcome = ChangeOutcome::Unknown;
         let revision = current.map_or(0, |stored| stored.revision);
         let published = clean_up
@@ -266,23 +267,23 @@ impl CleanUp {
     fn may_receive_chunks(&self) -> bool {
         matches!(self.outcome, ChangeOutcome::NotStored)
             && self.new.is_some()
-            && self.connection != connection_epoch(&self.bucket.client())
+            && self.connection != self.bucket.gate().connection_epoch()
     }
 
     /// Retries until the chunks are removed, the connection is closed, or [`CLEAN_UP_TIMEOUT`] has passed.
     async fn settle_in_background(mut self) {
-        let client = self.bucket.client();
+        let gate = self.bucket.gate().clone();
         // A failed flush is the only sign that the connection was closed for good. A flush waits while the connection is down and
         // occupies a slot in the queue of async-nats, so there is only one at a time.
-        let mut flush = Box::pin(client.flush());
+        let mut flush = Box::pin(gate.flush());
         let end = Instant::now() + CLEAN_UP_TIMEOUT;
         let mut backoff = CLEAN_UP_BACKOFF;
         let mut cause = "there is no connection".to_owned();
         while Instant::now() < end {
-            if client.connection_state() == State::Connected {
+            if gate.connection_state() == State::Connected {
                 match timeout(ATTEMPT_TIMEOUT, self.settle()).await {
                     Ok(Ok(())) if self.may_receive_chunks() => {
-                        self.connection = connection_epoch(&client);
+                        self.connection = gate.connection_epoch();
                     }
                     Ok(Ok(())) => return,
                     Ok(Err(error)) if is_no_stream(&error) => return,
@@ -292,12 +293,12 @@ impl CleanUp {
             }
             let paused = Instant::now() + backoff.next_pause();
             match timeout_at(paused, &mut flush).await {
-                Ok(Err(error)) if error.kind() == FlushErrorKind::SendError => {
+                Ok(Err(FlushErrorKind::SendError)) => {
                     "the connection is closed".clone_into(&mut cause);
                     break;
                 }
                 Ok(_) => {
-                    flush = Box::pin(client.flush());
+                    flush = Box::pin(gate.flush());
                     sleep_until(paused).await;
                 }
                 Err(_) => {}
@@ -308,7 +309,7 @@ impl CleanUp {
 
     /// Logs that the orphaned chunks stay in the bucket.
     fn give_up(&self, cause: &str) {
-        tracing::warn!(
+        warn_limited!(
             bucket = self.bucket.name(),
             object = self.name,
             chunks = self.orphaned(),

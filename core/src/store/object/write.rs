@@ -1,10 +1,8 @@
 //! Storing an object chunk by chunk.
 
 use std::collections::{HashMap, VecDeque};
-use std::future::IntoFuture;
 use std::time::Duration;
 
-use async_nats::jetstream::context::PublishAckFuture;
 use bytes::Bytes;
 use futures::stream::{self, Stream, StreamExt};
 use ring::digest::{self, SHA256};
@@ -101,7 +99,7 @@ impl ObjectWriter {
         let bucket = self.change.bucket();
         let subject = bucket.chunks_of(self.change.new_chunks());
         let window = (WINDOW_BYTES / chunk_size.max(1)).max(1);
-        let mut acks = VecDeque::<(PublishAckFuture, usize)>::with_capacity(window);
+        let mut acks = VecDeque::with_capacity(window);
         let mut digest = digest::Context::new(&SHA256);
         let (mut size, mut count, mut acknowledged) = (0, 0, 0);
         let mut chunks = std::pin::pin!(chunks);
@@ -111,10 +109,9 @@ impl ObjectWriter {
                 let Some((ack, length)) = acks.pop_front() else {
                     break;
                 };
-                tokio::time::timeout(timeout, IntoFuture::into_future(ack))
+                tokio::time::timeout(timeout, ack)
                     .await
-                    .map_err(|_| timed_out())?
-                    .map_err(WriteError::new)?;
+                    .map_err(|_| timed_out())??;
                 acknowledged += length as u64;
                 progress(acknowledged);
             }
@@ -124,11 +121,10 @@ impl ObjectWriter {
             count += 1;
             let length = chunk.len();
             // One after the other: chunks are read in the order in which they are stored.
-            let ack = tokio::time::timeout(timeout, bucket.publish(&subject, chunk))
+            let ack = tokio::time::timeout(timeout, bucket.send_chunk(&subject, chunk))
                 .await
-                .map_err(|_| timed_out())?
-                .map_err(WriteError::new)?;
-            acks.push_back((ack, length));
+                .map_err(|_| timed_out())??;
+            acks.push_back((Box::pin(ack), length));
         }
         Ok(WrittenChunks {
             size,

@@ -81,9 +81,9 @@ impl BatchGet {
             max_bytes,
         };
         let request = serde_json::to_vec(&request).ok()?;
-        let client = range.context.client();
-        let inbox = client.new_inbox();
-        let messages = client.subscribe(inbox.clone()).await.ok()?;
+        let inbox = range.gate.new_inbox();
+        let messages = range.gate.subscribe(inbox.clone()).await.ok()?;
+        // Below the prefix of the context, which async-nats knows alone.
         let request = Request::new().payload(request.into()).inbox(inbox);
         let address = format!("DIRECT.GET.{}", range.stream);
         range.context.send_request(address, request).await.ok()?;

@@ -77,9 +77,9 @@ impl OrderedConsumer {
     }
 
     async fn start_now(range: Range) -> Result<Self, StoreError> {
-        let client = range.context.client();
-        let inbox = client.new_inbox();
-        let messages = client
+        let inbox = range.gate.new_inbox();
+        let messages = range
+            .gate
             .subscribe(format!("{inbox}.*"))
             .await
             .map_err(|error| StoreError::nats("cannot read the bucket", error))?;
@@ -334,10 +334,10 @@ impl OrderedConsumer {
             position = self.position,
             "reading a bucket begins again"
         );
-        let client = self.range.context.client();
+        let gate = self.range.gate.clone();
         let mut backoff = RESTART_BACKOFF;
         loop {
-            if client.connection_state() == State::Connected {
+            if gate.connection_state() == State::Connected {
                 match timeout(ATTEMPT_TIMEOUT, self.resume()).await {
                     Ok(Ok(())) => return Ok(()),
                     Ok(Err(ConsumerFailure::Permanent(error))) => return Err(error),

@@ -11,7 +11,7 @@ use async_nats::jetstream::stream::{Info, Stream};
 
 use crate::store::error::{StoreError, is_no_stream, no_such_bucket};
 use crate::store::reader::budget::Budget;
-use crate::transport::connection::{connection_epoch, unique_id};
+use crate::transport::gate::{Gate, random_token};
 
 /// How long the server keeps a consumer without requests.
 const INACTIVE_THRESHOLD: Duration = Duration::from_secs(60);
@@ -31,6 +31,7 @@ pub(crate) enum Start {
 #[derive(Clone)]
 pub(crate) struct Range {
     pub(crate) context: Context,
+    pub(crate) gate: Gate,
     pub(crate) budget: Arc<Budget>,
     pub(crate) bucket: String,
     pub(crate) stream: String,
@@ -55,7 +56,7 @@ pub(crate) enum ConsumerFailure {
 
 impl Range {
     pub(crate) fn connection(&self) -> u64 {
-        connection_epoch(&self.context.client())
+        self.gate.connection_epoch()
     }
 
     pub(crate) async fn stream(&self) -> Result<Stream<()>, StoreError> {
@@ -79,7 +80,7 @@ impl Range {
             subjects => (String::new(), subjects.to_vec()),
         };
         let config = Config {
-            name: Some(unique_id(&self.context.client())),
+            name: Some(random_token()),
             description: Some("natsmicro".to_owned()),
             deliver_policy,
             ack_policy: AckPolicy::None,

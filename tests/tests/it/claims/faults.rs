@@ -14,7 +14,7 @@ use tokio::io::AsyncReadExt;
 /// Client of a service that answers every request with this.
 async fn answered(nats: &Nats, headers: HeaderMap, payload: impl Into<Bytes>) -> ReportsClient {
     let (nats, payload) = (&nats.nats, payload.into());
-    let prefix = nats.new_inbox().replace('.', "_");
+    let prefix = nats.new_inbox().replace(['_', '.'], "");
     let mut requests = nats.subscribe(format!("{prefix}.report")).await.unwrap();
     let peer = nats.clone();
     tokio::spawn(async move {

@@ -238,7 +238,7 @@ async fn settings_that_cannot_be_are_refused() -> TestResult {
         wrong.insert(version, thing().with_version(version));
     }
     for prefix in [
-        ".a", "a.", "a..b", "*.c", "a.>.b", "a b.c", "$JS", "_INBOX.x", "ä.b", "a\r\nb",
+        ".a", "a.", "a..b", "*.c", "a.>.b", "a b.c", "$JS", "_INBOX.x", "_users", "ä.b", "a\r\nb",
     ] {
         wrong.insert(prefix, thing().with_subject_prefix(prefix));
     }

@@ -21,6 +21,7 @@ use tokio::task::JoinHandle;
 use crate::backoff::Backoff;
 use crate::descriptor::key;
 use crate::error::chain;
+use crate::log::warn_limited;
 use crate::store::error::{StoreError, StoreErrorKind};
 use crate::store::kv::cache::event::{CacheEvent, CacheStatus};
 use crate::store::kv::cache::state::CacheState;
@@ -245,7 +246,7 @@ impl<T: Send + Sync + 'static> CacheShared<T> {
     async fn keep(self: Arc<Self>, mut changes: ChangeFeed) {
         loop {
             let error = self.follow(&mut changes).await;
-            tracing::warn!(
+            warn_limited!(
                 bucket = self.store.bucket(),
                 error = chain(&error),
                 "a cache has lost its bucket"

@@ -1,0 +1,68 @@
+//! Messages that a bucket stores, and their acknowledgements.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::Message;
+use async_nats::client::{RequestError, RequestErrorKind};
+use async_nats::jetstream::publish::PublishAck;
+use async_nats::jetstream::response::Response;
+
+use crate::store::error::WriteError;
+use crate::transport::gate::Outgoing;
+use crate::transport::mux::Multiplexer;
+
+/// Sends messages to buckets. Cheaper than async-nats's context, which makes an inbox and two timers per message.
+#[derive(Clone, Debug)]
+pub(crate) struct Publisher {
+    multiplexer: Arc<Multiplexer>,
+    /// How long an acknowledgement may take.
+    timeout: Duration,
+}
+
+impl Publisher {
+    pub(crate) fn new(multiplexer: Arc<Multiplexer>, timeout: Duration) -> Self {
+        Self {
+            multiplexer,
+            timeout,
+        }
+    }
+
+    /// Stores a message, and waits for the acknowledgement.
+    pub(crate) async fn publish(&self, message: Outgoing) -> Result<PublishAck, WriteError> {
+        let acknowledged = async { self.send(message).await?.await };
+        tokio::time::timeout(self.timeout, std::pin::pin!(acknowledged))
+            .await
+            .unwrap_or_else(|_| Err(not_acknowledged()))
+    }
+
+    /// Sends a message. The result is its acknowledgement, which has no timeout of its own. Messages are stored in the order in which
+    /// they are sent.
+    pub(crate) async fn send(
+        &self,
+        mut message: Outgoing,
+    ) -> Result<impl Future<Output = Result<PublishAck, WriteError>> + Send + use<>, WriteError>
+    {
+        let reply = self.multiplexer.send(&mut message).await.map_err(unsent)?;
+        Ok(async move { acknowledgement(&reply.await.map_err(unsent)?) })
+    }
+}
+
+fn acknowledgement(reply: &Message) -> Result<PublishAck, WriteError> {
+    match serde_json::from_slice(&reply.payload) {
+        Ok(Response::Ok(ack)) => Ok(ack),
+        Ok(Response::Err { error }) => Err(WriteError::new(error)),
+        Err(error) => Err(WriteError::Uncertain(error.into())),
+    }
+}
+
+fn unsent(error: RequestError) -> WriteError {
+    match error.kind() {
+        RequestErrorKind::MaxPayloadExceeded => WriteError::TooLarge(error.into()),
+        _ => WriteError::Uncertain(error.into()),
+    }
+}
+
+pub(crate) fn not_acknowledged() -> WriteError {
+    WriteError::Uncertain("no acknowledgement came in time".into())
+}
