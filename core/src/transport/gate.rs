@@ -199,12 +199,10 @@ impl Gate {
             return Publishing::done(Err(error));
         }
         let shared = &self.0;
-        if !shared.is_draining.load(Ordering::Acquire) {
-            // A clone costs little: few messages have headers that wait for nothing.
-            let sent = tokio::task::unconstrained(send(&shared.nats, message.clone()));
-            if let Some(sent) = sent.now_or_never() {
-                return Publishing::done(sent);
-            }
+        if !shared.is_draining.load(Ordering::Acquire)
+            && let Some(sent) = try_send(&shared.nats, &message)
+        {
+            return Publishing::done(sent);
         }
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             return Publishing::done(Err(PublishError::Closed));
@@ -233,30 +231,25 @@ impl Gate {
     pub(crate) fn publish_status(
         &self,
         lane: Lane,
-        message: Outgoing,
+        mut message: Outgoing,
         required: &HeaderMap,
         status: &Status,
     ) -> Publishing {
-        let mut headers = message.headers;
-        let mut details = status.details().clone();
-        let base = Outgoing {
-            headers: HeaderMap::new(),
-            ..message
-        };
+        message.payload = status.details().clone();
         for max_chars in [None, Some(256), Some(0)] {
-            headers::add(&mut headers, required);
+            headers::add(&mut message.headers, required);
             match max_chars {
-                None => headers::write_status(&mut headers, status),
+                None => headers::write_status(&mut message.headers, status),
                 Some(chars) => {
-                    headers::write_status(&mut headers, &headers::shortened(status, chars));
+                    let shortened = headers::shortened(status, chars);
+                    headers::write_status(&mut message.headers, &shortened);
                 }
             }
-            let message = base.clone().with_headers(headers).with_payload(details);
             if message.size() <= self.max_payload() {
                 return self.publish(lane, message);
             }
-            headers = HeaderMap::new();
-            details = Bytes::new();
+            message.headers = HeaderMap::new();
+            message.payload = Bytes::new();
         }
         Publishing::done(Err(PublishError::TooLarge))
     }
@@ -497,11 +490,38 @@ async fn send(nats: &async_nats::Client, message: Outgoing) -> Result<(), Publis
                 .await
         }
     };
-    sent.map_err(|error| match error.kind() {
+    sent.map_err(|error| unsent(&error))
+}
+
+/// Sends a message if the connection takes it at once. Each form has a future of its own, since most messages are of the first, whose
+/// future is small, and a future that is pending is dropped, with the place that it has asked for.
+fn try_send(nats: &async_nats::Client, message: &Outgoing) -> Option<Result<(), PublishError>> {
+    let subject = message.subject.clone();
+    let payload = message.payload.clone();
+    let headers = || message.headers.clone();
+    let sent = match (&message.reply, message.headers.is_empty()) {
+        (None, true) => now(nats.publish(subject, payload)),
+        (None, false) => now(nats.publish_with_headers(subject, headers(), payload)),
+        (Some(reply), true) => now(nats.publish_with_reply(subject, reply.clone(), payload)),
+        (Some(reply), false) => {
+            let reply = reply.clone();
+            now(nats.publish_with_reply_and_headers(subject, reply, headers(), payload))
+        }
+    };
+    sent.map(|sent| sent.map_err(|error| unsent(&error)))
+}
+
+/// The output of a future that is ready, also when the task has used up its tokio budget.
+fn now<F: Future>(future: F) -> Option<F::Output> {
+    tokio::task::unconstrained(future).now_or_never()
+}
+
+fn unsent(error: &async_nats::PublishError) -> PublishError {
+    match error.kind() {
         PublishErrorKind::MaxPayloadExceeded => PublishError::TooLarge,
         PublishErrorKind::InvalidSubject => PublishError::InvalidSubject,
         PublishErrorKind::Send => PublishError::Closed,
-    })
+    }
 }
 
 /// Awaits a command to the connection. One that waits for room does so in a task of its own, which is polled even if the caller is not.
