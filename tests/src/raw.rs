@@ -3,23 +3,24 @@
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;
 
-use natsmicro::testing::NatsServer;
-
 /// One connection to a nats-server. Its methods block the thread.
 pub struct RawPeer {
     socket: TcpStream,
 }
 
 impl RawPeer {
-    pub fn connect(server: &NatsServer) -> Self {
-        Self::connect_to(server.url())
+    /// `url` is what [`NatsServer::url`](natsmicro::testing::NatsServer::url) gives.
+    pub fn connect(url: &str) -> Self {
+        Self::connect_as(url, "")
     }
 
-    /// `url` is what [`NatsServer::url`] gives.
-    pub fn connect_to(url: &str) -> Self {
+    /// Connects as a user without a password.
+    pub fn connect_as(url: &str, user: &str) -> Self {
         let socket = TcpStream::connect(url.trim_start_matches("nats://")).unwrap();
         let mut peer = Self { socket };
-        peer.write(b"CONNECT {\"verbose\":false,\"headers\":true,\"no_responders\":true}\r\n");
+        let options =
+            format!(r#"{{"verbose":false,"headers":true,"no_responders":true,"user":"{user}"}}"#);
+        peer.write(format!("CONNECT {options}\r\n").as_bytes());
         peer.round_trip();
         peer
     }

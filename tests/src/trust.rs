@@ -34,6 +34,7 @@ pub trait Trust {
     #[endpoint(max_in_flight = 1)]
     async fn only_one(&self, request: Text) -> Result<Streaming<Text>, Status>;
     /// Answers with the number of messages.
+    #[endpoint(max_in_flight = 1024)]
     async fn sum(&self, messages: Streaming<Text>) -> Result<Text, Status>;
     /// Answers each message with itself.
     async fn chat(&self, messages: Streaming<Text>) -> Result<Streaming<Text>, Status>;

@@ -1,3 +1,4 @@
 //! What callers cannot do to a service, whatever they send.
 
+mod lost_callers;
 mod reply_subjects;
