@@ -1,5 +1,6 @@
 //! What callers cannot do to a service, whatever they send.
 
 mod inboxes;
+mod long_replies;
 mod lost_callers;
 mod reply_subjects;
