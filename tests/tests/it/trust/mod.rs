@@ -1,6 +1,7 @@
 //! What callers cannot do to a service, whatever they send.
 
 mod inboxes;
+mod logs;
 mod long_replies;
 mod lost_callers;
 mod reply_subjects;
