@@ -4,4 +4,5 @@ mod inboxes;
 mod logs;
 mod long_replies;
 mod lost_callers;
+mod prefixes;
 mod reply_subjects;
