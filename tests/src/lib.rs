@@ -5,4 +5,6 @@ pub mod cached;
 pub mod claims;
 pub mod common;
 pub mod persistence;
+pub mod raw;
 pub mod streams;
+pub mod trust;

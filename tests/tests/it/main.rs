@@ -12,4 +12,5 @@ mod persist;
 mod service;
 mod streams;
 mod testing;
+mod trust;
 mod wire;

@@ -7,4 +7,5 @@ mod json;
 mod kinds;
 mod plain_caller;
 mod plain_service;
+mod response_headers;
 mod slow;
