@@ -109,6 +109,15 @@ pub fn soon<F: Future>(future: F) -> impl Future<Output = F::Output> {
     }
 }
 
+/// Waits until the NATS server has processed everything that was sent on this connection: subscriptions, too. `flush` only waits for
+/// the socket.
+pub async fn synced(nats: &async_nats::Client) {
+    let inbox = nats.new_inbox();
+    let mut echo = nats.subscribe(inbox.clone()).await.unwrap();
+    nats.publish(inbox, Bytes::new()).await.unwrap();
+    soon(echo.next()).await.unwrap();
+}
+
 /// What the test harness calls a test, for a process that is to run it alone; `module` is the `module_path!()` of the test.
 pub fn test_name(module: &str, test: &str) -> String {
     let (_program, module) = module.split_once("::").unwrap();

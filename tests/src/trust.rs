@@ -13,7 +13,7 @@ use natsmicro::{RunningServer, Status, Streaming};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
-use crate::common::{Nats, Text, error_of, soon, text};
+use crate::common::{Nats, Text, error_of, soon, synced, text};
 
 #[natsmicro::service(subject_prefix = "trust")]
 pub trait Trust {
@@ -233,7 +233,7 @@ impl Fixture {
                     self.send("trust.gated", &inbox, &[], text("").bytes())
                         .await;
                 }
-                self.nats.caller.flush().await.unwrap();
+                synced(&self.nats.caller).await;
                 tokio::time::sleep(Duration::from_millis(1)).await;
                 if let Some(answer) = answers.next().now_or_never().flatten() {
                     let (code, _) = error_of(&answer).expect("the gate is closed");
@@ -274,7 +274,7 @@ const END: &str = "_end";
 impl Spy {
     pub async fn start(fixture: &Fixture) -> Self {
         let mut all = fixture.admin.subscribe(">").await.unwrap();
-        fixture.admin.flush().await.unwrap();
+        synced(&fixture.admin).await;
         let published = tokio::spawn(async move {
             let mut subjects = BTreeMap::new();
             while let Some(message) = all.next().await {

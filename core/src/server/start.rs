@@ -109,6 +109,7 @@ impl Starter {
                 endpoint: Arc::clone(endpoint),
                 gate: self.gate.clone(),
                 memory: self.memory.clone(),
+                pressure: Arc::default(),
             }),
             handler: route.handler,
             requests,

@@ -27,6 +27,7 @@ impl Link {
         self.state.write(&mut headers);
         if let Role::Service {
             confirmation: Some(confirmation),
+            ..
         } = &self.role
         {
             crate::transport::headers::add(&mut headers, confirmation);
@@ -59,9 +60,9 @@ impl Link {
         headers.insert(INBOX.clone(), HeaderValue::from(self.inbox.as_str()));
         if self.extension {
             headers.insert(VERSION.clone(), HeaderValue::from(EXTENSION_VERSION));
-            self.role = Role::Service {
-                confirmation: Some(headers.clone()),
-            };
+            if let Role::Service { confirmation, .. } = &mut self.role {
+                *confirmation = Some(headers.clone());
+            }
             self.write_credit(&mut headers);
         }
         headers

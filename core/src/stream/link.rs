@@ -3,6 +3,7 @@
 //! A link belongs to one task, which alternates [`Link::wait`] (cancel-safe) and [`Link::handle`] (not to be cancelled). It keeps the
 //! protocol going by itself: heartbeats, credit, and the detection of a lost peer. What concerns the call comes out as an [`Event`].
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::{HeaderMap, Message, Subject, Subscriber};
@@ -13,6 +14,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 use crate::status::Status;
 use crate::stream::delivery::{Delivery, OutOfMemory};
 use crate::stream::flow::{Arrival, Credit, Fault, Inbound, Outbound, PLAIN_WINDOW};
+use crate::stream::pressure::Pressure;
 use crate::stream::wire;
 use crate::stream::wire::{Control, Received, StreamState};
 use crate::transport::gate::{Gate, PeerSubject, Publishing};
@@ -27,6 +29,9 @@ const MAX_MISSED_HEARTBEATS: u32 = 3;
 const MAX_MISSED_WITHOUT_LISTENER: u32 = 2;
 /// A service gives up a caller without heartbeats after this many own heartbeats without a message from it: ten minutes.
 const MAX_IDLE_HEARTBEATS: u32 = 5 * 60;
+/// The same while the endpoint has no places for other streams. Such a caller cannot be asked whether it is there: it may well have no
+/// subscription until it has sent all its messages.
+const MAX_IDLE_HEARTBEATS_UNDER_PRESSURE: u32 = 4;
 /// The shortest interval between two probes of a peer without heartbeats. A probe is a message with a reply subject, to which the NATS
 /// server reports that nobody listens.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
@@ -68,6 +73,7 @@ pub(crate) enum Role {
     Service {
         /// The headers that confirm the extension. They are repeated with each state until a message of the caller has arrived.
         confirmation: Option<HeaderMap>,
+        pressure: Arc<Pressure>,
     },
     Caller,
 }
@@ -183,7 +189,7 @@ impl Link {
             return is_lost.then_some(Event::NoListener);
         }
         self.missed_heartbeats = 0;
-        if let Role::Service { confirmation } = &mut self.role {
+        if let Role::Service { confirmation, .. } = &mut self.role {
             *confirmation = None;
         }
         match received {
@@ -307,14 +313,21 @@ impl Link {
                 "the other side of the stream sends no heartbeats any more",
             )));
         }
-        let is_idle = matches!(self.role, Role::Service { .. })
-            && self.delivery.is_some()
+        let Role::Service { pressure, .. } = &self.role else {
+            return None;
+        };
+        let max_idle = if pressure.is_high() && !self.extension {
+            MAX_IDLE_HEARTBEATS_UNDER_PRESSURE
+        } else {
+            MAX_IDLE_HEARTBEATS
+        };
+        let is_idle = self.delivery.is_some()
             && !self.inbound.is_ended()
-            && self.missed_heartbeats >= MAX_IDLE_HEARTBEATS;
+            && self.missed_heartbeats >= max_idle;
         is_idle.then(|| {
             Event::PeerLost(Status::deadline_exceeded(format!(
                 "the caller sent nothing for {:?}",
-                HEARTBEAT_INTERVAL * MAX_IDLE_HEARTBEATS
+                HEARTBEAT_INTERVAL * max_idle
             )))
         })
     }

@@ -13,5 +13,6 @@ pub(crate) mod delivery;
 pub(crate) mod flow;
 pub(crate) mod link;
 pub(crate) mod output;
+pub(crate) mod pressure;
 pub(crate) mod streaming;
 pub(crate) mod wire;

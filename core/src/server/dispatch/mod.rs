@@ -223,6 +223,7 @@ impl Dispatcher {
             calls.reap_finished();
             if calls.open() >= settings.max_in_flight() {
                 // Streams are not queued: the open ones may never end.
+                self.responder.pressure.record_refusal();
                 let text = "too many streams are open on this endpoint";
                 self.refuse(&message, Status::resource_exhausted(text));
                 return;

@@ -19,6 +19,7 @@ use crate::server::endpoint::Endpoint;
 use crate::server::memory::Memory;
 use crate::status::Status;
 use crate::stream::output;
+use crate::stream::pressure::Pressure;
 use crate::transport::gate::{Gate, Lane, Outgoing, PeerSubject, PublishError, Publishing};
 use crate::transport::headers;
 
@@ -28,6 +29,8 @@ pub(crate) struct Responder {
     pub(crate) endpoint: Arc<Endpoint>,
     pub(crate) gate: Gate,
     pub(crate) memory: Memory,
+    /// Whether streams are refused because others hold all places.
+    pub(crate) pressure: Arc<Pressure>,
 }
 
 /// A reply that the connection has not taken yet: the future waits for its writes, and for the connection.

@@ -107,7 +107,10 @@ async fn open(
         ));
     };
     let receives = delivery.is_some();
-    let role = Role::Service { confirmation: None };
+    let role = Role::Service {
+        confirmation: None,
+        pressure: Arc::clone(&responder.pressure),
+    };
     let mut link = Link::new(responder.gate.clone(), role, delivery).await?;
     if let Some(credit) = offer {
         link.extension = true;

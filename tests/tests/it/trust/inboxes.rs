@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use futures::StreamExt;
 use natsmicro::Streaming;
-use natsmicro_tests::common::{soon, text};
+use natsmicro_tests::common::{soon, synced, text};
 use natsmicro_tests::trust::{Fixture, TrustClient};
 
 /// How many streams of each kind are opened.
 const STREAMS: usize = 4;
-/// 128 bits in hexadecimal digits.
-const DIGITS: usize = 32;
+/// 128 bits in letters and digits, of which there are 62.
+const DIGITS: usize = 22;
 /// Two of so few random inboxes begin with more than this in common about once in 5,000 runs.
 const IN_COMMON: usize = 4;
 
@@ -27,8 +27,8 @@ fn are_unguessable(whose: &str, inboxes: &BTreeSet<String>) {
         .collect();
     for (n, token) in tokens.iter().enumerate() {
         assert!(
-            token.len() >= DIGITS && token.bytes().all(|digit| digit.is_ascii_hexdigit()),
-            "{whose}: `{token}` does not hold 128 random bits as hexadecimal digits"
+            token.len() >= DIGITS && token.bytes().all(|digit| digit.is_ascii_alphanumeric()),
+            "{whose}: `{token}` does not hold 128 random bits"
         );
         for other in &tokens[..n] {
             assert!(
@@ -59,7 +59,7 @@ async fn named(all: &mut async_nats::Subscriber, n: usize) -> [BTreeSet<String>;
 async fn of_streams_with_the_extension() {
     let fixture = Fixture::start().await;
     let mut all = fixture.admin.subscribe(">").await.unwrap();
-    fixture.admin.flush().await.unwrap();
+    synced(&fixture.admin).await;
     let client = TrustClient::new(fixture.nats.caller.clone());
     let mut open = Vec::new();
     for _ in 0..STREAMS {
@@ -77,7 +77,7 @@ async fn of_streams_with_the_extension() {
 async fn of_plain_streams() {
     let fixture = Fixture::start().await;
     let mut all = fixture.admin.subscribe(">").await.unwrap();
-    fixture.admin.flush().await.unwrap();
+    synced(&fixture.admin).await;
     for n in 0..2 * STREAMS {
         let headers = [("Reply-To", &*format!("_INBOX.plain.{n}"))];
         let endpoint = ["trust.sum", "trust.chat"][n % 2];

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use natsmicro::Status;
-use natsmicro_tests::common::{Nats, Text, error_of, text};
+use natsmicro_tests::common::{Nats, Text, error_of, synced, text};
 use natsmicro_tests::raw::{RawPeer, message};
 
 /// Its subjects have three bytes: the shorter the subject, the longer a reply subject fits beside it.
@@ -67,7 +67,7 @@ async fn closes_no_connection() {
             let next = nats.ask("a.b", text("next").bytes()).await;
             assert_eq!(error_of(&next), None);
             assert_eq!(next.payload, text("next").bytes());
-            nats.service.flush().await.unwrap();
+            synced(&nats.service).await;
             let connects = nats.service.statistics().connects.load(Ordering::Relaxed);
             assert_eq!(
                 connects,

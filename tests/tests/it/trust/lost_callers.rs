@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_nats::Subscriber;
 use bytes::Bytes;
 use futures::StreamExt;
-use natsmicro_tests::common::{error_of, soon, text};
+use natsmicro_tests::common::{error_of, soon, synced, text};
 use natsmicro_tests::raw::{RawPeer, message};
 use natsmicro_tests::streams::{PlainCaller, end, headers};
 use natsmicro_tests::trust::Fixture;
@@ -27,7 +27,7 @@ async fn receiver(
     let caller = fixture.caller().await;
     let inbox = caller.new_inbox();
     let mut messages = caller.subscribe(inbox.clone()).await.unwrap();
-    caller.flush().await.unwrap();
+    synced(&caller).await;
     match named {
         Inbox::Header => {
             let headers = [("Reply-To", &*inbox)];
@@ -48,7 +48,7 @@ async fn ends_without_its_caller(endpoint: &str) {
     for named in [Inbox::Header, Inbox::ReplySubject] {
         let (caller, mut messages) = receiver(&fixture, endpoint, named).await;
         messages.unsubscribe().await.unwrap();
-        caller.flush().await.unwrap();
+        synced(&caller).await;
         fixture
             .no_live_stream(&format!("{endpoint}, {named:?}, unsubscribed"))
             .await;
@@ -77,7 +77,7 @@ async fn a_stream_at_full_pace_ends() {
 async fn a_stream_for_somebody_else_is_none() {
     let fixture = Fixture::start().await;
     let _billing = fixture.admin.subscribe("billing.>").await.unwrap();
-    fixture.admin.flush().await.unwrap();
+    synced(&fixture.admin).await;
     for reply in ["billing.charge", "trust.echo"] {
         for endpoint in ["trust.tick", "trust.torrent"] {
             fixture.send(endpoint, reply, &[], Bytes::new()).await;
@@ -171,7 +171,7 @@ async fn streams_of_a_caller_who_never_listened_end() {
             .send("trust.tick", "", &headers, text("").bytes())
             .await;
     }
-    fixture.nats.caller.flush().await.unwrap();
+    synced(&fixture.nats.caller).await;
     let begun = async {
         while fixture.service.live.load(Ordering::SeqCst) == 0 {
             tokio::time::sleep(Duration::from_millis(1)).await;
