@@ -2,6 +2,13 @@
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+
+use crate::common::PATIENCE;
 
 /// One connection to a nats-server. Its methods block the thread.
 pub struct RawPeer {
@@ -72,6 +79,57 @@ impl Drop for RawPeer {
     fn drop(&mut self) {
         // The thread that reads has a handle of its own, which would keep the connection open.
         let _ = self.socket.shutdown(std::net::Shutdown::Both);
+    }
+}
+
+/// Keeps a sender from being so far ahead of a connection that the NATS server cuts that.
+#[derive(Clone)]
+pub struct Pace {
+    arrived: Arc<AtomicUsize>,
+}
+
+impl Pace {
+    const MARKER: &str = "pace.marker";
+
+    /// Counts markers that come over this connection, between the other messages.
+    pub async fn of(nats: &async_nats::Client) -> Self {
+        let mut markers = nats.subscribe(Self::MARKER).await.unwrap();
+        nats.flush().await.unwrap();
+        let arrived = Arc::<AtomicUsize>::default();
+        let counter = Arc::clone(&arrived);
+        tokio::spawn(async move {
+            while markers.next().await.is_some() {
+                counter.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        Self { arrived }
+    }
+
+    /// Writes the chunks one after the other, at most `ahead` of them before one arrives, and returns when all have arrived.
+    pub fn write(
+        &self,
+        peer: &mut RawPeer,
+        chunks: impl IntoIterator<Item = Vec<u8>>,
+        ahead: usize,
+    ) {
+        let marker = message(Self::MARKER, "", &[], b"");
+        let before = self.arrived.load(Ordering::SeqCst);
+        let mut written = 0;
+        for chunk in chunks {
+            peer.write(&chunk);
+            peer.write(&marker);
+            written += 1;
+            self.wait_for((before + written).saturating_sub(ahead));
+        }
+        self.wait_for(before + written);
+    }
+
+    fn wait_for(&self, number: usize) {
+        let since = Instant::now();
+        while self.arrived.load(Ordering::SeqCst) < number {
+            assert!(since.elapsed() < PATIENCE, "nothing arrives any more");
+            std::thread::sleep(Duration::from_micros(200));
+        }
     }
 }
 

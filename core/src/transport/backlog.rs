@@ -6,19 +6,27 @@ use tokio::sync::oneshot;
 
 use crate::transport::gate::{Lane, Outgoing, PublishError};
 
-/// How many messages of [`Lane::Reply`] are sent before one of [`Lane::Stream`] is, while both wait.
-const REPLIES_PER_STREAM_MESSAGE: u32 = 8;
+/// The turns of the lanes, in a circle, where more than one has messages. Discovery is not among them: it is always first, since it is how
+/// operators see an overload.
+const TURNS: [Lane; 8] = [
+    Lane::Reply,
+    Lane::Stream,
+    Lane::Reply,
+    Lane::Reply,
+    Lane::Refusal,
+    Lane::Reply,
+    Lane::Stream,
+    Lane::Reply,
+];
 
 /// The messages that wait, in the order of their arrival in each lane.
 #[derive(Default)]
 pub(super) struct Backlog {
-    discovery: BTreeMap<u64, Queued>,
-    replies: BTreeMap<u64, Queued>,
-    streams: BTreeMap<u64, Queued>,
+    lanes: [BTreeMap<u64, Queued>; 4],
     /// The number of the last message.
     last: u64,
-    /// How many replies were sent in a row while stream messages waited.
-    replies_in_a_row: u32,
+    /// Whose turn is next.
+    turn: usize,
 }
 
 /// A message that waits.
@@ -33,49 +41,35 @@ impl Backlog {
     pub(super) fn push(&mut self, lane: Lane, queued: Queued) -> u64 {
         self.last += 1;
         let number = self.last;
-        self.lane(lane).insert(number, queued);
+        self.lanes[lane as usize].insert(number, queued);
         number
     }
 
-    /// Takes out the message that is sent next: discovery first, since it is how operators see an overload.
+    /// Takes out the message that is sent next.
     pub(super) fn pop(&mut self) -> Option<Queued> {
-        if let Some((_, queued)) = self.discovery.pop_first() {
-            return Some(queued);
-        }
-        let is_turn_of_streams = self.replies_in_a_row >= REPLIES_PER_STREAM_MESSAGE;
-        if (is_turn_of_streams || self.replies.is_empty())
-            && let Some((_, queued)) = self.streams.pop_first()
-        {
-            self.replies_in_a_row = 0;
-            return Some(queued);
-        }
-        self.replies_in_a_row = self.replies_in_a_row.saturating_add(1);
-        self.replies.pop_first().map(|(_, queued)| queued)
+        let first = self.lanes[Lane::Discovery as usize].pop_first();
+        first.map(|(_, queued)| queued).or_else(|| {
+            (0..TURNS.len()).find_map(|_| {
+                let lane = TURNS[self.turn];
+                self.turn = (self.turn + 1) % TURNS.len();
+                self.lanes[lane as usize]
+                    .pop_first()
+                    .map(|(_, queued)| queued)
+            })
+        })
     }
 
     /// Takes out a message that is no longer to be sent.
     pub(super) fn withdraw(&mut self, lane: Lane, number: u64) {
-        self.lane(lane).remove(&number);
+        self.lanes[lane as usize].remove(&number);
     }
 
     pub(super) fn len(&self, lane: Lane) -> usize {
-        match lane {
-            Lane::Discovery => self.discovery.len(),
-            Lane::Reply => self.replies.len(),
-            Lane::Stream => self.streams.len(),
-        }
+        self.lanes[lane as usize].len()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.discovery.is_empty() && self.replies.is_empty() && self.streams.is_empty()
-    }
-
-    fn lane(&mut self, lane: Lane) -> &mut BTreeMap<u64, Queued> {
-        match lane {
-            Lane::Discovery => &mut self.discovery,
-            Lane::Reply => &mut self.replies,
-            Lane::Stream => &mut self.streams,
-        }
+        self.lanes.iter().all(BTreeMap::is_empty)
     }
 }
 
@@ -107,22 +101,25 @@ mod tests {
         ] {
             push(&mut backlog, lane, subject);
         }
-        assert_eq!(drain(&mut backlog), ["d1", "d2", "r1", "r2", "s1"]);
+        assert_eq!(drain(&mut backlog), ["d1", "d2", "r1", "s1", "r2"]);
         assert!(backlog.is_empty());
     }
 
     #[test]
-    fn replies_do_not_starve_streams() {
+    fn no_lane_starves_another() {
         let mut backlog = Backlog::default();
-        push(&mut backlog, Lane::Stream, "s1");
-        push(&mut backlog, Lane::Stream, "s2");
-        for _ in 0..20 {
-            push(&mut backlog, Lane::Reply, "r");
+        for _ in 0..16 {
+            for (lane, subject) in [
+                (Lane::Reply, "r"),
+                (Lane::Stream, "s"),
+                (Lane::Refusal, "f"),
+            ] {
+                push(&mut backlog, lane, subject);
+            }
         }
-        let order = drain(&mut backlog);
-        let of_streams = order.iter().enumerate();
-        let of_streams: Vec<_> = of_streams.filter(|(_, subject)| *subject != "r").collect();
-        assert_eq!(of_streams, [(8, &"s1".to_owned()), (17, &"s2".to_owned())]);
+        let order = drain(&mut backlog).concat();
+        assert_eq!(order[..16], *"rsrrfrsrrsrrfrsr");
+        assert_eq!(order.len(), 48);
     }
 
     #[test]

@@ -35,20 +35,33 @@ const MAX_CONTROL_LINE: usize = 4_096;
 /// What a protocol line holds besides its subjects: two sizes of up to nine digits, and three spaces.
 const SIZES_LEN: usize = 2 * 9 + 3;
 
-/// How many replies wait before new requests do.
-const MAX_WAITING_REPLIES: usize = 4_096;
-/// How many answers of discovery wait. One that comes on top is dropped: whoever asks so often asks again.
+/// How many answers of discovery wait.
 const MAX_WAITING_DISCOVERY: usize = 1_024;
+/// How many refusals of requests wait.
+const MAX_WAITING_REFUSALS: usize = 16_384;
 
-/// The order in which messages are sent that have to wait for the connection.
+/// What a message is, where messages have to wait for the connection. It decides which is sent next, and how many may wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lane {
-    /// Answers of discovery: they show an overload while it lasts.
+    /// Answers of discovery: they show an overload while it lasts. Peers ask for them, so there is a bound.
     Discovery,
-    /// Replies, errors, and requests.
+    /// Replies, errors, requests, and what keeps streams alive. Whoever sends one waits for it, and holds it anyway.
     Reply,
     /// Messages of streams, whose senders wait.
     Stream,
+    /// Answers to requests that were not accepted. Nothing else bounds their number, so there is a bound.
+    Refusal,
+}
+
+impl Lane {
+    /// How many messages may wait; one that comes on top is not sent.
+    fn max_waiting(self) -> usize {
+        match self {
+            Self::Discovery => MAX_WAITING_DISCOVERY,
+            Self::Refusal => MAX_WAITING_REFUSALS,
+            Self::Reply | Self::Stream => usize::MAX,
+        }
+    }
 }
 
 /// A subject that a peer has named, and that may be published to. Only the gate makes one.
@@ -161,7 +174,7 @@ struct Shared {
     /// Whether a task sends the backlog. Changes under the lock of the backlog, and is false only while that is empty and its last
     /// message is sent: so what overtakes nothing in the backlog overtakes nothing at all.
     is_draining: AtomicBool,
-    /// Notified when a message leaves the backlog.
+    /// Notified when the backlog is empty.
     drained: Notify,
 }
 
@@ -208,7 +221,7 @@ impl Gate {
             return Publishing::done(Err(PublishError::Closed));
         };
         let mut backlog = shared.backlog.lock();
-        if lane == Lane::Discovery && backlog.len(lane) >= MAX_WAITING_DISCOVERY {
+        if backlog.len(lane) >= lane.max_waiting() {
             return Publishing::done(Err(PublishError::Refused));
         }
         let (done, result) = oneshot::channel();
@@ -266,22 +279,12 @@ impl Gate {
         Ok(())
     }
 
-    /// Whether new requests may be accepted: not while many replies to earlier ones wait for the connection.
-    pub(crate) fn has_room(&self) -> bool {
-        !self.0.is_draining.load(Ordering::Acquire)
-            || self.0.backlog.lock().len(Lane::Reply) < MAX_WAITING_REPLIES
-    }
-
-    /// Waits until new requests may be accepted.
-    pub(crate) async fn room(&self) {
-        self.until(Self::has_room).await;
-    }
-
-    async fn until(&self, condition: impl Fn(&Self) -> bool) {
+    /// Waits until the backlog is empty.
+    async fn drained(&self) {
         loop {
             let mut drained = std::pin::pin!(self.0.drained.notified());
             drained.as_mut().enable();
-            if condition(self) {
+            if !self.0.is_draining.load(Ordering::Acquire) {
                 return;
             }
             drained.await;
@@ -290,8 +293,7 @@ impl Gate {
 
     /// Waits until the socket has all messages.
     pub(crate) async fn flush(&self) -> Result<(), FlushErrorKind> {
-        self.until(|gate| !gate.0.is_draining.load(Ordering::Acquire))
-            .await;
+        self.drained().await;
         let gate = self.clone();
         let flushed = apart(async move { gate.0.nats.flush().await });
         let flushed = flushed.await.ok_or(FlushErrorKind::SendError)?;
@@ -459,7 +461,6 @@ async fn drain(task: Drain) {
         let sent = send(&task.0.nats, message).await;
         // Fails if nobody waits for the result.
         let _ = done.send(sent);
-        task.0.drained.notify_waiters();
     }
     task.0.drained.notify_waiters();
 }

@@ -169,8 +169,7 @@ impl Dispatcher {
                 () = tokio::time::sleep_until(calls.next_expiry_check), if self.waits_for_room(&calls) => {
                     self.answer_expired(&mut calls);
                 }
-                () = self.responder.gate.room(), if open && !self.responder.gate.has_room() => {}
-                message = self.requests.next(), if open && self.responder.gate.has_room() => {
+                message = self.requests.next(), if open => {
                     if let Some(message) = message {
                         self.accept(message, Instant::now(), &mut calls);
                     } else {
@@ -191,13 +190,10 @@ impl Dispatcher {
     }
 
     /// Moves requests from the subscription to the queue. A full subscription of async-nats drops messages without an error; the queue
-    /// refuses them. While the connection takes no more refusals, requests stay where they are.
+    /// refuses them, and counts those whose refusal finds no room either.
     fn accept_arrived(&mut self, calls: &mut Calls, max: usize) {
         let now = Instant::now();
         for _ in 0..max {
-            if !self.responder.gate.has_room() {
-                break;
-            }
             let Some(message) = self.next_arrived() else {
                 break;
             };
@@ -225,7 +221,7 @@ impl Dispatcher {
                 // Streams are not queued: the open ones may never end.
                 self.responder.pressure.record_refusal();
                 let text = "too many streams are open on this endpoint";
-                self.refuse(&message, Status::resource_exhausted(text));
+                self.refuse(&message, &Status::resource_exhausted(text));
                 return;
             }
         }
@@ -238,7 +234,7 @@ impl Dispatcher {
             let charge = calls.reserve(&message, &self.responder.memory.waiting);
             if charge.is_none() {
                 let text = "too many calls are waiting for this endpoint";
-                self.refuse(&message, Status::resource_exhausted(text));
+                self.refuse(&message, &Status::resource_exhausted(text));
                 return;
             }
             charge
@@ -373,7 +369,7 @@ impl Dispatcher {
                 None => Some(stopping()),
             };
             if let Some(status) = refused {
-                responder.refuse(caller, status);
+                responder.fail(caller, &status);
             }
             if phase.has_changed().is_err() {
                 // Boxed, since few calls need this future, and the task is copied several times before it runs.
@@ -413,18 +409,18 @@ impl Dispatcher {
             responder.flush().await;
         });
         self.leave_queue_group().await;
-        self.refuse_waiting(calls);
+        self.fail_waiting(calls);
         let gate = self.responder.gate.clone();
         let mut all_arrived = std::pin::pin!(gate.round_trip(LEAVE_TIMEOUT));
         loop {
             tokio::select! {
                 Some(message) = self.requests.next() => {
-                    self.refuse(&message, stopping());
+                    self.fail_stopping(&message);
                 }
                 _ = &mut all_arrived => break,
             }
         }
-        self.refuse_arrived();
+        self.fail_arrived();
         self.responder.flush().await;
     }
 
@@ -434,30 +430,37 @@ impl Dispatcher {
         // The tasks see the same phase, and refuse their callers.
         while calls.running.join_next().await.is_some() {}
         for call in std::mem::take(&mut calls.replying) {
-            self.responder.refuse(call.caller, stopping());
+            self.responder.fail(call.caller, &stopping());
         }
-        self.refuse_waiting(calls);
-        let arrived = self.refuse_arrived();
+        self.fail_waiting(calls);
+        let arrived = self.fail_arrived();
         self.unfinished.fetch_add(arrived, Ordering::Relaxed);
     }
 
-    fn refuse_waiting(&self, calls: Calls) {
+    fn fail_waiting(&self, calls: Calls) {
         for waiting in calls.waiting {
-            self.refuse(&waiting.message, stopping());
+            self.fail_stopping(&waiting.message);
         }
     }
 
-    fn refuse(&self, message: &Message, status: Status) {
+    fn refuse(&self, message: &Message, status: &Status) {
         if let Some(caller) = self.responder.caller(message) {
             self.responder.refuse(caller, status);
         }
     }
 
+    /// Answers a request that a stop comes before.
+    fn fail_stopping(&self, message: &Message) {
+        if let Some(caller) = self.responder.caller(message) {
+            self.responder.fail(caller, &stopping());
+        }
+    }
+
     /// Refuses the requests that have arrived; returns their number.
-    fn refuse_arrived(&mut self) -> usize {
+    fn fail_arrived(&mut self) -> usize {
         let mut refused = 0;
         while let Some(message) = self.next_arrived() {
-            self.refuse(&message, stopping());
+            self.fail_stopping(&message);
             refused += 1;
         }
         refused

@@ -257,31 +257,40 @@ impl Responder {
         );
     }
 
-    /// Answers a request with an error without running its handler, or in place of it.
-    pub(crate) fn refuse(&self, caller: Caller, status: Status) {
+    /// Answers a call that was accepted with an error in place of its response.
+    pub(crate) fn fail(&self, caller: Caller, status: &Status) {
+        self.answer_with(caller, status, Lane::Reply);
+    }
+
+    /// Answers a request that is not accepted. It is counted, also if the connection takes no more refusals.
+    pub(crate) fn refuse(&self, caller: Caller, status: &Status) {
+        self.answer_with(caller, status, Lane::Refusal);
+    }
+
+    fn answer_with(&self, caller: Caller, status: &Status, lane: Lane) {
+        let none = HeaderMap::new();
         let Caller { reply, stream } = caller;
         let Some(stream) = stream else {
-            let result = self.count(reply.is_some(), Err(status), Duration::ZERO);
+            self.endpoint.counters.record(Some(status), Duration::ZERO);
             if let Some(reply) = reply {
-                self.detach(self.reply(&reply, result, HeaderMap::new(), None));
+                let message = Outgoing::to_peer(&reply);
+                self.detach(self.gate.publish_status(lane, message, &none, status));
             }
             return;
         };
         if !stream.answer_once() {
             return;
         }
-        self.endpoint.counters.record(Some(&status), Duration::ZERO);
+        self.endpoint.counters.record(Some(status), Duration::ZERO);
         if let Some(inbox) = &stream.inbox {
             let end = output::end_headers();
             let message = Outgoing::to_peer(inbox);
-            let refused = self
-                .gate
-                .publish_status(Lane::Reply, message, &end, &status);
-            self.detach(refused);
+            self.detach(self.gate.publish_status(lane, message, &end, status));
         }
         // A caller that waits for the handshake of a stream of requests waits on its reply subject.
         if let Some(reply) = reply.filter(|reply| Some(reply) != stream.inbox.as_ref()) {
-            self.detach(self.reply(&reply, Err(status), HeaderMap::new(), None));
+            let message = Outgoing::to_peer(&reply);
+            self.detach(self.gate.publish_status(lane, message, &none, status));
         }
     }
 

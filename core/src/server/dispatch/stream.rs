@@ -77,7 +77,7 @@ pub(crate) async fn serve(
     let link = match opened {
         Ok(link) => link,
         Err(status) => {
-            responder.refuse(caller, status);
+            responder.fail(caller, &status);
             return;
         }
     };
