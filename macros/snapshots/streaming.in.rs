@@ -5,6 +5,7 @@ pub trait Numbers {
     #[stream(window = 4096)]
     async fn sum(&self, numbers: Streaming<Number>) -> Result<Total, Status>;
 
+    #[stream(window = 64, window_bytes = "16KiB")]
     #[endpoint(timeout = "1h", max_in_flight = 16)]
     async fn chat(&self, cx: &Context, lines: Streaming<Line>) -> Result<Streaming<Line>, Status>;
 

@@ -53,7 +53,9 @@ impl NumbersDescriptor {
             <Status as ::natsmicro::ServiceError>::CODEC,
         )
         .timeout(::core::time::Duration::from_secs(3600))
-        .max_in_flight(16);
+        .max_in_flight(16)
+        .window(64)
+        .window_bytes(16384);
     const TICKS: ::natsmicro::__private::Method<(), Tick, Status> = ::natsmicro::__private::Method::new(
         3,
         "ticks",

@@ -178,17 +178,22 @@ pub fn endpoint(_args: TokenStream, item: TokenStream) -> TokenStream {
 /// # #[derive(Clone, PartialEq, prost::Message)] pub struct CountRequest { #[prost(uint64, tag = "1")] pub up_to: u64 }
 /// # #[derive(Clone, PartialEq, prost::Message)] pub struct Count { #[prost(uint64, tag = "1")] pub number: u64 }
 /// # #[natsmicro::service] pub trait Counter {
-/// #[stream(window = 4096)]
+/// #[stream(window = 4096, window_bytes = "4MiB")]
 /// async fn count_up(&self, request: CountRequest) -> Result<Streaming<Count>, Status>;
 /// # }
 /// ```
+///
+/// The window bounds how far the sender may be ahead of the reader: in messages and in bytes of encoded messages, whichever is reached
+/// first. It holds for each stream of the method, in each direction. The client sets the window of the responses and the service that
+/// of the requests, each as its own trait says. Peers that do not speak the flow control of this crate are not bound by it.
 ///
 /// A larger window is faster where the other side is far away, and holds more messages where it is slow. How many streams of a
 /// method are open at once is [`#[endpoint(max_in_flight = ..)]`](macro@endpoint).
 ///
 /// | setting | default | meaning |
 /// | --- | --- | --- |
-/// | `window = 4096` | 1024 | how many messages the side that receives lets the other one be ahead, up to 65,536 |
+/// | `window = 4096` | 1024 | how many messages the sender may be ahead of the reader: 1 to 65,536 |
+/// | `window_bytes = "4MiB"` | `"1MiB"` | how many bytes the sender may be ahead of the reader, the last message of any size: 1 KiB to 64 MiB; a number is in bytes |
 #[proc_macro_attribute]
 pub fn stream(_args: TokenStream, item: TokenStream) -> TokenStream {
     placement::helper_elsewhere(AttrName::Stream, &item.into()).into()

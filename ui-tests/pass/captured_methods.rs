@@ -60,7 +60,7 @@ macro_rules! services {
 
             async fn list(&self, request: SaveUser) -> Result<Streaming<User>, UserError>;
 
-            #[stream(window = 16)]
+            #[stream(window = 16, window_bytes = 65_536)]
             async fn save_all(&self, users: Streaming<SaveUser>) -> Result<User, UserError>;
 
             async fn sync(&self, users: Streaming<User>) -> Result<Streaming<User>, UserError>;
@@ -78,7 +78,7 @@ pub mod by_value {
         into_result into_status key_ttl kv_key kv_store list local map max_bytes max_history max_in_flight message metadata
         object_key object_store ok parse persist ping poll put put_save_to_kv queue_group read register replicas save save_all
         save_kv save_object_store server_streaming storage stores sync take text timeout ttl unary unimplemented unwrap version window
-        with_context with_subject_prefix write
+        window_bytes with_context with_subject_prefix write
     );
     services!();
 }
@@ -90,7 +90,7 @@ pub mod by_reference {
         into_status key_ttl kv_key kv_store list local map max_bytes max_history max_in_flight message metadata object_key
         object_store ok parse persist ping poll put put_save_to_kv queue_group read register replicas save save_all save_kv
         save_object_store server_streaming storage stores sync take text timeout ttl unary unimplemented unwrap version window
-        with_context with_subject_prefix write
+        window_bytes with_context with_subject_prefix write
     );
     services!();
 }

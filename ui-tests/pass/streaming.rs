@@ -21,10 +21,10 @@ pub type ApiResult<T> = Result<T, UserError>;
 pub trait Users {
     async fn list(&self, request: SaveUser) -> Result<Streaming<User>, Status>;
 
-    #[stream(window = 4096)]
+    #[stream(window = 4096, window_bytes = "8MiB")]
     async fn save_all(&self, users: Streaming<SaveUser>) -> Result<User, UserError>;
 
-    #[natsmicro::stream(window = 1)]
+    #[natsmicro::stream(window_bytes = 1024)]
     #[endpoint(name = "sync", timeout = "1h", max_in_flight = 8)]
     async fn synchronise(
         &self,

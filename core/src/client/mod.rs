@@ -27,6 +27,7 @@ use crate::descriptor::method::{Method, MethodSettings};
 use crate::descriptor::service::{DEFAULT_TIMEOUT, Describe, ServiceDescriptor};
 use crate::status::Status;
 use crate::store::bucket::jetstream::JetStream;
+use crate::stream::flow::{self, Credit};
 use crate::stream::streaming::Streaming;
 use crate::transport::gate::Gate;
 use crate::transport::mux::Multiplexer;
@@ -218,7 +219,7 @@ impl ServiceClient {
     where
         Resp: Send + 'static,
     {
-        let (codec, window) = (method.response, method.settings.window);
+        let (codec, window) = (method.response, window(&method.settings));
         let kind =
             ResponseKind::stream(move |opening| stream::server_streaming(opening, codec, window));
         self.new_call(method, encode_request(method, request), kind)
@@ -252,7 +253,8 @@ impl ServiceClient {
         Req: Send + 'static,
         Resp: Send + 'static,
     {
-        let (codec, responses, window) = (method.request, method.response, method.settings.window);
+        let (codec, responses) = (method.request, method.response);
+        let window = window(&method.settings);
         let kind = ResponseKind::stream(move |opening| {
             stream::bidirectional(opening, requests, codec, responses, window)
         });
@@ -304,6 +306,10 @@ impl ServiceClient {
             .get(index)
             .map_or_else(make, |subject| subject.get_or_init(make).clone()))
     }
+}
+
+fn window(settings: &MethodSettings) -> Credit {
+    flow::window(settings.window, settings.window_bytes)
 }
 
 fn encode_request<Req, Resp, E>(

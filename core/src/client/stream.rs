@@ -19,7 +19,7 @@ use crate::codec::MessageCodec;
 use crate::descriptor::method::MethodKind;
 use crate::status::{Code, Status};
 use crate::stream::delivery::{Delivery, delivery};
-use crate::stream::flow;
+use crate::stream::flow::Credit;
 use crate::stream::link::{Event, Link, Role, malformed};
 use crate::stream::output::{Output, encoded};
 use crate::stream::streaming::Streaming;
@@ -34,9 +34,9 @@ const FINAL_ERROR_TIMEOUT: Duration = Duration::from_secs(2);
 pub(crate) async fn server_streaming<Resp: Send + 'static>(
     opening: Opening,
     codec: MessageCodec<Resp>,
-    window: u32,
+    window: Credit,
 ) -> Result<Response<Streaming<Resp>>, Status> {
-    let (delivery, incoming) = delivery(flow::window(window), codec, Code::Internal, None);
+    let (delivery, incoming) = delivery(window, codec, Code::Internal, None);
     let opened = open_stream(MethodKind::ServerStreaming, opening, Some(delivery), None).await?;
     let headers = handler_headers(opened.headers);
     Ok(Response::new(Streaming::incoming(incoming), headers))
@@ -58,9 +58,9 @@ pub(crate) async fn bidirectional<Req: Send + 'static, Resp: Send + 'static>(
     requests: Streaming<Req>,
     codec: MessageCodec<Req>,
     responses: MessageCodec<Resp>,
-    window: u32,
+    window: Credit,
 ) -> Result<Response<Streaming<Resp>>, Status> {
-    let (delivery, incoming) = delivery(flow::window(window), responses, Code::Internal, None);
+    let (delivery, incoming) = delivery(window, responses, Code::Internal, None);
     let output = request_output(requests, codec);
     let opened = open_stream(
         MethodKind::Bidirectional,

@@ -25,6 +25,7 @@ pub(crate) struct MethodSettings {
     pub(crate) max_in_flight: Option<usize>,
     pub(crate) kind: MethodKind,
     pub(crate) window: u32,
+    pub(crate) window_bytes: u64,
     pub(crate) stores: MethodStores,
     pub(crate) deletions: &'static [Deletion],
 }
@@ -62,6 +63,9 @@ impl MethodKind {
 /// when half of the window is read: enough messages that a sender need not wait for them, and few enough to hold for thousands of
 /// streams.
 pub(crate) const DEFAULT_WINDOW: u32 = 1024;
+
+/// How many bytes of messages the sender of a stream may be ahead of the reader, unless `#[stream(window_bytes = ..)]` says otherwise.
+pub(crate) const DEFAULT_WINDOW_BYTES: u64 = 1024 * 1024;
 
 /// Where the queue group of a method is set.
 #[derive(Clone, Copy, Debug)]
@@ -139,6 +143,7 @@ impl<Req, Resp, E> Method<Req, Resp, E> {
                 max_in_flight: None,
                 kind: MethodKind::Unary,
                 window: DEFAULT_WINDOW,
+                window_bytes: DEFAULT_WINDOW_BYTES,
                 stores: MethodStores::NONE,
                 deletions: &[],
             },
@@ -185,6 +190,13 @@ impl<Req, Resp, E> Method<Req, Resp, E> {
     #[must_use]
     pub const fn window(mut self, messages: u32) -> Self {
         self.settings.window = messages;
+        self
+    }
+
+    /// Sets the `window_bytes` of `#[stream]`.
+    #[must_use]
+    pub const fn window_bytes(mut self, bytes: u64) -> Self {
+        self.settings.window_bytes = bytes;
         self
     }
 

@@ -6,21 +6,11 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// The bytes by which the sender of a stream may be ahead of the reader. The last message may exceed them.
-const WINDOW_BYTES: u64 = 1024 * 1024;
 /// The messages and bytes that are held of a stream whose sender does not speak the extension and so has no credit.
 pub(crate) const PLAIN_WINDOW: Credit = Credit {
     messages: 65_536,
     bytes: 64 * 1024 * 1024,
 };
-
-/// The window of a stream that may be this many messages ahead.
-pub(crate) fn window(messages: u32) -> Credit {
-    Credit {
-        messages: messages.into(),
-        bytes: WINDOW_BYTES,
-    }
-}
 
 /// An amount of messages and bytes, counted from the beginning of the stream: granted, sent, received or consumed. Because a grant is
 /// a total and not an increment, one that is lost or repeated does no harm.
@@ -29,6 +19,14 @@ pub(crate) struct Credit {
     pub(crate) messages: u64,
     /// As a grant: a message may be sent while fewer bytes were sent before it, so the last one may be of any size.
     pub(crate) bytes: u64,
+}
+
+/// The window of a stream whose sender may be this many messages and bytes ahead of the reader. The last message may exceed the bytes.
+pub(crate) fn window(messages: u32, bytes: u64) -> Credit {
+    Credit {
+        messages: messages.into(),
+        bytes,
+    }
 }
 
 impl Credit {

@@ -56,7 +56,7 @@ impl<const MIN: u64, const MAX: u64> Argument for Number<MIN, MAX> {
     }
 }
 
-impl<const MAX: u64> Argument for Bytes<MAX> {
+impl<const MIN: u64, const MAX: u64> Argument for Bytes<MIN, MAX> {
     fn argument(&self, _: &Krate) -> TokenStream {
         Literal::u64_unsuffixed(self.0).to_token_stream()
     }

@@ -112,6 +112,13 @@ impl<const MIN: u64, const MAX: u64> Value for Number<MIN, MAX> {
     fn read(meta: &Meta, errors: &mut Vec<syn::Error>) -> Option<Self> {
         let name = setting_name(meta.path());
         match (literal(meta), meta) {
+            (Some(Lit::Str(lit)), _) if name == "window" && is_number_of_bytes(&lit.value()) => {
+                errors.push(error_with_help(
+                    lit,
+                    "`window` takes a number of messages",
+                    format!("write `window_bytes = \"{}\"` for bytes", lit.value()),
+                ));
+            }
             (Some(Lit::Int(lit)), _) => {
                 if let Some(number) = lit
                     .base10_parse::<u64>()
@@ -143,11 +150,17 @@ impl<const MIN: u64, const MAX: u64> Value for Number<MIN, MAX> {
     }
 }
 
-/// A number of bytes, written `65536` or `"64KiB"`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Bytes<const MAX: u64>(pub(crate) u64);
+/// How many messages of a stream its sender may be ahead of the reader.
+pub(crate) type Window = Number<1, 65_536>;
 
-impl<const MAX: u64> Value for Bytes<MAX> {
+/// How many bytes of a stream its sender may be ahead of the reader. The largest value is what a stream without flow control may hold.
+pub(crate) type WindowBytes = Bytes<1024, { 64 << 20 }>;
+
+/// A number of bytes between two bounds, written `65536` or `"64KiB"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Bytes<const MIN: u64, const MAX: u64>(pub(crate) u64);
+
+impl<const MIN: u64, const MAX: u64> Value for Bytes<MIN, MAX> {
     const WHAT: &'static str = "a number of bytes";
 
     fn example(name: &str) -> String {
@@ -182,15 +195,29 @@ impl<const MAX: u64> Value for Bytes<MAX> {
                 return None;
             }
         };
-        let bytes = bytes.filter(|bytes| (1..=MAX).contains(bytes));
+        let bytes = bytes.filter(|bytes| (MIN..=MAX).contains(bytes));
         if bytes.is_none() {
-            errors.push(error(
-                lit,
-                format!("`{name}` must be between 1 and {MAX} bytes"),
-            ));
+            let message = format!("`{name}` must be between {MIN} and {MAX} bytes");
+            errors.push(match reason_of_bounds(&name) {
+                Some(reason) => error_with_help(lit, message, reason),
+                None => error(lit, message),
+            });
         }
         bytes.map(Self)
     }
+}
+
+/// Why the bounds of a setting are what they are, where they are a choice of this crate and not of NATS.
+fn reason_of_bounds(name: &str) -> Option<&'static str> {
+    (name == "window_bytes").then_some(
+        "with less, each message waits for credit of its own; with more, a few streams use up the memory for all streams of a server",
+    )
+}
+
+fn is_number_of_bytes(text: &str) -> bool {
+    let (number, unit) = split_unit(text);
+    let unit = unit.trim_start();
+    !number.is_empty() && !unit.is_empty() && unit_bytes(unit).is_some()
 }
 
 fn unit_bytes(unit: &str) -> Option<u64> {

@@ -9,7 +9,7 @@ use syn::{Meta, Path};
 
 use super::argument::Argument;
 use super::composite::{Codec, Key, KratePath, Metadata, QueueGroup};
-use super::quantity::{Bytes, Number, Period};
+use super::quantity::{Bytes, Number, Period, Window, WindowBytes};
 use super::value::{
     Bucket, Description, Flag, MethodName, Persist, Prefix, ProtoName, ServiceName, Storage, Text,
     Value, Version, Write, setting_name,
@@ -176,7 +176,8 @@ settings! {
 settings! {
     /// `#[stream(..)]`
     StreamArgs {
-        window: Number<1, 65_536>,
+        window: Window,
+        window_bytes: WindowBytes,
     }
 }
 
@@ -267,10 +268,10 @@ store_settings! {
         compression: Flag, [Kv, Object];
         description: Text<Description>, [Kv, Object];
         marker_ttl: Period, [Kv];
-        max_bytes: Bytes<{ i64::MAX as u64 }>, [Kv, Object];
+        max_bytes: Bytes<1, { i64::MAX as u64 }>, [Kv, Object];
         max_consumers: Number<1, { i32::MAX as u64 }>, [Kv, Object];
         max_history: Number<1, 64>, [Kv];
-        max_value_size: Bytes<{ i32::MAX as u64 }>, [Kv];
+        max_value_size: Bytes<1, { i32::MAX as u64 }>, [Kv];
         metadata: Metadata, [Kv];
         purge_ttl: Period, [Kv];
         replicas: Number<1, 5>, [Kv, Object];

@@ -110,7 +110,7 @@ fn bytes() {
         ("\"7B\"", 7),
     ] {
         assert_eq!(
-            read::<Bytes<{ i64::MAX as u64 }>>(&format!("max_bytes = {text}"))
+            read::<Bytes<1, { i64::MAX as u64 }>>(&format!("max_bytes = {text}"))
                 .unwrap()
                 .0,
             bytes,
@@ -119,7 +119,7 @@ fn bytes() {
     }
     for text in ["\"64KB\"", "\"KiB\"", "\"\"", "\"-1KiB\""] {
         assert!(
-            message::<Bytes<9>>(&format!("max_bytes = {text}"))
+            message::<Bytes<1, 9>>(&format!("max_bytes = {text}"))
                 .contains("is not a number of bytes"),
             "{text}"
         );
@@ -132,7 +132,7 @@ fn bytes() {
         "\"99999999999999999999999B\"",
     ] {
         assert_eq!(
-            message::<Bytes<9>>(&format!("max_bytes = {text}")),
+            message::<Bytes<1, 9>>(&format!("max_bytes = {text}")),
             "`max_bytes` must be between 1 and 9 bytes",
             "{text}"
         );

@@ -95,11 +95,15 @@ fn constant(expander: &Expander<'_>, method: &Method) -> TokenStream {
         setting(p, "queue_group", endpoint.queue_group.group.as_ref()),
         setting(p, "max_in_flight", endpoint.max_in_flight.as_ref()),
     ];
-    let window = method
-        .stream
-        .as_ref()
-        .and_then(|stream| stream.window.as_ref());
-    let window = setting(p, "window", window);
+    let stream = method.stream.as_ref();
+    let windows = [
+        setting(p, "window", stream.and_then(|it| it.window.as_ref())),
+        setting(
+            p,
+            "window_bytes",
+            stream.and_then(|it| it.window_bytes.as_ref()),
+        ),
+    ];
     let stores = method
         .stores
         .iter()
@@ -108,7 +112,7 @@ fn constant(expander: &Expander<'_>, method: &Method) -> TokenStream {
     quote! {
         #(#cfgs)*
         const #name: #p::Method<#request, #response, #error> =
-            #p::Method::new(#index, #endpoint_name, #request_codec, #response_codec, #error_codec) #(#settings)* #window #(#stores)* #deletions;
+            #p::Method::new(#index, #endpoint_name, #request_codec, #response_codec, #error_codec) #(#settings)* #(#windows)* #(#stores)* #deletions;
     }
 }
 

@@ -10,7 +10,7 @@ use super::accessor::{Accessor, accessors};
 use super::signature::{Kind, Output, Request};
 use super::store::{Deletion, Store};
 use crate::args::composite::{Metadata, QueueGroup};
-use crate::args::quantity::{Number, Period};
+use crate::args::quantity::{Number, Period, Window, WindowBytes};
 
 /// A method of the trait.
 #[derive(Debug)]
@@ -104,10 +104,8 @@ pub(crate) struct OwnGroup {
 pub(crate) struct StreamAttr {
     pub(crate) attr: Attribute,
     pub(crate) window: Option<Window>,
+    pub(crate) window_bytes: Option<WindowBytes>,
 }
-
-/// How many messages a sender may be ahead.
-pub(crate) type Window = Number<1, 65_536>;
 
 impl Method {
     /// The method's name without `r#`.

@@ -88,15 +88,16 @@ pub(super) fn queue_group(setting: Setting<QueueGroup>) -> OwnGroup {
 
 pub(super) fn stream(attr: Attribute, diags: &mut Diagnostics) -> StreamAttr {
     let Read { args, has_unknown } = settings::<StreamArgs>(AttrName::Stream, &attr, diags);
-    if !has_unknown && !args.window.is_written() {
+    if !has_unknown && !args.window.is_written() && !args.window_bytes.is_written() {
         diags.help(
             &attr,
             "`#[stream]` needs a window",
-            "write `#[stream(window = 4096)]`, or remove it: the default is 1024",
+            "write `#[stream(window = 4096)]` or `#[stream(window_bytes = \"4MiB\")]`, or remove it: the defaults are 1024 messages and 1 MiB",
         );
     }
     StreamAttr {
         attr,
         window: args.window.into_value(),
+        window_bytes: args.window_bytes.into_value(),
     }
 }

@@ -82,6 +82,8 @@ fn what_is_a_stream() {
         "async fn a(&self) -> Result<Streaming<X>, E>;",
         "async fn a(&self, cx: &Context, x: Streaming<X>) -> ApiResult<natsmicro::Streaming<X>>;",
         "#[stream(window = 65_536)] #[endpoint(max_in_flight = 1)] async fn a(&self, x: Streaming<X>) -> Result<(), E>;",
+        "#[stream(window_bytes = 1024)] async fn a(&self) -> Result<Streaming<X>, E>;",
+        "#[stream(window = 1, window_bytes = \"64MiB\")] async fn a(&self) -> Result<Streaming<X>, E>;",
         "async fn a(&self, x: Streaming) -> Result<other::Streaming, E>;",
         "async fn a(&self, x: Streaming<Result<X, String>>) -> Result<(), E>;",
         "#[endpoint(skip)] async fn a(&self, x: &[Streaming<X>]) -> Result<Option<Streaming<X>>, E>;",

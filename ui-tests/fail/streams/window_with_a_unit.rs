@@ -1,4 +1,4 @@
-// A window in bytes.
+// A window of messages with a unit of bytes.
 
 use natsmicro::{Status, Streaming};
 use natsmicro_ui_tests::{SaveUser, User};

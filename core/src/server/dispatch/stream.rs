@@ -52,7 +52,7 @@ pub(crate) async fn serve(
     let settings = &responder.endpoint.settings;
     let offer = message.headers.as_ref().and_then(wire::offered_credit);
     let (delivery, body) = if settings.kind.streams_requests() {
-        let window = flow::window(settings.window);
+        let window = flow::window(settings.window, settings.window_bytes);
         let memory = match offer {
             Some(_) => &responder.memory.streams,
             None => &responder.memory.plain_streams,

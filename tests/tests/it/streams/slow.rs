@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::StreamExt;
 use natsmicro::{Server, Status, Streaming};
 
@@ -52,6 +53,53 @@ impl Progress {
     }
 }
 
+/// The window in bytes of the methods that set it, and a message of which four fill it.
+const WINDOW_BYTES: usize = 16 * 1024;
+const MESSAGE_BYTES: usize = 4 * 1024;
+/// The messages that fill the window, one that was taken from its source and waits, and one that the reader has and has not counted.
+const AHEAD_BY_BYTES: u64 = (WINDOW_BYTES / MESSAGE_BYTES) as u64 + 2;
+const LARGE_MESSAGES: u64 = 200;
+
+impl Progress {
+    /// Messages that count themselves, and of which no more may be ahead of the reader than fit into the window in bytes.
+    fn large_numbers(&self) -> Streaming<Number> {
+        let progress = self.clone();
+        let padding = Bytes::from(vec![0; MESSAGE_BYTES]);
+        Streaming::iter((0..LARGE_MESSAGES).map(move |n| {
+            let (made, read) = &*progress.0;
+            let made = made.fetch_add(1, Ordering::SeqCst) + 1;
+            let ahead = made - read.load(Ordering::SeqCst);
+            assert!(
+                ahead <= AHEAD_BY_BYTES,
+                "{ahead} messages ahead of the reader"
+            );
+            Number {
+                n,
+                padding: padding.clone(),
+            }
+        }))
+    }
+
+    /// Reads all of these messages, after as many were made as fill the window.
+    async fn read_large(&self, numbers: &mut Streaming<Number>) -> Result<(), Status> {
+        let (made, read) = &*self.0;
+        let full = (WINDOW_BYTES / MESSAGE_BYTES) as u64;
+        soon(async {
+            while made.load(Ordering::SeqCst) < full {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        for expected in 0..LARGE_MESSAGES {
+            let number = numbers.message().await?;
+            assert_eq!(number.map(|number| number.n), Some(expected));
+            read.fetch_add(1, Ordering::SeqCst);
+        }
+        assert_eq!(numbers.message().await?, None);
+        Ok(())
+    }
+}
+
 #[natsmicro::service]
 trait Slow {
     async fn responses(&self, range: Range) -> Result<Streaming<Number>, Status>;
@@ -59,6 +107,10 @@ trait Slow {
     async fn both(&self, numbers: Streaming<Number>) -> Result<Streaming<Number>, Status>;
     /// Reads all before it answers with one.
     async fn read_first(&self, numbers: Streaming<Number>) -> Result<Streaming<Number>, Status>;
+    #[stream(window_bytes = "16KiB")]
+    async fn large_responses(&self, range: Range) -> Result<Streaming<Number>, Status>;
+    #[stream(window_bytes = 16_384)]
+    async fn large_requests(&self, numbers: Streaming<Number>) -> Result<Number, Status>;
 }
 
 struct Impl(Progress);
@@ -83,6 +135,15 @@ impl Slow for Impl {
     ) -> Result<Streaming<Number>, Status> {
         self.0.read(&mut numbers).await?;
         Ok(Streaming::iter([1.into()]))
+    }
+
+    async fn large_responses(&self, _range: Range) -> Result<Streaming<Number>, Status> {
+        Ok(self.0.large_numbers())
+    }
+
+    async fn large_requests(&self, mut numbers: Streaming<Number>) -> Result<Number, Status> {
+        self.0.read_large(&mut numbers).await?;
+        Ok(1.into())
     }
 }
 
@@ -186,6 +247,29 @@ async fn large_messages_are_held_by_their_bytes() {
         assert_eq!(soon(doubled.next()).await.unwrap().unwrap().n, 2 * n);
     }
     assert!(soon(doubled.next()).await.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_window_in_bytes_bounds_a_service_that_streams() {
+    with_service(|client, progress| {
+        Box::pin(async move {
+            let mut numbers = client.large_responses(range(0, 0)).await?;
+            progress.read_large(&mut numbers).await
+        })
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_window_in_bytes_bounds_a_caller_that_streams() {
+    with_service(|client, progress| {
+        Box::pin(async move {
+            let done = client.large_requests(progress.large_numbers()).await?;
+            assert_eq!(done.n, 1);
+            Ok(())
+        })
+    })
+    .await;
 }
 
 #[tokio::test]
