@@ -75,7 +75,16 @@ pub(crate) enum ResponseKind<T> {
     /// As one message, or as an object that the message refers to.
     MessageOrObject(MessageCodec<T>, Box<Fetch>),
     /// Over a stream in at least one direction.
-    Stream(OpenStream<T>),
+    Stream(OpenStream<T>, OpenedBy),
+}
+
+/// What gives a call that streams in both directions its result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OpenedBy {
+    /// The service has accepted the request. The handler may still wait for messages of the caller.
+    Acceptance,
+    /// The handler has returned its stream.
+    Handler,
 }
 
 type OpenStream<T> = Box<dyn FnOnce(Opening) -> StreamFuture<T> + Send>;
@@ -89,6 +98,7 @@ pub(crate) struct Opening {
     pub(crate) timeout: Duration,
     /// When the stream must have ended.
     pub(crate) deadline: Option<Instant>,
+    pub(crate) opened_by: OpenedBy,
 }
 
 impl<T> ResponseKind<T> {
@@ -97,7 +107,8 @@ impl<T> ResponseKind<T> {
         F: FnOnce(Opening) -> Fut + Send + 'static,
         Fut: Future<Output = Result<Response<T>, Status>> + Send + 'static,
     {
-        Self::Stream(Box::new(|opening| Box::pin(open(opening))))
+        let open: OpenStream<T> = Box::new(|opening| Box::pin(open(opening)));
+        Self::Stream(open, OpenedBy::Acceptance)
     }
 }
 
@@ -164,9 +175,21 @@ impl<T, E> Call<T, E> {
     }
 
     /// Sends the call, and returns the message with the headers of the response.
+    ///
+    /// For a response that is a stream, it waits until the handler has returned that stream, since its headers are known only then. An
+    /// error of the handler before that is the error of this call. The timeout of the call bounds the wait, and dropping the future
+    /// cancels the call at the service.
+    ///
+    /// If the requests are a stream as well, they are sent meanwhile. Awaiting the call itself does not wait for the handler of such a
+    /// method, because the handler may wait for the first request. A caller that sends its first request only after this function has
+    /// returned must do the same: where the handler waits for that request, this function ends with `DEADLINE_EXCEEDED`.
     pub async fn response(self) -> Result<Response<T>, E> {
         let error = self.error;
-        self.send().await.map_err(error.from_status)
+        let mut call = self;
+        if let ResponseKind::Stream(_, opened_by) = &mut call.kind {
+            *opened_by = OpenedBy::Handler;
+        }
+        call.send().await.map_err(error.from_status)
     }
 
     /// Prepares the request and the timeouts. The request is sent by the first poll.
@@ -186,7 +209,7 @@ impl<T, E> Call<T, E> {
         if timeout.is_zero() {
             return PendingCall::Failed(timed_out(outgoing.subject(), timeout));
         }
-        let announced = if let ResponseKind::Stream(_) = self.kind {
+        let announced = if let ResponseKind::Stream(..) = self.kind {
             total_timeout
         } else {
             // The whole call is one request and its reply, so the timeout of the reply is the tighter bound.
@@ -210,11 +233,12 @@ impl<T, E> Call<T, E> {
                 let reply = fetch.reply(request, timeout);
                 PendingCall::MessageOrObject(Box::pin(reply), codec)
             }
-            ResponseKind::Stream(open) => PendingCall::Stream(open(Opening {
+            ResponseKind::Stream(open, opened_by) => PendingCall::Stream(open(Opening {
                 gate: self.multiplexer.gate.clone(),
                 outgoing,
                 timeout,
                 deadline: total_timeout.map(|total| backoff::after(Instant::now(), total)),
+                opened_by,
             })),
         }
     }

@@ -269,7 +269,7 @@ impl ServiceClient {
     ) -> Call<T, E> {
         let settings = &method.settings;
         // The timeout of a method that streams bounds the whole stream, and not the time until the stream is open.
-        let is_stream = matches!(kind, ResponseKind::Stream(_));
+        let is_stream = matches!(kind, ResponseKind::Stream(..));
         let timeout = if is_stream {
             self.client.timeout.unwrap_or(DEFAULT_TIMEOUT)
         } else {

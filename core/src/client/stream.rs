@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::backoff;
-use crate::client::call::{Opening, Response};
+use crate::client::call::{OpenedBy, Opening, Response};
 use crate::codec::MessageCodec;
 use crate::descriptor::method::MethodKind;
 use crate::status::{Code, Status};
@@ -78,7 +78,7 @@ fn handler_headers(all: Option<HeaderMap>) -> HeaderMap {
     headers::filtered(&all.unwrap_or_default(), |name| !headers::is_reserved(name))
 }
 
-/// Runs the stream on a task of its own, and returns the first message of the service: the only one if the response is no stream. If
+/// Runs the stream on a task of its own, and returns the message of the service that opens it: the response if that is no stream. If
 /// this future is dropped, the task cancels the stream at the service.
 async fn open_stream(
     kind: MethodKind,
@@ -87,8 +87,11 @@ async fn open_stream(
     output: Option<Output>,
 ) -> Result<Message, Status> {
     let (caller, answer) = oneshot::channel();
+    let open_by = backoff::after(Instant::now(), opening.timeout);
+    let (subject, timeout) = (opening.outgoing.subject().clone(), opening.timeout);
+    let waits_for_handler =
+        kind == MethodKind::Bidirectional && opening.opened_by == OpenedBy::Handler;
     tokio::spawn(async move {
-        let open_by = backoff::after(Instant::now(), opening.timeout);
         let link = Link::new(opening.gate, Role::Caller, delivery);
         let link = tokio::time::timeout_at(open_by, link)
             .await
@@ -100,6 +103,7 @@ async fn open_stream(
                     link,
                     output,
                     caller: Some(caller),
+                    waits_for_handler,
                     subject: opening.outgoing.subject().clone(),
                     timeout: opening.timeout,
                     open_by,
@@ -114,15 +118,25 @@ async fn open_stream(
             }
         }
     });
-    answer
+    let answer = async {
+        answer
+            .await
+            .unwrap_or_else(|_| Err(Status::cancelled("the runtime is shutting down")))
+    };
+    if !waits_for_handler {
+        return answer.await;
+    }
+    // The task bounds only the time until the request is accepted. To the task, a call that ends here was dropped.
+    tokio::time::timeout_at(open_by, answer)
         .await
-        .unwrap_or_else(|_| Err(Status::cancelled("the runtime is shutting down")))
+        .unwrap_or_else(|_| Err(timed_out(&subject, timeout)))
 }
 
 /// The caller's end of a stream.
 ///
 /// Invariants: `caller` is there until the call has its result, which is the response for a method that streams requests only, and the
-/// opening message for the others. `final_wait` is set only when `output` is gone.
+/// opening message for the others. Once the stream is open, it is there only while the response or, with `waits_for_handler`, the
+/// handler is outstanding. `final_wait` is set only when `output` is gone.
 struct CallerEnd {
     kind: MethodKind,
     link: Link,
@@ -130,6 +144,8 @@ struct CallerEnd {
     output: Option<Output>,
     /// Takes the result of the call.
     caller: Option<oneshot::Sender<Result<Message, Status>>>,
+    /// The call of a method that streams both ways has its result when the handler has returned its stream, and not before.
+    waits_for_handler: bool,
     subject: Subject,
     /// Bounds the time until the stream is open, and the time from the last request to the response.
     timeout: Duration,
@@ -141,9 +157,11 @@ struct CallerEnd {
     final_wait: Option<(Instant, Status)>,
 }
 
-/// How the service has accepted the request.
+/// How the service has answered the request.
 enum Opened {
-    /// The stream is open: the message that announced it.
+    /// The service has accepted the request, and the handler runs: the message that announced it.
+    Accepted(Message),
+    /// The handler has returned its stream: the message that announced it.
     Stream(Message),
     /// The call is over: its response.
     Response(Message),
@@ -153,10 +171,14 @@ impl CallerEnd {
     async fn run(mut self, request: Outgoing) {
         let opened = tokio::time::timeout_at(self.open_by, self.open(request)).await;
         let result = match opened.unwrap_or_else(|_| Err(self.timeout_status())) {
-            Ok(Opened::Stream(message)) => {
-                if self.kind != MethodKind::ClientStreaming {
+            Ok(Opened::Accepted(message)) => {
+                if self.kind == MethodKind::Bidirectional && !self.waits_for_handler {
                     self.resolve_call(Ok(message));
                 }
+                self.transfer_in_time().await
+            }
+            Ok(Opened::Stream(message)) => {
+                self.resolve_call(Ok(message));
                 self.transfer_in_time().await
             }
             Ok(Opened::Response(message)) => Ok(Some(message)),
@@ -234,15 +256,13 @@ impl CallerEnd {
     fn handle_before_open(&mut self, event: Event) -> Result<Option<Opened>, Status> {
         let expects_response = self.kind == MethodKind::ClientStreaming;
         match event {
+            Event::Control(control) if control.state.opened && self.kind.streams_responses() => {
+                Ok(Some(Opened::Stream(control.message)))
+            }
             Event::Control(control) => {
-                let is_open = match self.kind {
-                    MethodKind::ServerStreaming => control.state.opened,
-                    // These do not wait for the handler, which may itself wait for requests.
-                    MethodKind::Unary | MethodKind::ClientStreaming | MethodKind::Bidirectional => {
-                        self.link.peer.is_some()
-                    }
-                };
-                Ok(is_open.then_some(Opened::Stream(control.message)))
+                // The handler may wait for requests, which are sent from the acceptance on.
+                let is_accepted = self.kind.streams_requests() && self.link.peer.is_some();
+                Ok(is_accepted.then_some(Opened::Accepted(control.message)))
             }
             Event::End(None, message) if expects_response => Ok(Some(Opened::Response(message))),
             Event::End(None, message) | Event::Messages(message) => {
@@ -300,16 +320,27 @@ impl CallerEnd {
     /// Reacts to an event while the stream is open; breaks when it is over.
     fn handle_while_open(&mut self, event: Event) -> Result<ControlFlow<Option<Message>>, Status> {
         let expects_response = self.kind == MethodKind::ClientStreaming;
+        let awaits_handler = !expects_response && self.caller.is_some();
         match event {
             Event::Control(control) => {
                 if control.state.cancelled && self.output.is_some() {
                     self.stop_sending();
                 }
+                if control.state.opened && awaits_handler {
+                    self.resolve_call(Ok(control.message));
+                }
                 Ok(ControlFlow::Continue(()))
             }
-            Event::Messages(_) => Ok(ControlFlow::Continue(())),
-            Event::End(None, message) if expects_response => Ok(ControlFlow::Break(Some(message))),
-            Event::End(Some(status), _) if expects_response => Err(status),
+            Event::Messages(message) => {
+                if awaits_handler {
+                    self.resolve_call(Ok(message));
+                }
+                Ok(ControlFlow::Continue(()))
+            }
+            Event::End(None, message) if expects_response || awaits_handler => {
+                Ok(ControlFlow::Break(Some(message)))
+            }
+            Event::End(Some(status), _) if expects_response || awaits_handler => Err(status),
             Event::End(..) | Event::ReaderDropped => Ok(ControlFlow::Break(None)),
             Event::Response(message) => {
                 // The service receives nothing after its response.

@@ -16,7 +16,7 @@ use crate::codec::MessageCodec;
 use crate::status::Status;
 use crate::stream::link::Link;
 use crate::stream::streaming::Streaming;
-use crate::stream::wire::{Batch, COUNT, END};
+use crate::stream::wire::{Batch, COUNT, END, StreamState};
 use crate::transport::gate::{Lane, Outgoing, PublishError, Publishing};
 
 /// How long a publish may wait for a connection that takes no messages. The peer gets no heartbeats meanwhile.
@@ -128,22 +128,37 @@ impl Link {
         }
     }
 
-    /// Announces to the caller that the handler has returned its stream. A first message that is ready announces the same, so no
-    /// control message is sent then.
+    /// Announces to the caller that the handler has returned its stream: by the first message or the end if one is ready and can be
+    /// sent, else by a control message. The announcement has the headers of the handler, so no state may say `opened` before it.
     pub(crate) async fn announce_opened(&mut self, output: &mut Output) -> Result<(), Status> {
-        self.state.opened = true;
         if !self.extension {
             return Ok(());
         }
-        output.put_back = output.next_if_ready();
-        if output.put_back.is_some() {
-            return Ok(());
+        let next = if self.may_send() {
+            output.next_if_ready()
+        } else {
+            None
+        };
+        match next {
+            Some(Some(Ok(message))) => self.send(message, output).await?,
+            Some(end) => {
+                output.put_back = Some(end);
+                return Ok(());
+            }
+            None => {
+                let mut headers = std::mem::take(&mut output.headers);
+                let state = StreamState {
+                    opened: true,
+                    ..self.state
+                };
+                state.write(&mut headers);
+                self.publish(headers, Bytes::new(), false)
+                    .await
+                    .map_err(|error| Status::unavailable(format!("cannot send: {error}")))?;
+            }
         }
-        let mut headers = std::mem::take(&mut output.headers);
-        self.state.write(&mut headers);
-        self.publish(headers, Bytes::new(), false)
-            .await
-            .map_err(|error| Status::unavailable(format!("cannot send: {error}")))
+        self.state.opened = true;
+        Ok(())
     }
 
     /// Sends the end of the stream, with an error if it has failed.

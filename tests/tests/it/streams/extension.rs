@@ -138,6 +138,20 @@ async fn a_stream_that_is_open_and_has_no_message() {
     );
 }
 
+/// Its headers are not held back until the caller grants something.
+#[tokio::test]
+async fn a_stream_that_is_open_and_has_no_credit() {
+    let fixture = Fixture::start().await;
+    let mut caller = Caller::open(&fixture, "s.count", opening(10, 12), "0 0").await;
+    assert_eq!(
+        caller.next().await,
+        control(&[("Natsmicro-Opened", "true")])
+    );
+    caller.send(credit(10, 1000)).await;
+    assert_eq!(caller.next().await, batch(1, &[10, 11]));
+    assert_eq!(caller.next().await, end(2));
+}
+
 #[tokio::test]
 async fn requests_come_in_batches_and_are_answered_at_once() {
     let fixture = Fixture::start().await;

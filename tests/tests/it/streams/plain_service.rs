@@ -311,6 +311,45 @@ async fn a_call_that_is_dropped_before_its_first_message() {
     soon(left).await;
 }
 
+/// The acceptance of a plain service has no headers of its handler; the first message, or the end, has.
+#[tokio::test]
+async fn response_headers_of_a_conversation() {
+    let mut peer = Peer::of("double").await;
+    let (sender, numbers) = Streaming::channel(1);
+    let call = tokio::spawn(peer.client.double(numbers).response());
+    let (request, inbox) = peer.request().await;
+    let mut messages = peer.shake_hands(&request).await;
+    // The requests are sent before the handler has answered.
+    soon(sender.send(1.into())).await.unwrap();
+    assert_eq!(next(&mut messages).await, data(1, number(1)));
+    let (mut pairs, payload) = data(1, number(2));
+    pairs.push(("X-Resp".into(), "first".into()));
+    peer.send(&inbox, (pairs, payload)).await;
+    let (mut stream, headers) = soon(call).await.unwrap().unwrap().into_parts();
+    assert_eq!(headers.get("X-Resp").unwrap().as_str(), "first");
+    assert_eq!(soon(stream.message()).await.unwrap().unwrap().n, 2);
+
+    let call = tokio::spawn(peer.client.double(self::numbers(0..0)).response());
+    let (request, inbox) = peer.request().await;
+    let _messages = peer.shake_hands(&request).await;
+    let (mut pairs, payload) = end();
+    pairs.push(("X-Resp".into(), "end".into()));
+    peer.send(&inbox, (pairs, payload)).await;
+    let (stream, headers) = soon(call).await.unwrap().unwrap().into_parts();
+    assert_eq!(headers.get("X-Resp").unwrap().as_str(), "end");
+    assert!(all(stream).await.is_empty());
+}
+
+/// It has accepted the request, and the handler never returns its stream.
+#[tokio::test]
+async fn a_conversation_without_a_response() {
+    let mut peer = Peer::of("double").await;
+    let call = tokio::spawn(peer.client.double(numbers(0..1)).response());
+    let (request, _) = peer.request().await;
+    let _messages = peer.shake_hands(&request).await;
+    assert_eq!(code_of(soon(call).await.unwrap()), "DEADLINE_EXCEEDED");
+}
+
 #[tokio::test]
 async fn a_service_that_receives_no_more() {
     let mut peer = Peer::of("double").await;

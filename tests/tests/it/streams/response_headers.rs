@@ -1,119 +1,243 @@
-//! Headers that a handler sets before it returns its stream, or its response, reach the caller.
+//! The headers that a handler sets before it returns its stream, as `Call::response` gives them.
+
+use std::time::Duration;
 
 use futures::StreamExt;
-use natsmicro::{Context, Response, Status, Streaming};
-use natsmicro_tests::common::{Nats, Text, soon, text};
+use natsmicro::{Client, Code, Context, RunningServer, Status, Streaming};
+use tokio::sync::mpsc;
 
-#[natsmicro::service(subject_prefix = "headers")]
+use natsmicro_tests::common::{Nats, OnDrop, code_of, soon};
+use natsmicro_tests::streams::{Number, Range, all, numbers, range};
+
+#[natsmicro::service]
 trait Headers {
-    async fn feed(&self, cx: &Context, request: Text) -> Result<Streaming<Text>, Status>;
-    async fn sum(&self, cx: &Context, requests: Streaming<Text>) -> Result<Text, Status>;
-    async fn chat(
+    /// Streams the numbers of the range, if there are any.
+    async fn count(&self, cx: &Context, range: Range) -> Result<Streaming<Number>, Status>;
+    /// Has no message.
+    async fn silent(&self, cx: &Context, range: Range) -> Result<Streaming<Number>, Status>;
+    /// Returns its stream before it reads.
+    async fn echo(
         &self,
         cx: &Context,
-        requests: Streaming<Text>,
-    ) -> Result<Streaming<Text>, Status>;
-    /// Returns its stream when it has read a message.
-    async fn late_chat(
+        numbers: Streaming<Number>,
+    ) -> Result<Streaming<Number>, Status>;
+    /// Returns its stream after the first request, whose number is the header.
+    async fn after_first(
         &self,
         cx: &Context,
-        requests: Streaming<Text>,
-    ) -> Result<Streaming<Text>, Status>;
+        numbers: Streaming<Number>,
+    ) -> Result<Streaming<Number>, Status>;
+    /// Fails after the first request.
+    async fn fail(&self, numbers: Streaming<Number>) -> Result<Streaming<Number>, Status>;
+    async fn never(&self, numbers: Streaming<Number>) -> Result<Streaming<Number>, Status>;
 }
 
-struct Service;
+struct Impl {
+    dropped: mpsc::UnboundedSender<()>,
+}
 
-impl Headers for Service {
-    async fn feed(&self, cx: &Context, request: Text) -> Result<Streaming<Text>, Status> {
-        cx.insert_response_header("X-Of-Handler", "feed")?;
-        Ok(Streaming::iter([request]))
+async fn first(numbers: &mut Streaming<Number>) -> Result<u64, Status> {
+    let first = numbers.message().await?;
+    let first = first.ok_or_else(|| Status::invalid_argument("no number"))?;
+    Ok(first.n)
+}
+
+impl Headers for Impl {
+    async fn count(&self, cx: &Context, range: Range) -> Result<Streaming<Number>, Status> {
+        cx.insert_response_header("X-Resp", "count")?;
+        Ok(numbers(range.from..range.to))
     }
 
-    async fn sum(&self, cx: &Context, mut requests: Streaming<Text>) -> Result<Text, Status> {
-        cx.insert_response_header("X-Of-Handler", "sum")?;
-        while requests.message().await?.is_some() {}
-        Ok(text("sum"))
+    async fn silent(&self, cx: &Context, _range: Range) -> Result<Streaming<Number>, Status> {
+        cx.insert_response_header("X-Resp", "silent")?;
+        Ok(Streaming::new(futures::stream::pending()))
     }
 
-    async fn chat(
+    async fn echo(
         &self,
         cx: &Context,
-        requests: Streaming<Text>,
-    ) -> Result<Streaming<Text>, Status> {
-        cx.insert_response_header("X-Of-Handler", "chat")?;
-        Ok(requests)
+        numbers: Streaming<Number>,
+    ) -> Result<Streaming<Number>, Status> {
+        cx.insert_response_header("X-Resp", "echo")?;
+        Ok(numbers)
     }
 
-    async fn late_chat(
+    async fn after_first(
         &self,
         cx: &Context,
-        mut requests: Streaming<Text>,
-    ) -> Result<Streaming<Text>, Status> {
-        let first = requests.message().await?;
-        cx.insert_response_header("X-Of-Handler", "late_chat")?;
-        Ok(Streaming::new(
-            futures::stream::iter(first.map(Ok)).chain(requests),
-        ))
+        mut numbers: Streaming<Number>,
+    ) -> Result<Streaming<Number>, Status> {
+        let first = first(&mut numbers).await?;
+        cx.insert_response_header("X-Resp", &first.to_string())?;
+        Ok(numbers)
+    }
+
+    async fn fail(&self, mut numbers: Streaming<Number>) -> Result<Streaming<Number>, Status> {
+        let first = first(&mut numbers).await?;
+        Err(Status::not_found(format!("no {first}")).with_details("details"))
+    }
+
+    async fn never(&self, _numbers: Streaming<Number>) -> Result<Streaming<Number>, Status> {
+        let _guard = OnDrop(self.dropped.clone());
+        std::future::pending().await
     }
 }
 
-async fn start() -> (Nats, natsmicro::RunningServer, HeadersClient) {
-    let nats = Nats::start().await;
-    let server = nats.server().add_service(HeadersServer::new(Service));
-    let server = server.start().await.unwrap();
-    let client = HeadersClient::new(nats.caller.clone());
-    (nats, server, client)
+struct Fixture {
+    nats: Nats,
+    _server: RunningServer,
+    client: HeadersClient,
+    dropped: mpsc::UnboundedReceiver<()>,
 }
 
-fn of_handler<T>(response: &Response<T>) -> Option<&str> {
-    let header = response.headers().get("X-Of-Handler")?;
-    Some(header.as_str())
+impl Fixture {
+    async fn start() -> Self {
+        let nats = Nats::start().await;
+        let (sender, dropped) = mpsc::unbounded_channel();
+        let server = nats
+            .server()
+            .add_service(HeadersServer::new(Impl { dropped: sender }))
+            .start()
+            .await
+            .unwrap();
+        let client = HeadersClient::new(nats.caller.clone());
+        Self {
+            nats,
+            _server: server,
+            client,
+            dropped,
+        }
+    }
+}
+
+/// The header of the handler, and the stream.
+async fn opened(
+    call: natsmicro::Call<Streaming<Number>, Status>,
+) -> (Option<String>, Streaming<Number>) {
+    let (stream, headers) = soon(call.response()).await.unwrap().into_parts();
+    let header = headers.get("X-Resp").map(ToString::to_string);
+    assert_eq!(headers.len(), usize::from(header.is_some()), "{headers:?}");
+    (header, stream)
 }
 
 #[tokio::test]
-async fn of_a_stream_of_responses() {
-    let (_nats, _server, client) = start().await;
-    let response = soon(client.feed(text("a")).response()).await.unwrap();
-    assert_eq!(of_handler(&response), Some("feed"));
+async fn of_a_service_that_streams() {
+    let fixture = Fixture::start().await;
+    for to in [0, 1, 3000] {
+        let (header, stream) = opened(fixture.client.count(range(0, to))).await;
+        assert_eq!(header.as_deref(), Some("count"), "{to} messages");
+        assert_eq!(all(stream).await, (0..to).collect::<Vec<_>>());
+    }
+    let (header, _stream) = opened(fixture.client.silent(range(0, 0))).await;
+    assert_eq!(header.as_deref(), Some("silent"));
 }
 
 #[tokio::test]
-async fn of_a_stream_of_requests() {
-    let (_nats, _server, client) = start().await;
-    let requests = Streaming::iter([text("a")]);
-    let response = soon(client.sum(requests).response()).await.unwrap();
-    assert_eq!(of_handler(&response), Some("sum"));
+async fn of_a_conversation() {
+    let fixture = Fixture::start().await;
+    for to in [0, 1, 3000] {
+        let (header, stream) = opened(fixture.client.echo(numbers(0..to))).await;
+        assert_eq!(header.as_deref(), Some("echo"), "{to} messages");
+        assert_eq!(all(stream).await, (0..to).collect::<Vec<_>>());
+    }
 }
 
-/// They come with the stream, whose first message may be a long time off, and not with that message.
+/// The handler has returned its stream, which has no message before the first request.
 #[tokio::test]
-async fn of_streams_in_both_directions() {
-    let (_nats, _server, client) = start().await;
-    let (sender, requests) = Streaming::channel(1);
-    let response = soon(client.chat(requests).response()).await.unwrap();
-    assert_eq!(of_handler(&response), Some("chat"));
-    let mut responses = response.into_inner();
-    sender.send(text("a")).await.unwrap();
-    assert_eq!(soon(responses.message()).await.unwrap(), Some(text("a")));
+async fn of_a_conversation_that_has_not_begun() {
+    let fixture = Fixture::start().await;
+    let (sender, lines) = Streaming::channel(1);
+    let (header, mut stream) = opened(fixture.client.echo(lines)).await;
+    assert_eq!(header.as_deref(), Some("echo"));
+    for n in 0..10 {
+        soon(sender.send(n.into())).await.unwrap();
+        assert_eq!(soon(stream.message()).await.unwrap().unwrap().n, n);
+    }
     drop(sender);
-    assert_eq!(soon(responses.message()).await.unwrap(), None);
+    assert_eq!(soon(stream.message()).await, Ok(None));
 }
 
-/// A handler that reads before it returns its stream gets what it waits for, though the caller has no headers yet.
+/// The requests are sent while the call waits for the handler.
 #[tokio::test]
-async fn of_streams_in_both_directions_that_begin_with_the_caller() {
-    let (_nats, _server, client) = start().await;
-    let (sender, requests) = Streaming::channel(1);
-    let (response, sent) = soon(async {
-        tokio::join!(
-            client.late_chat(requests).response(),
-            sender.send(text("a"))
-        )
-    })
-    .await;
-    sent.unwrap();
-    let response = response.unwrap();
-    assert_eq!(of_handler(&response), Some("late_chat"));
-    let mut responses = response.into_inner();
-    assert_eq!(soon(responses.message()).await.unwrap(), Some(text("a")));
+async fn of_a_handler_that_reads_the_first_request() {
+    let fixture = Fixture::start().await;
+    let (header, stream) = opened(fixture.client.after_first(numbers(7..3000))).await;
+    assert_eq!(header.as_deref(), Some("7"));
+    assert_eq!(all(stream).await, (8..3000).collect::<Vec<_>>());
+}
+
+/// Awaiting the call itself does not wait for the handler, which waits for the first request.
+#[tokio::test]
+async fn a_call_without_headers_does_not_wait_for_the_handler() {
+    let fixture = Fixture::start().await;
+    let (sender, lines) = Streaming::channel(1);
+    let call = fixture.client.after_first(lines);
+    let mut stream = soon(call.into_future()).await.unwrap();
+    soon(sender.send(1.into())).await.unwrap();
+    soon(sender.send(2.into())).await.unwrap();
+    assert_eq!(soon(stream.message()).await.unwrap().unwrap().n, 2);
+}
+
+#[tokio::test]
+async fn a_handler_that_fails_fails_the_call() {
+    let fixture = Fixture::start().await;
+    let call = fixture.client.fail(numbers(3..3000));
+    let error = soon(call.response()).await.unwrap_err();
+    assert_eq!(error.code(), &Code::NotFound);
+    assert_eq!(error.message(), "no 3");
+    assert_eq!(error.details(), "details");
+}
+
+/// A client whose calls must be open within this time.
+fn impatient(nats: &Nats) -> HeadersClient {
+    HeadersClient::new(Client::new(nats.caller.clone()).with_timeout(Duration::from_secs(1)))
+}
+
+#[tokio::test]
+async fn a_handler_that_returns_no_stream_is_given_up() {
+    let mut fixture = Fixture::start().await;
+    let client = impatient(&fixture.nats);
+    let (sender, lines) = Streaming::channel(1);
+    let call = client.never(lines);
+    assert_eq!(code_of(soon(call.response()).await), "DEADLINE_EXCEEDED");
+    soon(fixture.dropped.recv()).await.unwrap();
+    soon(sender.closed()).await;
+}
+
+#[tokio::test]
+async fn the_timeout_of_the_opening_ends_with_it() {
+    let fixture = Fixture::start().await;
+    let client = impatient(&fixture.nats);
+    let (sender, lines) = Streaming::channel(1);
+    let (header, mut stream) = opened(client.echo(lines)).await;
+    assert_eq!(header.as_deref(), Some("echo"));
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    soon(sender.send(1.into())).await.unwrap();
+    assert_eq!(soon(stream.message()).await.unwrap().unwrap().n, 1);
+}
+
+#[tokio::test]
+async fn a_call_that_is_dropped_while_it_waits_for_the_handler() {
+    let mut fixture = Fixture::start().await;
+    let (sender, lines) = Streaming::channel(1);
+    let call = tokio::spawn(fixture.client.never(lines).response());
+    // The second is taken when the first is on its way: the service has accepted the request.
+    for n in 0..3 {
+        soon(sender.send(n.into())).await.unwrap();
+    }
+    call.abort();
+    soon(fixture.dropped.recv()).await.unwrap();
+    soon(sender.closed()).await;
+}
+
+/// Nothing is lost of a stream whose headers came with its first message.
+#[tokio::test]
+async fn many_streams_at_once() {
+    let fixture = Fixture::start().await;
+    let calls = (0..200_u64).map(|n| opened(fixture.client.after_first(numbers(n..n + 100))));
+    let opened: Vec<_> = futures::stream::iter(calls).buffered(50).collect().await;
+    for (n, (header, stream)) in (0..).zip(opened) {
+        assert_eq!(header, Some(n.to_string()));
+        assert_eq!(all(stream).await, (n + 1..n + 100).collect::<Vec<_>>());
+    }
 }
