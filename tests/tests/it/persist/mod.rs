@@ -7,6 +7,7 @@ mod faults;
 mod hot_keys;
 mod keys;
 mod limits;
+mod open_timeout;
 mod ordering;
 mod overload;
 mod repeats;
