@@ -1,7 +1,7 @@
 //! Which subjects may be named: inboxes, other reply subjects, and the subject prefixes of services.
 
-/// The longest subject that is accepted from a peer, and the longest prefix, in bytes. A subject travels in a protocol line of at
-/// most 4,096 bytes, together with another one.
+/// The longest subject prefix, and the longest pattern of reply subjects, in bytes. A subject travels in a protocol line of at most 4,096
+/// bytes, together with another one.
 const MAX_SUBJECT_LEN: usize = 512;
 
 /// The inbox prefix of a connection, without the last dot.
