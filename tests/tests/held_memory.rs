@@ -224,7 +224,7 @@ async fn streams_of_large_messages_that_nobody_reads() {
     streams_are_bounded(32 * 1024, 60 * MIB).await;
 }
 
-/// A handler need not read to be told that its caller has gone: it is dropped, with what was held for it.
+/// A handler that reads nothing is dropped, with what is held for it, when its caller is silent and others have no room.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn streams_that_nobody_reads_of_a_caller_who_has_gone() {
     let mut fixture = Fixture::start().await;

@@ -29,7 +29,7 @@ const MAX_MISSED_HEARTBEATS: u32 = 3;
 const MAX_MISSED_WITHOUT_LISTENER: u32 = 2;
 /// A service gives up a caller without heartbeats after this many own heartbeats without a message from it: ten minutes.
 const MAX_IDLE_HEARTBEATS: u32 = 5 * 60;
-/// The same while the endpoint has no places for other streams. Such a caller cannot be asked whether it is there: it may well have no
+/// The same while the endpoint has no room for other streams. Such a caller cannot be asked whether it is there: it may well have no
 /// subscription until it has sent all its messages.
 const MAX_IDLE_HEARTBEATS_UNDER_PRESSURE: u32 = 4;
 /// The shortest interval between two probes of a peer without heartbeats. A probe is a message with a reply subject, to which the NATS
@@ -264,6 +264,9 @@ impl Link {
             Ok(true) => {
                 let delivered = delivery.messages(payload, arrival.count);
                 return delivered.map_err(|OutOfMemory| {
+                    if let Role::Service { pressure, .. } = &self.role {
+                        pressure.record_refusal();
+                    }
                     Status::resource_exhausted(
                         "the service holds as many messages of streams as it may: they are read too slowly",
                     )

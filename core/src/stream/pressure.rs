@@ -1,4 +1,4 @@
-//! Whether an endpoint has places for further streams.
+//! Whether an endpoint has room for its streams.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use tokio::time::Instant;
 use crate::sync::Mutex;
 
 /// How long a refusal is taken for a sign of pressure.
-const MEMORY: Duration = Duration::from_secs(10);
+const MEMORY: Duration = Duration::from_secs(20);
 
-/// The pressure on the places of an endpoint, which its streams share: while streams are refused, one whose caller is silent is not kept
-/// as long as otherwise.
+/// The pressure on the room of an endpoint, which its streams share: while streams are refused, or end because their messages have no
+/// room, one whose caller is silent is not kept as long as otherwise.
 #[derive(Debug, Default)]
 pub(crate) struct Pressure {
     last_refusal: Mutex<Option<Instant>>,
