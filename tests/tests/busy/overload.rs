@@ -21,7 +21,7 @@ use crate::server_process::{Endpoints, FeedClient, LoadClient, MARKER, Runtime, 
 const CHUNK: usize = 400;
 const CHUNKS: usize = 1_000;
 const PEERS: usize = 4;
-const FLOOD: Duration = Duration::from_secs(15);
+const FLOOD: Duration = Duration::from_secs(8);
 /// How many chunks are on their way. The NATS server holds up to 64 MiB for a connection, and a stream that hears nothing for
 /// six seconds takes its other side for dead.
 const AHEAD: usize = 30;
