@@ -21,9 +21,10 @@ use crate::codec::MessageCodec;
 use crate::context::Context;
 use crate::service_error::ErrorCodec;
 use crate::status::Status;
-use crate::transport::gate::{Gate, Outgoing};
+use crate::transport::gate::Gate;
 use crate::transport::headers;
 use crate::transport::mux::Multiplexer;
+use crate::transport::outgoing::Outgoing;
 use crate::transport::request::{RequestFuture, timed_out};
 
 /// A call of a service. Nothing is sent until it is awaited.

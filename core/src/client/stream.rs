@@ -23,8 +23,9 @@ use crate::stream::flow::Credit;
 use crate::stream::link::{Event, Link, Role, malformed};
 use crate::stream::output::{Output, encoded};
 use crate::stream::streaming::Streaming;
-use crate::transport::gate::{Lane, Outgoing, PublishError};
+use crate::transport::backlog::Lane;
 use crate::transport::headers;
+use crate::transport::outgoing::{Outgoing, PublishError};
 use crate::transport::request::timed_out;
 
 /// How long a service without the extension, which has stopped receiving, may take to send its final error.

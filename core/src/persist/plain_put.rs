@@ -7,8 +7,9 @@ use bytes::Bytes;
 
 use crate::store::bucket::publish::Publisher;
 use crate::store::error::WriteError;
-use crate::transport::gate::{Gate, Outgoing};
+use crate::transport::gate::Gate;
 use crate::transport::mux::Multiplexer;
+use crate::transport::outgoing::Outgoing;
 
 /// How long the acknowledgement of a write may take. After that, the next attempt reads whether the value was stored.
 const ACK_TIMEOUT: Duration = Duration::from_secs(5);

@@ -28,7 +28,7 @@ use crate::store::kv::bucket::{KvBucket, is_marker};
 use crate::store::kv::entry::is_expiry;
 use crate::store::object::bucket::{self, ObjectBucket};
 use crate::store::object::write;
-use crate::transport::gate::random_token;
+use crate::transport::random::random_token;
 
 /// The write that a success of one method makes to one bucket.
 #[derive(Debug)]

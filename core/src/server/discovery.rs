@@ -17,7 +17,9 @@ use crate::log::warn_limited;
 use crate::server::endpoint::Endpoint;
 use crate::server::service_server::ServiceSettings;
 use crate::sync::Mutex;
-use crate::transport::gate::{Gate, Lane, Outgoing};
+use crate::transport::backlog::Lane;
+use crate::transport::gate::Gate;
+use crate::transport::outgoing::Outgoing;
 
 #[derive(Serialize)]
 struct Ping<'a> {

@@ -22,7 +22,8 @@ use crate::server::running::{RunningEndpoint, Task};
 use crate::server::service_server::ServiceSettings;
 use crate::server::stats::Counters;
 use crate::server::{StartError, StartErrorKind};
-use crate::transport::gate::{Gate, random_token};
+use crate::transport::gate::Gate;
+use crate::transport::random::random_token;
 
 /// What the services of a server share when they are started.
 pub(crate) struct Starter {

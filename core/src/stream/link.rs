@@ -17,7 +17,8 @@ use crate::stream::flow::{Arrival, Credit, Fault, Inbound, Outbound, PLAIN_WINDO
 use crate::stream::pressure::Pressure;
 use crate::stream::wire;
 use crate::stream::wire::{Control, Received, StreamState};
-use crate::transport::gate::{Gate, PeerSubject, Publishing};
+use crate::transport::gate::{Gate, Publishing};
+use crate::transport::subject::PeerSubject;
 
 /// The interval at which each end sends its state to its peer.
 pub(crate) const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(2);

@@ -4,7 +4,36 @@ use std::collections::BTreeMap;
 
 use tokio::sync::oneshot;
 
-use crate::transport::gate::{Lane, Outgoing, PublishError};
+use crate::transport::outgoing::{Outgoing, PublishError};
+
+/// How many answers of discovery wait.
+const MAX_WAITING_DISCOVERY: usize = 1_024;
+/// How many refusals of requests wait.
+const MAX_WAITING_REFUSALS: usize = 16_384;
+
+/// What a message is, where messages have to wait for the connection. It decides which is sent next, and how many may wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lane {
+    /// Answers of discovery: they show an overload while it lasts. Peers ask for them, so there is a bound.
+    Discovery,
+    /// Replies, errors, requests, and what keeps streams alive. Whoever sends one waits for it, and holds it anyway.
+    Reply,
+    /// Messages of streams, whose senders wait.
+    Stream,
+    /// Answers to requests that were not accepted. Nothing else bounds their number, so there is a bound.
+    Refusal,
+}
+
+impl Lane {
+    /// How many messages may wait; one that comes on top is not sent.
+    pub(super) fn max_waiting(self) -> usize {
+        match self {
+            Self::Discovery => MAX_WAITING_DISCOVERY,
+            Self::Refusal => MAX_WAITING_REFUSALS,
+            Self::Reply | Self::Stream => usize::MAX,
+        }
+    }
+}
 
 /// The turns of the lanes, in a circle, where more than one has messages. Discovery is not among them: it is always first, since it is how
 /// operators see an overload.
@@ -67,10 +96,6 @@ impl Backlog {
     pub(super) fn len(&self, lane: Lane) -> usize {
         self.lanes[lane as usize].len()
     }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.lanes.iter().all(BTreeMap::is_empty)
-    }
 }
 
 #[cfg(test)]
@@ -102,7 +127,6 @@ mod tests {
             push(&mut backlog, lane, subject);
         }
         assert_eq!(drain(&mut backlog), ["d1", "d2", "r1", "s1", "r2"]);
-        assert!(backlog.is_empty());
     }
 
     #[test]

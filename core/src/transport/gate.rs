@@ -9,7 +9,6 @@
 
 use std::fmt;
 use std::future::poll_fn;
-use std::hash::{BuildHasher, RandomState};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,145 +20,20 @@ use async_nats::connection::State;
 use async_nats::{HeaderMap, Subject, SubscribeError, Subscriber};
 use bytes::Bytes;
 use futures::{FutureExt, StreamExt};
-use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::{Notify, oneshot};
 
 use crate::status::Status;
 use crate::sync::Mutex;
-use crate::transport::backlog::{Backlog, Queued};
-use crate::transport::headers::{self, headers_len};
-use crate::transport::subject::{self, ReplySubjects};
+use crate::transport::backlog::{Backlog, Lane, Queued};
+use crate::transport::headers;
+use crate::transport::outgoing::{Outgoing, PublishError};
+use crate::transport::random::random_token;
+use crate::transport::subject::{self, PeerSubject, ReplySubjects};
 
 /// The longest protocol line in bytes that a NATS server takes, without the verb, by default.
 const MAX_CONTROL_LINE: usize = 4_096;
 /// What a protocol line holds besides its subjects: two sizes of up to nine digits, and three spaces.
 const SIZES_LEN: usize = 2 * 9 + 3;
-
-/// How many answers of discovery wait.
-const MAX_WAITING_DISCOVERY: usize = 1_024;
-/// How many refusals of requests wait.
-const MAX_WAITING_REFUSALS: usize = 16_384;
-
-/// What a message is, where messages have to wait for the connection. It decides which is sent next, and how many may wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Lane {
-    /// Answers of discovery: they show an overload while it lasts. Peers ask for them, so there is a bound.
-    Discovery,
-    /// Replies, errors, requests, and what keeps streams alive. Whoever sends one waits for it, and holds it anyway.
-    Reply,
-    /// Messages of streams, whose senders wait.
-    Stream,
-    /// Answers to requests that were not accepted. Nothing else bounds their number, so there is a bound.
-    Refusal,
-}
-
-impl Lane {
-    /// How many messages may wait; one that comes on top is not sent.
-    fn max_waiting(self) -> usize {
-        match self {
-            Self::Discovery => MAX_WAITING_DISCOVERY,
-            Self::Refusal => MAX_WAITING_REFUSALS,
-            Self::Reply | Self::Stream => usize::MAX,
-        }
-    }
-}
-
-/// A subject that a peer has named, and that may be published to. Only the gate makes one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct PeerSubject(Subject);
-
-/// A message to publish.
-#[derive(Clone)]
-pub(crate) struct Outgoing {
-    subject: Subject,
-    /// Where answers go, or the notice of the NATS server that nobody listens on the subject.
-    pub(crate) reply: Option<Subject>,
-    pub(crate) headers: HeaderMap,
-    pub(crate) payload: Bytes,
-}
-
-impl Outgoing {
-    /// A message to a subject of this crate's own making: an endpoint that is called, a bucket, the API of JetStream. It is text and
-    /// no [`Subject`], as which the subjects of peers arrive.
-    pub(crate) fn to(subject: impl Into<String>) -> Self {
-        Self::to_own(Subject::from(subject.into()))
-    }
-
-    /// The same, for a subject that is kept for many messages.
-    pub(crate) fn to_own(subject: Subject) -> Self {
-        Self {
-            subject,
-            reply: None,
-            headers: HeaderMap::new(),
-            payload: Bytes::new(),
-        }
-    }
-
-    /// A message to a peer.
-    pub(crate) fn to_peer(subject: &PeerSubject) -> Self {
-        Self::to_own(subject.0.clone())
-    }
-
-    pub(crate) fn with_reply(mut self, reply: Subject) -> Self {
-        self.reply = Some(reply);
-        self
-    }
-
-    pub(crate) fn with_headers(mut self, headers: HeaderMap) -> Self {
-        self.headers = headers;
-        self
-    }
-
-    pub(crate) fn with_payload(mut self, payload: Bytes) -> Self {
-        self.payload = payload;
-        self
-    }
-
-    /// Takes headers and payload out.
-    pub(crate) fn take(&mut self) -> Self {
-        Self {
-            subject: self.subject.clone(),
-            reply: self.reply.take(),
-            headers: std::mem::take(&mut self.headers),
-            payload: std::mem::take(&mut self.payload),
-        }
-    }
-
-    pub(crate) fn subject(&self) -> &Subject {
-        &self.subject
-    }
-
-    /// Its size as it counts towards `max_payload`.
-    pub(crate) fn size(&self) -> usize {
-        self.payload.len() + headers_len(&self.headers)
-    }
-}
-
-/// Why a message was not published.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum PublishError {
-    /// It has more bytes than the NATS server takes.
-    TooLarge,
-    /// A subject has a space, an empty token or the like, or both are too long for a protocol line.
-    InvalidSubject,
-    /// There are too many like it.
-    Refused,
-    /// The connection is closed.
-    Closed,
-}
-
-impl fmt::Display for PublishError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::TooLarge => "the message is larger than the NATS server takes",
-            Self::InvalidSubject => "the subject cannot be one, or is too long",
-            Self::Refused => "too many messages wait for the connection",
-            Self::Closed => "the connection is closed",
-        })
-    }
-}
-
-impl std::error::Error for PublishError {}
 
 /// A connection, as the rest of the crate uses it. Cheap to clone.
 #[derive(Clone)]
@@ -194,14 +68,12 @@ impl Gate {
 
     /// The subject that a peer names, if this crate may publish to it; else why not.
     pub(crate) fn peer_subject(&self, subject: &str) -> Result<PeerSubject, &'static str> {
-        self.0.reply_subjects.check(subject)?;
-        Ok(PeerSubject(Subject::from(subject)))
+        self.0.reply_subjects.peer_subject(&Subject::from(subject))
     }
 
     /// The reply subject of a message, without copying it.
     pub(crate) fn reply_subject(&self, subject: &Subject) -> Result<PeerSubject, &'static str> {
-        self.0.reply_subjects.check(subject)?;
-        Ok(PeerSubject(subject.clone()))
+        self.0.reply_subjects.peer_subject(subject)
     }
 
     /// Publishes a message: hands it to the connection, or puts it into the backlog. The result tells when the connection has it.
@@ -227,7 +99,11 @@ impl Gate {
         let (done, result) = oneshot::channel();
         let number = backlog.push(lane, Queued { message, done });
         if !shared.is_draining.swap(true, Ordering::AcqRel) {
-            runtime.spawn(drain(Drain(Arc::clone(shared))));
+            let drain = Drain {
+                shared: Arc::clone(shared),
+                is_finished: false,
+            };
+            runtime.spawn(drain.run());
         }
         drop(backlog);
         Publishing(PublishingState::Queued {
@@ -441,37 +317,41 @@ impl Drop for PublishingState {
     }
 }
 
-/// The task that sends the backlog. If it is dropped with its runtime, so is the backlog.
-struct Drain(Arc<Shared>);
+/// The task that sends the backlog. If it is dropped before its end, with its runtime, the backlog is dropped too.
+struct Drain {
+    shared: Arc<Shared>,
+    is_finished: bool,
+}
 
 impl Drain {
-    /// The next message; none if the task is over.
-    fn next(&self) -> Option<Queued> {
-        let mut backlog = self.0.backlog.lock();
+    /// The next message; none if the task is finished.
+    fn next(&mut self) -> Option<Queued> {
+        let mut backlog = self.shared.backlog.lock();
         let next = backlog.pop();
         if next.is_none() {
-            self.0.is_draining.store(false, Ordering::Release);
+            self.is_finished = true;
+            self.shared.is_draining.store(false, Ordering::Release);
         }
         next
     }
-}
 
-async fn drain(task: Drain) {
-    while let Some(Queued { message, done }) = task.next() {
-        let sent = send(&task.0.nats, message).await;
-        // Fails if nobody waits for the result.
-        let _ = done.send(sent);
+    async fn run(mut self) {
+        while let Some(Queued { message, done }) = self.next() {
+            let sent = send(&self.shared.nats, message).await;
+            // Fails if nobody waits for the result.
+            let _ = done.send(sent);
+        }
     }
-    task.0.drained.notify_waiters();
 }
 
 impl Drop for Drain {
     fn drop(&mut self) {
-        let mut backlog = self.0.backlog.lock();
-        if !backlog.is_empty() {
+        if !self.is_finished {
+            let mut backlog = self.shared.backlog.lock();
             *backlog = Backlog::default();
-            self.0.is_draining.store(false, Ordering::Release);
+            self.shared.is_draining.store(false, Ordering::Release);
         }
+        self.shared.drained.notify_waiters();
     }
 }
 
@@ -541,29 +421,6 @@ where
 
 fn closed() -> String {
     PublishError::Closed.to_string()
-}
-
-/// The letters of a token: 22 of 62 hold 128 bits.
-const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-const TOKEN_LEN: usize = 22;
-
-/// 128 random bits as a token of a subject.
-pub(crate) fn random_token() -> String {
-    let mut bytes = [0; 16];
-    if SystemRandom::new().fill(&mut bytes).is_err() {
-        // The operating system gives none now. The standard library has asked it before, for the keys of its hash maps.
-        let halves = [RandomState::new(), RandomState::new()];
-        for (half, state) in bytes.chunks_mut(8).zip(halves) {
-            half.copy_from_slice(&state.hash_one(std::time::Instant::now()).to_le_bytes());
-        }
-    }
-    let mut rest = u128::from_le_bytes(bytes);
-    let letters = (0..TOKEN_LEN).map(|_| {
-        let letter = ALPHABET[(rest % 62) as usize];
-        rest /= 62;
-        char::from(letter)
-    });
-    letters.collect()
 }
 
 #[cfg(test)]

@@ -127,10 +127,3 @@ async fn an_error_always_fits() {
     assert_eq!(status.code(), &Code::Aborted);
     assert_eq!(status.message(), "long ".repeat(52)[..256].trim());
 }
-
-#[test]
-fn no_two_tokens_are_alike() {
-    let tokens: std::collections::HashSet<_> = (0..1_000).map(|_| random_token()).collect();
-    assert_eq!(tokens.len(), 1_000);
-    assert!(tokens.iter().all(|token| token.len() == TOKEN_LEN));
-}

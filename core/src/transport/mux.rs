@@ -18,7 +18,9 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::AbortHandle;
 
 use crate::sync::Mutex;
-use crate::transport::gate::{Gate, Lane, Outgoing, PublishError, Publishing};
+use crate::transport::backlog::Lane;
+use crate::transport::gate::{Gate, Publishing};
+use crate::transport::outgoing::{Outgoing, PublishError};
 
 /// How many calls may wait for replies on one subscription; further calls use another one. By default async-nats buffers 65,536
 /// messages per subscription and silently drops further ones. The other half is for replies to calls that were given up.

@@ -14,8 +14,8 @@ use futures::future::BoxFuture;
 use tokio::time::Sleep;
 
 use crate::status::Status;
-use crate::transport::gate::Outgoing;
 use crate::transport::mux::{Multiplexer, PendingReply};
+use crate::transport::outgoing::Outgoing;
 
 /// Sends a request and waits for the reply. A future written by hand, because it is moved with every call: the one that the compiler
 /// makes of the same `async fn` is several times as large.

@@ -1,5 +1,7 @@
 //! Which subjects may be named: inboxes, other reply subjects, and the subject prefixes of services.
 
+use async_nats::Subject;
+
 /// The longest subject prefix, and the longest pattern of reply subjects, in bytes. A subject travels in a protocol line of at most 4,096
 /// bytes, together with another one.
 const MAX_SUBJECT_LEN: usize = 512;
@@ -54,8 +56,13 @@ impl ReplySubjects {
         Ok(Self { patterns })
     }
 
-    /// Why a reply cannot go to this subject.
-    pub(crate) fn check(&self, subject: &str) -> Result<(), &'static str> {
+    /// The subject, as one to publish to; else why it cannot be one.
+    pub(super) fn peer_subject(&self, subject: &Subject) -> Result<PeerSubject, &'static str> {
+        self.check(subject)?;
+        Ok(PeerSubject(subject.clone()))
+    }
+
+    fn check(&self, subject: &str) -> Result<(), &'static str> {
         if !is_literal(subject) {
             return Err("it is no subject");
         }
@@ -69,6 +76,17 @@ impl ReplySubjects {
         } else {
             Err("it is no inbox, and no pattern of `with_reply_subjects` matches it")
         }
+    }
+}
+
+/// A subject that a peer has named, and that may be published to. The gate of a connection makes it, by its reply subjects; nothing else
+/// does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PeerSubject(Subject);
+
+impl PeerSubject {
+    pub(super) fn subject(&self) -> &Subject {
+        &self.0
     }
 }
 

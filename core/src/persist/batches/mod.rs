@@ -21,7 +21,9 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 use crate::log::warn_limited;
 use crate::persist::batches::wire::{BatchReply, Step};
 use crate::persist::queue::WriteStart;
-use crate::transport::gate::{Gate, Lane, Outgoing, PublishError, Publishing};
+use crate::transport::backlog::Lane;
+use crate::transport::gate::{Gate, Publishing};
+use crate::transport::outgoing::{Outgoing, PublishError};
 
 /// The most batches that are open at once.
 const MAX_OPEN_BATCHES: usize = 4;

@@ -29,7 +29,7 @@ use crate::server::dispatch::reply::{Caller, PendingReply, Responder};
 use crate::server::endpoint::Endpoint;
 use crate::server::router::Handler;
 use crate::status::Status;
-use crate::transport::gate::PeerSubject;
+use crate::transport::subject::PeerSubject;
 
 /// The bounds of one turn of the dispatcher's loop: how many calls it starts, and how many requests it moves from the subscription to its
 /// queue. They let other tasks of the thread run in between.

@@ -20,8 +20,11 @@ use crate::server::memory::Memory;
 use crate::status::Status;
 use crate::stream::output;
 use crate::stream::pressure::Pressure;
-use crate::transport::gate::{Gate, Lane, Outgoing, PeerSubject, PublishError, Publishing};
+use crate::transport::backlog::Lane;
+use crate::transport::gate::{Gate, Publishing};
 use crate::transport::headers;
+use crate::transport::outgoing::{Outgoing, PublishError};
+use crate::transport::subject::PeerSubject;
 
 /// Sends the replies of one endpoint, and counts its calls.
 #[derive(Debug)]

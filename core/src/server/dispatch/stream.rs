@@ -24,7 +24,9 @@ use crate::stream::link::{Event, Link, Role};
 use crate::stream::output::{Output, PUBLISH_TIMEOUT};
 use crate::stream::streaming::Streaming;
 use crate::stream::wire;
-use crate::transport::gate::{Lane, Outgoing, PeerSubject};
+use crate::transport::backlog::Lane;
+use crate::transport::outgoing::Outgoing;
+use crate::transport::subject::PeerSubject;
 
 /// How long a caller without the extension may take to subscribe for its response, and the pause between two attempts to send it.
 const LISTEN_TIMEOUT: Duration = Duration::from_secs(2);

@@ -9,8 +9,8 @@ use async_nats::jetstream::publish::PublishAck;
 use async_nats::jetstream::response::Response;
 
 use crate::store::error::WriteError;
-use crate::transport::gate::Outgoing;
 use crate::transport::mux::Multiplexer;
+use crate::transport::outgoing::Outgoing;
 
 /// Sends messages to buckets. Cheaper than async-nats's context, which makes an inbox and two timers per message.
 #[derive(Clone, Debug)]

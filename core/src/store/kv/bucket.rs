@@ -24,8 +24,9 @@ use crate::store::bucket::publish::Publisher;
 use crate::store::error::{StoreError, StoreErrorKind, WriteError, cannot_open};
 use crate::store::kv::clock::{Clock, ServerTime};
 use crate::sync::Mutex;
-use crate::transport::gate::{Gate, Outgoing};
+use crate::transport::gate::Gate;
 use crate::transport::mux::Multiplexer;
+use crate::transport::outgoing::Outgoing;
 
 /// Marks a message that stores no value.
 const KV_OPERATION: &str = "KV-Operation";

@@ -29,7 +29,8 @@ use crate::store::reader::budget::Budget;
 use crate::store::reader::direct::{BatchGet, UnansweredConnection};
 use crate::store::reader::ordered::OrderedConsumer;
 use crate::store::reader::range::{Range, Start};
-use crate::transport::gate::{Gate, Outgoing};
+use crate::transport::gate::Gate;
+use crate::transport::outgoing::Outgoing;
 
 /// The chunk size of ADR-20.
 pub(crate) const CHUNK_SIZE: usize = 128 * 1024;

@@ -16,7 +16,7 @@ use crate::log::warn_limited;
 use crate::store::error::{StoreError, StoreErrorKind, WriteError, is_no_stream};
 use crate::store::object::bucket::{MAX_META_ATTEMPTS, ObjectBucket, contended};
 use crate::store::object::info::{Meta, Stored};
-use crate::transport::gate::random_token;
+use crate::transport::random::random_token;
 
 /// How long a task in the background tries to remove chunks.
 const CLEAN_UP_TIMEOUT: Duration = Duration::from_secs(5 * 60);

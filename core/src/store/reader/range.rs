@@ -11,7 +11,8 @@ use async_nats::jetstream::stream::{Info, Stream};
 
 use crate::store::error::{StoreError, is_no_stream, no_such_bucket};
 use crate::store::reader::budget::Budget;
-use crate::transport::gate::{Gate, random_token};
+use crate::transport::gate::Gate;
+use crate::transport::random::random_token;
 
 /// How long the server keeps a consumer without requests.
 const INACTIVE_THRESHOLD: Duration = Duration::from_secs(60);
