@@ -127,3 +127,30 @@ async fn an_error_always_fits() {
     assert_eq!(status.code(), &Code::Aborted);
     assert_eq!(status.message(), "long ".repeat(52)[..256].trim());
 }
+
+#[test]
+fn a_runtime_that_ends_takes_only_its_backlog_along() {
+    let connection = tokio::runtime::Runtime::new().unwrap();
+    let (_server, gate) = connection.block_on(async {
+        let server = NatsServer::start().await.unwrap();
+        let gate = gate_with_capacity(&server, 1).await;
+        (server, gate)
+    });
+    let other = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let waiting = other.block_on(async {
+        let publishing =
+            (0..1_000).map(|number| gate.publish(Lane::Reply, message("test", number)));
+        publishing.last().unwrap()
+    });
+    assert_eq!(waiting.result(), None);
+    drop(other);
+    connection.block_on(async {
+        let unsent = timeout(SOON, waiting).await.unwrap();
+        assert_eq!(unsent, Err(PublishError::Closed));
+        let sent = gate.publish(Lane::Reply, message("test", 0));
+        timeout(SOON, sent).await.unwrap().unwrap();
+        gate.round_trip(SOON).await.unwrap();
+    });
+}

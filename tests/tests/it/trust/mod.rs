@@ -6,3 +6,4 @@ mod long_replies;
 mod lost_callers;
 mod prefixes;
 mod reply_subjects;
+mod settings;
