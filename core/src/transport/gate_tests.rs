@@ -139,11 +139,13 @@ fn a_runtime_that_ends_takes_only_its_backlog_along() {
     let other = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();
-    let waiting = other.block_on(async {
-        let publishing =
-            (0..1_000).map(|number| gate.publish(Lane::Reply, message("test", number)));
-        publishing.last().unwrap()
+    let mut publishing = Vec::new();
+    other.block_on(async {
+        for number in 0..1_000 {
+            publishing.push(gate.publish(Lane::Reply, message("test", number)));
+        }
     });
+    let waiting = publishing.pop().unwrap();
     assert_eq!(waiting.result(), None);
     drop(other);
     connection.block_on(async {
