@@ -22,6 +22,8 @@ for package in metadata["packages"]:
         for file in root.rglob("*.rs")
         if not any(other in file.parents for other in inner)
     ]
+    # A target may lie in the folder of another package.
+    files += [Path(target["src_path"]) for target in package["targets"]]
     text = "\n".join(STRING.sub('""', file.read_text()) for file in files)
     for dependency in package["dependencies"]:
         name = (dependency["rename"] or dependency["name"]).replace("-", "_")
