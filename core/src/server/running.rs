@@ -109,11 +109,16 @@ impl RunningServer {
         } = finish_calls(&mut self.endpoints, &self.phase, deadline).await;
         futures::future::join_all(self.queues.iter().map(|queue| queue.drain(deadline))).await;
         self.discovery.clear();
-        // The replies are on their way; wait until the server has them. They get a moment even if the time is up.
-        let arrived = self
-            .gate
-            .round_trip(time_left().max(Duration::from_secs(1)))
-            .await;
+        // Waits until the NATS server has the replies and the refusals: at least a second, also if the drain time is over.
+        let timeout = time_left().max(Duration::from_secs(1));
+        let end = Instant::now() + timeout;
+        let arrived = match timeout_at(end, self.gate.drained()).await {
+            Ok(()) => {
+                let left = end.saturating_duration_since(Instant::now());
+                self.gate.round_trip(left).await
+            }
+            Err(_) => Err("the connection does not take messages".to_owned()),
+        };
         connection = connection.or(arrived.err());
 
         let error = StopError {

@@ -4,7 +4,6 @@
 //! The queue has no bound of its own. It is bounded by the credit that the task grants: a window more than the reader has consumed. At
 //! a service, a budget bounds what all queues of the server hold together.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -18,13 +17,14 @@ use crate::codec::MessageCodec;
 use crate::status::{Code, Status};
 use crate::stream::flow::Credit;
 use crate::transport::budget::{Charge, MemoryBudget, detached};
+use crate::transport::headers;
 
 /// One entry of the queue.
 enum Item {
     /// A payload and its number of messages: a single one as it is, several with their lengths; and the memory that it holds.
     Messages(Bytes, u64, Option<Charge>),
-    /// The stream has failed; the last item.
-    Failed(Status),
+    /// The stream has failed, and the memory that its status holds; the last item.
+    Failed(Status, Option<Charge>),
     /// The stream has ended; the last item.
     End,
 }
@@ -47,6 +47,9 @@ pub(crate) struct Delivery {
     memory: Option<Arc<MemoryBudget>>,
 }
 
+/// How many characters of its message a status keeps whose memory has no room.
+const MAX_UNPAID_CHARS: usize = 256;
+
 /// The budget has no room for a message.
 #[derive(Debug)]
 pub(crate) struct OutOfMemory;
@@ -56,9 +59,10 @@ pub(crate) struct Incoming<T> {
     /// The code of the error for a message that cannot be decoded: whether it is a mistake of the caller or of the service.
     decode_error_code: Code,
     items: mpsc::UnboundedReceiver<Item>,
-    /// The messages of the last payload that were not read yet.
-    batch: VecDeque<Bytes>,
-    /// The memory of `batch`.
+    /// The messages of the last payload that were not read yet. A batch is taken apart as it is read: its parts would hold more memory
+    /// than it does.
+    unread: Unread,
+    /// The memory of `unread`.
     charge: Option<Charge>,
     decode: fn(Bytes) -> Result<T, crate::codec::CodecError>,
     /// What the reader has consumed.
@@ -69,6 +73,30 @@ pub(crate) struct Incoming<T> {
     report_step: Credit,
     reports: Arc<Reported>,
     ended: bool,
+}
+
+/// What is left of a payload.
+#[derive(Debug)]
+enum Unread {
+    Nothing,
+    Message(Bytes),
+    Batch(Bytes),
+}
+
+impl Unread {
+    fn pop(&mut self) -> Option<Bytes> {
+        match std::mem::replace(self, Self::Nothing) {
+            Self::Nothing => None,
+            Self::Message(message) => Some(message),
+            Self::Batch(mut batch) => {
+                let message = next_of_batch(&mut batch);
+                if !batch.is_empty() {
+                    *self = Self::Batch(batch);
+                }
+                message
+            }
+        }
+    }
 }
 
 /// Makes both ends of a queue. It holds at most `window` messages and bytes if the sender keeps to its credit.
@@ -83,7 +111,7 @@ pub(crate) fn delivery<T>(
     let incoming = Incoming {
         decode_error_code,
         items: receiver,
-        batch: VecDeque::new(),
+        unread: Unread::Nothing,
         charge: None,
         decode: codec.decode,
         consumed: Credit::default(),
@@ -142,15 +170,36 @@ impl Delivery {
         Ok(())
     }
 
+    /// Delivers the end. A status that has no room in the budget loses its details and most of its message.
     pub(crate) fn end(&self, status: Option<Status>) {
-        let _ = self.items.send(status.map_or(Item::End, Item::Failed));
+        let item = match status {
+            None => Item::End,
+            Some(mut status) => {
+                let mut charge = None;
+                if let Some(memory) = &self.memory {
+                    charge = memory.charge(status.message().len() + status.details().len());
+                    status = if charge.is_some() {
+                        let details = detached(status.details());
+                        status.with_details(details)
+                    } else {
+                        headers::shortened(&status, MAX_UNPAID_CHARS)
+                    };
+                }
+                Item::Failed(status, charge)
+            }
+        };
+        let _ = self.items.send(item);
     }
 }
 
 impl<T> Incoming<T> {
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T, Status>>> {
         loop {
-            if let Some(message) = self.batch.pop_front() {
+            let next = self.unread.pop();
+            if let Unread::Nothing = self.unread {
+                self.charge = None;
+            }
+            if let Some(message) = next {
                 self.count_consumed(message.len());
                 let number = self.consumed.messages;
                 return Poll::Ready(Some((self.decode)(message).map_err(|error| {
@@ -164,14 +213,14 @@ impl<T> Incoming<T> {
             match ready!(self.items.poll_recv(cx)) {
                 Some(Item::Messages(payload, count, charge)) => {
                     self.charge = charge;
-                    if count == 1 {
-                        self.batch.push_back(payload);
+                    self.unread = if count == 1 {
+                        Unread::Message(payload)
                     } else {
-                        self.batch.extend(split_batch(payload));
-                    }
+                        Unread::Batch(payload)
+                    };
                 }
                 Some(Item::End) => self.ended = true,
-                Some(Item::Failed(status)) => {
+                Some(Item::Failed(status, _charge)) => {
                     self.ended = true;
                     return Poll::Ready(Some(Err(status)));
                 }
@@ -207,13 +256,14 @@ impl<T> fmt::Debug for Incoming<T> {
     }
 }
 
-/// The messages of a batch: each is preceded by its length as a protobuf varint. Stops at the first malformed length.
-pub(crate) fn split_batch(mut payload: Bytes) -> impl Iterator<Item = Bytes> {
-    std::iter::from_fn(move || {
-        let message = first_message(&payload)?;
-        payload.advance(message.start);
-        Some(payload.split_to(message.len()))
-    })
+/// Takes the first message off a batch, in which each is preceded by its length as a protobuf varint. A malformed length ends the batch.
+pub(crate) fn next_of_batch(batch: &mut Bytes) -> Option<Bytes> {
+    let Some(message) = first_message(batch) else {
+        batch.clear();
+        return None;
+    };
+    batch.advance(message.start);
+    Some(batch.split_to(message.len()))
 }
 
 /// The range of the first message of a batch, without its length; `None` if the length is malformed or exceeds the payload.
@@ -228,4 +278,70 @@ pub(crate) fn first_message(payload: &[u8]) -> Option<Range<usize>> {
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+    use crate::codec::BYTES_CODEC;
+    use crate::stream::flow;
+
+    const LIMIT: usize = 10_000;
+
+    fn ends() -> (Delivery, Incoming<Bytes>, Arc<MemoryBudget>) {
+        let memory = MemoryBudget::new(LIMIT);
+        let window = flow::window(1_000, 1 << 20);
+        let budget = Some(Arc::clone(&memory));
+        let (delivery, incoming) = delivery(window, BYTES_CODEC, Code::Internal, budget);
+        (delivery, incoming, memory)
+    }
+
+    fn next(incoming: &mut Incoming<Bytes>) -> Poll<Option<Result<Bytes, Status>>> {
+        incoming.poll_next(&mut Context::from_waker(Waker::noop()))
+    }
+
+    #[test]
+    fn what_was_read_is_paid_back() {
+        let (delivery, mut incoming, memory) = ends();
+        for payload in [
+            Bytes::from(vec![1; 8_000]),
+            Bytes::from_static(b"\x01a\x01b"),
+        ] {
+            let count = if payload.len() > 4 { 1 } else { 2 };
+            delivery.messages(&payload, count).unwrap();
+            assert!(memory.charge(LIMIT).is_none());
+            for _ in 0..count {
+                assert!(matches!(next(&mut incoming), Poll::Ready(Some(Ok(_)))));
+            }
+            // The reader is idle, and the stream is open.
+            assert!(memory.charge(LIMIT).is_some());
+        }
+        assert!(next(&mut incoming).is_pending());
+    }
+
+    #[test]
+    fn messages_without_room_are_not_delivered() {
+        let (delivery, mut incoming, _memory) = ends();
+        let payload = Bytes::from(vec![1; 6_000]);
+        assert!(delivery.messages(&payload, 1).is_ok());
+        assert!(delivery.messages(&payload, 1).is_err());
+        assert!(matches!(next(&mut incoming), Poll::Ready(Some(Ok(_)))));
+        assert!(delivery.messages(&payload, 1).is_ok());
+    }
+
+    #[test]
+    fn an_error_without_room_loses_its_details() {
+        let (delivery, mut incoming, memory) = ends();
+        let _held = memory.charge(LIMIT).unwrap();
+        let status = Status::new(Code::Aborted, "long ".repeat(1_000)).with_details(vec![1; 1_000]);
+        delivery.end(Some(status));
+        let Poll::Ready(Some(Err(status))) = next(&mut incoming) else {
+            panic!("no error");
+        };
+        assert_eq!(status.code(), &Code::Aborted);
+        assert_eq!(status.message().len(), MAX_UNPAID_CHARS);
+        assert!(status.details().is_empty());
+    }
 }

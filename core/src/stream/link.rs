@@ -17,7 +17,9 @@ use crate::stream::flow::{Arrival, Credit, Fault, Inbound, Outbound, PLAIN_WINDO
 use crate::stream::pressure::Pressure;
 use crate::stream::wire;
 use crate::stream::wire::{Control, Received, StreamState};
+use crate::transport::backlog::Lane;
 use crate::transport::gate::{Gate, Publishing};
+use crate::transport::outgoing::Outgoing;
 use crate::transport::subject::PeerSubject;
 
 /// The interval at which each end sends its state to its peer.
@@ -358,19 +360,27 @@ impl Link {
         }
     }
 
-    /// Whether the NATS server reports within this time that the peer has no subscription.
-    pub(crate) async fn has_no_listener(&mut self, within: Duration) -> bool {
+    /// Whether the NATS server has reported that the peer has no subscription to what was sent last. A message to the own inbox, which the
+    /// NATS server handles after that one, ends the wait.
+    pub(crate) async fn has_no_listener(&mut self, timeout: Duration) -> bool {
+        let echo = Outgoing::to_own(self.inbox.clone());
+        let sent = self.gate.publish(Lane::Reply, echo);
         let answer = async {
+            if sent.await.is_err() {
+                return false;
+            }
+            let mut is_reported = false;
             loop {
                 let signal = self.wait().await;
                 match self.handle(signal).await {
-                    Some(Event::NoListener) => return true,
+                    Some(Event::NoListener) => is_reported = true,
+                    Some(Event::Response(_)) => return is_reported,
                     Some(Event::PeerLost(_)) => return false,
                     _ => {}
                 }
             }
         };
-        tokio::time::timeout(within, answer).await.unwrap_or(false)
+        tokio::time::timeout(timeout, answer).await.unwrap_or(false)
     }
 }
 

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::stream::delivery::split_batch;
+use crate::stream::delivery::next_of_batch;
 
 fn received(headers: &[(&str, &str)], payload: impl Into<Bytes>) -> Received {
     let mut map = HeaderMap::new();
@@ -146,7 +146,9 @@ proptest! {
         if sent.len() == 1 {
             prop_assert_eq!(payload, sent[0].clone());
         } else {
-            prop_assert_eq!(split_batch(payload).collect::<Vec<_>>(), sent);
+            let mut batch = payload;
+            let messages = std::iter::from_fn(|| next_of_batch(&mut batch));
+            prop_assert_eq!(messages.collect::<Vec<_>>(), sent);
         }
     }
 

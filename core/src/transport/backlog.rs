@@ -16,7 +16,7 @@ const MAX_WAITING_REFUSALS: usize = 16_384;
 pub(crate) enum Lane {
     /// Answers of discovery: they show an overload while it lasts. Peers ask for them, so there is a bound.
     Discovery,
-    /// Replies, errors, requests, and what keeps streams alive. Whoever sends one waits for it, and holds it anyway.
+    /// Replies, errors, requests, and what keeps streams alive. The call or the stream waits for it, and is bounded in number.
     Reply,
     /// Messages of streams, whose senders wait.
     Stream,
@@ -35,16 +35,20 @@ impl Lane {
     }
 }
 
-/// The turns of the lanes, in a circle, where more than one has messages. Discovery is not among them: it is always first, since it is how
-/// operators see an overload.
-const TURNS: [Lane; 8] = [
+/// The turns of the lanes, in a circle, where more than one has messages. Half are those of discovery, since it is how operators see an
+/// overload.
+const TURNS: [Lane; 12] = [
+    Lane::Discovery,
     Lane::Reply,
+    Lane::Discovery,
     Lane::Stream,
+    Lane::Discovery,
     Lane::Reply,
-    Lane::Reply,
+    Lane::Discovery,
     Lane::Refusal,
+    Lane::Discovery,
     Lane::Reply,
-    Lane::Stream,
+    Lane::Discovery,
     Lane::Reply,
 ];
 
@@ -76,21 +80,22 @@ impl Backlog {
 
     /// Takes out the message that is sent next.
     pub(super) fn pop(&mut self) -> Option<Queued> {
-        let first = self.lanes[Lane::Discovery as usize].pop_first();
-        first.map(|(_, queued)| queued).or_else(|| {
-            (0..TURNS.len()).find_map(|_| {
-                let lane = TURNS[self.turn];
-                self.turn = (self.turn + 1) % TURNS.len();
-                self.lanes[lane as usize]
-                    .pop_first()
-                    .map(|(_, queued)| queued)
-            })
+        (0..TURNS.len()).find_map(|_| {
+            let lane = TURNS[self.turn];
+            self.turn = (self.turn + 1) % TURNS.len();
+            let (_, queued) = self.lanes[lane as usize].pop_first()?;
+            Some(queued)
         })
     }
 
     /// Takes out a message that is no longer to be sent.
     pub(super) fn withdraw(&mut self, lane: Lane, number: u64) {
         self.lanes[lane as usize].remove(&number);
+    }
+
+    /// Takes out all messages. Numbers go on, so that none is given twice.
+    pub(super) fn clear(&mut self) -> [BTreeMap<u64, Queued>; 4] {
+        std::mem::take(&mut self.lanes)
     }
 
     pub(super) fn len(&self, lane: Lane) -> usize {
@@ -115,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn discovery_is_sent_first_and_each_lane_in_order() {
+    fn each_lane_is_sent_in_its_order() {
         let mut backlog = Backlog::default();
         for (lane, subject) in [
             (Lane::Stream, "s1"),
@@ -126,7 +131,7 @@ mod tests {
         ] {
             push(&mut backlog, lane, subject);
         }
-        assert_eq!(drain(&mut backlog), ["d1", "d2", "r1", "s1", "r2"]);
+        assert_eq!(drain(&mut backlog), ["d1", "r1", "d2", "s1", "r2"]);
     }
 
     #[test]
@@ -134,6 +139,7 @@ mod tests {
         let mut backlog = Backlog::default();
         for _ in 0..16 {
             for (lane, subject) in [
+                (Lane::Discovery, "d"),
                 (Lane::Reply, "r"),
                 (Lane::Stream, "s"),
                 (Lane::Refusal, "f"),
@@ -142,8 +148,8 @@ mod tests {
             }
         }
         let order = drain(&mut backlog).concat();
-        assert_eq!(order[..16], *"rsrrfrsrrsrrfrsr");
-        assert_eq!(order.len(), 48);
+        assert_eq!(order[..16], *"drdsdrdfdrdrdrds");
+        assert_eq!(order.len(), 64);
     }
 
     #[test]

@@ -28,8 +28,8 @@ impl MemoryBudget {
         })
     }
 
-    /// Takes `bytes` out of the budget, if they are there. While nothing is held, a single item of any size is admitted, so that a
-    /// small budget makes a server slow, and not deaf.
+    /// Takes `bytes` out of the budget, if they are there. While nothing is held, a single item of any size is admitted: otherwise one
+    /// that is larger than the budget would never be.
     pub(crate) fn charge(self: &Arc<Self>, bytes: usize) -> Option<Charge> {
         let admitted = |held: usize| {
             let total = held.checked_add(bytes)?;

@@ -20,6 +20,7 @@ use async_nats::connection::State;
 use async_nats::{HeaderMap, Subject, SubscribeError, Subscriber};
 use bytes::Bytes;
 use futures::{FutureExt, StreamExt};
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot};
 
 use crate::status::Status;
@@ -41,6 +42,8 @@ pub(crate) struct Gate(Arc<Shared>);
 
 struct Shared {
     nats: async_nats::Client,
+    /// Where the backlog is sent: the runtime on which the gate was made. `None` if there was none, and then nothing can wait.
+    runtime: Option<Handle>,
     /// The prefix of the inboxes of this connection, without the last dot.
     inbox_prefix: String,
     reply_subjects: ReplySubjects,
@@ -59,6 +62,7 @@ impl Gate {
         Self(Arc::new(Shared {
             inbox_prefix: subject::prefix_of_inbox(&inbox).to_owned(),
             nats,
+            runtime: Handle::try_current().ok(),
             reply_subjects,
             backlog: Mutex::default(),
             is_draining: AtomicBool::new(false),
@@ -66,7 +70,7 @@ impl Gate {
         }))
     }
 
-    /// The subject that a peer names, if this crate may publish to it; else why not.
+    /// The subject that a peer names, or why this crate may not publish to it.
     pub(crate) fn peer_subject(&self, subject: &str) -> Result<PeerSubject, &'static str> {
         self.0.reply_subjects.peer_subject(&Subject::from(subject))
     }
@@ -89,7 +93,7 @@ impl Gate {
         {
             return Publishing::done(sent);
         }
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+        let Some(runtime) = &shared.runtime else {
             return Publishing::done(Err(PublishError::Closed));
         };
         let mut backlog = shared.backlog.lock();
@@ -98,14 +102,16 @@ impl Gate {
         }
         let (done, result) = oneshot::channel();
         let number = backlog.push(lane, Queued { message, done });
-        if !shared.is_draining.swap(true, Ordering::AcqRel) {
+        let is_drained = shared.is_draining.swap(true, Ordering::AcqRel);
+        drop(backlog);
+        if !is_drained {
             let drain = Drain {
                 shared: Arc::clone(shared),
                 is_finished: false,
             };
+            // Without the lock: a runtime that shuts down drops the task at once, which takes it.
             runtime.spawn(drain.run());
         }
-        drop(backlog);
         Publishing(PublishingState::Queued {
             gate: self.clone(),
             lane,
@@ -156,7 +162,7 @@ impl Gate {
     }
 
     /// Waits until the backlog is empty.
-    async fn drained(&self) {
+    pub(crate) async fn drained(&self) {
         loop {
             let mut drained = std::pin::pin!(self.0.drained.notified());
             drained.as_mut().enable();
@@ -348,8 +354,11 @@ impl Drop for Drain {
     fn drop(&mut self) {
         if !self.is_finished {
             let mut backlog = self.shared.backlog.lock();
-            *backlog = Backlog::default();
+            let dropped = backlog.clear();
             self.shared.is_draining.store(false, Ordering::Release);
+            drop(backlog);
+            // Without the lock: this wakes those who wait.
+            drop(dropped);
         }
         self.shared.drained.notify_waiters();
     }

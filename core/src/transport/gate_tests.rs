@@ -109,6 +109,23 @@ async fn what_the_server_would_refuse_is_refused_here() {
 }
 
 #[tokio::test]
+async fn refusals_that_wait_are_bounded_and_replies_are_not() {
+    const COUNT: usize = 20_000;
+    let server = NatsServer::start().await.unwrap();
+    let gate = gate_with_capacity(&server, 1).await;
+    let refused = |lane| {
+        let publishing: Vec<_> = (0..COUNT)
+            .map(|number| gate.publish(lane, message("test", number)))
+            .collect();
+        let is_refused = |it: &&Publishing| it.result() == Some(Err(PublishError::Refused));
+        publishing.iter().filter(is_refused).count()
+    };
+    assert_eq!(refused(Lane::Reply), 0);
+    let bound = Lane::Refusal.max_waiting();
+    assert!((COUNT - bound - 1..=COUNT - bound).contains(&refused(Lane::Refusal)));
+}
+
+#[tokio::test]
 async fn an_error_always_fits() {
     let server = NatsServer::start().await.unwrap();
     let gate = gate_with_capacity(&server, 16).await;
@@ -129,30 +146,41 @@ async fn an_error_always_fits() {
 }
 
 #[test]
-fn a_runtime_that_ends_takes_only_its_backlog_along() {
+fn a_runtime_that_ends_takes_its_backlog_along() {
     let connection = tokio::runtime::Runtime::new().unwrap();
-    let (_server, gate) = connection.block_on(async {
+    let (_server, nats) = connection.block_on(async {
         let server = NatsServer::start().await.unwrap();
-        let gate = gate_with_capacity(&server, 1).await;
-        (server, gate)
+        let options = async_nats::ConnectOptions::new().client_capacity(1);
+        let nats = options.connect(server.url()).await.unwrap();
+        (server, nats)
     });
     let other = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();
     let mut publishing = Vec::new();
-    other.block_on(async {
+    let gate = other.block_on(async {
+        let gate = Gate::new(nats, ReplySubjects::default());
         for number in 0..1_000 {
             publishing.push(gate.publish(Lane::Reply, message("test", number)));
         }
+        gate
     });
     let waiting = publishing.pop().unwrap();
     assert_eq!(waiting.result(), None);
     drop(other);
+    // What has to wait from now on fails at once, and nothing hangs.
+    publishing.extend((0..1_000).map(|number| gate.publish(Lane::Reply, message("test", number))));
     connection.block_on(async {
         let unsent = timeout(SOON, waiting).await.unwrap();
         assert_eq!(unsent, Err(PublishError::Closed));
-        let sent = gate.publish(Lane::Reply, message("test", 0));
-        timeout(SOON, sent).await.unwrap().unwrap();
-        gate.round_trip(SOON).await.unwrap();
+        for publishing in publishing {
+            let _known = timeout(SOON, publishing).await.unwrap();
+        }
+        let sent = async {
+            while gate.publish(Lane::Reply, message("test", 0)).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        timeout(SOON, sent).await.unwrap();
     });
 }

@@ -56,7 +56,7 @@ impl ReplySubjects {
         Ok(Self { patterns })
     }
 
-    /// The subject, as one to publish to; else why it cannot be one.
+    /// The subject as one to publish to, or why it cannot be one.
     pub(super) fn peer_subject(&self, subject: &Subject) -> Result<PeerSubject, &'static str> {
         self.check(subject)?;
         Ok(PeerSubject(subject.clone()))

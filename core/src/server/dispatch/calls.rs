@@ -79,7 +79,9 @@ impl Calls {
 
     /// The memory for a request that has to wait; none if there is no room for it.
     pub(crate) fn reserve(&self, message: &Message, budget: &Arc<MemoryBudget>) -> Option<Charge> {
-        let held = message.payload.len() + held_by_headers(message.headers.as_ref());
+        let subjects =
+            message.subject.len() + message.reply.as_ref().map_or(0, |reply| reply.len());
+        let held = message.payload.len() + held_by_headers(message.headers.as_ref()) + subjects;
         let charge = budget.charge(WAITING_OVERHEAD + held)?;
         (self.waiting.len() < MAX_WAITING).then_some(charge)
     }

@@ -369,7 +369,7 @@ impl Dispatcher {
                 None => Some(stopping()),
             };
             if let Some(status) = refused {
-                responder.fail(caller, &status);
+                Box::pin(responder.fail(caller, &status)).await;
             }
             if phase.has_changed().is_err() {
                 // Boxed, since few calls need this future, and the task is copied several times before it runs.
@@ -430,7 +430,7 @@ impl Dispatcher {
         // The tasks see the same phase, and refuse their callers.
         while calls.running.join_next().await.is_some() {}
         for call in std::mem::take(&mut calls.replying) {
-            self.responder.fail(call.caller, &stopping());
+            self.responder.fail_at_stop(call.caller, &stopping());
         }
         self.fail_waiting(calls);
         let arrived = self.fail_arrived();
@@ -452,7 +452,7 @@ impl Dispatcher {
     /// Answers a request that a stop comes before.
     fn fail_stopping(&self, message: &Message) {
         if let Some(caller) = self.responder.caller(message) {
-            self.responder.fail(caller, &stopping());
+            self.responder.fail_at_stop(caller, &stopping());
         }
     }
 

@@ -260,41 +260,55 @@ impl Responder {
         );
     }
 
-    /// Answers a call that was accepted with an error in place of its response.
-    pub(crate) fn fail(&self, caller: Caller, status: &Status) {
-        self.answer_with(caller, status, Lane::Reply);
+    /// Answers a call that was accepted with an error in place of its response, and waits until that is sent: until then the call is in
+    /// flight, which bounds how many such answers wait.
+    pub(crate) async fn fail(&self, caller: Caller, status: &Status) {
+        for answer in self.answer_with(caller, status, Lane::Reply) {
+            self.log_unsent(answer.await);
+        }
+    }
+
+    /// The same for a call of a server that stops. There are as many as were accepted.
+    pub(crate) fn fail_at_stop(&self, caller: Caller, status: &Status) {
+        for answer in self.answer_with(caller, status, Lane::Reply) {
+            self.detach(answer);
+        }
     }
 
     /// Answers a request that is not accepted. It is counted, also if the connection takes no more refusals.
     pub(crate) fn refuse(&self, caller: Caller, status: &Status) {
-        self.answer_with(caller, status, Lane::Refusal);
+        for answer in self.answer_with(caller, status, Lane::Refusal) {
+            self.detach(answer);
+        }
     }
 
-    fn answer_with(&self, caller: Caller, status: &Status, lane: Lane) {
+    fn answer_with(&self, caller: Caller, status: &Status, lane: Lane) -> Vec<Publishing> {
         let none = HeaderMap::new();
         let Caller { reply, stream } = caller;
+        let mut answers = Vec::new();
         let Some(stream) = stream else {
             self.endpoint.counters.record(Some(status), Duration::ZERO);
             if let Some(reply) = reply {
                 let message = Outgoing::to_peer(&reply);
-                self.detach(self.gate.publish_status(lane, message, &none, status));
+                answers.push(self.gate.publish_status(lane, message, &none, status));
             }
-            return;
+            return answers;
         };
         if !stream.answer_once() {
-            return;
+            return answers;
         }
         self.endpoint.counters.record(Some(status), Duration::ZERO);
         if let Some(inbox) = &stream.inbox {
             let end = output::end_headers();
             let message = Outgoing::to_peer(inbox);
-            self.detach(self.gate.publish_status(lane, message, &end, status));
+            answers.push(self.gate.publish_status(lane, message, &end, status));
         }
         // A caller that waits for the handshake of a stream of requests waits on its reply subject.
         if let Some(reply) = reply.filter(|reply| Some(reply) != stream.inbox.as_ref()) {
             let message = Outgoing::to_peer(&reply);
-            self.detach(self.gate.publish_status(lane, message, &none, status));
+            answers.push(self.gate.publish_status(lane, message, &none, status));
         }
+        answers
     }
 
     /// Waits until the connection has sent all replies. Needed after a server was dropped: the connection is closed with its last

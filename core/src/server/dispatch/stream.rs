@@ -26,11 +26,17 @@ use crate::stream::streaming::Streaming;
 use crate::stream::wire;
 use crate::transport::backlog::Lane;
 use crate::transport::outgoing::Outgoing;
-use crate::transport::subject::PeerSubject;
 
-/// How long a caller without the extension may take to subscribe for its response, and the pause between two attempts to send it.
+/// How long a caller without the extension may take to subscribe for its response, or the NATS server to report that it has not.
 const LISTEN_TIMEOUT: Duration = Duration::from_secs(2);
-const RESEND_INTERVAL: Duration = Duration::from_millis(50);
+/// The pauses between the attempts to send such a response. They are few, since each may send a large message for a small one.
+const RESEND_PAUSES: [Duration; 5] = [
+    Duration::from_millis(50),
+    Duration::from_millis(100),
+    Duration::from_millis(250),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+];
 
 /// An accepted stream. `link.peer` is the inbox of the caller, and is removed when the caller has cancelled or is lost.
 struct StreamCall {
@@ -79,7 +85,7 @@ pub(crate) async fn serve(
     let link = match opened {
         Ok(link) => link,
         Err(status) => {
-            responder.fail(caller, &status);
+            responder.refuse(caller, &status);
             return;
         }
     };
@@ -221,30 +227,20 @@ impl StreamCall {
             self.responder.log_unsent(reply.await);
             return;
         }
-        let own = self.link.inbox.clone();
-        let reply = self
-            .responder
-            .reply(&to, result.clone(), headers.clone(), Some(own));
-        self.responder.log_unsent(reply.await);
-        // On a task of its own, so that the call no longer counts as in flight.
-        tokio::spawn(self.resend_until_received(to, result, headers));
-    }
-
-    /// Sends a response again while the NATS server reports that nobody listens: the subscription of the caller may be in transit.
-    async fn resend_until_received(
-        mut self,
-        to: PeerSubject,
-        result: Result<Bytes, Status>,
-        headers: HeaderMap,
-    ) {
-        let end = Instant::now() + LISTEN_TIMEOUT;
-        while self.link.has_no_listener(LISTEN_TIMEOUT).await && Instant::now() < end {
-            tokio::time::sleep(RESEND_INTERVAL).await;
+        // Sent again while the NATS server reports that nobody listens: the subscription of the caller may be in transit. Within the
+        // call, so that `max_in_flight` bounds what is sent and held.
+        let mut pauses = RESEND_PAUSES.iter();
+        loop {
             let own = self.link.inbox.clone();
             let reply = self
                 .responder
                 .reply(&to, result.clone(), headers.clone(), Some(own));
             self.responder.log_unsent(reply.await);
+            if !self.link.has_no_listener(LISTEN_TIMEOUT).await {
+                return;
+            }
+            let Some(pause) = pauses.next() else { return };
+            tokio::time::sleep(*pause).await;
         }
     }
 }

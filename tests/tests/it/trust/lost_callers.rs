@@ -180,3 +180,39 @@ async fn streams_of_a_caller_who_never_listened_end() {
     soon(begun).await;
     fixture.no_live_stream("never listened").await;
 }
+
+/// A caller that never listens for its response makes the service send it a few times, and not as often as it goes.
+#[tokio::test]
+async fn a_response_to_nobody_is_sent_a_few_times() {
+    let fixture = Fixture::start().await;
+    let caller = &fixture.nats.caller;
+    let opening = headers(&[("Reply-To", "_INBOX.nobody")]);
+    let reply = caller.request_with_headers("trust.sum", opening, Bytes::new());
+    let reply = soon(reply).await.unwrap();
+    let inbox = natsmicro_tests::streams::plain(&reply).0[0].1.clone();
+    let sent = || {
+        let statistics = fixture.nats.service.statistics();
+        statistics.out_messages.load(Ordering::Relaxed)
+    };
+    let before = sent();
+    let end = headers(&[("Nats-Stream-End", "true")]);
+    let ended = caller.publish_with_headers(inbox, end, Bytes::new());
+    ended.await.unwrap();
+    let counted = async {
+        while fixture.server.stats()[0]
+            .endpoints
+            .iter()
+            .all(|it| it.name != "sum" || it.num_requests == 0)
+        {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    soon(counted).await;
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    // With each, a message to itself tells that there was time for the report of the NATS server.
+    let messages = sent() - before;
+    assert!(
+        (2..=14).contains(&messages),
+        "{messages} messages were sent"
+    );
+}
