@@ -26,7 +26,7 @@ use crate::stream::streaming::Streaming;
 use crate::transport::backlog::Lane;
 use crate::transport::headers;
 use crate::transport::outgoing::{Outgoing, PublishError};
-use crate::transport::request::timed_out;
+use crate::transport::request::{timed_out, unanswered};
 
 /// How long a service without the extension, which has stopped receiving, may take to send its final error.
 const FINAL_ERROR_TIMEOUT: Duration = Duration::from_secs(2);
@@ -401,7 +401,7 @@ impl CallerEnd {
     }
 
     fn timeout_status(&self) -> Status {
-        timed_out(&self.subject, self.timeout)
+        unanswered(&self.link.gate, &self.subject, self.timeout)
     }
 }
 

@@ -223,6 +223,11 @@ impl Gate {
         })
     }
 
+    /// The prefix of the inboxes of this connection, without the last dot.
+    pub(crate) fn inbox_prefix(&self) -> &str {
+        &self.0.inbox_prefix
+    }
+
     /// A new inbox that nobody can guess.
     pub(crate) fn new_inbox(&self) -> String {
         format!("{}.{}", self.0.inbox_prefix, random_token())

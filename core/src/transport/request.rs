@@ -14,6 +14,7 @@ use futures::future::BoxFuture;
 use tokio::time::Sleep;
 
 use crate::status::Status;
+use crate::transport::gate::Gate;
 use crate::transport::mux::{Multiplexer, PendingReply};
 use crate::transport::outgoing::Outgoing;
 
@@ -104,8 +105,24 @@ impl Future for RequestFuture {
             .get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
         ready!(timer.as_mut().poll(cx));
         this.state = RequestState::Done;
-        Poll::Ready(Err(timed_out(this.outgoing.subject(), timeout)))
+        let gate = &this.multiplexer.gate;
+        Poll::Ready(Err(unanswered(gate, this.outgoing.subject(), timeout)))
     }
+}
+
+/// The error of a request that was sent and not answered in time.
+pub(crate) fn unanswered(gate: &Gate, subject: &str, timeout: Duration) -> Status {
+    let status = timed_out(subject, timeout);
+    let prefix = gate.inbox_prefix();
+    if prefix.starts_with('_') {
+        return status;
+    }
+    // A service of this crate drops such a request, and has nowhere to say so.
+    Status::deadline_exceeded(format!(
+        "{}; the inbox prefix of this connection, `{prefix}`, does not begin with `_`, and services reply there only if \
+         `Server::with_reply_subjects` allows it",
+        status.message()
+    ))
 }
 
 pub(crate) fn timed_out(subject: &str, timeout: Duration) -> Status {

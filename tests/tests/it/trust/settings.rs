@@ -111,7 +111,9 @@ async fn callers_with_another_inbox_prefix_are_answered_if_they_are_allowed() {
     let call = client
         .echo(text("a"))
         .with_timeout(Duration::from_millis(300));
-    assert_eq!(call.await.unwrap_err().code().as_str(), "DEADLINE_EXCEEDED");
+    let error = call.await.unwrap_err();
+    assert_eq!(error.code().as_str(), "DEADLINE_EXCEEDED");
+    assert!(error.message().contains("`replies.ada`"), "{error}");
     let stats = running.stats();
     let echo = &stats[0].endpoints[0];
     assert_eq!((echo.num_requests, echo.num_errors), (1, 1));
