@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 
-use crate::common::PATIENCE;
+use crate::common::{PATIENCE, synced};
 
 /// One connection to a nats-server. Its methods block the thread.
 pub struct RawPeer {
@@ -94,7 +94,7 @@ impl Pace {
     /// Counts markers that come over this connection, between the other messages.
     pub async fn of(nats: &async_nats::Client) -> Self {
         let mut markers = nats.subscribe(Self::MARKER).await.unwrap();
-        nats.flush().await.unwrap();
+        synced(nats).await;
         let arrived = Arc::<AtomicUsize>::default();
         let counter = Arc::clone(&arrived);
         tokio::spawn(async move {

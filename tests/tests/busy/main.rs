@@ -1,6 +1,7 @@
 //! Tests that keep the machine busy, one at a time. A program of its own: others would miss their deadlines beside them, and
 //! these would be late beside others.
 
+mod held_replies;
 mod many_calls;
 mod many_readers;
 mod overload;

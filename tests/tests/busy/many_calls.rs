@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use crate::alone;
 use crate::overload::{all_answer, ended};
-use crate::server_process::{Endpoints, LoadClient, Runtime, ServerProcess};
+use crate::server_process::{LoadClient, Runtime, ServerProcess, Services};
 
 const CALLS: usize = 100_000;
 /// How long a call may take, and all of them together.
@@ -22,7 +22,7 @@ const OTHERS: Duration = Duration::from_secs(10);
 
 async fn start(timeout: Duration) -> (NatsServer, ServerProcess, LoadClient) {
     let nats = NatsServer::start().await.unwrap();
-    let process = ServerProcess::start(nats.url(), Runtime::TwoWorkers, Endpoints::Four);
+    let process = ServerProcess::start(nats.url(), Runtime::TwoWorkers, Services::Two);
     let client = natsmicro::Client::new(nats.connect().await.unwrap()).with_timeout(timeout);
     let client = LoadClient::new(client);
     all_answer(&client, OTHERS).await;

@@ -1,8 +1,8 @@
 //! More requests than a server can take, from peers who write as fast as they can and from clients of this crate. It answers what
 //! it can, refuses the rest, and is as before when it is over.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -14,7 +14,7 @@ use natsmicro_tests::raw::{RawPeer, message};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::alone;
-use crate::server_process::{Endpoints, FeedClient, LoadClient, MARKER, Runtime, ServerProcess};
+use crate::server_process::{FeedClient, LoadClient, MARKER, Runtime, ServerProcess, Services};
 
 /// The requests that the peers without this crate send: chunks of so many, over so many connections. As many as go in this time,
 /// and no more than those.
@@ -53,9 +53,11 @@ struct Flood {
 
 #[derive(Default)]
 struct Chunks {
-    /// How many may be sent, are sent, and, in the end, are to be sent.
+    /// How many chunks may be sent by now.
     allowed: AtomicUsize,
+    /// How many peers have taken to send.
     sent: AtomicUsize,
+    /// No further chunk is to be sent.
     over: AtomicBool,
 }
 
@@ -78,9 +80,9 @@ impl Chunks {
 }
 
 impl Flood {
-    fn start(server: &NatsServer, endpoints: Endpoints) -> Self {
-        let mut subjects = vec!["load.quick", "load.slow", "load.fail"];
-        if endpoints == Endpoints::Four {
+    fn start(server: &NatsServer, services: Services) -> Self {
+        let mut subjects = vec!["load.quick", "load.quick_too", "load.slow", "load.fail"];
+        if services == Services::Two {
             subjects.push("feed.tick");
         }
         let mut chunk: Vec<u8> = (0..CHUNK)
@@ -154,10 +156,12 @@ pub async fn all_answer(client: &LoadClient, within: Duration) {
             client.quick(text("a")).into_future(),
             client.slow(text("b")).into_future(),
             client.fail(text("c")).into_future(),
+            client.quick_too(text("d")).into_future(),
         );
         let failed = answers.2.as_ref().err().map(Status::code);
         if answers.0 == Ok(text("a"))
             && answers.1 == Ok(text("b"))
+            && answers.3 == Ok(text("d"))
             && failed == Some(&Code::NotFound)
         {
             return;
@@ -213,7 +217,7 @@ fn calls(client: &LoadClient, over: &Arc<AtomicBool>) -> JoinSet<usize> {
 /// A stream that somebody reads: how many messages have come, and how it ended.
 struct Open {
     received: Arc<AtomicUsize>,
-    end: JoinHandle<Result<Option<Text>, Status>>,
+    end: Arc<OnceLock<Result<Option<Text>, Status>>>,
 }
 
 impl Open {
@@ -221,11 +225,13 @@ impl Open {
         let mut messages = client.tick(text("")).await?;
         let received = Arc::<AtomicUsize>::default();
         let counter = Arc::clone(&received);
-        let end = tokio::spawn(async move {
+        let end = Arc::<OnceLock<_>>::default();
+        let ended = Arc::clone(&end);
+        tokio::spawn(async move {
             loop {
                 match messages.message().await {
                     Ok(Some(_)) => counter.fetch_add(1, Ordering::SeqCst),
-                    end => return end,
+                    end => return ended.set(end),
                 };
             }
         });
@@ -237,8 +243,11 @@ impl Open {
         let before = self.received.load(Ordering::SeqCst);
         let since = Instant::now();
         while self.received.load(Ordering::SeqCst) < before + 3 {
-            assert!(since.elapsed() < RECOVERY, "after {before} messages");
-            assert!(!self.end.is_finished(), "it has ended");
+            let (ended, elapsed) = (self.end.get(), since.elapsed());
+            assert!(
+                ended.is_none() && elapsed < RECOVERY,
+                "no more than {before} messages in {elapsed:?}, ended by {ended:?}"
+            );
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -271,16 +280,16 @@ async fn is_released(process: &mut ServerProcess, before: usize) {
     }
 }
 
-async fn survives(runtime: Runtime, endpoints: Endpoints) {
+async fn survives(runtime: Runtime, services: Services) {
     let _alone = alone().await;
     let nats = NatsServer::start().await.unwrap();
-    let mut process = ServerProcess::start(nats.url(), runtime, endpoints);
+    let mut process = ServerProcess::start(nats.url(), runtime, services);
     let client =
         LoadClient::new(natsmicro::Client::new(nats.connect().await.unwrap()).with_timeout(CALL));
     let feeds = FeedClient::new(nats.connect().await.unwrap());
     all_answer(&client, RECOVERY).await;
     let mut open = Vec::new();
-    if endpoints == Endpoints::Four {
+    if services == Services::Two {
         for _ in 0..4 {
             open.push(Open::start(&feeds).await.unwrap());
         }
@@ -291,7 +300,7 @@ async fn survives(runtime: Runtime, endpoints: Endpoints) {
     let pings = pings(nats.connect().await.unwrap(), Arc::clone(&over));
     let calls = calls(&client, &over);
     let begun = Instant::now();
-    let requests = Flood::start(&nats, endpoints).over(&mut process).await;
+    let requests = Flood::start(&nats, services).over(&mut process).await;
     over.store(true, Ordering::SeqCst);
     let answered = pings.await.unwrap();
     let calls: usize = calls.join_all().await.into_iter().sum();
@@ -305,38 +314,37 @@ async fn survives(runtime: Runtime, endpoints: Endpoints) {
     assert!(answered > 0, "`$SRV.PING` was not answered");
 
     all_answer(&client, RECOVERY).await;
-    for open in open {
+    for open in &open {
         // While a flood keeps async-nats reading, it writes nothing, and a stream may be taken for dead. Then both sides know.
-        if open.end.is_finished() {
-            let ended = open.end.await.unwrap();
+        if let Some(ended) = open.end.get() {
             let code = ended.as_ref().err().map(Status::code);
             assert_eq!(code, Some(&Code::Unavailable), "{ended:?}");
         } else {
             open.flows().await;
         }
     }
-    if endpoints == Endpoints::Four {
+    if services == Services::Two {
         opens(&feeds).await.flows().await;
     }
     is_released(&mut process, before).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_three_endpoints_on_one_thread() {
-    survives(Runtime::CurrentThread, Endpoints::Three).await;
+async fn of_calls_on_one_thread() {
+    survives(Runtime::CurrentThread, Services::One).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_three_endpoints_on_two_threads() {
-    survives(Runtime::TwoWorkers, Endpoints::Three).await;
+async fn of_calls_on_two_threads() {
+    survives(Runtime::TwoWorkers, Services::One).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_four_endpoints_on_one_thread() {
-    survives(Runtime::CurrentThread, Endpoints::Four).await;
+async fn of_calls_and_streams_on_one_thread() {
+    survives(Runtime::CurrentThread, Services::Two).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_four_endpoints_on_two_threads() {
-    survives(Runtime::TwoWorkers, Endpoints::Four).await;
+async fn of_calls_and_streams_on_two_threads() {
+    survives(Runtime::TwoWorkers, Services::Two).await;
 }

@@ -15,6 +15,8 @@ use crate::ALLOCATOR;
 #[natsmicro::service(subject_prefix = "load")]
 pub trait Load {
     async fn quick(&self, request: Text) -> Result<Text, Status>;
+    /// The same once more: each endpoint has its own dispatcher.
+    async fn quick_too(&self, request: Text) -> Result<Text, Status>;
     /// Sleeps for 20 ms. What may wait for it is served within seconds.
     #[endpoint(max_in_flight = 200)]
     async fn slow(&self, request: Text) -> Result<Text, Status>;
@@ -28,11 +30,25 @@ pub trait Feed {
     async fn tick(&self, request: Text) -> Result<Streaming<Text>, Status>;
 }
 
+/// A request with this text has an answer of 4,000 bytes.
+pub const LARGE: &str = "large";
+
+fn answer_to(request: Text) -> Text {
+    if request.text == LARGE {
+        return text("x".repeat(4_000));
+    }
+    request
+}
+
 struct Service;
 
 impl Load for Service {
     async fn quick(&self, request: Text) -> Result<Text, Status> {
-        Ok(request)
+        Ok(answer_to(request))
+    }
+
+    async fn quick_too(&self, request: Text) -> Result<Text, Status> {
+        Ok(answer_to(request))
     }
 
     async fn slow(&self, request: Text) -> Result<Text, Status> {
@@ -40,8 +56,9 @@ impl Load for Service {
         Ok(request)
     }
 
-    async fn fail(&self, _request: Text) -> Result<Text, Status> {
-        Err(Status::not_found("nothing is found"))
+    async fn fail(&self, request: Text) -> Result<Text, Status> {
+        let details = answer_to(request).text;
+        Err(Status::not_found("nothing is found").with_details(details))
     }
 }
 
@@ -65,16 +82,16 @@ pub enum Runtime {
 
 /// What the process serves.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Endpoints {
-    /// Those of [`Load`].
-    Three,
-    /// Those and that of [`Feed`].
-    Four,
+pub enum Services {
+    /// [`Load`].
+    One,
+    /// And [`Feed`].
+    Two,
 }
 
 const URL: &str = "NATSMICRO_TEST_URL";
 const RUNTIME: &str = "NATSMICRO_TEST_RUNTIME";
-const ENDPOINTS: &str = "NATSMICRO_TEST_ENDPOINTS";
+const SERVICES: &str = "NATSMICRO_TEST_SERVICES";
 
 /// Messages to this subject come over the connection of the server and are counted, whatever else it does.
 pub const MARKER: &str = "marker";
@@ -110,18 +127,19 @@ fn the_server_process() {
     });
     runtime.block_on(async {
         let nats = async_nats::connect(url).await.unwrap();
-        let mut server = Server::new(nats.clone()).add_service(LoadServer::new(Service));
-        if is(ENDPOINTS, "Four") {
-            server = server.add_service(FeedServer::new(Service));
-        }
-        let server = server.start().await.unwrap();
         let mut markers = nats.subscribe(MARKER).await.unwrap();
         tokio::spawn(async move {
             while markers.next().await.is_some() {
                 MARKERS.fetch_add(1, Ordering::SeqCst);
             }
         });
-        nats.flush().await.unwrap();
+        let mut server = Server::new(nats.clone())
+            .with_drain_timeout(Duration::from_secs(5))
+            .add_service(LoadServer::new(Service));
+        if is(SERVICES, "Two") {
+            server = server.add_service(FeedServer::new(Service));
+        }
+        let server = server.start().await.unwrap();
         answer("started");
         let command = received.recv().await;
         assert_eq!(command.as_deref(), Some("stop"));
@@ -150,13 +168,13 @@ pub struct ServerProcess {
 }
 
 impl ServerProcess {
-    pub fn start(url: &str, runtime: Runtime, endpoints: Endpoints) -> Self {
+    pub fn start(url: &str, runtime: Runtime, services: Services) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", &test_name(module_path!(), "the_server_process")])
             .arg("--nocapture")
             .env(URL, url)
             .env(RUNTIME, format!("{runtime:?}"))
-            .env(ENDPOINTS, format!("{endpoints:?}"))
+            .env(SERVICES, format!("{services:?}"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -180,6 +198,13 @@ impl ServerProcess {
     pub fn markers(&mut self) -> usize {
         writeln!(self.commands, "markers").unwrap();
         self.next_answer().parse().unwrap()
+    }
+
+    /// Sends the process a signal, by its name.
+    pub fn signal(&self, name: &str) {
+        let (signal, pid) = (format!("-{name}"), self.child.id().to_string());
+        let sent = Command::new("kill").args([signal, pid]).status().unwrap();
+        assert!(sent.success());
     }
 
     /// Stops the server; says whether it has lost nothing. Waits for as long as that takes.
