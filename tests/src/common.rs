@@ -78,10 +78,7 @@ impl Nats {
     /// A peer that listens on `subject`, and that requests from any connection reach.
     pub async fn peer(&self, subject: &str) -> async_nats::Subscriber {
         let requests = self.service.subscribe(subject.to_owned()).await.unwrap();
-        let inbox = self.service.new_inbox();
-        let mut echo = self.service.subscribe(inbox.clone()).await.unwrap();
-        self.service.publish(inbox, Bytes::new()).await.unwrap();
-        soon(echo.next()).await.unwrap();
+        synced(&self.service).await;
         requests
     }
 

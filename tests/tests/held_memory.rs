@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures::StreamExt;
 use natsmicro::{RunningServer, Status, Streaming};
-use natsmicro_tests::common::{Nats, OnDrop, Text, soon, text};
+use natsmicro_tests::common::{Nats, OnDrop, Text, soon, synced, text};
 use natsmicro_tests::raw::{Pace, RawPeer, message};
 use natsmicro_tests::streams::PlainCaller;
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
@@ -138,11 +138,11 @@ async fn small_requests_that_wait_between_large_messages() {
     const REQUESTS: usize = 2_000;
     let mut fixture = Fixture::start().await;
     let mut large = fixture.nats.service.subscribe("large").await.unwrap();
-    fixture.nats.service.flush().await.unwrap();
+    synced(&fixture.nats.service).await;
     tokio::spawn(async move { while large.next().await.is_some() {} });
     let inbox = fixture.nats.caller.new_inbox();
     let mut answers = fixture.nats.caller.subscribe(inbox.clone()).await.unwrap();
-    fixture.nats.caller.flush().await.unwrap();
+    synced(&fixture.nats.caller).await;
     let before = allocated();
 
     let request = text("a request of thirty bytes..").bytes();

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures::{StreamExt, stream};
 use natsmicro::{Code, RunningServer, Status};
-use natsmicro_tests::common::{Nats, Text, soon, text};
+use natsmicro_tests::common::{Nats, Text, soon, synced, text};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
 #[global_allocator]
@@ -109,13 +109,7 @@ impl Bench {
         })
         .await;
         for connection in [&self.nats.service, &self.nats.caller] {
-            soon(async {
-                let inbox = connection.new_inbox();
-                let mut echo = connection.subscribe(inbox.clone()).await.unwrap();
-                connection.publish(inbox, "".into()).await.unwrap();
-                echo.next().await.unwrap();
-            })
-            .await;
+            synced(connection).await;
         }
         // The tasks of the last calls end a little after their replies.
         let (mut least, mut since) = (allocated(), Instant::now());

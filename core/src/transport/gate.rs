@@ -8,7 +8,6 @@
 #![allow(clippy::disallowed_methods, reason = "this is the gate")]
 
 use std::fmt;
-use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -102,9 +101,9 @@ impl Gate {
         }
         let (done, result) = oneshot::channel();
         let number = backlog.push(lane, Queued { message, done });
-        let is_drained = shared.is_draining.swap(true, Ordering::AcqRel);
+        let was_draining = shared.is_draining.swap(true, Ordering::AcqRel);
         drop(backlog);
-        if !is_drained {
+        if !was_draining {
             let drain = Drain {
                 shared: Arc::clone(shared),
                 is_finished: false,
@@ -427,7 +426,7 @@ where
     F::Output: Send + 'static,
 {
     let mut command = Box::pin(command);
-    if let Poll::Ready(done) = poll_fn(|cx| Poll::Ready(command.poll_unpin(cx))).await {
+    if let Poll::Ready(done) = futures::poll!(&mut command) {
         return Some(done);
     }
     tokio::spawn(command).await.ok()

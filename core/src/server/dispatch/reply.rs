@@ -32,7 +32,7 @@ pub(crate) struct Responder {
     pub(crate) endpoint: Arc<Endpoint>,
     pub(crate) gate: Gate,
     pub(crate) memory: Memory,
-    /// Whether streams are refused because others hold all places.
+    /// Whether streams are refused, or end, because others hold all room.
     pub(crate) pressure: Arc<Pressure>,
 }
 

@@ -33,7 +33,10 @@ impl Publisher {
         let acknowledged = async { self.send(message).await?.await };
         tokio::time::timeout(self.timeout, std::pin::pin!(acknowledged))
             .await
-            .unwrap_or_else(|_| Err(not_acknowledged()))
+            .unwrap_or_else(|_| {
+                let cause = "no acknowledgement came in time";
+                Err(WriteError::Uncertain(cause.into()))
+            })
     }
 
     /// Sends a message. The result is its acknowledgement, which has no timeout of its own. Messages are stored in the order in which
@@ -61,8 +64,4 @@ fn unsent(error: RequestError) -> WriteError {
         RequestErrorKind::MaxPayloadExceeded => WriteError::TooLarge(error.into()),
         _ => WriteError::Uncertain(error.into()),
     }
-}
-
-pub(crate) fn not_acknowledged() -> WriteError {
-    WriteError::Uncertain("no acknowledgement came in time".into())
 }

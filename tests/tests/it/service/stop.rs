@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use natsmicro::{Code, RunningServer, Status};
+use natsmicro_tests::common::synced;
 use natsmicro_tests::persistence::load::Load;
 use natsmicro_tests::persistence::{Gate, Nats, Save, Saved, TestResult, eventually};
 use prost::Message;
@@ -306,18 +307,12 @@ async fn a_very_large_unsubscribe_limit_means_at_once() -> TestResult {
     let nats = Nats::start().await;
     let service = nats.server.connect().await?;
     let mut requests = service.queue_subscribe("fence", "q".into()).await?;
-    let round_trip = |nats: async_nats::Client| async move {
-        let inbox = nats.new_inbox();
-        let mut echo = nats.subscribe(inbox.clone()).await.unwrap();
-        nats.publish(inbox, "".into()).await.unwrap();
-        echo.next().await.unwrap();
-    };
-    round_trip(service.clone()).await;
+    synced(&service).await;
     nats.nats.publish("fence", "before".into()).await?;
-    round_trip(nats.nats.clone()).await;
+    synced(&nats.nats).await;
 
     requests.unsubscribe_after(u64::MAX).await?;
-    round_trip(service.clone()).await;
+    synced(&service).await;
     let error = nats
         .nats
         .request("fence", "after".into())
@@ -333,7 +328,7 @@ async fn a_very_large_unsubscribe_limit_means_at_once() -> TestResult {
         received.payload, "before",
         "sent before, and still received"
     );
-    round_trip(service).await;
+    synced(&service).await;
     let nothing = tokio::time::timeout(Duration::ZERO, requests.next()).await;
     assert!(
         nothing.is_err(),
