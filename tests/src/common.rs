@@ -96,7 +96,7 @@ impl Nats {
 
 /// Fails the test if `future` takes so long that it must hang.
 #[track_caller]
-pub fn soon<F: Future>(future: F) -> impl Future<Output = F::Output> {
+pub fn soon<F: IntoFuture>(future: F) -> impl Future<Output = F::Output> {
     let at = std::panic::Location::caller();
     async move {
         let Ok(output) = tokio::time::timeout(PATIENCE, future).await else {

@@ -41,6 +41,12 @@ impl RawPeer {
         self.socket.write_all(bytes).is_ok()
     }
 
+    /// Writes, and returns when the server has read all.
+    pub fn write_and_close(mut self, bytes: &[u8]) {
+        self.write(bytes);
+        self.round_trip();
+    }
+
     pub fn subscribe(&mut self, subject: &str) {
         self.write(format!("SUB {subject} 1\r\n").as_bytes());
     }

@@ -29,7 +29,8 @@ use crate::status::Status;
 use crate::store::bucket::jetstream::JetStream;
 use crate::stream::flow::{self, Credit};
 use crate::stream::streaming::Streaming;
-use crate::transport::gate::Gate;
+use crate::transport::events::ConnectionEvents;
+use crate::transport::gate::{ConnectionState, Gate};
 use crate::transport::mux::Multiplexer;
 use crate::transport::subject::{ReplySubjects, check_subject_prefix};
 
@@ -54,6 +55,8 @@ const DEFAULT_MAX_RESPONSE_SIZE: usize = 256 << 20;
 /// ```
 #[derive(Clone)]
 pub struct Client {
+    nats: async_nats::Client,
+    events: Option<ConnectionEvents>,
     multiplexer: Arc<Multiplexer>,
     timeout: Option<Duration>,
     jetstream: Option<Arc<JetStream>>,
@@ -66,7 +69,9 @@ impl Client {
     #[must_use]
     pub fn new(nats: async_nats::Client) -> Self {
         Self {
-            multiplexer: Multiplexer::new(Gate::new(nats, ReplySubjects::default())),
+            multiplexer: multiplexer(nats.clone(), None),
+            nats,
+            events: None,
             timeout: None,
             jetstream: None,
             max_response_size: DEFAULT_MAX_RESPONSE_SIZE,
@@ -76,9 +81,66 @@ impl Client {
     /// Lets the clients read and write stores, and fetch the responses that are stored because they are too large for a reply.
     #[must_use]
     pub fn with_jetstream(mut self, jetstream: async_nats::jetstream::Context) -> Self {
-        let timeout = self.timeout.unwrap_or(DEFAULT_TIMEOUT);
-        self.jetstream = Some(Arc::new(JetStream::of_client(jetstream, timeout)));
+        self.set_jetstream(jetstream);
         self
+    }
+
+    fn set_jetstream(&mut self, context: async_nats::jetstream::Context) {
+        let timeout = self.timeout.unwrap_or(DEFAULT_TIMEOUT);
+        let jetstream = JetStream::of_client(context, timeout, self.events.clone());
+        self.jetstream = Some(Arc::new(jetstream));
+    }
+
+    fn renew_jetstream(&mut self) {
+        if let Some(jetstream) = self.jetstream.take() {
+            self.set_jetstream(jetstream.context.clone());
+        }
+    }
+
+    /// Makes what NATS refuses to the connection an error with the subject, at once: `PERMISSION_DENIED` of a call, and
+    /// [`PermissionDenied`](crate::store::StoreErrorKind::PermissionDenied) of a store. Without it, NATS leaves such a request unanswered,
+    /// and it ends with its timeout.
+    ///
+    /// The events must be those of the connection; see [`ConnectionEvents`] for an example.
+    #[must_use]
+    pub fn with_connection_events(mut self, events: ConnectionEvents) -> Self {
+        self.multiplexer = multiplexer(self.nats.clone(), Some(events.clone()));
+        self.events = Some(events);
+        self.renew_jetstream();
+        self
+    }
+
+    /// The state of the connection.
+    ///
+    /// ```no_run
+    /// use natsmicro::ConnectionState;
+    ///
+    /// # fn example(client: &natsmicro::Client) {
+    /// if client.state() == ConnectionState::Closed {
+    ///     // Only a new connection helps.
+    /// }
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn state(&self) -> ConnectionState {
+        self.multiplexer.gate.state()
+    }
+
+    /// Waits until the connection is over for good: it was drained or closed, or async-nats's task for it has panicked. From then on all
+    /// calls of this client fail at once with `UNAVAILABLE`, and the operations of its stores with
+    /// [`ConnectionLost`](crate::store::StoreErrorKind::ConnectionLost). A connection that is interrupted is not over: async-nats
+    /// connects again.
+    ///
+    /// ```no_run
+    /// # async fn example(client: natsmicro::Client) {
+    /// tokio::select! {
+    ///     () = client.closed() => eprintln!("the connection is lost: connect again"),
+    ///     _ = tokio::signal::ctrl_c() => {}
+    /// }
+    /// # }
+    /// ```
+    pub async fn closed(&self) {
+        self.multiplexer.gate.closed().await;
     }
 
     /// Sets how long a call, or an operation on a store, waits for its response. By default a call waits for the `timeout = ..` of its
@@ -90,10 +152,7 @@ impl Client {
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
-        if let Some(jetstream) = self.jetstream.take() {
-            let context = jetstream.context.clone();
-            self.jetstream = Some(Arc::new(JetStream::of_client(context, timeout)));
-        }
+        self.renew_jetstream();
         self
     }
 
@@ -119,6 +178,10 @@ impl Client {
         self.max_response_size = bytes;
         self
     }
+}
+
+fn multiplexer(nats: async_nats::Client, events: Option<ConnectionEvents>) -> Arc<Multiplexer> {
+    Multiplexer::new(Gate::new(nats, ReplySubjects::default(), events))
 }
 
 impl From<async_nats::Client> for Client {

@@ -98,7 +98,8 @@ async fn open_stream(
             .await
             .unwrap_or_else(|_| Err(timed_out(opening.outgoing.subject(), opening.timeout)));
         match link {
-            Ok(link) => {
+            Ok(mut link) => {
+                link.opens_at = Some(opening.outgoing.subject().clone());
                 let stream = CallerEnd {
                     kind,
                     link,

@@ -22,6 +22,8 @@ use crate::store::bucket::jetstream::JetStream;
 use crate::store::bucket::provision::{ProvisionOptions, provision};
 use crate::store::error::{StoreError, StoreErrorKind};
 use crate::store::kv::bucket::KvBucket;
+use crate::transport::events::ConnectionEvents;
+use crate::transport::gate::Gate;
 
 /// Why the buckets of a server could not be opened.
 pub(crate) type OpenError = Error<OpenErrorKind>;
@@ -47,6 +49,8 @@ pub(crate) struct Persistence {
     pub(crate) buckets: ProvisionOptions,
     pub(crate) timeout: Duration,
     pub(crate) on_lost: Option<OnLostWrite>,
+    /// What NATS refuses to the connection of the context, if it is told.
+    pub(crate) events: Option<ConnectionEvents>,
 }
 
 /// A method of a service that the server serves.
@@ -58,6 +62,8 @@ pub(crate) struct ServedMethod<'a> {
 
 /// The buckets of a server, ready to be written to.
 pub(crate) struct OpenStores {
+    /// The connection of the JetStream context; `None` if nothing is stored.
+    pub(crate) gate: Option<Gate>,
     /// One per bucket, so that a bucket that accepts no writes does not delay the others.
     pub(crate) queues: Vec<Arc<Queue>>,
     pub(crate) lost: AllLost,
@@ -92,6 +98,7 @@ impl OpenStores {
         persistence: Persistence,
     ) -> Result<Self, OpenError> {
         let mut open = Self {
+            gate: None,
             queues: Vec::new(),
             lost: AllLost::default(),
             buckets: HashMap::new(),
@@ -103,7 +110,8 @@ impl OpenStores {
             check_without_jetstream(methods)?;
             return Ok(open);
         };
-        let jetstream = JetStream::new(context, OPEN_TIMEOUT);
+        let jetstream = JetStream::new(context, OPEN_TIMEOUT, persistence.events.clone());
+        open.gate = Some(jetstream.gate.clone());
         for written in written_buckets(methods)? {
             let bucket = &written.declared.bucket;
             let opening = open_written(&jetstream, &written, persistence.buckets);

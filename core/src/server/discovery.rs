@@ -54,6 +54,26 @@ impl Instance {
         }
     }
 
+    pub(crate) fn name(&self) -> &str {
+        &self.settings.name
+    }
+
+    /// All subjects to which it is subscribed.
+    pub(crate) fn subjects(&self) -> impl Iterator<Item = String> {
+        let endpoints = self.endpoints.iter();
+        let endpoints = endpoints.map(|endpoint| endpoint.subject.clone());
+        let discovery = VERBS.into_iter().flat_map(|(name, _)| self.addresses(name));
+        endpoints.chain(discovery)
+    }
+
+    /// The subjects of one verb: for all services, for those of this name, and for this instance.
+    fn addresses(&self, verb: &str) -> [String; 3] {
+        let all = format!("$SRV.{verb}");
+        let service = format!("{all}.{}", self.settings.name);
+        let one = format!("{service}.{}", self.id);
+        [all, service, one]
+    }
+
     pub(crate) fn info(&self) -> ServiceInfo {
         ServiceInfo {
             kind: INFO_RESPONSE.to_owned(),
@@ -145,21 +165,20 @@ enum Verb {
     Stats,
 }
 
+const VERBS: [(&str, Verb); 3] = [
+    ("PING", Verb::Ping),
+    ("INFO", Verb::Info),
+    ("STATS", Verb::Stats),
+];
+
 /// Subscribes to the nine discovery subjects of `instance`. The returned future answers on them until it is dropped.
 pub(crate) async fn respond(
     gate: Gate,
     instance: Arc<Instance>,
 ) -> Result<impl Future<Output = ()>, async_nats::SubscribeError> {
     let mut requests = Vec::new();
-    for (name, verb) in [
-        ("PING", Verb::Ping),
-        ("INFO", Verb::Info),
-        ("STATS", Verb::Stats),
-    ] {
-        let all = format!("$SRV.{name}");
-        let service = format!("{all}.{}", instance.settings.name);
-        let one = format!("{service}.{}", instance.id);
-        for subject in [all, service, one] {
+    for (name, verb) in VERBS {
+        for subject in instance.addresses(name) {
             requests.push(
                 gate.subscribe(subject)
                     .await?

@@ -8,10 +8,13 @@
 pub(crate) mod call;
 pub(crate) mod discovery;
 pub(crate) mod dispatch;
+pub(crate) mod end;
 pub(crate) mod endpoint;
+pub(crate) mod losses;
 pub(crate) mod memory;
 pub(crate) mod router;
 pub(crate) mod running;
+pub(crate) mod serve;
 pub(crate) mod service_server;
 pub(crate) mod settings;
 pub(crate) mod start;
@@ -27,12 +30,14 @@ use crate::error::Error;
 use crate::persist::LostWrite;
 use crate::persist::open::{OpenErrorKind, OpenStores, Persistence, ServedMethod};
 use crate::server::dispatch::Phase;
+use crate::server::end::Parts;
 use crate::server::memory::{Memory, MemoryLimits};
 use crate::server::router::{Dispatch, Route};
 use crate::server::running::RunningServer;
 use crate::server::service_server::{ServiceServer, ServiceSettings};
 use crate::server::start::Starter;
 use crate::store::bucket::provision::{BucketPolicy, ProvisionOptions};
+use crate::transport::events::ConnectionEvents;
 use crate::transport::gate::Gate;
 
 /// Why a server did not start.
@@ -57,6 +62,9 @@ pub enum StartErrorKind {
     BucketNotFound,
     /// The NATS server is too old for a setting.
     Unsupported,
+    /// The permissions of the connection do not cover a subscription, or a request for a bucket. Known with
+    /// [`Server::with_connection_events`] only.
+    PermissionDenied,
     /// A request to NATS failed.
     Nats,
 }
@@ -73,8 +81,6 @@ impl From<OpenErrorKind> for StartErrorKind {
     }
 }
 
-/// How long the start waits for the NATS server after all subscriptions were made.
-const START_TIMEOUT: Duration = Duration::from_secs(10);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 const PERSIST_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -103,6 +109,7 @@ pub struct Server {
     persistence: Persistence,
     reply_subjects: Vec<String>,
     memory: MemoryLimits,
+    events: Option<ConnectionEvents>,
 }
 
 impl Server {
@@ -121,9 +128,11 @@ impl Server {
                 },
                 timeout: PERSIST_TIMEOUT,
                 on_lost: None,
+                events: None,
             },
             reply_subjects: Vec::new(),
             memory: MemoryLimits::default(),
+            events: None,
         }
     }
 
@@ -195,6 +204,17 @@ impl Server {
         self
     }
 
+    /// Makes what NATS refuses to the connection an error with the subject: a subscription that is refused fails the start with
+    /// [`PermissionDenied`](StartErrorKind::PermissionDenied), a stream whose messages may not be published ends with `PERMISSION_DENIED`,
+    /// and a write to a store is given up at once. Without it, a server whose subscriptions are refused starts, and gets no requests.
+    ///
+    /// The events must be those of the connection; see [`ConnectionEvents`] for an example.
+    pub fn with_connection_events(mut self, events: ConnectionEvents) -> Self {
+        self.persistence.events = Some(events.clone());
+        self.events = Some(events);
+        self
+    }
+
     /// How many bytes of memory the requests may hold that wait for their turn, in all endpoints of the server together; 64 MiB by
     /// default. A request without room is refused with `RESOURCE_EXHAUSTED`. At most 16,384 requests wait for each endpoint, whatever
     /// they hold.
@@ -232,14 +252,18 @@ impl Server {
         self
     }
 
-    /// Creates the buckets, subscribes, and returns once requests from any connection reach the services.
+    /// Creates the buckets, subscribes, and returns once the NATS server of this connection knows the subscriptions.
+    ///
+    /// That is proven by a message of the connection to its own inbox. One that may not publish there cannot prove it: then the start waits
+    /// a second, or, with [`with_connection_events`](Self::with_connection_events), for the refusal. Without these events, NATS does not tell
+    /// whether it refuses a subscription, and the server starts all the same.
     pub async fn start(self) -> Result<RunningServer, StartError> {
         let reply_subjects = settings::check(&self.services, self.reply_subjects)?;
         let stores = open_stores(&self.services, self.persistence).await?;
         let (phase, phase_receiver) = watch::channel(Phase::Running);
         let (queue_group_guard, left_queue_groups) = mpsc::channel(1);
         let starter = Starter {
-            gate: Gate::new(self.nats, reply_subjects),
+            gate: Gate::new(self.nats, reply_subjects, self.events),
             memory: Memory::new(self.memory),
             stores,
             phase: phase_receiver,
@@ -255,25 +279,19 @@ impl Server {
             discovery.push(service.discovery);
             endpoints.extend(service.endpoints);
         }
-        // The NATS server handles the commands of a connection in their order: after this, it knows all subscriptions.
-        let reached = starter.gate.round_trip(START_TIMEOUT).await;
-        reached.map_err(|error| {
-            StartError::new(
-                StartErrorKind::Nats,
-                format!("the services are not reachable: {error}"),
-            )
-        })?;
-        Ok(RunningServer {
+        starter.check_subscribed(&instances).await?;
+        let parts = Parts {
             gate: starter.gate,
+            jetstream: starter.stores.gate,
             drain_timeout: self.drain_timeout,
-            instances,
             discovery,
             endpoints,
             phase,
             left_queue_groups,
             queues: starter.stores.queues,
             lost: starter.stores.lost,
-        })
+        };
+        Ok(RunningServer::new(parts, instances))
     }
 }
 

@@ -1,27 +1,16 @@
-//! A started server and its stop: leave the queue groups, finish the calls, drain the queues of writes, and report what was lost.
-//!
-//! Uses the dispatchers through [`Phase`] and their tasks only. A stop takes no longer than the drain timeout and about two seconds more,
-//! and its error lists everything that was accepted and not done.
+//! A started server, as its owner and others hold it. Its parts belong to the task of `end`.
 
 use std::convert::Infallible;
-use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout_at};
 
-use crate::backoff;
-use crate::context::Names;
 use crate::contract::discovery::{ServiceInfo, ServiceStats};
-use crate::persist::LostWrite;
-use crate::persist::queue::{AllLost, Lost, Queue};
 use crate::server::discovery::Instance;
-use crate::server::dispatch::Phase;
-use crate::transport::gate::Gate;
+use crate::server::end::{self, Ended, Parts};
+use crate::server::losses::{ConnectionLost, Losses, StopError};
+use crate::transport::gate::{ConnectionState, Gate};
 
 /// A started [`Server`](crate::Server).
 ///
@@ -29,167 +18,193 @@ use crate::transport::gate::Gate;
 /// runtime lives. [`stop`](Self::stop) waits for all of that, and returns whether it succeeded.
 #[must_use = "dropping a `RunningServer` ends its services; keep it, and call `stop` in the end"]
 pub struct RunningServer {
-    pub(crate) gate: Gate,
-    pub(crate) drain_timeout: Duration,
-    pub(crate) instances: Vec<Arc<Instance>>,
-    pub(crate) discovery: Vec<Task>,
-    pub(crate) endpoints: Vec<RunningEndpoint>,
-    pub(crate) phase: watch::Sender<Phase>,
-    /// Closed when all endpoints have left their queue groups: then the last guard of a dispatcher is dropped.
-    pub(crate) left_queue_groups: mpsc::Receiver<Infallible>,
-    pub(crate) queues: Vec<Arc<Queue>>,
-    pub(crate) lost: AllLost,
+    handle: ServerHandle,
+    /// Nothing is ever sent: the server ends when it is dropped.
+    _alive: mpsc::Sender<Infallible>,
 }
 
-pub(crate) struct RunningEndpoint {
-    pub(crate) names: Arc<Names>,
-    /// The number of calls that run or wait.
-    pub(crate) unfinished: Arc<AtomicUsize>,
-    pub(crate) task: JoinHandle<()>,
+/// A handle of a [`RunningServer`], for probes, signal handlers and others. Cheap to clone. It does not keep the server alive.
+///
+/// ```no_run
+/// use natsmicro::{RunningServer, ServerState};
+///
+/// # async fn example(server: RunningServer) -> Result<(), Box<dyn std::error::Error>> {
+/// let handle = server.handle();
+/// tokio::spawn(async move {
+///     let _ = tokio::signal::ctrl_c().await;
+///     handle.stop().await
+/// });
+/// if server.handle().state() == ServerState::Serving {
+///     println!("ready");
+/// }
+/// server.closed().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct ServerHandle(Arc<Shared>);
+
+struct Shared {
+    gate: Gate,
+    instances: Vec<Arc<Instance>>,
+    /// Set to true to stop the server.
+    stop: watch::Sender<bool>,
+    ended: watch::Receiver<Option<Ended>>,
 }
 
-impl RunningEndpoint {
-    fn panicked(&self) -> PanickedEndpoint {
-        PanickedEndpoint {
-            service: self.names.service.clone(),
-            endpoint: self.names.endpoint.clone(),
-        }
-    }
-}
-
-/// A task that is aborted when this is dropped.
-pub(crate) struct Task(pub(crate) JoinHandle<()>);
-
-impl Drop for Task {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
+/// What a server does; see [`ServerHandle::state`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ServerState {
+    /// It serves requests.
+    Serving,
+    /// It was told to stop, and finishes what it has accepted.
+    Draining,
+    /// The connection is interrupted. async-nats connects again, and the server goes on then.
+    Disconnected,
+    /// It has ended: it was stopped or dropped, or the connection is lost for good.
+    Closed,
 }
 
 impl RunningServer {
+    /// Starts the task that ends the parts.
+    pub(crate) fn new(parts: Parts, instances: Vec<Arc<Instance>>) -> Self {
+        let (stop, stops) = watch::channel(false);
+        let (ended_sender, ended) = watch::channel(None);
+        let (alive, is_alive) = mpsc::channel(1);
+        let handle = ServerHandle(Arc::new(Shared {
+            gate: parts.gate.clone(),
+            instances,
+            stop,
+            ended,
+        }));
+        tokio::spawn(end::run(parts, stops, is_alive, ended_sender));
+        Self {
+            handle,
+            _alive: alive,
+        }
+    }
+
+    /// A handle of the server, to be kept elsewhere.
+    #[must_use]
+    pub fn handle(&self) -> ServerHandle {
+        self.handle.clone()
+    }
+
     /// The discovery information of the services, in the order in which they were added.
     #[must_use]
     pub fn info(&self) -> Vec<ServiceInfo> {
-        self.instances
-            .iter()
-            .map(|instance| instance.info())
-            .collect()
+        self.handle.info()
     }
 
     /// The statistics of the services, in the order in which they were added.
     #[must_use]
     pub fn stats(&self) -> Vec<ServiceStats> {
-        self.instances
-            .iter()
-            .map(|instance| instance.stats())
-            .collect()
+        self.handle.stats()
     }
 
     /// Sets the statistics back to zero.
     pub fn reset(&self) {
-        for instance in &self.instances {
-            instance.reset();
-        }
+        self.handle.reset();
+    }
+
+    /// What the server does at the moment.
+    #[must_use]
+    pub fn state(&self) -> ServerState {
+        self.handle.state()
+    }
+
+    /// Waits until the server has ended; see [`ServerHandle::closed`].
+    pub async fn closed(&self) -> Result<(), ConnectionLost> {
+        self.handle.closed().await
     }
 
     /// Leaves the queue groups, answers the accepted requests, makes the queued writes, and ends.
     ///
     /// `Ok` means that nothing was lost since the start: every request that reached this server was answered, and every write and deletion
     /// of its methods was made. It takes as long as the running calls, up to the drain timeout; then they are dropped, their callers get
-    /// `UNAVAILABLE`, and the error lists them. The connection stays open.
-    pub async fn stop(mut self) -> Result<(), StopError> {
-        let deadline = backoff::after(Instant::now(), self.drain_timeout);
-        let time_left = || deadline.saturating_duration_since(Instant::now());
-        let mut connection = self.leave_queue_groups(deadline).await.err();
+    /// `UNAVAILABLE`, and the error lists them. The connection stays open. If it is lost, there is nothing to wait for, and the error says
+    /// so.
+    ///
+    /// A connection that may not publish to its own inbox cannot prove that the last requests have arrived: then this waits a second for
+    /// them, and for the replies until the socket has them.
+    ///
+    /// A stop goes on if this future is dropped.
+    pub async fn stop(self) -> Result<(), StopError> {
+        self.handle.stop().await
+    }
+}
 
-        self.phase.send_replace(Phase::Draining);
-        let Finished {
-            unfinished,
-            panicked,
-        } = finish_calls(&mut self.endpoints, &self.phase, deadline).await;
-        futures::future::join_all(self.queues.iter().map(|queue| queue.drain(deadline))).await;
-        self.discovery.clear();
-        // Waits until the NATS server has the replies and the refusals: at least a second, also if the drain time is over.
-        let timeout = time_left().max(Duration::from_secs(1));
-        let end = Instant::now() + timeout;
-        let arrived = match timeout_at(end, self.gate.drained()).await {
-            Ok(()) => {
-                let left = end.saturating_duration_since(Instant::now());
-                self.gate.round_trip(left).await
+impl ServerHandle {
+    /// The discovery information of the services, in the order in which they were added.
+    #[must_use]
+    pub fn info(&self) -> Vec<ServiceInfo> {
+        let instances = &self.0.instances;
+        instances.iter().map(|instance| instance.info()).collect()
+    }
+
+    /// The statistics of the services, in the order in which they were added.
+    #[must_use]
+    pub fn stats(&self) -> Vec<ServiceStats> {
+        let instances = &self.0.instances;
+        instances.iter().map(|instance| instance.stats()).collect()
+    }
+
+    fn reset(&self) {
+        for instance in &self.0.instances {
+            instance.reset();
+        }
+    }
+
+    /// What the server does at the moment.
+    #[must_use]
+    pub fn state(&self) -> ServerState {
+        if self.0.ended.borrow().is_some() {
+            return ServerState::Closed;
+        }
+        match self.0.gate.state() {
+            ConnectionState::Closed => ServerState::Closed,
+            _ if *self.0.stop.borrow() => ServerState::Draining,
+            ConnectionState::Disconnected => ServerState::Disconnected,
+            ConnectionState::Connected => ServerState::Serving,
+        }
+    }
+
+    /// Waits until the server has ended. `Ok` means that it was stopped or dropped.
+    ///
+    /// When the connection is lost for good, the server ends within a second: its calls are dropped, since nobody can be answered, and its
+    /// queued writes are given up. The error lists them. Connect and start again, as [`Server::serve_until`](crate::Server::serve_until) in
+    /// a loop does.
+    pub async fn closed(&self) -> Result<(), ConnectionLost> {
+        match self.ended().await {
+            Ended::ConnectionLost(lost) => Err(lost),
+            Ended::Stopped(_) | Ended::Dropped => Ok(()),
+        }
+    }
+
+    /// Stops the server, as [`RunningServer::stop`] does. May be called several times, and by several: all get the same result.
+    ///
+    /// For a server that was dropped, this is an error, since nobody has counted what it may have lost.
+    pub async fn stop(&self) -> Result<(), StopError> {
+        self.0.stop.send_replace(true);
+        match self.ended().await {
+            Ended::Stopped(result) => result,
+            Ended::ConnectionLost(lost) => Err(lost.into()),
+            Ended::Dropped => Losses {
+                connection: Some("the server was dropped before it was stopped".to_owned()),
+                ..Losses::default()
             }
-            Err(_) => Err("the connection does not take messages".to_owned()),
-        };
-        connection = connection.or(arrived.err());
-
-        let error = StopError {
-            unfinished,
-            panicked,
-            connection,
-            lost: self.lost.lock().clone(),
-        };
-        if error.is_nothing() {
-            Ok(())
-        } else {
-            Err(error)
+            .into_result(),
         }
     }
 
-    /// Returns when all requests that the NATS server sent to these subscriptions have arrived, and no more will follow.
-    async fn leave_queue_groups(&mut self, deadline: Instant) -> Result<(), String> {
-        self.phase.send_replace(Phase::Leaving);
-        if timeout_at(deadline, self.left_queue_groups.recv())
-            .await
-            .is_err()
-        {
-            return Err("the connection does not take commands".to_owned());
-        }
-        self.gate
-            .round_trip(deadline.saturating_duration_since(Instant::now()))
-            .await
+    async fn ended(&self) -> Ended {
+        let mut ended = self.0.ended.clone();
+        let known = ended.wait_for(Option::is_some).await;
+        // Fails if the runtime of the server has ended.
+        let known = known.ok().and_then(|ended| ended.clone());
+        known.unwrap_or(Ended::Dropped)
     }
-}
-
-/// How the endpoints ended.
-#[derive(Debug, Default)]
-struct Finished {
-    unfinished: Vec<UnfinishedCalls>,
-    panicked: Vec<PanickedEndpoint>,
-}
-
-/// Waits for the calls that run or wait. At the deadline, ends the endpoints, and returns the calls that were dropped.
-async fn finish_calls(
-    endpoints: &mut [RunningEndpoint],
-    phase: &watch::Sender<Phase>,
-    deadline: Instant,
-) -> Finished {
-    let mut finished = Finished::default();
-    let mut late = Vec::new();
-    for running in endpoints {
-        match timeout_at(deadline, &mut running.task).await {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) => finished.panicked.push(running.panicked()),
-            Err(_) => late.push(running),
-        }
-    }
-    phase.send_replace(Phase::Ended);
-    // A handler that blocks its thread cannot be dropped, so the wait is bounded.
-    let end = Instant::now() + Duration::from_secs(1);
-    for running in late {
-        let ended = timeout_at(end, &mut running.task).await;
-        if let Ok(Err(_)) = ended {
-            finished.panicked.push(running.panicked());
-        }
-        let calls = running.unfinished.load(Ordering::Relaxed);
-        if calls > 0 || ended.is_err() {
-            finished.unfinished.push(UnfinishedCalls {
-                service: running.names.service.clone(),
-                endpoint: running.names.endpoint.clone(),
-                // A handler that blocks in its first poll is not counted yet.
-                calls: calls.max(1),
-            });
-        }
-    }
-    finished
 }
 
 impl fmt::Debug for RunningServer {
@@ -200,157 +215,12 @@ impl fmt::Debug for RunningServer {
     }
 }
 
-/// What a server has lost when it stopped.
-#[derive(Clone, Debug)]
-pub struct StopError {
-    unfinished: Vec<UnfinishedCalls>,
-    panicked: Vec<PanickedEndpoint>,
-    connection: Option<String>,
-    lost: Lost,
-}
-
-/// The calls of an endpoint that were not finished when the drain time was over.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct UnfinishedCalls {
-    /// The name of the service.
-    pub service: String,
-    /// The name of the endpoint.
-    pub endpoint: String,
-    /// The number of calls.
-    pub calls: usize,
-}
-
-/// An endpoint whose dispatcher has panicked, which is a bug of this crate: its requests were not answered since then.
-///
-/// A panic of a handler does not count here: it ends its call and nothing else.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct PanickedEndpoint {
-    /// The name of the service.
-    pub service: String,
-    /// The name of the endpoint.
-    pub endpoint: String,
-}
-
-impl StopError {
-    fn is_nothing(&self) -> bool {
-        self.unfinished.is_empty()
-            && self.panicked.is_empty()
-            && self.connection.is_none()
-            && self.lost.count == 0
-    }
-
-    /// The calls that were dropped.
-    #[must_use]
-    pub fn unfinished_calls(&self) -> &[UnfinishedCalls] {
-        &self.unfinished
-    }
-
-    /// The endpoints whose dispatchers have panicked.
-    #[must_use]
-    pub fn panicked_endpoints(&self) -> &[PanickedEndpoint] {
-        &self.panicked
-    }
-
-    /// The fault of the connection, if there was one: the last replies may not have arrived.
-    #[must_use]
-    pub fn connection(&self) -> Option<&str> {
-        self.connection.as_deref()
-    }
-
-    /// The writes and deletions that were given up since the start of the server: the first 1,000 of them.
-    #[must_use]
-    pub fn lost_writes(&self) -> &[LostWrite] {
-        &self.lost.listed
-    }
-
-    /// The number of writes and deletions that were given up since the start of the server.
-    #[must_use]
-    pub fn lost_write_count(&self) -> usize {
-        self.lost.count
-    }
-}
-
-impl fmt::Display for StopError {
+impl fmt::Debug for ServerHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the server stopped with losses: ")?;
-        let mut losses = Vec::new();
-        for UnfinishedCalls {
-            service,
-            endpoint,
-            calls,
-        } in &self.unfinished
-        {
-            let calls = counted(*calls, "call", "calls");
-            losses.push(format!("{calls} of `{service}.{endpoint}` dropped"));
-        }
-        for PanickedEndpoint { service, endpoint } in &self.panicked {
-            losses.push(format!("the task of `{service}.{endpoint}` panicked"));
-        }
-        if self.lost.count > 0 {
-            let writes = counted(self.lost.count, "write", "writes");
-            losses.push(match self.lost.listed.first() {
-                Some(first) => format!("{writes} given up, the first being the {first}"),
-                None => format!("{writes} given up"),
-            });
-        }
-        if let Some(connection) = &self.connection {
-            losses.push(format!("replies may not have arrived: {connection}"));
-        }
-        f.write_str(&losses.join("; "))
-    }
-}
-
-fn counted(count: usize, one: &str, many: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { many })
-}
-
-impl StdError for StopError {}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn endpoint(name: &str, task: JoinHandle<()>, unfinished: usize) -> RunningEndpoint {
-        RunningEndpoint {
-            names: Arc::new(Names {
-                service: "users".to_owned(),
-                endpoint: name.to_owned(),
-            }),
-            unfinished: Arc::new(AtomicUsize::new(unfinished)),
-            task,
-        }
-    }
-
-    #[tokio::test]
-    async fn a_dispatcher_that_panicked_is_an_error() {
-        let (phase, mut phases) = watch::channel(Phase::Draining);
-        let at_end = async move {
-            let _ = phases.wait_for(|phase| matches!(phase, Phase::Ended)).await;
-        };
-        let mut endpoints = [
-            endpoint("sound", tokio::spawn(async {}), 0),
-            endpoint("broken", tokio::spawn(async { panic!("planted") }), 0),
-            endpoint("late", tokio::spawn(at_end), 1),
-        ];
-        let now = Instant::now();
-        let Finished {
-            unfinished,
-            panicked,
-        } = finish_calls(&mut endpoints, &phase, now + Duration::from_millis(100)).await;
-        let error = StopError {
-            unfinished,
-            panicked,
-            connection: None,
-            lost: Lost::default(),
-        };
-        assert!(!error.is_nothing());
-        assert_eq!(error.panicked_endpoints().len(), 1);
-        assert_eq!(error.panicked_endpoints()[0].endpoint, "broken");
-        assert_eq!(
-            error.to_string(),
-            "the server stopped with losses: 1 call of `users.late` dropped; the task of `users.broken` panicked"
-        );
+        let names = self.0.instances.iter().map(|instance| instance.name());
+        f.debug_struct("ServerHandle")
+            .field("services", &names.collect::<Vec<_>>())
+            .field("state", &self.state())
+            .finish_non_exhaustive()
     }
 }

@@ -15,15 +15,21 @@ use crate::persist::open::OpenStores;
 use crate::server::discovery::{self, Instance};
 use crate::server::dispatch::reply::Responder;
 use crate::server::dispatch::{Dispatcher, Phase};
+use crate::server::end::{RunningEndpoint, Task};
 use crate::server::endpoint::Endpoint;
 use crate::server::memory::Memory;
 use crate::server::router::Route;
-use crate::server::running::{RunningEndpoint, Task};
 use crate::server::service_server::ServiceSettings;
 use crate::server::stats::Counters;
 use crate::server::{StartError, StartErrorKind};
 use crate::transport::gate::Gate;
 use crate::transport::random::random_token;
+use crate::transport::round_trip::round_trip;
+
+/// How long the start waits for the NATS server after all subscriptions were made.
+const START_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the report of a refusal that was received may take to the callback of the connection.
+const REPORT_TIME: Duration = Duration::from_millis(100);
 
 /// What the services of a server share when they are started.
 pub(crate) struct Starter {
@@ -124,6 +130,39 @@ impl Starter {
             unfinished,
             task: tokio::spawn(dispatcher.run()),
         })
+    }
+
+    /// Waits until the NATS server knows the subscriptions, and checks that it has refused none.
+    pub(crate) async fn check_subscribed(
+        &self,
+        instances: &[Arc<Instance>],
+    ) -> Result<(), StartError> {
+        // The NATS server handles the commands of a connection in their order.
+        let reached = round_trip(&self.gate, START_TIMEOUT).await;
+        reached.map_err(|error| {
+            let text = format!("the services are not reachable: {error}");
+            StartError::new(StartErrorKind::Nats, text)
+        })?;
+        if !self.gate.has_events() {
+            return Ok(());
+        }
+        // A report reaches the callback of the connection on another way than a message its subscriber.
+        tokio::time::sleep(REPORT_TIME).await;
+        let subjects = instances.iter().flat_map(|instance| instance.subjects());
+        let refused: Vec<_> = subjects
+            .filter(|subject| self.gate.refused_subscription(|it| it == subject).is_some())
+            .map(|subject| format!("`{subject}`"))
+            .collect();
+        if refused.is_empty() {
+            return Ok(());
+        }
+        Err(StartError::new(
+            StartErrorKind::PermissionDenied,
+            format!(
+                "NATS does not permit this connection to subscribe to {}",
+                refused.join(", ")
+            ),
+        ))
     }
 }
 

@@ -16,6 +16,7 @@ use bytes::Bytes;
 use crate::codec::CodecError;
 use crate::descriptor::key::InvalidKey;
 use crate::error::Error;
+use crate::transport::events::Refusal;
 
 /// Why reading or writing a store failed.
 pub type StoreError = Error<StoreErrorKind>;
@@ -53,6 +54,12 @@ pub enum StoreErrorKind {
     Unsupported,
     /// There was no reply in time. A write may have been stored.
     TimedOut,
+    /// The permissions of the connection do not cover a request; the text names its subject. Known with
+    /// [`Client::with_connection_events`](crate::Client::with_connection_events) only; otherwise such a request ends with
+    /// [`TimedOut`](Self::TimedOut) or [`Nats`](Self::Nats).
+    PermissionDenied,
+    /// The connection is over for good: it was drained or closed, or async-nats's task for it has panicked. Only a new connection helps.
+    ConnectionLost,
     /// Any other failure of NATS.
     Nats,
 }
@@ -240,10 +247,25 @@ impl WriteError {
     }
 }
 
-/// A read that belongs to a write has failed.
+/// A read that belongs to a write has failed. It is repeated, unless it may not be made.
 impl From<StoreError> for WriteError {
     fn from(error: StoreError) -> Self {
-        Self::Uncertain(error.into())
+        match error.kind() {
+            StoreErrorKind::PermissionDenied => Self::Refused(error.into()),
+            _ => Self::Uncertain(error.into()),
+        }
+    }
+}
+
+impl From<Refusal> for StoreError {
+    fn from(refusal: Refusal) -> Self {
+        Self::new(StoreErrorKind::PermissionDenied, refusal.to_string())
+    }
+}
+
+impl From<Refusal> for WriteError {
+    fn from(refusal: Refusal) -> Self {
+        StoreError::from(refusal).into()
     }
 }
 

@@ -18,6 +18,7 @@ use crate::stream::pressure::Pressure;
 use crate::stream::wire;
 use crate::stream::wire::{Control, Received, StreamState};
 use crate::transport::backlog::Lane;
+use crate::transport::events::{Action, Refusal, Refusals};
 use crate::transport::gate::{Gate, Publishing};
 use crate::transport::outgoing::Outgoing;
 use crate::transport::subject::PeerSubject;
@@ -68,6 +69,8 @@ pub(crate) enum Signal {
     /// The connection has taken the state that was in transit.
     StateSent,
     Heartbeat,
+    /// NATS has refused something to the connection.
+    Refused(Refusal),
 }
 
 /// Which end of the stream a link is.
@@ -89,9 +92,12 @@ pub(crate) struct Link {
     pub(crate) gate: Gate,
     /// Receives on `inbox`.
     subscription: Subscriber,
+    refusals: Refusals,
     pub(crate) inbox: Subject,
     /// The inbox of the peer. A caller learns it from the first message of the service; it is removed when there is nobody to send to.
     pub(crate) peer: Option<PeerSubject>,
+    /// Where a caller sends the message that opens the stream.
+    pub(crate) opens_at: Option<Subject>,
     pub(crate) role: Role,
     /// Whether both ends speak the extension (`protocol.md`): credit, heartbeats, batches.
     pub(crate) extension: bool,
@@ -120,6 +126,7 @@ impl Link {
         delivery: Option<Delivery>,
     ) -> Result<Self, Status> {
         let inbox = gate.new_inbox();
+        let refusals = gate.refusals();
         let subscription = gate.subscribe(inbox.clone()).await.map_err(|error| {
             Status::unavailable(format!("cannot subscribe to an inbox: {error}"))
         })?;
@@ -129,8 +136,10 @@ impl Link {
         Ok(Self {
             gate,
             subscription,
+            refusals,
             inbox: Subject::from(inbox),
             peer: None,
+            opens_at: None,
             role,
             extension: false,
             outbound: Outbound::new(Credit::UNLIMITED),
@@ -154,6 +163,7 @@ impl Link {
             signal = reader_signal(reader) => signal,
             Some(()) = state_sent(&mut self.state_in_transit) => Signal::StateSent,
             _ = self.heartbeats.tick() => Signal::Heartbeat,
+            refusal = self.refusals.next() => Signal::Refused(refusal),
         }
     }
 
@@ -181,6 +191,21 @@ impl Link {
                 Some(Event::ReaderDropped)
             }
             Signal::Heartbeat => self.heartbeat().await,
+            Signal::Refused(refusal) => self
+                .is_concerned(&refusal)
+                .then(|| Event::PeerLost((&refusal).into())),
+        }
+    }
+
+    /// Whether NATS refuses what this end sends, or does not let it receive.
+    fn is_concerned(&self, refusal: &Refusal) -> bool {
+        match refusal.action {
+            Action::Publish => {
+                let peer = self.peer.as_ref().map(PeerSubject::subject);
+                let mut sent_to = peer.into_iter().chain(&self.opens_at);
+                sent_to.any(|subject| refusal.is_publish_to(subject))
+            }
+            Action::Subscribe => *refusal.subject == *self.inbox,
         }
     }
 
@@ -365,22 +390,32 @@ impl Link {
     pub(crate) async fn has_no_listener(&mut self, timeout: Duration) -> bool {
         let echo = Outgoing::to_own(self.inbox.clone());
         let sent = self.gate.publish(Lane::Reply, echo);
-        let answer = async {
+        let mut is_reported = false;
+        let answered = async {
             if sent.await.is_err() {
-                return false;
+                return;
             }
-            let mut is_reported = false;
             loop {
                 let signal = self.wait().await;
+                if let Signal::Refused(refusal) = &signal
+                    && refusal.is_publish_to(&self.inbox)
+                {
+                    return;
+                }
                 match self.handle(signal).await {
                     Some(Event::NoListener) => is_reported = true,
-                    Some(Event::Response(_)) => return is_reported,
-                    Some(Event::PeerLost(_)) => return false,
+                    Some(Event::Response(_)) => return,
+                    Some(Event::PeerLost(_)) => {
+                        is_reported = false;
+                        return;
+                    }
                     _ => {}
                 }
             }
         };
-        tokio::time::timeout(timeout, answer).await.unwrap_or(false)
+        // Without an answer, the connection may not publish to itself, and what was reported until then counts.
+        let _ = tokio::time::timeout(timeout, answered).await;
+        is_reported
     }
 }
 

@@ -12,7 +12,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use async_nats::client::{FlushErrorKind, PublishErrorKind, SubscribeErrorKind};
 use async_nats::connection::State;
@@ -25,6 +24,7 @@ use tokio::sync::{Notify, oneshot};
 use crate::status::Status;
 use crate::sync::Mutex;
 use crate::transport::backlog::{Backlog, Lane, Queued};
+use crate::transport::events::{ConnectionEvents, Refusal, Refusals};
 use crate::transport::headers;
 use crate::transport::outgoing::{Outgoing, PublishError};
 use crate::transport::random::random_token;
@@ -46,16 +46,23 @@ struct Shared {
     /// The prefix of the inboxes of this connection, without the last dot.
     inbox_prefix: String,
     reply_subjects: ReplySubjects,
+    events: Option<ConnectionEvents>,
     backlog: Mutex<Backlog>,
     /// Whether a task sends the backlog. Changes under the lock of the backlog, and is false only while that is empty and its last
     /// message is sent: so what overtakes nothing in the backlog overtakes nothing at all.
     is_draining: AtomicBool,
     /// Notified when the backlog is empty.
     drained: Notify,
+    /// Whether a message to itself has come back.
+    has_echo: AtomicBool,
 }
 
 impl Gate {
-    pub(crate) fn new(nats: async_nats::Client, reply_subjects: ReplySubjects) -> Self {
+    pub(crate) fn new(
+        nats: async_nats::Client,
+        reply_subjects: ReplySubjects,
+        events: Option<ConnectionEvents>,
+    ) -> Self {
         // Only its prefix is used, which async-nats shows nowhere else.
         let inbox = nats.new_inbox();
         Self(Arc::new(Shared {
@@ -63,9 +70,11 @@ impl Gate {
             nats,
             runtime: Handle::try_current().ok(),
             reply_subjects,
+            events,
             backlog: Mutex::default(),
             is_draining: AtomicBool::new(false),
             drained: Notify::new(),
+            has_echo: AtomicBool::new(false),
         }))
     }
 
@@ -181,24 +190,6 @@ impl Gate {
         flushed.map_err(|error| error.kind())
     }
 
-    /// Sends a message to itself and waits for it: then the NATS server has processed everything that was sent on this connection
-    /// before, and everything that it had sent has been received. `flush` only waits for the socket.
-    pub(crate) async fn round_trip(&self, timeout: Duration) -> Result<(), String> {
-        let inbox = self.new_inbox();
-        let trip = async {
-            let mut echo = self
-                .subscribe(inbox.clone())
-                .await
-                .map_err(|error| error.to_string())?;
-            let sent = self.publish(Lane::Reply, Outgoing::to(inbox)).await;
-            sent.map_err(|error| error.to_string())?;
-            echo.next().await.map(drop).ok_or_else(closed)
-        };
-        tokio::time::timeout(timeout, trip)
-            .await
-            .unwrap_or_else(|_| Err(format!("the NATS server did not answer within {timeout:?}")))
-    }
-
     pub(crate) async fn subscribe(&self, subject: String) -> Result<Subscriber, SubscribeError> {
         self.subscribe_in_group(subject, None).await
     }
@@ -227,6 +218,12 @@ impl Gate {
         &self.0.inbox_prefix
     }
 
+    /// Whether this is an inbox of this connection, or a pattern of some.
+    pub(crate) fn is_inbox(&self, subject: &str) -> bool {
+        let below = subject.strip_prefix(self.inbox_prefix());
+        below.is_some_and(|below| below.starts_with('.'))
+    }
+
     /// A new inbox that nobody can guess.
     pub(crate) fn new_inbox(&self) -> String {
         format!("{}.{}", self.0.inbox_prefix, random_token())
@@ -239,6 +236,60 @@ impl Gate {
 
     pub(crate) fn connection_state(&self) -> State {
         self.0.nats.connection_state()
+    }
+
+    pub(crate) fn state(&self) -> ConnectionState {
+        if self.is_closed() {
+            ConnectionState::Closed
+        } else if self.connection_state() == State::Connected {
+            ConnectionState::Connected
+        } else {
+            ConnectionState::Disconnected
+        }
+    }
+
+    /// Whether the connection is closed for good: it was drained, or the task of async-nats that runs it has panicked. async-nats does not
+    /// say so, and then takes no commands any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        matches!(now(self.0.nats.flush()), Some(Err(_)))
+    }
+
+    /// Waits until the connection is closed for good.
+    pub(crate) async fn closed(&self) {
+        // A subscription to which nothing is published ends with the connection, and not before.
+        if let Ok(mut silent) = self.subscribe(self.new_inbox()).await {
+            while silent.next().await.is_some() {}
+        }
+    }
+
+    /// Whether a message of this connection to itself has come back, so that another one will.
+    pub(super) fn has_echo(&self) -> bool {
+        self.0.has_echo.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn record_echo(&self) {
+        self.0.has_echo.store(true, Ordering::Relaxed);
+    }
+
+    /// How many bytes the connection has received.
+    pub(super) fn received_bytes(&self) -> u64 {
+        self.0.nats.statistics().in_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Whether refusals are told to this crate. Without that, what NATS refuses ends with a timeout.
+    pub(crate) fn has_events(&self) -> bool {
+        self.0.events.is_some()
+    }
+
+    /// What NATS refuses to this connection from now on.
+    pub(crate) fn refusals(&self) -> Refusals {
+        let events = self.0.events.as_ref();
+        events.map_or_else(Refusals::none, ConnectionEvents::refusals)
+    }
+
+    /// The refusal of a subscription that was made on this connection.
+    pub(crate) fn refused_subscription(&self, is_wanted: impl Fn(&str) -> bool) -> Option<Refusal> {
+        self.0.events.as_ref()?.refused_subscription(is_wanted)
     }
 
     /// Counts the connections of the client. It changes with every reconnect, so a different value means that messages on the old
@@ -255,6 +306,18 @@ impl fmt::Debug for Gate {
             .field("inbox_prefix", &self.0.inbox_prefix)
             .finish_non_exhaustive()
     }
+}
+
+/// The state of a connection to NATS; see [`Client::state`](crate::Client::state).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConnectionState {
+    /// It works.
+    Connected,
+    /// It is interrupted, or not there yet. async-nats goes on trying to connect.
+    Disconnected,
+    /// It is over for good: it was drained, or async-nats's task for it has panicked. Only a new connection helps.
+    Closed,
 }
 
 /// A message on its way to the connection. Dropping it withdraws a message that still waits in the backlog.

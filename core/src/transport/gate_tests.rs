@@ -6,13 +6,14 @@ use tokio::time::timeout;
 use super::*;
 use crate::status::Code;
 use crate::testing::NatsServer;
+use crate::transport::round_trip::round_trip;
 
 const SOON: Duration = Duration::from_secs(20);
 
 async fn gate_with_capacity(server: &NatsServer, capacity: usize) -> Gate {
     let options = async_nats::ConnectOptions::new().client_capacity(capacity);
     let nats = options.connect(server.url()).await.unwrap();
-    Gate::new(nats, ReplySubjects::default())
+    Gate::new(nats, ReplySubjects::default(), None)
 }
 
 fn message(subject: &str, number: usize) -> Outgoing {
@@ -37,7 +38,10 @@ async fn what_nobody_polls_stops_nothing() {
     for publishing in unpolled {
         timeout(SOON, publishing).await.unwrap().unwrap();
     }
-    timeout(SOON, gate.round_trip(SOON)).await.unwrap().unwrap();
+    timeout(SOON, round_trip(&gate, SOON))
+        .await
+        .unwrap()
+        .unwrap();
 }
 
 #[tokio::test]
@@ -104,7 +108,7 @@ async fn what_the_server_would_refuse_is_refused_here() {
     ] {
         assert_eq!(gate.publish(Lane::Reply, message).await, Err(error));
     }
-    gate.round_trip(SOON).await.unwrap();
+    round_trip(&gate, SOON).await.unwrap();
     assert_eq!(gate.connection_epoch(), 1);
 }
 
@@ -159,7 +163,7 @@ fn a_runtime_that_ends_takes_its_backlog_along() {
         .unwrap();
     let mut publishing = Vec::new();
     let gate = other.block_on(async {
-        let gate = Gate::new(nats, ReplySubjects::default());
+        let gate = Gate::new(nats, ReplySubjects::default(), None);
         for number in 0..1_000 {
             publishing.push(gate.publish(Lane::Reply, message("test", number)));
         }

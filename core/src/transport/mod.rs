@@ -6,10 +6,13 @@
 pub(crate) mod backlog;
 pub(crate) mod budget;
 pub(crate) mod claim;
+pub(crate) mod events;
 pub(crate) mod gate;
 pub(crate) mod headers;
 pub(crate) mod mux;
 pub(crate) mod outgoing;
 pub(crate) mod random;
+pub(crate) mod refused;
 pub(crate) mod request;
+pub(crate) mod round_trip;
 pub(crate) mod subject;

@@ -4,6 +4,7 @@
 //! lives, and does more work per call.
 
 use std::collections::HashMap;
+use std::error::Error as _;
 use std::fmt;
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 use std::pin::Pin;
@@ -19,6 +20,7 @@ use tokio::task::AbortHandle;
 
 use crate::sync::Mutex;
 use crate::transport::backlog::Lane;
+use crate::transport::events::{Action, Refusal, Refusals};
 use crate::transport::gate::{Gate, Publishing};
 use crate::transport::outgoing::{Outgoing, PublishError};
 
@@ -74,11 +76,16 @@ struct RegistryState {
     /// Counts the subscriptions, so that a late task of an earlier one does not end the current one.
     subscription: u64,
     /// The calls without a reply, by their tokens.
-    waiting: HashMap<u64, ReplySender, BuildHasherDefault<IdentityHasher>>,
+    waiting: HashMap<u64, WaitingCall, BuildHasherDefault<IdentityHasher>>,
     batched: Vec<BatchedRequest>,
 }
 
-type ReplySender = oneshot::Sender<Result<Message, RequestError>>;
+/// A call without a reply.
+struct WaitingCall {
+    reply: oneshot::Sender<Result<Message, RequestError>>,
+    /// The subject of the request, if its refusal is told.
+    subject: Option<Subject>,
+}
 
 /// A request that waits to be sent together with others.
 struct BatchedRequest {
@@ -156,7 +163,7 @@ impl Multiplexer {
             .secret
             .hash_one(self.created.fetch_add(1, Ordering::Relaxed));
         let inbox = self.reply_subject(token);
-        let (sender, reply) = oneshot::channel();
+        let (reply_sender, reply) = oneshot::channel();
         let is_small = request.size() <= MAX_BATCHED_BYTES.min(self.gate.max_payload());
         let mut state = self.registry.state();
         if state.tasks.is_none() {
@@ -168,7 +175,12 @@ impl Multiplexer {
         let is_batched = is_small
             && state.waiting.len() >= MIN_WAITING_TO_BATCH
             && state.batched.len() < MAX_BATCHED;
-        state.waiting.insert(token, sender);
+        let subject = self.gate.has_events().then(|| request.subject().clone());
+        let call = WaitingCall {
+            reply: reply_sender,
+            subject,
+        };
+        state.waiting.insert(token, call);
         let reply = PendingReply {
             multiplexer: Arc::clone(self),
             token,
@@ -197,9 +209,11 @@ impl Multiplexer {
         if self.registry.state().tasks.is_some() {
             return Ok(());
         }
+        let refusals = self.gate.refusals();
+        let inbox = format!("{}*", self.inbox);
         let replies = self
             .gate
-            .subscribe(format!("{}*", self.inbox))
+            .subscribe(inbox.clone())
             .await
             .map_err(|error| RequestError::with_source(RequestErrorKind::Other, error))?;
         // Spawned under the lock: a task that ends at once finds itself in the registry.
@@ -210,7 +224,7 @@ impl Multiplexer {
             registry: Arc::clone(&self.registry),
             subscription,
         };
-        let reading = tokio::spawn(route_replies(replies, self.inbox.len(), task()));
+        let reading = tokio::spawn(route_replies(replies, inbox, refusals, task()));
         let sending = tokio::spawn(send_batched(self.gate.clone(), task()));
         state.tasks = Some([reading.abort_handle(), sending.abort_handle()]);
         Ok(())
@@ -232,6 +246,11 @@ impl Drop for Multiplexer {
         let subscription = self.registry.state().subscription;
         self.registry.end(subscription);
     }
+}
+
+/// The refusal of NATS because of which a request failed, if there was one.
+pub(crate) fn refusal(error: &RequestError) -> Option<&Refusal> {
+    error.source()?.downcast_ref()
 }
 
 fn not_sent(error: PublishError) -> RequestError {
@@ -275,6 +294,21 @@ impl Registry {
         }
         // After the lock is released: dropping the senders wakes the calls.
         drop(waiting);
+    }
+
+    /// Fails the calls for which `is_refused` is true.
+    fn refuse(&self, refusal: &Refusal, is_refused: impl Fn(&WaitingCall) -> bool) {
+        let mut state = self.state();
+        let refused: Vec<_> = state
+            .waiting
+            .extract_if(|_, call| is_refused(call))
+            .collect();
+        drop(state);
+        for (_, call) in refused {
+            let error = RequestError::with_source(RequestErrorKind::Other, refusal.clone());
+            // Fails if the call was given up.
+            let _ = call.reply.send(Err(error));
+        }
     }
 }
 
@@ -329,12 +363,31 @@ impl Drop for SubscriptionTask {
     }
 }
 
-/// Routes replies to their calls until the connection is closed. A reply to a call that was given up is dropped.
-async fn route_replies(mut replies: Subscriber, prefix: usize, task: SubscriptionTask) {
+/// Routes replies to their calls until the connection is closed, or NATS refuses the subscription to `inbox`. A reply to a call that was
+/// given up is dropped.
+async fn route_replies(
+    mut replies: Subscriber,
+    inbox: String,
+    mut refusals: Refusals,
+    task: SubscriptionTask,
+) {
+    let prefix = inbox.len() - "*".len();
     let mut arrived = Vec::with_capacity(MAX_REPLIES_PER_LOCK);
     let mut wanted = Vec::with_capacity(MAX_REPLIES_PER_LOCK);
-    while let Some(reply) = replies.next().await {
-        arrived.push(reply);
+    loop {
+        tokio::select! {
+            biased;
+            refusal = refusals.next() => {
+                if is_refused(&task.registry, &refusal, &inbox) {
+                    return;
+                }
+                continue;
+            }
+            reply = replies.next() => match reply {
+                Some(reply) => arrived.push(reply),
+                None => return,
+            },
+        }
         while arrived.len() < MAX_REPLIES_PER_LOCK
             && let Some(Some(reply)) = replies.next().now_or_never()
         {
@@ -347,10 +400,26 @@ async fn route_replies(mut replies: Subscriber, prefix: usize, task: Subscriptio
                 Some((state.waiting.remove(&token)?, reply))
             }));
         }
-        for (sender, reply) in wanted.drain(..) {
+        for (call, reply) in wanted.drain(..) {
             // Fails if the call was given up since it was looked up.
-            let _ = sender.send(Ok(reply));
+            let _ = call.reply.send(Ok(reply));
         }
+    }
+}
+
+/// Fails the calls that a refusal concerns; whether it is that of the subscription to `inbox`. The next call then subscribes anew.
+fn is_refused(registry: &Registry, refusal: &Refusal, inbox: &str) -> bool {
+    match refusal.action {
+        Action::Publish => {
+            let concerns = |subject: &Subject| refusal.is_publish_to(subject);
+            registry.refuse(refusal, |call| call.subject.as_ref().is_some_and(concerns));
+            false
+        }
+        Action::Subscribe if *refusal.subject == *inbox => {
+            registry.refuse(refusal, |_| true);
+            true
+        }
+        Action::Subscribe => false,
     }
 }
 
@@ -370,7 +439,7 @@ async fn send_batched(gate: Gate, task: SubscriptionTask) {
             if let Err(error) = gate.publish(Lane::Reply, batched.request).await
                 && let Some(call) = task.registry.state().waiting.remove(&batched.token)
             {
-                let _ = call.send(Err(not_sent(error)));
+                let _ = call.reply.send(Err(not_sent(error)));
             }
         }
     }

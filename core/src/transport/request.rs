@@ -15,7 +15,7 @@ use tokio::time::Sleep;
 
 use crate::status::Status;
 use crate::transport::gate::Gate;
-use crate::transport::mux::{Multiplexer, PendingReply};
+use crate::transport::mux::{self, Multiplexer, PendingReply};
 use crate::transport::outgoing::Outgoing;
 
 /// Sends a request and waits for the reply. A future written by hand, because it is moved with every call: the one that the compiler
@@ -114,15 +114,22 @@ impl Future for RequestFuture {
 pub(crate) fn unanswered(gate: &Gate, subject: &str, timeout: Duration) -> Status {
     let status = timed_out(subject, timeout);
     let prefix = gate.inbox_prefix();
-    if prefix.starts_with('_') {
+    let hint = if !prefix.starts_with('_') {
+        // A service of this crate drops such a request, and has nowhere to say so.
+        format!(
+            "the inbox prefix of this connection, `{prefix}`, does not begin with `_`, and services reply there only if \
+             `Server::with_reply_subjects` allows it"
+        )
+    } else if !gate.has_events() {
+        // NATS answers nothing to such a request either.
+        format!(
+            "if the service is in time, the permission to publish to this subject may be missing, or that to subscribe to \
+             `{prefix}.>`: `Client::with_connection_events` would tell"
+        )
+    } else {
         return status;
-    }
-    // A service of this crate drops such a request, and has nowhere to say so.
-    Status::deadline_exceeded(format!(
-        "{}; the inbox prefix of this connection, `{prefix}`, does not begin with `_`, and services reply there only if \
-         `Server::with_reply_subjects` allows it",
-        status.message()
-    ))
+    };
+    Status::deadline_exceeded(format!("{}; {hint}", status.message()))
 }
 
 pub(crate) fn timed_out(subject: &str, timeout: Duration) -> Status {
@@ -130,6 +137,9 @@ pub(crate) fn timed_out(subject: &str, timeout: Duration) -> Status {
 }
 
 fn failed(subject: &str, error: &RequestError) -> Status {
+    if let Some(refusal) = mux::refusal(error) {
+        return refusal.into();
+    }
     match error.kind() {
         RequestErrorKind::NoResponders => Status::unavailable(format!(
             "no instance of the service answers on `{subject}`; is it running?"

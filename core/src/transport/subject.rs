@@ -85,7 +85,7 @@ impl ReplySubjects {
 pub(crate) struct PeerSubject(Subject);
 
 impl PeerSubject {
-    pub(super) fn subject(&self) -> &Subject {
+    pub(crate) fn subject(&self) -> &Subject {
         &self.0
     }
 }

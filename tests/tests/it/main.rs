@@ -6,6 +6,7 @@
 mod cached;
 mod calls;
 mod claims;
+mod connection;
 mod kv;
 mod objects;
 mod persist;

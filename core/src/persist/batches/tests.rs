@@ -24,7 +24,7 @@ async fn bucket(
     let stream = jetstream::new(nats.clone()).create_stream(config).await?;
     Ok((
         stream,
-        Batches::open(Gate::new(nats, ReplySubjects::default()), "$KV.b.").await?,
+        Batches::open(Gate::new(nats, ReplySubjects::default(), None), "$KV.b.").await?,
     ))
 }
 

@@ -22,13 +22,13 @@ use futures::{FutureExt, StreamExt};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use crate::log::warn_limited;
 use crate::server::call::{Body, Handled};
 use crate::server::dispatch::calls::{Calls, Waiting};
 use crate::server::dispatch::reply::{Caller, PendingReply, Responder};
 use crate::server::endpoint::Endpoint;
 use crate::server::router::Handler;
 use crate::status::Status;
+use crate::transport::round_trip::round_trip;
 use crate::transport::subject::PeerSubject;
 
 /// The bounds of one turn of the dispatcher's loop: how many calls it starts, and how many requests it moves from the subscription to its
@@ -173,7 +173,7 @@ impl Dispatcher {
                     if let Some(message) = message {
                         self.accept(message, Instant::now(), &mut calls);
                     } else {
-                        warn_limited!(endpoint = self.endpoint().subject, "the connection is closed: no more requests");
+                        tracing::debug!(endpoint = self.endpoint().subject, "the connection is closed: no more requests");
                         open = false;
                     }
                 }
@@ -411,7 +411,7 @@ impl Dispatcher {
         self.leave_queue_group().await;
         self.fail_waiting(calls);
         let gate = self.responder.gate.clone();
-        let mut all_arrived = std::pin::pin!(gate.round_trip(LEAVE_TIMEOUT));
+        let mut all_arrived = std::pin::pin!(round_trip(&gate, LEAVE_TIMEOUT));
         loop {
             tokio::select! {
                 Some(message) = self.requests.next() => {

@@ -13,6 +13,7 @@ use crate::store::bucket::publish::Publisher;
 use crate::store::error::{StoreError, StoreErrorKind, cannot_open, is_no_stream, no_such_bucket};
 use crate::store::reader::budget::Budget;
 use crate::sync::Mutex;
+use crate::transport::events::ConnectionEvents;
 use crate::transport::gate::Gate;
 use crate::transport::mux::Multiplexer;
 use crate::transport::subject::ReplySubjects;
@@ -58,8 +59,12 @@ impl OpenedBuckets {
 }
 
 impl JetStream {
-    pub(crate) fn new(context: Context, timeout: Duration) -> Self {
-        let gate = Gate::new(context.client(), ReplySubjects::default());
+    pub(crate) fn new(
+        context: Context,
+        timeout: Duration,
+        events: Option<ConnectionEvents>,
+    ) -> Self {
+        let gate = Gate::new(context.client(), ReplySubjects::default(), events);
         let multiplexer = Multiplexer::new(gate.clone());
         // A little longer than an operation, which ends first and is what is reported.
         let ack_timeout = timeout.saturating_add(Duration::from_secs(1));
@@ -75,9 +80,13 @@ impl JetStream {
     }
 
     /// Sets the timeout of the context a little above `timeout`, so that this one ends first and is the one that is reported.
-    pub(crate) fn of_client(mut context: Context, timeout: Duration) -> Self {
+    pub(crate) fn of_client(
+        mut context: Context,
+        timeout: Duration,
+        events: Option<ConnectionEvents>,
+    ) -> Self {
         context.set_timeout(timeout.saturating_add(Duration::from_secs(1)));
-        Self::new(context, timeout)
+        Self::new(context, timeout, events)
     }
 
     /// The bucket of this name. Concurrent calls may each open it; the last one is kept.

@@ -9,7 +9,7 @@ use async_nats::jetstream::publish::PublishAck;
 use async_nats::jetstream::response::Response;
 
 use crate::store::error::WriteError;
-use crate::transport::mux::Multiplexer;
+use crate::transport::mux::{self, Multiplexer};
 use crate::transport::outgoing::Outgoing;
 
 /// Sends messages to buckets. Cheaper than async-nats's context, which makes an inbox and two timers per message.
@@ -60,6 +60,9 @@ fn acknowledgement(reply: &Message) -> Result<PublishAck, WriteError> {
 }
 
 fn unsent(error: RequestError) -> WriteError {
+    if let Some(refusal) = mux::refusal(&error) {
+        return refusal.clone().into();
+    }
     match error.kind() {
         RequestErrorKind::MaxPayloadExceeded => WriteError::TooLarge(error.into()),
         _ => WriteError::Uncertain(error.into()),

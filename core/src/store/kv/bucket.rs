@@ -25,7 +25,7 @@ use crate::store::error::{StoreError, StoreErrorKind, WriteError, cannot_open};
 use crate::store::kv::clock::{Clock, ServerTime};
 use crate::sync::Mutex;
 use crate::transport::gate::Gate;
-use crate::transport::mux::Multiplexer;
+use crate::transport::mux::{self, Multiplexer};
 use crate::transport::outgoing::Outgoing;
 
 /// Marks a message that stores no value.
@@ -291,7 +291,10 @@ impl DirectReads {
         let request = Outgoing::to([&self.prefix, key].concat());
         let failed = "cannot read the entry";
         let reply = self.multiplexer.request(request).await;
-        let reply = reply.map_err(|error| StoreError::nats(failed, error))?;
+        let reply = reply.map_err(|error| match mux::refusal(&error) {
+            Some(refusal) => refusal.clone().into(),
+            None => StoreError::nats(failed, error),
+        })?;
         match reply.status {
             None => StreamMessage::try_from(reply)
                 .map(Some)
