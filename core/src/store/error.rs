@@ -76,6 +76,11 @@ impl StoreError {
         Self::new(StoreErrorKind::TimedOut, "the store did not answer in time")
     }
 
+    pub(crate) fn connection_lost() -> Self {
+        let text = "the connection to NATS is lost for good: connect again";
+        Self::new(StoreErrorKind::ConnectionLost, text)
+    }
+
     pub(crate) fn encode(error: CodecError) -> Self {
         Self::new(StoreErrorKind::Encode, "the value could not be encoded").with_source(error)
     }
@@ -91,6 +96,16 @@ impl StoreError {
             value,
             source: error,
         })
+    }
+
+    /// An entry whose headers cannot be read.
+    pub(crate) fn malformed(key: &str, revision: u64, value: Bytes) -> Self {
+        Self::decode(
+            key,
+            revision,
+            value,
+            CodecError::new("its headers are malformed"),
+        )
     }
 
     /// The value that cannot be decoded, if the kind is [`Decode`](StoreErrorKind::Decode).

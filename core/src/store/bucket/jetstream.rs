@@ -126,7 +126,8 @@ impl JetStream {
         }
     }
 
-    /// Operations on a deleted bucket fail as if JetStream were down. This asks the server, and returns the error that applies.
+    /// Operations on a deleted bucket fail as if JetStream were down, and so do those on a connection that is lost. This looks, asks the
+    /// server, and returns the error that applies.
     pub(crate) async fn explain(
         &self,
         kind: StoreKind,
@@ -135,6 +136,9 @@ impl JetStream {
     ) -> StoreError {
         if *error.kind() != StoreErrorKind::Nats {
             return error;
+        }
+        if self.gate.is_closed() {
+            return StoreError::connection_lost().with_source(error);
         }
         match tokio::time::timeout(self.timeout, self.info(kind, bucket)).await {
             Ok(Err(missing)) if *missing.kind() == StoreErrorKind::BucketNotFound => {

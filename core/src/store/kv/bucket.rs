@@ -15,6 +15,7 @@ use async_nats::jetstream::stream::{
 };
 use async_nats::{HeaderMap, HeaderValue, StatusCode};
 use bytes::Bytes;
+use futures::future::{BoxFuture, FutureExt};
 use tokio::time::Instant;
 
 use crate::descriptor::bucket::StoreKind;
@@ -23,6 +24,8 @@ use crate::store::bucket::jetstream::{Bucket, JetStream};
 use crate::store::bucket::publish::Publisher;
 use crate::store::error::{StoreError, StoreErrorKind, WriteError, cannot_open};
 use crate::store::kv::clock::{Clock, ServerTime};
+use crate::store::reader::raw::{self, Which};
+use crate::store::reader::suspects;
 use crate::sync::Mutex;
 use crate::transport::gate::Gate;
 use crate::transport::mux::{self, Multiplexer};
@@ -164,6 +167,24 @@ impl KvBucket {
         revision: Option<u64>,
         source: ReadFrom,
     ) -> Result<Option<StreamMessage>, StoreError> {
+        let subject = self.subject(key);
+        if suspects::is_suspect(&subject) {
+            return self.read_carefully(key, &subject, revision).await;
+        }
+        let reading = suspects::Read::begin(&self.gate, &subject);
+        let read = self.read_from(key, &subject, revision, source).await?;
+        reading.answered();
+        // The revision may belong to another key.
+        Ok(read.filter(|message| message.subject.as_str() == subject))
+    }
+
+    async fn read_from(
+        &self,
+        key: &str,
+        subject: &str,
+        revision: Option<u64>,
+        source: ReadFrom,
+    ) -> Result<Option<StreamMessage>, StoreError> {
         let stream = &self.store.stream;
         let source = if stream.cached_info().config.allow_direct {
             source
@@ -175,19 +196,41 @@ impl KvBucket {
         {
             return direct_reads.newest(key).await;
         }
-        let subject = self.subject(key);
-        let read = match (source, revision) {
+        match (source, revision) {
             (ReadFrom::AnyReplica, None) => {
-                found(stream.direct_get_last_for_subject(subject.as_str()).await)
+                found(stream.direct_get_last_for_subject(subject).await)
             }
             (ReadFrom::AnyReplica, Some(revision)) => found(stream.direct_get(revision).await),
             (ReadFrom::Leader, None) => {
-                found(stream.get_last_raw_message_by_subject(&subject).await)
+                found(stream.get_last_raw_message_by_subject(subject).await)
             }
             (ReadFrom::Leader, Some(revision)) => found(stream.get_raw_message(revision).await),
+        }
+    }
+
+    /// Reads a message that may be one which async-nats cannot parse. Boxed: this is seldom.
+    fn read_carefully<'a>(
+        &'a self,
+        key: &'a str,
+        subject: &'a str,
+        revision: Option<u64>,
+    ) -> BoxFuture<'a, Result<Option<StreamMessage>, StoreError>> {
+        let read = async move {
+            let which = match revision {
+                None => Which::Newest {
+                    last_by_subj: subject,
+                },
+                Some(seq) => Which::Revision { seq },
+            };
+            let message = raw::read(&self.context, &self.store.stream_name, which).await?;
+            let message = message.filter(|message| message.subject.as_str() == subject);
+            let is_malformed = message.as_ref().is_some_and(|it| it.is_malformed);
+            if !is_malformed {
+                suspects::clear_subject(subject);
+            }
+            message.map(|it| it.into_stream_message(key)).transpose()
         };
-        // The revision may belong to another key.
-        Ok(read?.filter(|message| message.subject.as_str() == subject))
+        read.boxed()
     }
 
     /// Writes a delete marker, which keeps older revisions; with `expected`, only if that is the revision of the key.

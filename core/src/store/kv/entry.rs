@@ -64,8 +64,12 @@ impl<T> Entry<T> {
             payload,
             sequence,
             published,
+            is_malformed,
         } = message;
         let key = subject.strip_prefix(prefix).unwrap_or(&subject);
+        if is_malformed {
+            return Err(StoreError::malformed(key, sequence, payload));
+        }
         let operation = headers.as_ref().map_or(Operation::Put, Operation::of);
         Self::new(codec, key, operation, payload, sequence, published)
     }

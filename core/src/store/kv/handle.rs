@@ -14,7 +14,7 @@ use crate::store::bucket::status::BucketStatus;
 use crate::store::error::{StoreError, StoreErrorKind};
 use crate::store::kv::bucket::{KvBucket, ReadFrom};
 use crate::store::kv::entry::Entry;
-use crate::store::reader::ordered::OrderedConsumer;
+use crate::store::reader::bucket_reader::BucketReader;
 use crate::store::reader::range::{Range, Start};
 
 /// The most messages that are in flight to a reader of the bucket, or unread; large ones are bounded by bytes before that.
@@ -294,14 +294,14 @@ impl<T> KvStore<T> {
         start: Start,
         headers_only: bool,
         endless: bool,
-    ) -> Result<(OrderedConsumer, String), StoreError> {
+    ) -> Result<(BucketReader, String), StoreError> {
         for pattern in patterns {
             key::check_pattern(pattern)?;
         }
         self.handle
             .within(async |jetstream| {
                 let bucket = jetstream.open::<KvBucket>(self.bucket()).await?;
-                let consumer = OrderedConsumer::start(Range {
+                let consumer = BucketReader::start(Range {
                     context: bucket.context().clone(),
                     gate: bucket.gate().clone(),
                     budget: Arc::clone(&jetstream.budget),

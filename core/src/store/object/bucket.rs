@@ -25,9 +25,9 @@ use crate::store::bucket::jetstream::{Bucket, JetStream};
 use crate::store::bucket::publish::Publisher;
 use crate::store::error::{StoreError, WriteError, cannot_open};
 use crate::store::object::info::{Meta, Stored, encode_meta, incomplete};
+use crate::store::reader::bucket_reader::BucketReader;
 use crate::store::reader::budget::Budget;
 use crate::store::reader::direct::{BatchGet, UnansweredConnection};
-use crate::store::reader::ordered::OrderedConsumer;
 use crate::store::reader::range::{Range, Start};
 use crate::transport::gate::Gate;
 use crate::transport::outgoing::Outgoing;
@@ -182,10 +182,10 @@ impl ObjectBucket {
         BatchGet::start(range, meta.chunks, meta.size, timeout, &self.unanswered).await
     }
 
-    pub(crate) async fn consume_metas(&self, endless: bool) -> Result<OrderedConsumer, StoreError> {
+    pub(crate) async fn consume_metas(&self, endless: bool) -> Result<BucketReader, StoreError> {
         let subject = format!("$O.{}.M.>", self.name);
         let range = self.range(subject, Start::Newest, LIST_WINDOW, endless);
-        OrderedConsumer::start(range).await
+        BucketReader::start(range).await
     }
 
     fn range(&self, subject: String, start: Start, window: usize, endless: bool) -> Range {

@@ -163,8 +163,12 @@ pub(crate) fn entry(message: BucketMessage) -> Result<Entry<ObjectInfo>, StoreEr
         payload,
         sequence,
         published,
-        ..
+        is_malformed,
+        headers: _,
     } = message;
+    if is_malformed {
+        return Err(StoreError::malformed(&subject, sequence, payload));
+    }
     let stored = Stored::read(&subject, sequence, published, payload)?;
     let deleted = stored.meta.deleted;
     let info = stored.info();

@@ -9,9 +9,9 @@ use crate::backoff::Backoff;
 use crate::store::error::{StoreError, StoreErrorKind};
 use crate::store::object::bucket::{CHUNK_SIZE, ObjectBucket, digest_text};
 use crate::store::object::info::{Meta, Stored, incomplete};
+use crate::store::reader::bucket_reader::BucketReader;
 use crate::store::reader::delivery::ReaderEvent;
 use crate::store::reader::direct::BatchGet;
-use crate::store::reader::ordered::OrderedConsumer;
 
 /// The most attempts at a read that finds chunks missing: the replica that answers may lag behind the one that has acknowledged the
 /// write, or may be about to be replaced.
@@ -108,7 +108,7 @@ pub(crate) struct Chunks {
 
 enum ChunkSource {
     Batch(Box<BatchGet>),
-    Consumer(Box<OrderedConsumer>),
+    Consumer(Box<BucketReader>),
 }
 
 impl Chunks {
@@ -203,7 +203,7 @@ impl ChunkSource {
         if let Some(batch) = bucket.batch(&range, meta, timeout).await {
             return Ok(Self::Batch(Box::new(batch)));
         }
-        let consumer = OrderedConsumer::start(range).await?;
+        let consumer = BucketReader::start(range).await?;
         Ok(Self::Consumer(Box::new(consumer)))
     }
 

@@ -19,6 +19,8 @@ pub(crate) struct BucketMessage {
     pub(crate) payload: Bytes,
     pub(crate) sequence: u64,
     pub(crate) published: SystemTime,
+    /// Whether its headers cannot be read. They are `None` then.
+    pub(crate) is_malformed: bool,
 }
 
 /// The number in a header of NATS; `None` if the header is missing or holds something else.

@@ -79,7 +79,7 @@ impl Demand {
             consumer
                 .request_batch(request, inbox.clone())
                 .await
-                .map_err(|error| StoreError::nats("the connection is closed", error))?;
+                .map_err(|error| StoreError::connection_lost().with_source(error))?;
             self.requested += self.batch;
         }
         Ok(())

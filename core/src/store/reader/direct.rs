@@ -14,9 +14,10 @@ use tokio::time::{sleep, timeout};
 
 use crate::error::chain;
 use crate::store::error::{StoreError, StoreErrorKind};
+use crate::store::reader::bucket_reader::BucketReader;
 use crate::store::reader::budget::Share;
 use crate::store::reader::delivery::header_number;
-use crate::store::reader::ordered::{ATTEMPT_TIMEOUT, OrderedConsumer};
+use crate::store::reader::ordered::ATTEMPT_TIMEOUT;
 use crate::store::reader::range::{Range, Start};
 
 /// The timeout of the next message. At most a quarter of the timeout of the read, so that enough of it remains for the consumer.
@@ -129,7 +130,7 @@ impl BatchGet {
 
     /// Reads the rest with a consumer. Repeats transient failures without reporting them, as an interrupted consumer does; the caller
     /// bounds the time.
-    pub(crate) async fn consume_rest(&mut self) -> Result<OrderedConsumer, StoreError> {
+    pub(crate) async fn consume_rest(&mut self) -> Result<BucketReader, StoreError> {
         self.share.release();
         let (bucket, position) = (&self.range.bucket, self.position);
         tracing::debug!(bucket, position, "a batch of messages has ended early");
@@ -138,7 +139,7 @@ impl BatchGet {
             ..self.range.clone()
         };
         loop {
-            match timeout(ATTEMPT_TIMEOUT, OrderedConsumer::start(rest.clone())).await {
+            match timeout(ATTEMPT_TIMEOUT, BucketReader::start(rest.clone())).await {
                 Ok(Err(error)) if *error.kind() == StoreErrorKind::Nats => {
                     tracing::debug!(bucket, error = chain(&error), "cannot read a bucket");
                 }

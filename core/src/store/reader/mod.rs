@@ -1,11 +1,13 @@
 //! Reads of many messages of a bucket's stream.
 //!
-//! [`ordered`](self::ordered) is a consumer that survives reconnects; [`direct`](self::direct) reads a few messages with one
-//! request; [`budget`](self::budget) bounds what the readers of a client request together.
+//! [`bucket_reader`](self::bucket_reader) reads a range, with [`ordered`](self::ordered), a consumer that survives reconnects, and
+//! carefully past messages that async-nats cannot parse; [`direct`](self::direct) reads a few messages with one request;
+//! [`budget`](self::budget) bounds what the readers of a client request together.
 //!
 //! May use the leaves, `transport`, and `store::error`. Knows neither keys nor objects nor codecs. Guarantees that messages come
 //! in the order of the stream, without gap and without repeat, or that the reader ends with an error.
 
+pub(crate) mod bucket_reader;
 pub(crate) mod budget;
 pub(crate) mod delivery;
 pub(crate) mod demand;
@@ -13,3 +15,5 @@ pub(crate) mod direct;
 pub(crate) mod liveness;
 pub(crate) mod ordered;
 pub(crate) mod range;
+pub(crate) mod raw;
+pub(crate) mod suspects;

@@ -13,7 +13,7 @@ use async_nats::jetstream::consumer::{Consumer, DeliverPolicy};
 use async_nats::jetstream::context::ConsumerInfoErrorKind;
 use async_nats::{StatusCode, Subject, Subscriber};
 use futures::future::{BoxFuture, FutureExt};
-use futures::stream::{self, BoxStream, StreamExt};
+use futures::stream::StreamExt;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::backoff::Backoff;
@@ -23,6 +23,7 @@ use crate::store::reader::delivery::{BucketMessage, ReaderEvent, header_number};
 use crate::store::reader::demand::{Demand, HEARTBEAT_INTERVAL, RequestEnd};
 use crate::store::reader::liveness::Liveness;
 use crate::store::reader::range::{ConsumerFailure, Range, Start, from_sequence};
+use crate::store::reader::suspects;
 
 /// How often a consumer without messages checks its connection.
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
@@ -58,9 +59,26 @@ pub(crate) struct OrderedConsumer {
     demand: Demand,
     /// How many messages of the initial part are to come; `None` once its end was reported.
     initial: Option<u64>,
+    /// The position at which the connection was interrupted last.
+    interrupted_at: Option<u64>,
     liveness: Arc<Liveness>,
     /// Kept between messages: parsing the position of a message needs a JetStream context, which is expensive to clone.
     envelope: Option<Message>,
+}
+
+/// Why a consumer has ended.
+pub(crate) enum ReadError {
+    Store(StoreError),
+    /// The connection was interrupted twice while the message after `position` was to come.
+    Interrupted {
+        position: u64,
+    },
+}
+
+impl From<StoreError> for ReadError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
 }
 
 /// A message with the position in its reply subject.
@@ -71,12 +89,15 @@ struct Positioned {
 }
 
 impl OrderedConsumer {
-    pub(crate) fn start(range: Range) -> BoxFuture<'static, Result<Self, StoreError>> {
+    pub(crate) fn start(
+        range: Range,
+        liveness: Arc<Liveness>,
+    ) -> BoxFuture<'static, Result<Self, StoreError>> {
         // Boxed: the future is large and seldom created.
-        Self::start_now(range).boxed()
+        Self::start_now(range, liveness).boxed()
     }
 
-    async fn start_now(range: Range) -> Result<Self, StoreError> {
+    async fn start_now(range: Range, liveness: Arc<Liveness>) -> Result<Self, StoreError> {
         let inbox = range.gate.new_inbox();
         let messages = range
             .gate
@@ -116,7 +137,8 @@ impl OrderedConsumer {
             delivered: 0,
             demand: Demand::new(range.window, range.budget.share()),
             initial: Some(initial),
-            liveness: Arc::new(Liveness::new()),
+            interrupted_at: None,
+            liveness,
             envelope: None,
             consumer,
             range,
@@ -132,25 +154,8 @@ impl OrderedConsumer {
         self.initial.unwrap_or(0)
     }
 
-    pub(crate) fn liveness(&self) -> Arc<Liveness> {
-        Arc::clone(&self.liveness)
-    }
-
-    /// The events as a stream, which ends after the first error.
-    pub(crate) fn into_stream(self) -> BoxStream<'static, Result<ReaderEvent, StoreError>> {
-        stream::unfold(Some(Box::new(self)), |ordered| async {
-            let mut ordered = ordered?;
-            match ordered.next().await {
-                Ok(event) => Some((Ok(event), Some(ordered))),
-                Err(error) => Some((Err(error), None)),
-            }
-        })
-        .fuse()
-        .boxed()
-    }
-
     /// Waits for the next event, through any number of reconnects.
-    pub(crate) async fn next(&mut self) -> Result<ReaderEvent, StoreError> {
+    pub(crate) async fn next(&mut self) -> Result<ReaderEvent, ReadError> {
         loop {
             if self.initial == Some(0) {
                 self.initial = None;
@@ -163,7 +168,7 @@ impl OrderedConsumer {
                 CHECK_INTERVAL
             };
             match self.demand.next(&mut self.messages, wait).await {
-                Ok(None) => return Err(closed()),
+                Ok(None) => return Err(self.closed().into()),
                 Ok(Some(message)) => {
                     if let Some(message) = self.receive(message).await? {
                         return Ok(ReaderEvent::Message(message));
@@ -275,6 +280,7 @@ impl OrderedConsumer {
                 payload: std::mem::take(&mut envelope.message.payload),
                 sequence,
                 published,
+                is_malformed: false,
             },
             consumer_sequence,
             pending,
@@ -288,12 +294,20 @@ impl OrderedConsumer {
     }
 
     /// Finds out why nothing was received, and restarts the consumer if it is dead.
-    async fn check_liveness(&mut self) -> Result<(), StoreError> {
+    async fn check_liveness(&mut self) -> Result<(), ReadError> {
         if self.range.connection() != self.connection {
-            return self.restart("the connection was interrupted").await;
+            let position = self.position;
+            if self.interrupted_at.replace(position) == Some(position) {
+                // Without progress in between: the next message may be what interrupts the connection.
+                suspects::record(&self.range.stream, self.created, position);
+                return Err(ReadError::Interrupted { position });
+            }
+            self.restart("the connection was interrupted").await?;
+            return Ok(());
         }
         if self.liveness.age() > 2 * HEARTBEAT_INTERVAL + CHECK_INTERVAL {
-            return self.restart("the server has sent nothing").await;
+            self.restart("the server has sent nothing").await?;
+            return Ok(());
         }
         if self.initial.is_none() {
             return Ok(());
@@ -314,7 +328,8 @@ impl OrderedConsumer {
                 Ok(())
             }
             Ok(Err(error)) if is_deleted(&error.kind()) => {
-                self.restart("the consumer was deleted").await
+                self.restart("the consumer was deleted").await?;
+                Ok(())
             }
             // The next check asks again.
             Ok(Err(_)) | Err(_) => Ok(()),
@@ -406,10 +421,16 @@ impl OrderedConsumer {
         let end = Instant::now() + pause;
         while let Ok(message) = timeout_at(end, self.messages.next()).await {
             if message.is_none() {
-                return Err(closed());
+                return Err(self.closed());
             }
         }
         Ok(())
+    }
+
+    /// The connection is over for good, perhaps because of what this would have read next.
+    fn closed(&self) -> StoreError {
+        suspects::record(&self.range.stream, self.created, self.position);
+        StoreError::connection_lost()
     }
 
     /// Takes over the counts of a new server-side consumer. One that has nothing to deliver has read up to where it stands.
@@ -452,8 +473,4 @@ fn is_deleted(kind: &ConsumerInfoErrorKind) -> bool {
         kind,
         ConsumerInfoErrorKind::NotFound | ConsumerInfoErrorKind::StreamNotFound
     )
-}
-
-fn closed() -> StoreError {
-    StoreError::new(StoreErrorKind::Nats, "the connection is closed")
 }

@@ -2,6 +2,7 @@
 
 mod lost;
 mod minimal;
+mod poisoned;
 mod refused;
 
 use std::time::Duration;

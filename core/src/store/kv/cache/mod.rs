@@ -242,7 +242,8 @@ impl<T: Send + Sync + 'static> CacheShared<T> {
         }
     }
 
-    /// The task of a cache: applies changes, and loads the bucket again whenever it was lost. Runs until it is aborted.
+    /// The task of a cache: applies changes, and loads the bucket again whenever it was lost. Runs until it is aborted, or the connection is
+    /// lost for good.
     async fn keep(self: Arc<Self>, mut changes: ChangeFeed) {
         loop {
             let error = self.follow(&mut changes).await;
@@ -251,14 +252,21 @@ impl<T: Send + Sync + 'static> CacheShared<T> {
                 error = chain(&error),
                 "a cache has lost its bucket"
             );
+            let mut is_over = *error.kind() == StoreErrorKind::ConnectionLost;
             *self.write() = CacheState::lost(error);
             self.send_event(CacheEvent::Cleared);
             let mut backoff = RELOAD_BACKOFF;
             changes = loop {
+                if is_over {
+                    return;
+                }
                 backoff.wait().await;
                 match self.load().await {
                     Ok(changes) => break changes,
-                    Err(error) => self.write().failure = Some(Arc::new(error)),
+                    Err(error) => {
+                        is_over = *error.kind() == StoreErrorKind::ConnectionLost;
+                        self.write().failure = Some(Arc::new(error));
+                    }
                 }
             };
             self.send_event(CacheEvent::Loaded);

@@ -1,0 +1,93 @@
+//! Single messages as the API of JetStream gives them, in JSON: a malformed header harms no connection there.
+//!
+//! Slow, one request per message to the leader of the stream, so this is for suspects only.
+
+use async_nats::HeaderMap;
+use async_nats::jetstream::message::StreamMessage;
+use async_nats::jetstream::response::Response;
+use async_nats::jetstream::stream::RawMessage;
+use async_nats::jetstream::{Context, ErrorCode};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Serialize;
+
+use crate::store::error::StoreError;
+use crate::store::reader::delivery::BucketMessage;
+
+/// Which message of a stream.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(crate) enum Which<'a> {
+    /// The first one with this sequence or a later one, whose subject matches.
+    From {
+        seq: u64,
+        next_by_subj: &'a str,
+    },
+    Revision {
+        seq: u64,
+    },
+    Newest {
+        last_by_subj: &'a str,
+    },
+}
+
+/// Reads a message; `None` if there is none.
+pub(crate) async fn read(
+    context: &Context,
+    stream: &str,
+    which: Which<'_>,
+) -> Result<Option<BucketMessage>, StoreError> {
+    let failed = "cannot read the bucket";
+    let address = format!("STREAM.MSG.GET.{stream}");
+    let answer = context
+        .request::<_, _, Response<Answer>>(address, &which)
+        .await;
+    match answer.map_err(|error| StoreError::nats(failed, error))? {
+        Response::Ok(Answer { message }) => Ok(Some(parse(message))),
+        Response::Err { error } if error.error_code() == ErrorCode::NO_MESSAGE_FOUND => Ok(None),
+        Response::Err { error } => Err(StoreError::nats(failed, error)),
+    }
+}
+
+#[derive(serde::Deserialize)]
+struct Answer {
+    message: RawMessage,
+}
+
+fn parse(raw: RawMessage) -> BucketMessage {
+    // The parser of async-nats for this form finds the same faults as that of its connection, and returns them.
+    match StreamMessage::try_from(raw.clone()) {
+        Ok(message) => BucketMessage {
+            subject: message.subject,
+            headers: Some(message.headers),
+            payload: message.payload,
+            sequence: message.sequence,
+            published: message.time.into(),
+            is_malformed: false,
+        },
+        Err(_) => BucketMessage {
+            subject: raw.subject.into(),
+            headers: None,
+            payload: STANDARD.decode(raw.payload).unwrap_or_default().into(),
+            sequence: raw.sequence,
+            published: raw.time.into(),
+            is_malformed: true,
+        },
+    }
+}
+
+impl BucketMessage {
+    /// As a message of a direct read; fails if it is malformed.
+    pub(crate) fn into_stream_message(self, key: &str) -> Result<StreamMessage, StoreError> {
+        if self.is_malformed {
+            return Err(StoreError::malformed(key, self.sequence, self.payload));
+        }
+        Ok(StreamMessage {
+            subject: self.subject,
+            sequence: self.sequence,
+            headers: self.headers.unwrap_or_else(HeaderMap::new),
+            payload: self.payload,
+            time: self.published.into(),
+        })
+    }
+}
