@@ -9,8 +9,8 @@ use crate::stream::flow::Credit;
 use crate::stream::link::{HEARTBEAT_INTERVAL, Link, Role};
 use crate::stream::wire::{COUNT, CREDIT, EXTENSION_VERSION, INBOX, StreamState, VERSION};
 use crate::transport::backlog::Lane;
-use crate::transport::gate::Publishing;
 use crate::transport::outgoing::Outgoing;
+use crate::transport::publishing::Publishing;
 
 impl Link {
     /// Sends the state of this end: its credit, and all it has announced so far, since an earlier message may be lost. The same

@@ -19,8 +19,9 @@ use crate::stream::wire;
 use crate::stream::wire::{Control, Received, StreamState};
 use crate::transport::backlog::Lane;
 use crate::transport::events::{Action, Refusal, Refusals};
-use crate::transport::gate::{Gate, Publishing};
+use crate::transport::gate::Gate;
 use crate::transport::outgoing::Outgoing;
+use crate::transport::publishing::Publishing;
 use crate::transport::subject::PeerSubject;
 
 /// The interval at which each end sends its state to its peer.

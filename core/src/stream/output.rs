@@ -18,8 +18,8 @@ use crate::stream::link::Link;
 use crate::stream::streaming::Streaming;
 use crate::stream::wire::{Batch, COUNT, END, StreamState};
 use crate::transport::backlog::Lane;
-use crate::transport::gate::Publishing;
 use crate::transport::outgoing::{Outgoing, PublishError};
+use crate::transport::publishing::Publishing;
 
 /// How long a publish may wait for a connection that takes no messages. The peer gets no heartbeats meanwhile.
 pub(crate) const PUBLISH_TIMEOUT: Duration = Duration::from_secs(5);

@@ -8,10 +8,9 @@
 #![allow(clippy::disallowed_methods, reason = "this is the gate")]
 
 use std::fmt;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, ready};
+use std::task::Poll;
 
 use async_nats::client::{FlushErrorKind, PublishErrorKind, SubscribeErrorKind};
 use async_nats::connection::State;
@@ -27,6 +26,7 @@ use crate::transport::backlog::{Backlog, Lane, Queued};
 use crate::transport::events::{ConnectionEvents, Refusal, Refusals};
 use crate::transport::headers;
 use crate::transport::outgoing::{Outgoing, PublishError};
+use crate::transport::publishing::Publishing;
 use crate::transport::random::random_token;
 use crate::transport::subject::{self, PeerSubject, ReplySubjects};
 
@@ -120,13 +120,12 @@ impl Gate {
             // Without the lock: a runtime that shuts down drops the task at once, which takes it.
             runtime.spawn(drain.run());
         }
-        Publishing(PublishingState::Queued {
-            gate: self.clone(),
-            lane,
-            number,
-            result,
-            is_detached: false,
-        })
+        Publishing::queued(self.clone(), lane, number, result)
+    }
+
+    /// Takes a message out of the backlog, if it still waits there.
+    pub(super) fn withdraw(&self, lane: Lane, number: u64) {
+        self.0.backlog.lock().withdraw(lane, number);
     }
 
     /// Sends an error with `headers`. If it is too large, it goes without these and without details, and with a shorter text or none,
@@ -318,76 +317,6 @@ pub enum ConnectionState {
     Disconnected,
     /// It is over for good: it was drained, or async-nats's task for it has panicked. Only a new connection helps.
     Closed,
-}
-
-/// A message on its way to the connection. Dropping it withdraws a message that still waits in the backlog.
-#[must_use = "a message that waits for the connection is withdrawn when this is dropped"]
-pub(crate) struct Publishing(PublishingState);
-
-enum PublishingState {
-    Done(Option<Result<(), PublishError>>),
-    Queued {
-        gate: Gate,
-        lane: Lane,
-        number: u64,
-        result: oneshot::Receiver<Result<(), PublishError>>,
-        is_detached: bool,
-    },
-}
-
-impl Publishing {
-    fn done(result: Result<(), PublishError>) -> Self {
-        Self(PublishingState::Done(Some(result)))
-    }
-
-    /// Leaves the message to the gate, which sends it whatever becomes of this. Gives the result, if it is known.
-    pub(crate) fn detach(mut self) -> Option<Result<(), PublishError>> {
-        match &mut self.0 {
-            PublishingState::Done(result) => result.take(),
-            PublishingState::Queued { is_detached, .. } => {
-                *is_detached = true;
-                None
-            }
-        }
-    }
-
-    /// The result, if it is known.
-    pub(crate) fn result(&self) -> Option<Result<(), PublishError>> {
-        match &self.0 {
-            PublishingState::Done(result) => *result,
-            PublishingState::Queued { .. } => None,
-        }
-    }
-}
-
-impl Future for Publishing {
-    type Output = Result<(), PublishError>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let result = match &mut self.0 {
-            PublishingState::Done(result) => result.take().unwrap_or(Err(PublishError::Closed)),
-            PublishingState::Queued { result, .. } => {
-                ready!(Pin::new(result).poll(cx)).unwrap_or(Err(PublishError::Closed))
-            }
-        };
-        self.0 = PublishingState::Done(None);
-        Poll::Ready(result)
-    }
-}
-
-impl Drop for PublishingState {
-    fn drop(&mut self) {
-        if let Self::Queued {
-            gate,
-            lane,
-            number,
-            is_detached: false,
-            ..
-        } = self
-        {
-            gate.0.backlog.lock().withdraw(*lane, *number);
-        }
-    }
 }
 
 /// The task that sends the backlog. If it is dropped before its end, with its runtime, the backlog is dropped too.

@@ -11,6 +11,7 @@ pub(crate) mod gate;
 pub(crate) mod headers;
 pub(crate) mod mux;
 pub(crate) mod outgoing;
+pub(crate) mod publishing;
 pub(crate) mod random;
 pub(crate) mod refused;
 pub(crate) mod request;

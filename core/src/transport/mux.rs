@@ -21,8 +21,9 @@ use tokio::task::AbortHandle;
 use crate::sync::Mutex;
 use crate::transport::backlog::Lane;
 use crate::transport::events::{Action, Refusal, Refusals};
-use crate::transport::gate::{Gate, Publishing};
+use crate::transport::gate::Gate;
 use crate::transport::outgoing::{Outgoing, PublishError};
+use crate::transport::publishing::Publishing;
 
 /// How many calls may wait for replies on one subscription; further calls use another one. By default async-nats buffers 65,536
 /// messages per subscription and silently drops further ones. The other half is for replies to calls that were given up.

@@ -22,8 +22,9 @@ use crate::log::warn_limited;
 use crate::persist::batches::wire::{BatchReply, Step};
 use crate::persist::queue::WriteStart;
 use crate::transport::backlog::Lane;
-use crate::transport::gate::{Gate, Publishing};
+use crate::transport::gate::Gate;
 use crate::transport::outgoing::{Outgoing, PublishError};
+use crate::transport::publishing::Publishing;
 
 /// The most batches that are open at once.
 const MAX_OPEN_BATCHES: usize = 4;

@@ -21,9 +21,10 @@ use crate::status::Status;
 use crate::stream::output;
 use crate::stream::pressure::Pressure;
 use crate::transport::backlog::Lane;
-use crate::transport::gate::{Gate, Publishing};
+use crate::transport::gate::Gate;
 use crate::transport::headers;
 use crate::transport::outgoing::{Outgoing, PublishError};
+use crate::transport::publishing::Publishing;
 use crate::transport::subject::PeerSubject;
 
 /// Sends the replies of one endpoint, and counts its calls.

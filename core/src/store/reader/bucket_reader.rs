@@ -13,7 +13,7 @@ use crate::store::error::{StoreError, StoreErrorKind};
 use crate::store::reader::delivery::{BucketMessage, ReaderEvent};
 use crate::store::reader::liveness::Liveness;
 use crate::store::reader::ordered::{ATTEMPT_TIMEOUT, OrderedConsumer, ReadError};
-use crate::store::reader::range::{Range, Start};
+use crate::store::reader::range::{ConsumerFailure, Range, Start};
 use crate::store::reader::raw::{self, Which};
 use crate::store::reader::suspects;
 
@@ -32,7 +32,7 @@ pub(crate) struct BucketReader {
 }
 
 enum State {
-    Consumer(OrderedConsumer),
+    Consumer(Box<OrderedConsumer>),
     /// Single messages after this sequence are read, up to where the malformed ones may be.
     Careful {
         position: u64,
@@ -53,7 +53,7 @@ impl BucketReader {
                 has_found: false,
             }
         } else {
-            State::Consumer(OrderedConsumer::start(range.clone(), Arc::clone(&liveness)).await?)
+            State::Consumer(consumer(&range, &liveness).await?)
         };
         Ok(Self {
             range,
@@ -170,11 +170,18 @@ impl BucketReader {
             },
             ..self.range.clone()
         };
-        let liveness = Arc::clone(&self.liveness);
-        let start = || OrderedConsumer::start(rest.clone(), Arc::clone(&liveness));
+        let start = || consumer(&rest, &self.liveness);
         self.state = State::Consumer(attempted(&self.range, start).await?);
         Ok(())
     }
+}
+
+async fn consumer(
+    range: &Range,
+    liveness: &Arc<Liveness>,
+) -> Result<Box<OrderedConsumer>, StoreError> {
+    let consumer = OrderedConsumer::start(range.clone(), Arc::clone(liveness));
+    consumer.await.map(Box::new)
 }
 
 /// Whether a malformed message may be in the range.
@@ -189,7 +196,7 @@ async fn is_suspect(range: &Range) -> Result<bool, StoreError> {
     let Some(created) = suspect.created else {
         return Ok(true);
     };
-    let info = range.info().await.map_err(|failure| failure.into_error())?;
+    let info = range.info().await.map_err(ConsumerFailure::into_error)?;
     Ok(SystemTime::from(info.created) == created)
 }
 

@@ -2,7 +2,6 @@
 //!
 //! Slow, one request per message to the leader of the stream, so this is for suspects only.
 
-use async_nats::HeaderMap;
 use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::response::Response;
 use async_nats::jetstream::stream::RawMessage;
@@ -85,7 +84,7 @@ impl BucketMessage {
         Ok(StreamMessage {
             subject: self.subject,
             sequence: self.sequence,
-            headers: self.headers.unwrap_or_else(HeaderMap::new),
+            headers: self.headers.unwrap_or_default(),
             payload: self.payload,
             time: self.published.into(),
         })
