@@ -188,20 +188,6 @@ pub(crate) fn check_pattern(text: &str) -> Result<(), InvalidKey> {
     check(&filled.collect::<Vec<_>>().join("."))
 }
 
-/// Whether a key is one of those that a pattern stands for.
-pub(crate) fn matches(pattern: &str, key: &str) -> bool {
-    let mut tokens = key.split('.');
-    for wanted in pattern.split('.') {
-        match (wanted, tokens.next()) {
-            (">", Some(_)) => return true,
-            ("*", Some(_)) => {}
-            (wanted, Some(token)) if wanted == token => {}
-            _ => return false,
-        }
-    }
-    tokens.next().is_none()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -222,29 +208,6 @@ mod tests {
         }
         for bad in ["", "a>", ">.a", "a.>.b", "a*", ".>", "a..>", "_kv.>"] {
             assert!(check_pattern(bad).is_err(), "{bad:?}");
-        }
-    }
-
-    #[test]
-    fn matches_keys() {
-        for (pattern, key) in [
-            (">", "a"),
-            (">", "a.b"),
-            ("a.>", "a.b.c"),
-            ("a.*", "a.b"),
-            ("a", "a"),
-        ] {
-            assert!(matches(pattern, key), "{pattern} {key}");
-        }
-        for (pattern, key) in [
-            ("a.>", "a"),
-            ("a.*", "a"),
-            ("a.*", "a.b.c"),
-            ("a", "a.b"),
-            ("*", "a.b"),
-            ("a.b", "a"),
-        ] {
-            assert!(!matches(pattern, key), "{pattern} {key}");
         }
     }
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use crate::descriptor::key;
 use crate::descriptor::key::{InvalidKey, Key};
 use crate::descriptor::template::{KeyTemplate, KeyToken};
+use crate::transport::subject;
 
 /// Leaves a placeholder of a pattern open: any token will do. See [`Pattern`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -85,7 +86,7 @@ impl Pattern {
     /// ```
     #[must_use]
     pub fn matches(&self, key: &Key) -> bool {
-        key::matches(&self.0, key.as_str())
+        subject::matches(&self.0, key.as_str())
     }
 }
 

@@ -15,7 +15,7 @@ use crate::transport::outgoing::{Outgoing, PublishError};
 
 /// How long an echo is waited for on a connection that has had none before.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How often the bytes that have arrived are looked at, without an echo.
+/// How often the state of the connection is looked at.
 const POLL: Duration = Duration::from_millis(20);
 
 /// What is known after a round trip.
@@ -48,12 +48,29 @@ async fn echo(gate: &Gate) -> Result<(), String> {
     let mut refusals = gate.refusals();
     let subscribed = gate.subscribe(inbox.clone()).await;
     let mut echo = subscribed.map_err(|error| error.to_string())?;
-    let message = Outgoing::to(inbox.as_str()).with_reply(Subject::from(inbox.as_str()));
-    let sent = gate.publish(Lane::Reply, message).await;
-    sent.map_err(|error| error.to_string())?;
     let refused = async { while *refusals.next().await.subject != *inbox {} };
+    let echoed = async {
+        loop {
+            let connection = gate.connection_epoch();
+            let message = Outgoing::to(inbox.as_str()).with_reply(Subject::from(inbox.as_str()));
+            let sent = gate.publish(Lane::Reply, message).await;
+            sent.map_err(|error| error.to_string())?;
+            // What was sent on a connection that broke may be lost with it.
+            let reconnected = async {
+                while gate.connection_epoch() == connection {
+                    tokio::time::sleep(POLL).await;
+                }
+            };
+            tokio::select! {
+                message = echo.next() => {
+                    return message.map(|_| gate.record_echo()).ok_or_else(closed);
+                }
+                () = reconnected => {}
+            }
+        }
+    };
     tokio::select! {
-        message = echo.next() => message.map(|_| gate.record_echo()).ok_or_else(closed),
+        echoed = echoed => echoed,
         () = refused => Ok(()),
     }
 }

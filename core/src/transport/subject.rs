@@ -111,7 +111,7 @@ fn check_pattern(pattern: &str) -> Result<(), &'static str> {
 }
 
 /// Whether a subject without wildcards matches a pattern.
-fn matches(pattern: &str, subject: &str) -> bool {
+pub(crate) fn matches(pattern: &str, subject: &str) -> bool {
     let mut tokens = subject.split('.');
     for wanted in pattern.split('.') {
         match (wanted, tokens.next()) {
@@ -232,6 +232,29 @@ mod tests {
             "_INBOX.x", "_x", "_",
         ] {
             assert!(check_subject_prefix(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn patterns_match() {
+        for (pattern, subject) in [
+            (">", "a"),
+            (">", "a.b"),
+            ("a.>", "a.b.c"),
+            ("a.*", "a.b"),
+            ("a", "a"),
+        ] {
+            assert!(matches(pattern, subject), "{pattern} {subject}");
+        }
+        for (pattern, subject) in [
+            ("a.>", "a"),
+            ("a.*", "a"),
+            ("a.*", "a.b.c"),
+            ("a", "a.b"),
+            ("*", "a.b"),
+            ("a.b", "a"),
+        ] {
+            assert!(!matches(pattern, subject), "{pattern} {subject}");
         }
     }
 }

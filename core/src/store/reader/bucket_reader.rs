@@ -1,4 +1,4 @@
-//! Reads a range of a bucket's stream: with a consumer, and message by message where one may be that async-nats cannot parse.
+//! Reads a range of a bucket's stream: with a consumer, and message by message up to the last one that async-nats cannot parse.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -15,15 +15,19 @@ use crate::store::reader::liveness::Liveness;
 use crate::store::reader::ordered::{ATTEMPT_TIMEOUT, OrderedConsumer, ReadError};
 use crate::store::reader::range::{ConsumerFailure, Range, Start};
 use crate::store::reader::raw::{self, Which};
-use crate::store::reader::suspects;
+use crate::store::reader::suspects::{self, End, Suspects};
+use crate::transport::subject;
 
 /// The pauses between attempts to read a message.
 const READ_BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
+/// How many messages are looked at after the last one of a reader that ended. Those that a consumer passes over, since they are superseded,
+/// are among them.
+const MAX_LOOKED_AT: usize = 1_000;
 
 /// A reader of a range.
 ///
 /// Invariants: messages come in the order of the stream, each once. `CaughtUp` is reported once. A malformed message is yielded as such,
-/// and no consumer is ever made that would deliver one that is known.
+/// and no consumer is made that would deliver one that is known.
 pub(crate) struct BucketReader {
     range: Range,
     state: State,
@@ -33,27 +37,29 @@ pub(crate) struct BucketReader {
 
 enum State {
     Consumer(Box<OrderedConsumer>),
-    /// Single messages after this sequence are read, up to where the malformed ones may be.
+    /// Single messages are read, after `position` and up to `until`, the last malformed one.
     Careful {
         position: u64,
-        has_found: bool,
+        until: u64,
     },
 }
 
 impl BucketReader {
     pub(crate) async fn start(range: Range) -> Result<Self, StoreError> {
+        let position = match range.start {
+            Start::At(first) => Some(first.saturating_sub(1)),
+            Start::Newest => Some(0),
+            // Messages to come are unknown.
+            Start::Next => None,
+        };
+        let until = match position {
+            Some(position) => last_malformed(&range, position).await?,
+            None => None,
+        };
         let liveness = Arc::new(Liveness::new());
-        let state = if is_suspect(&range).await? {
-            let position = match range.start {
-                Start::At(first) => first.saturating_sub(1),
-                Start::Newest | Start::Next => 0,
-            };
-            State::Careful {
-                position,
-                has_found: false,
-            }
-        } else {
-            State::Consumer(consumer(&range, &liveness).await?)
+        let state = match (position, until) {
+            (Some(position), Some(until)) => State::Careful { position, until },
+            _ => State::Consumer(consumer(&range, &liveness).await?),
         };
         Ok(Self {
             range,
@@ -101,10 +107,7 @@ impl BucketReader {
                     }
                     Err(ReadError::Store(error)) => return Err(error),
                     Err(ReadError::Interrupted { position }) => {
-                        self.state = State::Careful {
-                            position,
-                            has_found: false,
-                        };
+                        self.look_ahead(position).await?;
                     }
                 },
                 State::Careful { .. } => {
@@ -116,63 +119,53 @@ impl BucketReader {
         }
     }
 
+    /// The connection was interrupted where the message after `position` was to come.
+    fn look_ahead(&mut self, position: u64) -> BoxFuture<'_, Result<(), StoreError>> {
+        // Boxed, as what follows: the future is large and seldom created.
+        let look = async move {
+            let range = &self.range;
+            let until = attempted(range, || last_malformed(range, position)).await?;
+            // Without a malformed one, the next step makes a consumer.
+            let until = until.unwrap_or(position);
+            self.state = State::Careful { position, until };
+            Ok(())
+        };
+        look.boxed()
+    }
+
     /// Reads one message, or continues with a consumer.
     fn read_carefully(&mut self) -> BoxFuture<'_, Result<Option<BucketMessage>, StoreError>> {
-        // Boxed: the future is large and seldom created.
         self.read_carefully_now().boxed()
     }
 
     async fn read_carefully_now(&mut self) -> Result<Option<BucketMessage>, StoreError> {
-        let State::Careful {
-            position,
-            has_found,
-        } = &mut self.state
-        else {
+        let State::Careful { position, until } = &mut self.state else {
             return Ok(None);
         };
-        let stream = &self.range.stream;
-        let suspect = suspects::of_stream(stream);
-        let is_done = suspect.is_none_or(|it| it.after.is_none() && it.found <= *position);
-        if !is_done {
+        if *position < *until {
             let (range, after) = (&self.range, *position);
-            let message = attempted(range, || next(range, after)).await?;
+            let subjects = &range.subjects;
+            let message = attempted(range, || next(range, subjects, after)).await?;
             self.liveness.record();
             if let Some(message) = message {
                 *position = message.sequence;
-                if message.is_malformed {
-                    *has_found = true;
-                    suspects::found(stream, message.sequence);
-                }
-                let is_superseded = self.range.start == Start::Newest
+                let is_superseded = range.start == Start::Newest
                     && !self.has_caught_up
-                    && is_superseded(&self.range, &message).await?;
+                    && attempted(range, || is_superseded(range, &message)).await?;
                 return Ok((!is_superseded).then_some(message));
             }
-            // This was the last message.
-            if !*has_found {
-                suspects::clear(stream);
-            }
         }
-        self.continue_with_consumer().await?;
-        Ok(None)
-    }
-
-    async fn continue_with_consumer(&mut self) -> Result<(), StoreError> {
-        let State::Careful { position, .. } = self.state else {
-            return Ok(());
-        };
         let rest = Range {
             start: match self.range.start {
-                Start::Next if position == 0 => Start::Next,
-                // Nothing was passed over.
-                Start::Newest if position == 0 => Start::Newest,
-                _ => Start::At(position + 1),
+                // Nothing was read.
+                Start::Newest if *position == 0 && !self.has_caught_up => Start::Newest,
+                _ => Start::At(*position + 1),
             },
             ..self.range.clone()
         };
         let start = || consumer(&rest, &self.liveness);
         self.state = State::Consumer(attempted(&self.range, start).await?);
-        Ok(())
+        Ok(None)
     }
 }
 
@@ -184,26 +177,64 @@ async fn consumer(
     consumer.await.map(Box::new)
 }
 
-/// Whether a malformed message may be in the range.
-async fn is_suspect(range: &Range) -> Result<bool, StoreError> {
-    // New messages alone are read by a consumer.
-    if range.start == Start::Next {
-        return Ok(false);
+/// The last malformed message in the range after `position`. Looks at the messages that ended other readers, if any did.
+async fn last_malformed(range: &Range, position: u64) -> Result<Option<u64>, StoreError> {
+    let Some(suspects) = suspects::of_stream(&range.stream) else {
+        return Ok(None);
+    };
+    if let Some(created) = suspects.created {
+        let info = range.info().await.map_err(ConsumerFailure::into_error)?;
+        if SystemTime::from(info.created) != created {
+            return Ok(None);
+        }
     }
-    let Some(suspect) = suspects::of_stream(&range.stream) else {
-        return Ok(false);
+    let malformed = malformed(range, &suspects).await?;
+    suspects::looked_at(
+        &range.stream,
+        &suspects,
+        malformed.iter().map(|message| message.sequence),
+    );
+    let is_in_range = |message: &&BucketMessage| {
+        let mut patterns = range.subjects.iter();
+        message.sequence > position
+            && patterns.any(|pattern| subject::matches(pattern, &message.subject))
     };
-    let Some(created) = suspect.created else {
-        return Ok(true);
-    };
-    let info = range.info().await.map_err(ConsumerFailure::into_error)?;
-    Ok(SystemTime::from(info.created) == created)
+    let in_range = malformed.iter().filter(is_in_range);
+    Ok(in_range.map(|message| message.sequence).max())
 }
 
-/// The first message after `position` that the range selects.
-async fn next(range: &Range, position: u64) -> Result<Option<BucketMessage>, StoreError> {
+/// The suspects that are malformed.
+async fn malformed(range: &Range, suspects: &Suspects) -> Result<Vec<BucketMessage>, StoreError> {
+    let mut malformed = Vec::new();
+    for &seq in &suspects.found {
+        let which = Which::Revision { seq };
+        let found = raw::read(&range.context, &range.stream, which).await?;
+        malformed.extend(found.filter(|message| message.is_malformed));
+    }
+    for End { subjects, position } in &suspects.ends {
+        let mut position = *position;
+        for _ in 0..MAX_LOOKED_AT {
+            let Some(message) = next(range, subjects, position).await? else {
+                break;
+            };
+            position = message.sequence;
+            if message.is_malformed {
+                malformed.push(message);
+                break;
+            }
+        }
+    }
+    Ok(malformed)
+}
+
+/// The first message of these subjects after `position`.
+async fn next(
+    range: &Range,
+    subjects: &[String],
+    position: u64,
+) -> Result<Option<BucketMessage>, StoreError> {
     let mut first: Option<BucketMessage> = None;
-    for subject in &range.subjects {
+    for subject in subjects {
         let which = Which::From {
             seq: position + 1,
             next_by_subj: subject,
@@ -221,13 +252,10 @@ async fn next(range: &Range, position: u64) -> Result<Option<BucketMessage>, Sto
 
 /// Whether its subject has a newer message.
 async fn is_superseded(range: &Range, message: &BucketMessage) -> Result<bool, StoreError> {
-    let newest = attempted(range, || {
-        let which = Which::Newest {
-            last_by_subj: &message.subject,
-        };
-        raw::read(&range.context, &range.stream, which)
-    });
-    let newest = newest.await?;
+    let which = Which::Newest {
+        last_by_subj: &message.subject,
+    };
+    let newest = raw::read(&range.context, &range.stream, which).await?;
     Ok(newest.is_none_or(|newest| newest.sequence > message.sequence))
 }
 

@@ -299,7 +299,7 @@ impl OrderedConsumer {
             let position = self.position;
             if self.interrupted_at.replace(position) == Some(position) {
                 // Without progress in between: the next message may be what interrupts the connection.
-                suspects::record(&self.range.stream, self.created, position);
+                suspects::record(&self.range, self.created, position);
                 return Err(ReadError::Interrupted { position });
             }
             self.restart("the connection was interrupted").await?;
@@ -429,7 +429,7 @@ impl OrderedConsumer {
 
     /// The connection is over for good, perhaps because of what this would have read next.
     fn closed(&self) -> StoreError {
-        suspects::record(&self.range.stream, self.created, self.position);
+        suspects::record(&self.range, self.created, self.position);
         StoreError::connection_lost()
     }
 

@@ -2,64 +2,86 @@
 //!
 //! A malformed header in a stored message interrupts the connection that receives it, or ends it for good, and does the same to the next
 //! connection, for ever. The reader that it ends cannot know what it was. So this process remembers where readers ended with their
-//! connections, and the next ones read on carefully there (see `careful`), also on another connection: that is why this is a static.
+//! connections, and the next ones look there before they make a consumer, also on another connection: that is why this is a static.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
+use crate::store::reader::range::Range;
 use crate::sync::Mutex;
 use crate::transport::gate::Gate;
 
 /// How many streams and subjects are remembered. Beyond that, the first ones are forgotten.
 const MAX_REMEMBERED: usize = 10_000;
+/// How many of each are remembered for a stream.
+const MAX_OF_STREAM: usize = 1_000;
 
-static STREAMS: Mutex<BTreeMap<String, Suspect>> = Mutex::new(BTreeMap::new());
+static STREAMS: Mutex<BTreeMap<String, Suspects>> = Mutex::new(BTreeMap::new());
 static SUBJECTS: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
-/// Where the malformed messages of a stream may be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Suspect {
+/// The malformed messages of a stream, as far as they are known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Suspects {
     /// When the stream was created, if it is known: another one of its name is not suspect.
     pub(crate) created: Option<SystemTime>,
-    /// The sequence of the last malformed message that was found; 0 for none.
-    pub(crate) found: u64,
-    /// A reader ended with its connection after this sequence, and what it would have read next is not looked at yet.
-    pub(crate) after: Option<u64>,
+    /// The sequences of malformed messages.
+    pub(crate) found: BTreeSet<u64>,
+    /// Where readers ended, and what comes there is not looked at yet.
+    pub(crate) ends: Vec<End>,
 }
 
-/// Records that a reader of a stream ended with its connection after it had read up to `position`.
-pub(crate) fn record(stream: &str, created: Option<SystemTime>, position: u64) {
+/// A reader of these subjects ended with its connection when it had read up to this sequence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct End {
+    pub(crate) subjects: Vec<String>,
+    pub(crate) position: u64,
+}
+
+/// Records that the reader of a range ended with its connection.
+pub(crate) fn record(range: &Range, created: Option<SystemTime>, position: u64) {
+    let end = End {
+        subjects: range.subjects.clone(),
+        position,
+    };
+    record_end(&range.stream, created, end);
+}
+
+fn record_end(stream: &str, created: Option<SystemTime>, end: End) {
     let mut streams = STREAMS.lock();
     if streams.len() >= MAX_REMEMBERED && !streams.contains_key(stream) {
         streams.pop_first();
     }
-    let new = Suspect {
-        created,
-        found: 0,
-        after: None,
+    let suspects = streams.entry(stream.to_owned()).or_default();
+    if suspects.created != created {
+        *suspects = Suspects {
+            created,
+            ..Suspects::default()
+        };
+    }
+    if suspects.ends.len() < MAX_OF_STREAM && !suspects.ends.contains(&end) {
+        suspects.ends.push(end);
+    }
+}
+
+pub(crate) fn of_stream(stream: &str) -> Option<Suspects> {
+    STREAMS.lock().get(stream).cloned()
+}
+
+/// Records what was found out about `looked_at`: exactly these messages are malformed.
+pub(crate) fn looked_at(stream: &str, looked_at: &Suspects, malformed: impl Iterator<Item = u64>) {
+    let mut streams = STREAMS.lock();
+    let Some(suspects) = streams.get_mut(stream) else {
+        return;
     };
-    let suspect = streams.entry(stream.to_owned()).or_insert(new);
-    if suspect.created != created {
-        *suspect = new;
+    suspects.ends.retain(|end| !looked_at.ends.contains(end));
+    suspects.found.retain(|it| !looked_at.found.contains(it));
+    suspects.found.extend(malformed);
+    while suspects.found.len() > MAX_OF_STREAM {
+        suspects.found.pop_first();
     }
-    suspect.after = suspect.after.max(Some(position));
-}
-
-pub(crate) fn of_stream(stream: &str) -> Option<Suspect> {
-    STREAMS.lock().get(stream).copied()
-}
-
-/// Records a malformed message.
-pub(crate) fn found(stream: &str, sequence: u64) {
-    if let Some(suspect) = STREAMS.lock().get_mut(stream) {
-        suspect.found = suspect.found.max(sequence);
-        suspect.after = suspect.after.filter(|after| *after >= sequence);
+    if suspects.ends.is_empty() && suspects.found.is_empty() {
+        streams.remove(stream);
     }
-}
-
-/// Records that a stream has no malformed message.
-pub(crate) fn clear(stream: &str) {
-    STREAMS.lock().remove(stream);
 }
 
 /// Whether the newest message of a subject may have interrupted a connection.
@@ -99,10 +121,9 @@ impl<'a> Read<'a> {
 
 impl Drop for Read<'_> {
     fn drop(&mut self) {
-        if self.is_answered {
-            return;
-        }
-        if self.gate.connection_epoch() == self.connection && !self.gate.is_closed() {
+        let is_connected =
+            self.gate.connection_epoch() == self.connection && !self.gate.is_closed();
+        if self.is_answered || is_connected {
             return;
         }
         let mut subjects = SUBJECTS.lock();
@@ -117,25 +138,39 @@ impl Drop for Read<'_> {
 mod tests {
     use super::*;
 
+    fn end(position: u64) -> End {
+        End {
+            subjects: vec!["a".to_owned()],
+            position,
+        }
+    }
+
     #[test]
-    fn what_is_found_is_remembered_until_it_is_cleared() {
+    fn what_is_found_is_remembered_as_long_as_it_is_there() {
         let stream = "KV_suspects";
         assert_eq!(of_stream(stream), None);
-        record(stream, None, 4);
-        let suspect = of_stream(stream).unwrap();
-        assert_eq!((suspect.found, suspect.after), (0, Some(4)));
-        found(stream, 7);
-        let suspect = of_stream(stream).unwrap();
-        assert_eq!((suspect.found, suspect.after), (7, None));
-        // A second one, later in the stream.
-        record(stream, None, 9);
-        let suspect = of_stream(stream).unwrap();
-        assert_eq!((suspect.found, suspect.after), (7, Some(9)));
+        record_end(stream, None, end(4));
+        record_end(stream, None, end(4));
+        let suspects = of_stream(stream).unwrap();
+        assert_eq!(suspects.ends, [end(4)]);
+        looked_at(stream, &suspects, [7].into_iter());
+        // A second one, later in the stream, while the first is looked at again.
+        let first = of_stream(stream).unwrap();
+        record_end(stream, None, end(9));
+        looked_at(stream, &first, [7].into_iter());
+        let suspects = of_stream(stream).unwrap();
+        assert_eq!(
+            (suspects.found.len(), &suspects.ends[..]),
+            (1, &[end(9)][..])
+        );
         // Another stream of this name.
-        record(stream, Some(SystemTime::UNIX_EPOCH), 2);
-        let suspect = of_stream(stream).unwrap();
-        assert_eq!((suspect.found, suspect.after), (0, Some(2)));
-        clear(stream);
+        record_end(stream, Some(SystemTime::UNIX_EPOCH), end(2));
+        let suspects = of_stream(stream).unwrap();
+        assert_eq!(
+            (suspects.found.len(), &suspects.ends[..]),
+            (0, &[end(2)][..])
+        );
+        looked_at(stream, &suspects, std::iter::empty());
         assert_eq!(of_stream(stream), None);
     }
 }

@@ -31,10 +31,6 @@ async fn start(server: &NatsServer) -> (RunningServer, async_nats::Client) {
     (soon(running).await.unwrap(), nats)
 }
 
-async fn is_closed(running: &RunningServer) {
-    assert_eq!(running.state(), ServerState::Closed);
-}
-
 #[tokio::test]
 async fn a_poisoned_message_ends_the_server_with_what_is_lost() -> TestResult {
     for subject in ["con.echo", "$SRV.PING"] {
@@ -73,7 +69,7 @@ async fn a_poisoned_message_ends_the_server_with_what_is_lost() -> TestResult {
             (1, "hang", 3)
         );
         assert_eq!(lost.lost_write_count(), 0);
-        is_closed(&running).await;
+        assert_eq!(running.state(), ServerState::Closed);
         // All who ask are told the same.
         let error = soon(running.handle().stop()).await.unwrap_err();
         assert_eq!(error.unfinished_calls(), calls);
@@ -93,7 +89,23 @@ async fn a_drained_connection_is_lost_too() -> TestResult {
     nats.drain().await?;
     let lost = soon(running.closed()).await.unwrap_err();
     assert!(lost.unfinished_calls().is_empty());
-    is_closed(&running).await;
+    assert_eq!(running.state(), ServerState::Closed);
+    Ok(())
+}
+
+/// Nothing can be stored any more.
+#[tokio::test]
+async fn the_connection_of_the_stores_counts_too() -> TestResult {
+    let server = NatsServer::start().await?;
+    let stores = server.connect().await?;
+    let running = Server::new(server.connect().await?)
+        .with_jetstream(jetstream::new(stores.clone()))
+        .add_service(ConServer::new(Impl))
+        .start();
+    let running = soon(running).await?;
+    stores.drain().await?;
+    soon(running.closed()).await.unwrap_err();
+    assert_eq!(running.state(), ServerState::Closed);
     Ok(())
 }
 
@@ -152,7 +164,7 @@ async fn a_stopped_server_is_closed_and_several_may_stop_it() -> TestResult {
     first?;
     second?;
     soon(running.closed()).await?;
-    is_closed(&running).await;
+    assert_eq!(running.state(), ServerState::Closed);
     soon(running.stop()).await?;
     Ok(())
 }

@@ -249,6 +249,45 @@ async fn a_read_of_the_entry_costs_one_connection() -> TestResult {
     Ok(())
 }
 
+/// A connection that was closed by its owner has met no malformed entry: the next readers use a consumer, and not a request per entry.
+#[tokio::test]
+async fn after_a_drain_readers_look_at_what_comes_next_alone() -> TestResult {
+    const ENTRIES: usize = 50;
+    let server = NatsServer::builder().debug_trace(true).start().await?;
+    let test = Test { server };
+    let nats = test.server.connect().await?;
+    let client = Client::new(nats.clone()).with_jetstream(jetstream::new(nats.clone()));
+    let store = PoisonedClient::new(client).keep_kv();
+    soon(store.create_bucket()).await?;
+    for entry in 0..ENTRIES {
+        put(&store, &entry.to_string(), "1").await;
+    }
+    let watch = soon(store.watch_all()).await?.map(seen);
+    nats.drain().await?;
+    let items: Vec<_> = soon(watch.collect()).await;
+    assert_eq!(items.last().unwrap(), "ConnectionLost");
+    let (_, poisoned) = test.client().await;
+    let watch = soon(poisoned.keep_kv().watch_all()).await?.map(seen);
+    let items: Vec<_> = soon(watch.take(ENTRIES + 1).collect()).await;
+    assert_eq!(items.last().unwrap(), "|");
+    let log = test.server.log();
+    let looked_at = log
+        .matches("PUB $JS.API.STREAM.MSG.GET.KV_poisoned_history")
+        .count();
+    assert!(looked_at <= ENTRIES + 1, "{looked_at}");
+    let (_, poisoned) = test.client().await;
+    let watch = soon(poisoned.keep_kv().watch_all()).await?.map(seen);
+    let items: Vec<_> = soon(watch.take(ENTRIES + 1).collect()).await;
+    assert_eq!(items.last().unwrap(), "|");
+    let log = test.server.log();
+    assert_eq!(
+        log.matches("PUB $JS.API.STREAM.MSG.GET.KV_poisoned_history")
+            .count(),
+        looked_at
+    );
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_list_of_objects_passes_over_poisoned_metadata() -> TestResult {
     let test = Test::start().await;

@@ -19,7 +19,6 @@ use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
 
 use crate::backoff::Backoff;
-use crate::descriptor::key;
 use crate::error::chain;
 use crate::log::warn_limited;
 use crate::store::error::{StoreError, StoreErrorKind};
@@ -32,6 +31,7 @@ use crate::store::reader::delivery::{BucketMessage, ReaderEvent};
 use crate::store::reader::liveness::Liveness;
 use crate::store::reader::range::Start;
 use crate::sync::RwLock;
+use crate::transport::subject;
 
 /// How many events a subscriber may lag behind.
 const EVENT_CAPACITY: usize = 1024;
@@ -172,7 +172,7 @@ impl<T: Send + Sync + 'static> CacheShared<T> {
                     .with_source(Arc::clone(failure)),
             );
         }
-        if key::matches(&self.pattern, key) && state.is_complete {
+        if subject::matches(&self.pattern, key) && state.is_complete {
             return Ok(());
         }
         Err(StoreError::new(
