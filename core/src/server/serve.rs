@@ -46,10 +46,8 @@ impl Server {
     ///
     /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
     /// loop {
-    ///     let nats = async_nats::ConnectOptions::new()
-    ///         .retry_on_initial_connect()
-    ///         .connect("localhost")
-    ///         .await?;
+    ///     // While NATS is away, the program ends here, and whoever runs it starts it again.
+    ///     let nats = async_nats::connect("localhost").await?;
     ///     let server = Server::new(nats).add_service(UsersServer::new(Impl));
     ///     match server.serve_until(tokio::signal::ctrl_c()).await {
     ///         Err(error) if *error.kind() == ServeErrorKind::ConnectionLost => {

@@ -93,6 +93,22 @@ async fn a_drained_connection_is_lost_too() -> TestResult {
     Ok(())
 }
 
+#[tokio::test]
+async fn a_connection_that_gives_up_reconnecting_is_lost() -> TestResult {
+    let server = NatsServer::start().await?;
+    let options = async_nats::ConnectOptions::new()
+        .max_reconnects(2)
+        .reconnect_delay_callback(|_| Duration::from_millis(10));
+    let nats = server.connect_with(options).await?;
+    let running = Server::new(nats)
+        .add_service(PlainServer::new(Impl))
+        .start();
+    let running = soon(running).await?;
+    server.kill()?;
+    soon(running.closed()).await.unwrap_err();
+    Ok(())
+}
+
 /// Nothing can be stored any more.
 #[tokio::test]
 async fn the_connection_of_the_stores_counts_too() -> TestResult {

@@ -196,6 +196,10 @@ async fn a_cache_says_that_its_connection_is_lost_and_the_next_one_loads() -> Te
     put(&store, "a", "1").await;
     let cache = soon(store.cached()).await?;
     assert_eq!(cache.get("a")?.unwrap().text, "1");
+    let waiting = tokio::spawn({
+        let cache = cache.clone();
+        async move { cache.wait_for(u64::MAX).await }
+    });
     test.poison("$KV.poisoned.p", DEADLY);
     let error = soon(async {
         loop {
@@ -208,6 +212,8 @@ async fn a_cache_says_that_its_connection_is_lost_and_the_next_one_loads() -> Te
     .await;
     assert_eq!(*error.kind(), StoreErrorKind::ConnectionLost);
     assert!(!cache.status().is_complete);
+    let error = soon(waiting).await?.unwrap_err();
+    assert_eq!(*error.kind(), StoreErrorKind::ConnectionLost);
 
     let (client, poisoned) = test.client().await;
     let store = poisoned.save_kv();

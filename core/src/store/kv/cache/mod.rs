@@ -142,12 +142,14 @@ impl<T: Send + Sync + 'static> KvCache<T> {
     }
 
     /// Waits until the cache has seen a revision: the one that a write has returned. Fails with
-    /// [`TimedOut`](StoreErrorKind::TimedOut) after the client's timeout, which is always so for a key that does not match.
+    /// [`TimedOut`](StoreErrorKind::TimedOut) after the client's timeout, which is always so for a key that does not match, and with
+    /// [`ConnectionLost`](StoreErrorKind::ConnectionLost) at once when the connection is over for good.
     pub async fn wait_for(&self, revision: u64) -> Result<(), StoreError> {
         let mut seen = self.shared.revision.subscribe();
-        let wait = seen.wait_for(|seen| *seen >= revision);
+        let wait = seen.wait_for(|seen| *seen >= revision || self.shared.is_lost());
         match tokio::time::timeout(self.shared.store.timeout()?, wait).await {
-            Ok(Ok(_)) => Ok(()),
+            Ok(Ok(seen)) if *seen >= revision => Ok(()),
+            Ok(Ok(_)) => Err(StoreError::connection_lost()),
             Ok(Err(_)) | Err(_) => Err(StoreError::timed_out()),
         }
     }
@@ -179,6 +181,13 @@ impl<T: Send + Sync + 'static> CacheShared<T> {
             StoreErrorKind::NotCached,
             format!("`{key}` is not cached"),
         ))
+    }
+
+    /// Whether the connection is lost, so that nothing changes any more.
+    fn is_lost(&self) -> bool {
+        let state = self.read();
+        let failure = state.failure.as_ref();
+        failure.is_some_and(|failure| *failure.kind() == StoreErrorKind::ConnectionLost)
     }
 
     /// Reads all current entries, and replaces the state by them.
@@ -258,6 +267,8 @@ impl<T: Send + Sync + 'static> CacheShared<T> {
             let mut backoff = RELOAD_BACKOFF;
             changes = loop {
                 if is_over {
+                    // Wakes those who wait for a revision.
+                    self.revision.send_modify(|_| {});
                     return;
                 }
                 backoff.wait().await;
