@@ -189,6 +189,7 @@ pub use self::codec::{Codec, CodecError};
 pub use self::context::Context;
 pub use self::error::Error;
 pub use self::persist::LostWrite;
+pub use self::server::health::Health;
 pub use self::server::losses::{ConnectionLost, PanickedEndpoint, StopError, UnfinishedCalls};
 pub use self::server::router::Dispatch;
 pub use self::server::running::{RunningServer, ServerHandle, ServerState};

@@ -10,6 +10,7 @@ pub(crate) mod discovery;
 pub(crate) mod dispatch;
 pub(crate) mod end;
 pub(crate) mod endpoint;
+pub(crate) mod health;
 pub(crate) mod losses;
 pub(crate) mod memory;
 pub(crate) mod router;

@@ -5,10 +5,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
+use tokio::task::AbortHandle;
 
+use crate::context::Names;
 use crate::contract::discovery::{ServiceInfo, ServiceStats};
 use crate::server::discovery::Instance;
 use crate::server::end::{self, Ended, Parts};
+use crate::server::health::Health;
 use crate::server::losses::{ConnectionLost, Losses, StopError};
 use crate::transport::gate::{ConnectionState, Gate};
 
@@ -47,6 +50,8 @@ pub struct ServerHandle(Arc<Shared>);
 struct Shared {
     gate: Gate,
     instances: Vec<Arc<Instance>>,
+    /// The dispatchers of the endpoints.
+    dispatchers: Vec<(Arc<Names>, AbortHandle)>,
     /// Set to true to stop the server.
     stop: watch::Sender<bool>,
     ended: watch::Receiver<Option<Ended>>,
@@ -72,9 +77,12 @@ impl RunningServer {
         let (stop, stops) = watch::channel(false);
         let (ended_sender, ended) = watch::channel(None);
         let (alive, is_alive) = mpsc::channel(1);
+        let dispatchers = parts.endpoints.iter();
+        let dispatchers = dispatchers.map(|it| (Arc::clone(&it.names), it.task.abort_handle()));
         let handle = ServerHandle(Arc::new(Shared {
             gate: parts.gate.clone(),
             instances,
+            dispatchers: dispatchers.collect(),
             stop,
             ended,
         }));
@@ -112,6 +120,12 @@ impl RunningServer {
     #[must_use]
     pub fn state(&self) -> ServerState {
         self.handle.state()
+    }
+
+    /// Whether the server works; see [`ServerHandle::health`].
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.handle.health()
     }
 
     /// Waits until the server has ended; see [`ServerHandle::closed`].
@@ -168,6 +182,27 @@ impl ServerHandle {
             ConnectionState::Disconnected => ServerState::Disconnected,
             ConnectionState::Connected => ServerState::Serving,
         }
+    }
+
+    /// Whether the server works, for the probes of an orchestrator: one that is not live needs a new start, and one that is not ready should
+    /// get no traffic.
+    ///
+    /// ```no_run
+    /// # fn example(handle: natsmicro::ServerHandle) {
+    /// let health = handle.health();
+    /// if !health.live {
+    ///     eprintln!("start again: {}", health.reasons.join(", "));
+    /// }
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn health(&self) -> Health {
+        let state = self.state();
+        // A dispatcher ends with the server, and before that only by a panic.
+        let is_running = matches!(state, ServerState::Serving | ServerState::Disconnected);
+        let ended = self.0.dispatchers.iter();
+        let ended = ended.filter(|(_, task)| is_running && task.is_finished());
+        Health::of(state, ended.map(|(names, _)| &**names))
     }
 
     /// Waits until the server has ended. `Ok` means that it was stopped or dropped.

@@ -37,6 +37,7 @@ async fn a_poisoned_message_ends_the_server_with_what_is_lost() -> TestResult {
         let server = NatsServer::start().await?;
         let (running, _nats) = start(&server).await;
         assert_eq!(running.state(), ServerState::Serving);
+        assert!(running.health().live && running.health().ready);
         let caller = ConClient::new(
             Client::new(server.connect().await?).with_timeout(Duration::from_secs(60)),
         );
@@ -70,6 +71,8 @@ async fn a_poisoned_message_ends_the_server_with_what_is_lost() -> TestResult {
         );
         assert_eq!(lost.lost_write_count(), 0);
         assert_eq!(running.state(), ServerState::Closed);
+        let health = running.health();
+        assert!(!health.live && !health.ready, "{health:?}");
         // All who ask are told the same.
         let error = soon(running.handle().stop()).await.unwrap_err();
         assert_eq!(error.unfinished_calls(), calls);
@@ -137,6 +140,8 @@ async fn an_interrupted_connection_is_not_lost() -> TestResult {
         }
     })
     .await;
+    let health = running.handle().health();
+    assert!(health.live && !health.ready, "{health:?}");
     server.restart().await?;
     soon(async {
         while caller.echo(text("a")).await.is_err() {
