@@ -1,5 +1,6 @@
 //! What the integration tests of natsmicro share.
 
+pub mod accounts;
 pub mod blobs;
 pub mod cached;
 pub mod claims;

@@ -21,6 +21,7 @@ use crate::status::{Code, Status};
 use crate::stream::delivery::{Delivery, delivery};
 use crate::stream::flow::Credit;
 use crate::stream::link::{Event, Link, Role, malformed};
+use crate::stream::mapping::Mapping;
 use crate::stream::output::{Output, encoded};
 use crate::stream::streaming::Streaming;
 use crate::transport::backlog::Lane;
@@ -263,7 +264,9 @@ impl CallerEnd {
             }
             Event::Control(control) => {
                 // The handler may wait for requests, which are sent from the acceptance on.
-                let is_accepted = self.kind.streams_requests() && self.link.peer.is_some();
+                let is_accepted = self.kind.streams_requests()
+                    && self.link.peer.is_some()
+                    && self.link.mapping != Mapping::Unproven;
                 Ok(is_accepted.then_some(Opened::Accepted(control.message)))
             }
             Event::End(None, message) if expects_response => Ok(Some(Opened::Response(message))),

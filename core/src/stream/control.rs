@@ -7,6 +7,7 @@ use async_nats::{HeaderMap, HeaderValue};
 
 use crate::stream::flow::Credit;
 use crate::stream::link::{HEARTBEAT_INTERVAL, Link, Role};
+use crate::stream::mapping::Mapping;
 use crate::stream::wire::{COUNT, CREDIT, EXTENSION_VERSION, INBOX, StreamState, VERSION};
 use crate::transport::backlog::Lane;
 use crate::transport::outgoing::Outgoing;
@@ -86,12 +87,14 @@ impl Link {
     }
 
     /// Sends a control message to a peer that speaks the extension. Its reply subject lets the NATS server report a peer without a
-    /// subscription.
+    /// subscription. Between accounts it does not; there the reply subject is the way of the peer to this end, and each one takes memory
+    /// of the NATS server.
     fn send_control(&self, headers: HeaderMap) -> Option<Publishing> {
         let peer = self.peer.as_ref().filter(|_| self.extension)?;
-        let message = Outgoing::to_peer(peer)
-            .with_reply(self.inbox.clone())
-            .with_headers(headers);
+        let mut message = Outgoing::to_peer(peer).with_headers(headers);
+        if self.mapping != Mapping::Lasting {
+            message = message.with_reply(self.inbox.clone());
+        }
         Some(self.gate.publish(Lane::Reply, message))
     }
 }

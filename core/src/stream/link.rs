@@ -14,6 +14,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 use crate::status::Status;
 use crate::stream::delivery::{Delivery, OutOfMemory};
 use crate::stream::flow::{Arrival, Credit, Fault, Inbound, Outbound, PLAIN_WINDOW};
+use crate::stream::mapping::Mapping;
 use crate::stream::pressure::Pressure;
 use crate::stream::wire;
 use crate::stream::wire::{Control, Received, StreamState};
@@ -99,6 +100,8 @@ pub(crate) struct Link {
     pub(crate) peer: Option<PeerSubject>,
     /// Where a caller sends the message that opens the stream.
     pub(crate) opens_at: Option<Subject>,
+    /// Changes with `peer`.
+    pub(crate) mapping: Mapping,
     pub(crate) role: Role,
     /// Whether both ends speak the extension (`protocol.md`): credit, heartbeats, batches.
     pub(crate) extension: bool,
@@ -141,6 +144,7 @@ impl Link {
             inbox: Subject::from(inbox),
             peer: None,
             opens_at: None,
+            mapping: Mapping::None,
             role,
             extension: false,
             outbound: Outbound::new(Credit::UNLIMITED),
@@ -218,6 +222,9 @@ impl Link {
             return is_lost.then_some(Event::NoListener);
         }
         self.missed_heartbeats = 0;
+        if let Err(status) = self.check_mapping(&received).await {
+            return Some(Event::PeerLost(status));
+        }
         if let Role::Service { confirmation, .. } = &mut self.role {
             *confirmation = None;
         }
@@ -268,10 +275,17 @@ impl Link {
                     "the service names `{inbox}` as its inbox: {reason}"
                 ))
             })?;
-            self.peer = Some(inbox);
+            let reply = control.message.reply.as_ref();
+            let mapped = reply
+                .and_then(|reply| self.gate.reply_subject(reply).ok())
+                .filter(PeerSubject::is_mapped);
             self.extension = control.confirmed;
+            self.set_peer(mapped.unwrap_or(inbox));
             if self.extension {
                 self.outbound = Outbound::new(Credit::default());
+            }
+            if self.mapping == Mapping::Unproven {
+                self.send_state();
             }
         }
         if let Some(credit) = control.credit {
@@ -353,9 +367,10 @@ impl Link {
         } else {
             MAX_IDLE_HEARTBEATS
         };
-        let is_idle = self.delivery.is_some()
-            && !self.inbound.is_ended()
-            && self.missed_heartbeats >= max_idle;
+        let sends = self.delivery.is_some() && !self.inbound.is_ended();
+        // The NATS server reports nothing of a caller in another account.
+        let is_unknown = self.mapping != Mapping::None && !self.extension;
+        let is_idle = (sends || is_unknown) && self.missed_heartbeats >= max_idle;
         is_idle.then(|| {
             Event::PeerLost(Status::deadline_exceeded(format!(
                 "the caller sent nothing for {:?}",
@@ -365,9 +380,11 @@ impl Link {
     }
 
     /// Whether the next message has to be a probe: it is published with a reply subject, to which the NATS server reports a peer
-    /// without a subscription. With the extension, heartbeats are probes.
+    /// without a subscription. With the extension, heartbeats are probes. To another account there are none.
     pub(crate) fn start_probe_if_due(&mut self) -> bool {
-        let is_due = !self.extension && self.last_probe.elapsed() >= PROBE_INTERVAL;
+        let is_due = !self.extension
+            && self.mapping == Mapping::None
+            && self.last_probe.elapsed() >= PROBE_INTERVAL;
         if is_due {
             self.last_probe = Instant::now();
             // From here on, a peer without a subscription is reported by the NATS server.

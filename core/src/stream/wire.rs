@@ -18,6 +18,7 @@ pub(crate) static CREDIT: HeaderName = HeaderName::from_static("Natsmicro-Credit
 static OPENED: HeaderName = HeaderName::from_static("Natsmicro-Opened");
 static CANCEL: HeaderName = HeaderName::from_static("Natsmicro-Cancel");
 static ENDED: HeaderName = HeaderName::from_static("Natsmicro-Ended");
+pub(crate) static RETURNED: HeaderName = HeaderName::from_static("Natsmicro-Returned");
 pub(crate) static BATCH: HeaderName = HeaderName::from_static("Natsmicro-Batch");
 pub(crate) static COUNT: HeaderName = HeaderName::from_static("Natsmicro-Count");
 
@@ -56,6 +57,8 @@ pub(crate) struct Control {
     pub(crate) credit: Option<Credit>,
     /// The number of messages of the stream that were sent before this one.
     pub(crate) sent: Option<u64>,
+    /// The service answers to the reply subject of a control message of the caller.
+    pub(crate) returned: bool,
     pub(crate) state: StreamState,
     pub(crate) message: Message,
 }
@@ -115,7 +118,7 @@ pub(crate) fn read(message: Message) -> Received {
     if has(&SEQ) {
         return messages(message);
     }
-    let is_control = [&INBOX, &VERSION, &CREDIT, &OPENED, &CANCEL]
+    let is_control = [&INBOX, &VERSION, &CREDIT, &OPENED, &CANCEL, &RETURNED]
         .into_iter()
         .any(has);
     if is_control && headers::read_status(&message).is_none() {
@@ -125,6 +128,7 @@ pub(crate) fn read(message: Message) -> Received {
             confirmed: text(&VERSION) == Some(EXTENSION_VERSION),
             credit: credit(headers),
             sent: number(headers, &COUNT),
+            returned: has(&RETURNED),
             state: StreamState::read(headers),
             message,
         });

@@ -5,6 +5,8 @@ use async_nats::Subject;
 /// The longest subject prefix, and the longest pattern of reply subjects, in bytes. A subject travels in a protocol line of at most 4,096
 /// bytes, together with another one.
 const MAX_SUBJECT_LEN: usize = 512;
+/// How the reply subjects begin that the NATS server makes for messages from another account.
+const MAPPED_PREFIX: &str = "_R_.";
 
 /// The inbox prefix of a connection, without the last dot.
 pub(crate) fn prefix_of_inbox(inbox: &str) -> &str {
@@ -87,6 +89,12 @@ pub(crate) struct PeerSubject(Subject);
 impl PeerSubject {
     pub(crate) fn subject(&self) -> &Subject {
         &self.0
+    }
+
+    /// Whether the NATS server has put this reply subject in the place of one in another account. It does so for a message that passes
+    /// a service export and an import, and sends on what is published here. It never reports that nobody listens.
+    pub(crate) fn is_mapped(&self) -> bool {
+        self.0.starts_with(MAPPED_PREFIX)
     }
 }
 

@@ -3,6 +3,7 @@
 //! They run beside each other: a test has a nats-server of its own, does not change the environment, and installs neither a global
 //! subscriber of `tracing` nor a panic hook. What needs a process of its own is beside this folder.
 
+mod accounts;
 mod cached;
 mod calls;
 mod claims;

@@ -58,12 +58,14 @@ pub(crate) struct StreamCaller {
 }
 
 impl StreamCaller {
-    /// The caller of a request: its inbox is the one in the header, or else the reply subject.
+    /// The caller of a request: its inbox is the one in the header, or else the reply subject. The inbox of a caller in another account
+    /// cannot be reached, but its reply subject was mapped by the NATS server.
     fn from_request(gate: &Gate, headers: Option<&HeaderMap>, reply: Option<&PeerSubject>) -> Self {
         let named = headers.and_then(|headers| headers.get(headers::REPLY_TO));
-        let inbox = match named {
-            Some(named) => gate.peer_subject(named.as_str()).ok(),
-            None => reply.cloned(),
+        let inbox = match (named, reply) {
+            (_, Some(reply)) if reply.is_mapped() => Some(reply.clone()),
+            (Some(named), _) => gate.peer_subject(named.as_str()).ok(),
+            (None, reply) => reply.cloned(),
         };
         Self {
             inbox,

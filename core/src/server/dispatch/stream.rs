@@ -115,6 +115,12 @@ async fn open(
         ));
     };
     let receives = delivery.is_some();
+    if receives && offer.is_none() && inbox.is_mapped() {
+        return Err(Status::failed_precondition(
+            "the service is imported from another account: a client without the natsmicro extension of the protocol can send it no \
+             stream of requests, since the inbox of the service is in the account of the service",
+        ));
+    }
     let role = Role::Service {
         confirmation: None,
         pressure: Arc::clone(&responder.pressure),
@@ -131,10 +137,14 @@ async fn open(
         let handshake = Outgoing::to_peer(to)
             .with_reply(link.inbox.clone())
             .with_headers(link.confirm());
-        let sent = responder.gate.publish(Lane::Reply, handshake).await;
-        sent.map_err(|error| Status::unavailable(format!("cannot answer: {error}")))?;
+        // Only the first arrives if the NATS server carries one reply to another account.
+        let copies = if inbox.is_mapped() { 2 } else { 1 };
+        for _ in 0..copies {
+            let sent = responder.gate.publish(Lane::Reply, handshake.clone()).await;
+            sent.map_err(|error| Status::unavailable(format!("cannot answer: {error}")))?;
+        }
     }
-    link.peer = Some(inbox);
+    link.set_peer(inbox);
     Ok(link)
 }
 
@@ -179,6 +189,7 @@ impl StreamCall {
             endpoint.counters.record(error, self.received.elapsed());
             self.link.end(&mut output, status.as_ref()).await;
         }
+        self.link.finish_mapping().await;
     }
 
     /// Sends the stream that a handler has returned, or returns its response if that is one message.
@@ -215,7 +226,7 @@ impl StreamCall {
         }
     }
 
-    async fn respond(mut self, result: Result<Bytes, Status>, headers: HeaderMap) {
+    async fn respond(&mut self, result: Result<Bytes, Status>, headers: HeaderMap) {
         let took = self.received.elapsed();
         let Some(to) = self.link.peer.take() else {
             self.responder.endpoint.counters.record(None, took);
