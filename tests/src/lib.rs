@@ -5,6 +5,7 @@ pub mod blobs;
 pub mod cached;
 pub mod claims;
 pub mod common;
+pub mod linked;
 pub mod persistence;
 pub mod raw;
 pub mod streams;

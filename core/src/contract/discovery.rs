@@ -46,7 +46,8 @@ pub struct ServiceInfo {
     pub id: String,
     /// The semantic version of the service.
     pub version: String,
-    /// The metadata of the service.
+    /// The metadata of the service. `natsmicro.shortened` is there if the whole answer is larger than a message may be: it is without the
+    /// metadata of endpoints, and, if that does not suffice, without other metadata and the description.
     #[serde(default, deserialize_with = "or_default")]
     pub metadata: BTreeMap<String, String>,
     /// The description of the service.
@@ -86,7 +87,8 @@ pub struct ServiceStats {
     pub id: String,
     /// The semantic version of the service.
     pub version: String,
-    /// The metadata of the service.
+    /// The metadata of the service. `natsmicro.shortened` is there if the whole answer is larger than a message may be: it is without the
+    /// last errors, and, if that does not suffice, without other metadata and what concerns stores.
     #[serde(default, deserialize_with = "or_default")]
     pub metadata: BTreeMap<String, String>,
     /// When the instance started, or when its statistics were reset. Written with six digits of a second.

@@ -1,11 +1,13 @@
 //! The discovery responder: answers `$SRV.PING`, `$SRV.INFO` and `$SRV.STATS` for one running service (ADR-32).
 //!
-//! Reads the settings and counters of its endpoints and changes nothing in them, except for a reset of the statistics.
+//! Reads the settings and counters of its endpoints and changes nothing in them, except for a reset of the statistics. Each request is
+//! answered: what is too large for a message is shortened, or an error says so.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use async_nats::HeaderMap;
 use futures::stream::{self, StreamExt};
 use serde::Serialize;
 
@@ -16,10 +18,24 @@ use crate::contract::discovery::{
 use crate::log::warn_limited;
 use crate::server::endpoint::Endpoint;
 use crate::server::service_server::ServiceSettings;
+use crate::status::Status;
 use crate::sync::Mutex;
 use crate::transport::backlog::Lane;
 use crate::transport::gate::Gate;
 use crate::transport::outgoing::Outgoing;
+
+/// The metadata of a shortened answer have this key.
+const SHORTENED: &str = "natsmicro.shortened";
+
+/// How much of an answer is left out, so that it fits into a message. Each step includes those before.
+#[derive(Clone, Copy, PartialEq, PartialOrd)]
+enum LeftOut {
+    Nothing,
+    /// The metadata of endpoints, and their last errors.
+    Endpoints,
+    /// The description and the metadata of the service, and what concerns stores.
+    Service,
+}
 
 #[derive(Serialize)]
 struct Ping<'a> {
@@ -28,7 +44,7 @@ struct Ping<'a> {
     name: &'a str,
     id: &'a str,
     version: &'a str,
-    metadata: &'a BTreeMap<String, String>,
+    metadata: BTreeMap<String, String>,
 }
 
 /// One running service as discovery sees it.
@@ -114,18 +130,74 @@ impl Instance {
         *self.started.lock() = SystemTime::now();
     }
 
-    fn answer(&self, verb: Verb) -> serde_json::Result<Vec<u8>> {
-        match verb {
-            Verb::Ping => serde_json::to_vec(&Ping {
-                kind: PING_RESPONSE,
-                name: &self.settings.name,
-                id: &self.id,
-                version: &self.settings.version,
-                metadata: &self.settings.metadata,
-            }),
-            Verb::Info => serde_json::to_vec(&self.info()),
-            Verb::Stats => serde_json::to_vec(&self.stats()),
+    /// The answer to a request, shortened if it has more than `max` bytes. An error if it has more even then.
+    fn answer(&self, verb: Verb, max: usize) -> Result<Vec<u8>, Status> {
+        let mut size = 0;
+        for left_out in [LeftOut::Nothing, LeftOut::Endpoints, LeftOut::Service] {
+            let answer = match verb {
+                Verb::Ping => serde_json::to_vec(&self.short_ping(left_out)),
+                Verb::Info => serde_json::to_vec(&self.short_info(left_out)),
+                Verb::Stats => serde_json::to_vec(&self.short_stats(left_out)),
+            };
+            let answer = answer
+                .map_err(|error| Status::internal(format!("cannot write the answer: {error}")))?;
+            size = answer.len();
+            if size <= max {
+                return Ok(answer);
+            }
         }
+        Err(Status::resource_exhausted(format!(
+            "the answer has {size} bytes even in its short form, and the NATS server takes messages of up to {max} bytes"
+        )))
+    }
+
+    fn short_ping(&self, left_out: LeftOut) -> Ping<'_> {
+        let mut metadata = self.settings.metadata.clone();
+        shorten_metadata(&mut metadata, left_out);
+        Ping {
+            kind: PING_RESPONSE,
+            name: &self.settings.name,
+            id: &self.id,
+            version: &self.settings.version,
+            metadata,
+        }
+    }
+
+    fn short_info(&self, left_out: LeftOut) -> ServiceInfo {
+        let mut info = self.info();
+        shorten_metadata(&mut info.metadata, left_out);
+        if left_out >= LeftOut::Endpoints {
+            for endpoint in &mut info.endpoints {
+                endpoint.metadata.clear();
+            }
+        }
+        if left_out >= LeftOut::Service {
+            info.description.clear();
+        }
+        info
+    }
+
+    fn short_stats(&self, left_out: LeftOut) -> ServiceStats {
+        let mut stats = self.stats();
+        shorten_metadata(&mut stats.metadata, left_out);
+        for endpoint in &mut stats.endpoints {
+            if left_out >= LeftOut::Endpoints {
+                endpoint.last_error.clear();
+            }
+            if left_out >= LeftOut::Service {
+                endpoint.persistence = None;
+            }
+        }
+        stats
+    }
+}
+
+fn shorten_metadata(metadata: &mut BTreeMap<String, String>, left_out: LeftOut) {
+    if left_out >= LeftOut::Service {
+        metadata.clear();
+    }
+    if left_out != LeftOut::Nothing {
+        metadata.insert(SHORTENED.to_owned(), "true".to_owned());
     }
 }
 
@@ -192,16 +264,16 @@ pub(crate) async fn respond(
             let Some(Ok(reply)) = message.reply.map(|reply| gate.reply_subject(&reply)) else {
                 continue;
             };
-            let sent = match instance.answer(verb) {
-                Ok(answer) => {
-                    let message = Outgoing::to_peer(&reply).with_payload(answer.into());
-                    // Not waited for: the next request may come from somebody else.
-                    let sent = gate.publish(Lane::Discovery, message).detach();
-                    sent.unwrap_or(Ok(())).map_err(|error| error.to_string())
+            let message = Outgoing::to_peer(&reply);
+            let sent = match instance.answer(verb, gate.max_payload()) {
+                Ok(answer) => gate.publish(Lane::Discovery, message.with_payload(answer.into())),
+                Err(status) => {
+                    warn_limited!(service = instance.settings.name, error = %status, "a discovery request is answered with an error");
+                    gate.publish_status(Lane::Discovery, message, &HeaderMap::new(), &status)
                 }
-                Err(error) => Err(error.to_string()),
             };
-            if let Err(error) = sent {
+            // Not waited for: the next request may come from somebody else.
+            if let Some(Err(error)) = sent.detach() {
                 warn_limited!(service = instance.settings.name, %error, "cannot answer a discovery request");
             }
         }
