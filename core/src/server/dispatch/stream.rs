@@ -19,7 +19,7 @@ use crate::server::dispatch::reply::{Caller, Responder, StreamCaller};
 use crate::server::router::Handler;
 use crate::status::{Code, Status};
 use crate::stream::delivery::{Delivery, delivery};
-use crate::stream::flow::{self, Credit, Outbound};
+use crate::stream::flow::{self, Credit, Outbound, PLAIN_WINDOW};
 use crate::stream::link::{Event, Link, Role};
 use crate::stream::output::{Output, PUBLISH_TIMEOUT};
 use crate::stream::streaming::Streaming;
@@ -129,6 +129,9 @@ async fn open(
     if let Some(credit) = offer {
         link.extension = true;
         link.outbound = Outbound::new(credit);
+    } else if inbox.is_mapped() {
+        // Nothing tells that such a caller is gone, so what is sent to it is bounded.
+        link.outbound = Outbound::new(PLAIN_WINDOW);
     }
     // A caller without the extension that streams no requests expects no handshake.
     if receives || link.extension {
@@ -277,6 +280,12 @@ async fn run_handler(
 async fn transfer(link: &mut Link, output: &mut Output) -> Result<(), Status> {
     loop {
         let may_send = link.may_send();
+        if !may_send && !link.extension {
+            return Err(Status::resource_exhausted(
+                "a caller in another account gets no more of a stream without the natsmicro extension of the protocol, since nothing \
+                 tells whether it is still there",
+            ));
+        }
         let item = tokio::select! {
             signal = link.wait() => {
                 if let Some(event) = link.handle(signal).await {

@@ -48,7 +48,30 @@ async fn a_stream_of_requests_is_refused() {
     }
 }
 
-/// Nothing tells that such a caller is gone. It holds its place until others need it.
+/// Nothing tells that such a caller is gone, so it does not get messages for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_at_full_pace_ends() {
+    let nats: Nats = nats("stream").await;
+    let service = Impl::default();
+    let server = nats.server().add_service(TrustServer::new(service.clone()));
+    let server = server.start().await.unwrap();
+    let mut caller = PlainCaller::new(&nats.caller).await;
+    open(&caller, "trust.torrent", Bytes::new()).await;
+    let mut received = 0;
+    let last = loop {
+        let message = caller.next().await;
+        if message.0.iter().any(|(name, _)| name == "Nats-Stream-End") {
+            break message;
+        }
+        received += 1;
+    };
+    assert_eq!(received, 65_536);
+    assert_eq!(last.0[1].1, "RESOURCE_EXHAUSTED");
+    assert_eq!(service.live.load(Ordering::SeqCst), 0);
+    soon(server.stop()).await.unwrap();
+}
+
+/// A slow stream holds its place until others need it.
 #[tokio::test]
 async fn a_caller_who_is_gone_makes_room_for_others() {
     let nats: Nats = nats("stream").await;
