@@ -87,6 +87,9 @@ const PERSIST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Serves services on a NATS connection.
 ///
+/// Callers may be in another account of NATS, which imports the subjects of the services: calls need nothing more, and streams need an
+/// export with `response_type: stream`. [`Streaming`](crate::Streaming#between-accounts) says why.
+///
 /// ```no_run
 /// # use natsmicro::Status;
 /// # #[natsmicro::service]
@@ -253,11 +256,15 @@ impl Server {
         self
     }
 
-    /// Creates the buckets, subscribes, and returns once the NATS server of this connection knows the subscriptions.
+    /// Creates the buckets, subscribes, and returns once the NATS server of this connection knows the subscriptions: from then on, requests
+    /// from each connection to that NATS server reach the services.
     ///
-    /// That is proven by a message of the connection to its own inbox. One that may not publish there cannot prove it: then the start waits
-    /// a second, or, with [`with_connection_events`](Self::with_connection_events), for the refusal. Without these events, NATS does not tell
-    /// whether it refuses a subscription, and the server starts all the same.
+    /// The other servers of a cluster, and those behind gateways and leaf nodes, learn of the subscriptions some milliseconds later.
+    /// Until then, a call from there fails with `UNAVAILABLE` if no other instance runs, and reaches the others if some do.
+    ///
+    /// That the subscriptions are known is proven by a message of the connection to its own inbox. One that may not publish there cannot
+    /// prove it: then the start waits a second, or, with [`with_connection_events`](Self::with_connection_events), for the refusal. Without
+    /// these events, NATS does not tell whether it refuses a subscription, and the server starts all the same.
     pub async fn start(self) -> Result<RunningServer, StartError> {
         let reply_subjects = settings::check(&self.services, self.reply_subjects)?;
         let stores = open_stores(&self.services, self.persistence).await?;

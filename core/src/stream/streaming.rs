@@ -75,6 +75,20 @@ use crate::stream::delivery::Incoming;
 /// service also gives up such a caller after ten minutes without a message. In all other cases the loss is not detected: set a timeout
 /// for calls of a peer that may stay silent.
 ///
+/// # Between accounts
+///
+/// A service may be exported by its account and imported by that of the caller. Streams in both directions then keep all these
+/// guarantees if the export has the response type `stream` (or `chunked`): NATS maps the reply subjects of both sides. With the default,
+/// `singleton`, NATS carries one reply for each request, and a call that streams fails at once with `FAILED_PRECONDITION`. The `threshold`
+/// of the export, two minutes by default, must be more than the two seconds between heartbeats. Connections with limited permissions may
+/// need `_R_.>` in what they publish: the service for all its replies, the caller for its requests, credit and heartbeats.
+///
+/// A generated caller in another account gets a stream of responses if its request has a reply subject. NATS does not tell when such
+/// a caller is gone. The stream ends with `RESOURCE_EXHAUSTED` after 65,536 messages or 64 MiB, and with `DEADLINE_EXCEEDED` after ten
+/// minutes, or eight seconds while the endpoint has no room for other streams. Its stream of requests is refused, since the inbox of the
+/// service is in the account of the service. A generated service cannot stream to another account, because it sends to an inbox that is
+/// not in its account: calls of it that stream fail.
+///
 /// # What a call returns, and when
 ///
 /// A call with a stream of responses returns when the handler has returned that stream, or fails with the handler's error. With a
