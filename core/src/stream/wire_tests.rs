@@ -46,6 +46,19 @@ fn the_kind_of_a_message() {
             ..
         }
     ));
+    let returned = received(&[("Natsmicro-Returned", "true")], "");
+    assert!(matches!(
+        returned,
+        Received::Control(Control { returned: true, .. })
+    ));
+    let state = received(&[("Natsmicro-Credit", "1 1")], "");
+    assert!(matches!(
+        state,
+        Received::Control(Control {
+            returned: false,
+            ..
+        })
+    ));
     let failed = [
         ("Nats-Stream-End", "true"),
         ("Nats-Service-Error-Code", "NOT_FOUND"),

@@ -194,6 +194,19 @@ mod tests {
     }
 
     #[test]
+    fn reply_subjects_from_other_accounts_are_known() {
+        let inboxes = ReplySubjects::default();
+        let is_mapped = |subject: &str| {
+            let subject = inboxes.peer_subject(&Subject::from(subject));
+            subject.unwrap().is_mapped()
+        };
+        assert!(is_mapped("_R_.aB3dE6.x7Y8z9"));
+        for own in ["_INBOX.a", "_R.a.b", "_R_x.a.b", "_INBOX._R_.a"] {
+            assert!(!is_mapped(own), "{own}");
+        }
+    }
+
+    #[test]
     fn an_owner_allows_other_reply_subjects() {
         let allowed = reply_subjects(&["billing.results.>", "old.*.done"]).unwrap();
         for good in ["billing.results.a", "billing.results.a.b", "old.x.done"] {
