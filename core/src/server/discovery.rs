@@ -131,7 +131,7 @@ impl Instance {
 
 fn endpoint_info(endpoint: &Endpoint) -> EndpointInfo {
     EndpointInfo {
-        name: endpoint.names.endpoint.clone(),
+        name: endpoint.names().endpoint.clone(),
         subject: endpoint.subject.clone(),
         queue_group: endpoint.queue_group.unwrap_or_default().to_owned(),
         metadata: endpoint
@@ -146,7 +146,7 @@ fn endpoint_info(endpoint: &Endpoint) -> EndpointInfo {
 fn endpoint_stats(endpoint: &Endpoint) -> EndpointStats {
     let counted = endpoint.counters.read();
     EndpointStats {
-        name: endpoint.names.endpoint.clone(),
+        name: endpoint.names().endpoint.clone(),
         subject: endpoint.subject.clone(),
         queue_group: endpoint.queue_group.unwrap_or_default().to_owned(),
         num_requests: counted.requests,
