@@ -1,13 +1,14 @@
-//! The context of a call: what a handler can read of its request, and the headers of its response.
+//! The context of a call: what a handler can read of its request, the headers of its response, and whether its server is stopping.
 //!
 //! May use `transport` for the rules of headers; knows no server and no store.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use async_nats::{HeaderMap, HeaderValue, Subject};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::sync::Mutex;
@@ -35,17 +36,51 @@ use crate::transport::headers::{self, InvalidHeader};
 /// assert_eq!(cx.header("Accept-Language"), Some("fr"));
 /// assert!(cx.remaining().unwrap() <= Duration::from_secs(2));
 /// ```
+///
+/// It is cheap to clone, and a clone may live on in a task or in a stream that the handler returns:
+///
+/// ```
+/// # use futures::StreamExt;
+/// # use natsmicro::{Context, Status, Streaming};
+/// async fn ticks(cx: &Context) -> Result<Streaming<u64>, Status> {
+///     let stopping = cx.stopping();
+///     let ticks = futures::stream::unfold(0, |tick| async move {
+///         tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+///         Some((Ok(tick), tick + 1))
+///     });
+///     // Ends when the server is told to stop, which otherwise waits for the stream.
+///     Ok(Streaming::new(ticks.take_until(stopping)))
+/// }
+/// ```
+#[derive(Clone, Default)]
+pub struct Context(Arc<Inner>);
+
 #[derive(Default)]
-pub struct Context {
-    names: Arc<Names>,
+struct Inner {
+    shared: Arc<EndpointContext>,
     subject: Option<Subject>,
     headers: HeaderMap,
     deadline: Option<Instant>,
-    response: Mutex<HeaderMap>,
+    response: Mutex<ResponseHeaders>,
     not_stored: AtomicBool,
 }
 
-/// The names that the contexts of one endpoint share.
+#[derive(Default)]
+struct ResponseHeaders {
+    headers: HeaderMap,
+    /// Whether they were taken for the reply, or for the first message of a stream.
+    have_left: bool,
+}
+
+/// What the contexts of one endpoint share.
+#[derive(Debug, Default)]
+pub(crate) struct EndpointContext {
+    pub(crate) names: Arc<Names>,
+    /// Becomes true, or is closed, when the server is told to stop. `None` outside a server.
+    pub(crate) stopping: Option<watch::Receiver<bool>>,
+}
+
+/// The names of an endpoint.
 #[derive(Debug, Default)]
 pub(crate) struct Names {
     pub(crate) service: String,
@@ -60,56 +95,72 @@ impl Context {
     }
 
     pub(crate) fn of_call(
-        names: Arc<Names>,
+        shared: Arc<EndpointContext>,
         subject: Subject,
         headers: Option<HeaderMap>,
         deadline: Option<Instant>,
     ) -> Self {
-        Self {
-            names,
+        Self(Arc::new(Inner {
+            shared,
             subject: Some(subject),
             headers: headers.unwrap_or_default(),
             deadline,
             response: Mutex::default(),
             not_stored: AtomicBool::new(false),
-        }
+        }))
     }
 
-    /// Adds a request header, for tests of a handler.
-    pub fn with_header(mut self, name: &str, value: &str) -> Result<Self, InvalidHeader> {
-        headers::append(&mut self.headers, name, value)?;
-        Ok(self)
+    /// Adds a request header, for tests of a handler. Clones that were made before do not get it, and share nothing with this one any more.
+    pub fn with_header(self, name: &str, value: &str) -> Result<Self, InvalidHeader> {
+        let mut own = self.into_own();
+        headers::append(&mut own.headers, name, value)?;
+        Ok(Self(Arc::new(own)))
     }
 
-    /// Sets the deadline to this time from now, for tests of a handler.
+    /// Sets the deadline to this time from now, for tests of a handler; for clones that were made before, see
+    /// [`with_header`](Self::with_header).
     #[must_use]
-    pub fn with_timeout(mut self, timeout: Duration) -> Self {
-        self.deadline = Instant::now().checked_add(timeout);
-        self
+    pub fn with_timeout(self, timeout: Duration) -> Self {
+        let mut own = self.into_own();
+        own.deadline = Instant::now().checked_add(timeout);
+        Self(Arc::new(own))
+    }
+
+    fn into_own(self) -> Inner {
+        Arc::try_unwrap(self.0).unwrap_or_else(|shared| Inner {
+            shared: Arc::clone(&shared.shared),
+            subject: shared.subject.clone(),
+            headers: shared.headers.clone(),
+            deadline: shared.deadline,
+            ..Inner::default()
+        })
     }
 
     /// The name under which the service is registered; empty outside a call.
     #[must_use]
     pub fn service(&self) -> &str {
-        &self.names.service
+        &self.0.shared.names.service
     }
 
     /// The name of the endpoint, such as `save_profile`; empty outside a call.
     #[must_use]
     pub fn endpoint(&self) -> &str {
-        &self.names.endpoint
+        &self.0.shared.names.endpoint
     }
 
     /// The subject that the request was sent to; empty outside a call.
     #[must_use]
     pub fn subject(&self) -> &str {
-        self.subject.as_ref().map_or("", |subject| subject.as_str())
+        self.0
+            .subject
+            .as_ref()
+            .map_or("", |subject| subject.as_str())
     }
 
     /// All headers of the request.
     #[must_use]
     pub fn headers(&self) -> &HeaderMap {
-        &self.headers
+        &self.0.headers
     }
 
     /// The first value of a request header. Names are case-sensitive, as everywhere in NATS.
@@ -117,40 +168,56 @@ impl Context {
     pub fn header(&self, name: &str) -> Option<&str> {
         // `HeaderMap::get` panics on names that cannot be headers.
         let name: async_nats::HeaderName = name.parse().ok()?;
-        self.headers.get(name).map(HeaderValue::as_str)
+        self.0.headers.get(name).map(HeaderValue::as_str)
     }
 
     /// When the response is due: the earlier of the endpoint's timeout and the caller's deadline. At that moment
     /// the handler's future is dropped and the caller gets `DEADLINE_EXCEEDED`.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        self.deadline
+        self.0.deadline
     }
 
     /// The time remaining until [`deadline`](Self::deadline).
     #[must_use]
     pub fn remaining(&self) -> Option<Duration> {
-        self.deadline
+        self.deadline()
             .map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
 
-    /// Sets a header of the response, in place of values set before. It also travels with an error.
+    /// Waits until the server of this call is told to stop, or is dropped; it then waits for calls and streams that are open, until its
+    /// drain time is over. For endless streams, and for handlers that wait for long. Never ends outside a server. The future is independent
+    /// of the context.
+    pub fn stopping(&self) -> impl Future<Output = ()> + Send + use<> {
+        let stopping = self.0.shared.stopping.clone();
+        async move {
+            match stopping {
+                // Fails if the server was dropped.
+                Some(mut stopping) => drop(stopping.wait_for(|is_stopping| *is_stopping).await),
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Sets a header of the response, in place of values set before. It also travels with an error. The headers of a stream are those that
+    /// are set before the handler returns it.
     ///
-    /// Fails for an invalid header (a line break in the value, a name that is not printable ASCII) and for the names of the
-    /// protocol (`Nats-*`, `Natsmicro-*`, `Status`, `Description`).
+    /// Fails for an invalid header (a line break in the value, a name that is not printable ASCII), for the names of the
+    /// protocol (`Nats-*`, `Natsmicro-*`, `Status`, `Description`), and after the headers have left: with the reply, or when a stream was
+    /// returned.
     pub fn insert_response_header(&self, name: &str, value: &str) -> Result<(), InvalidHeader> {
-        headers::insert(&mut self.lock_response(), name, value)
+        headers::insert(self.lock_response().open(name)?, name, value)
     }
 
     /// Adds a value to a header of the response; see [`insert_response_header`](Self::insert_response_header).
     pub fn append_response_header(&self, name: &str, value: &str) -> Result<(), InvalidHeader> {
-        headers::append(&mut self.lock_response(), name, value)
+        headers::append(self.lock_response().open(name)?, name, value)
     }
 
-    /// The response headers set so far.
+    /// The response headers set so far; none after they have left.
     #[must_use]
     pub fn response_headers(&self) -> HeaderMap {
-        self.lock_response().clone()
+        self.lock_response().headers.clone()
     }
 
     /// Skips the stores for this call: the response of the handler is sent, and neither `#[kv_store]` nor `#[object_store]`
@@ -177,33 +244,48 @@ impl Context {
     /// assert!(!cx.stores_response());
     /// ```
     pub fn do_not_store(&self) {
-        self.not_stored.store(true, Ordering::Relaxed);
+        self.0.not_stored.store(true, Ordering::Relaxed);
     }
 
     /// Whether the response goes to the stores of the method, if it has any: until [`do_not_store`](Self::do_not_store).
     #[must_use]
     pub fn stores_response(&self) -> bool {
-        !self.not_stored.load(Ordering::Relaxed)
+        !self.0.not_stored.load(Ordering::Relaxed)
     }
 
     pub(crate) fn take_response_headers(&self) -> HeaderMap {
-        std::mem::take(&mut *self.lock_response())
+        let mut response = self.lock_response();
+        response.have_left = true;
+        std::mem::take(&mut response.headers)
     }
 
     /// The size of the response headers in the reply, in bytes.
     pub(crate) fn response_headers_len(&self) -> usize {
-        headers::headers_len(&self.lock_response())
+        headers::headers_len(&self.lock_response().headers)
     }
 
-    /// The trace headers of the request, which a call made on its behalf passes on.
-    pub(crate) fn trace_headers(&self) -> impl Iterator<Item = (&'static str, &HeaderValue)> {
-        headers::TRACE
-            .into_iter()
-            .filter_map(|name| Some((name, self.headers.get(name)?)))
+    /// Adds the trace headers of the request to those of a call that is made on its behalf, where that has none of its own.
+    pub(crate) fn pass_trace(&self, to: &mut HeaderMap) {
+        for name in headers::TRACE {
+            if let Some(value) = self.0.headers.get(name)
+                && to.get(name).is_none()
+            {
+                to.insert(name, value.clone());
+            }
+        }
     }
 
-    fn lock_response(&self) -> std::sync::MutexGuard<'_, HeaderMap> {
-        self.response.lock()
+    fn lock_response(&self) -> MutexGuard<'_, ResponseHeaders> {
+        self.0.response.lock()
+    }
+}
+
+impl ResponseHeaders {
+    fn open(&mut self, name: &str) -> Result<&mut HeaderMap, InvalidHeader> {
+        if self.have_left {
+            return Err(InvalidHeader::too_late(name));
+        }
+        Ok(&mut self.headers)
     }
 }
 
@@ -214,7 +296,7 @@ impl fmt::Debug for Context {
             .field("service", &self.service())
             .field("endpoint", &self.endpoint())
             .field("subject", &self.subject())
-            .field("deadline", &self.deadline)
+            .field("deadline", &self.0.deadline)
             .finish_non_exhaustive()
     }
 }

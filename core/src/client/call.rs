@@ -63,8 +63,8 @@ pub struct Call<T, E = Status> {
     timeout: Duration,
     /// The timeout of the whole call, streams included, if the caller has set one. The service gets it in a header.
     total_timeout: Option<Duration>,
-    /// The deadline of the call on whose behalf this one is made.
-    context_deadline: Option<Instant>,
+    /// The call on whose behalf this one is made.
+    context: Option<Context>,
     kind: ResponseKind<T>,
     error: ErrorCodec<E>,
 }
@@ -129,7 +129,7 @@ impl<T, E> Call<T, E> {
             outgoing,
             timeout,
             total_timeout: None,
-            context_deadline: None,
+            context: None,
             kind,
             error,
         }
@@ -153,14 +153,10 @@ impl<T, E> Call<T, E> {
         self
     }
 
-    /// Makes the call on behalf of the one that is being handled: it ends at the deadline of that one, and passes on its trace headers.
+    /// Makes the call on behalf of the one that is being handled: it ends at the deadline of that one, and passes on its trace headers. One
+    /// that [`with_header`](Self::with_header) sets, before or after, is sent in place of that of the context.
     pub fn with_context(mut self, cx: &Context) -> Self {
-        self.context_deadline = cx.deadline();
-        if let Ok(outgoing) = &mut self.outgoing {
-            for (name, value) in cx.trace_headers() {
-                outgoing.headers.insert(name, value.clone());
-            }
-        }
+        self.context = Some(cx.clone());
         self
     }
 
@@ -199,9 +195,12 @@ impl<T, E> Call<T, E> {
             Ok(outgoing) => outgoing,
             Err(status) => return PendingCall::Failed(status),
         };
-        let until_context_deadline = self
-            .context_deadline
-            .map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        if let Some(cx) = &self.context {
+            cx.pass_trace(&mut outgoing.headers);
+        }
+        let context_deadline = self.context.as_ref().and_then(Context::deadline);
+        let until_context_deadline =
+            context_deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let total_timeout = match (self.total_timeout, until_context_deadline) {
             (Some(own), Some(context)) => Some(own.min(context)),
             (own, context) => own.or(context),

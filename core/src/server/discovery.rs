@@ -203,7 +203,7 @@ fn shorten_metadata(metadata: &mut BTreeMap<String, String>, left_out: LeftOut) 
 
 fn endpoint_info(endpoint: &Endpoint) -> EndpointInfo {
     EndpointInfo {
-        name: endpoint.names.endpoint.clone(),
+        name: endpoint.names().endpoint.clone(),
         subject: endpoint.subject.clone(),
         queue_group: endpoint.queue_group.unwrap_or_default().to_owned(),
         metadata: endpoint
@@ -218,7 +218,7 @@ fn endpoint_info(endpoint: &Endpoint) -> EndpointInfo {
 fn endpoint_stats(endpoint: &Endpoint) -> EndpointStats {
     let counted = endpoint.counters.read();
     EndpointStats {
-        name: endpoint.names.endpoint.clone(),
+        name: endpoint.names().endpoint.clone(),
         subject: endpoint.subject.clone(),
         queue_group: endpoint.queue_group.unwrap_or_default().to_owned(),
         num_requests: counted.requests,

@@ -39,6 +39,8 @@ pub(crate) struct Parts {
     pub(crate) discovery: Vec<Task>,
     pub(crate) endpoints: Vec<RunningEndpoint>,
     pub(crate) phase: watch::Sender<Phase>,
+    /// Tells handlers that the server is stopping.
+    pub(crate) stopping: watch::Sender<bool>,
     /// Closed when all endpoints have left their queue groups: then the last guard of a dispatcher is dropped.
     pub(crate) left_queue_groups: mpsc::Receiver<Infallible>,
     pub(crate) queues: Vec<Arc<Queue>>,
@@ -177,6 +179,7 @@ impl TimeLeft {
 
 impl Parts {
     async fn end(&mut self, lost: Shared<BoxFuture<'static, ()>>) -> Losses {
+        self.stopping.send_replace(true);
         let deadline = backoff::after(Instant::now(), self.drain_timeout);
         let time = TimeLeft::new(deadline, lost);
         let left = self.leave_queue_groups(&time).await;

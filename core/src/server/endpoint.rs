@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_nats::HeaderMap;
 use tokio::time::Instant;
 
-use crate::context::Names;
+use crate::context::{EndpointContext, Names};
 use crate::descriptor::method::MethodSettings;
 use crate::descriptor::service::DEFAULT_TIMEOUT;
 use crate::log::error_limited;
@@ -21,7 +21,7 @@ use crate::transport::headers;
 /// One method of a running service. The dispatcher sends and receives for it.
 #[derive(Debug)]
 pub(crate) struct Endpoint {
-    pub(crate) names: Arc<Names>,
+    pub(crate) context: Arc<EndpointContext>,
     pub(crate) subject: String,
     pub(crate) queue_group: Option<&'static str>,
     pub(crate) settings: MethodSettings,
@@ -32,6 +32,10 @@ pub(crate) struct Endpoint {
 }
 
 impl Endpoint {
+    pub(crate) fn names(&self) -> &Arc<Names> {
+        &self.context.names
+    }
+
     /// When a request must be answered: the timeout of the endpoint or that of the caller after its arrival, whichever is shorter. If
     /// neither has a timeout, a call that has started has no deadline, and a request expires when it has waited for the default timeout.
     pub(crate) fn deadline(
@@ -60,8 +64,8 @@ impl Endpoint {
             .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
             .unwrap_or("(no text)");
         error_limited!(
-            service = self.names.service,
-            endpoint = self.names.endpoint,
+            service = self.names().service,
+            endpoint = self.names().endpoint,
             panic = text,
             "a handler panicked"
         );

@@ -269,12 +269,14 @@ impl Server {
         let reply_subjects = settings::check(&self.services, self.reply_subjects)?;
         let stores = open_stores(&self.services, self.persistence).await?;
         let (phase, phase_receiver) = watch::channel(Phase::Running);
+        let (stopping, stopping_receiver) = watch::channel(false);
         let (queue_group_guard, left_queue_groups) = mpsc::channel(1);
         let starter = Starter {
             gate: Gate::new(self.nats, reply_subjects, self.events),
             memory: Memory::new(self.memory),
             stores,
             phase: phase_receiver,
+            stopping: stopping_receiver,
             queue_group_guard,
             drain_timeout: self.drain_timeout,
         };
@@ -295,6 +297,7 @@ impl Server {
             discovery,
             endpoints,
             phase,
+            stopping,
             left_queue_groups,
             queues: starter.stores.queues,
             lost: starter.stores.lost,

@@ -82,7 +82,7 @@ impl<S: Send + Sync + 'static> Router<S> {
         Req: Send + 'static,
         Resp: Send + 'static,
         E: Send + 'static,
-        F: Fn(Arc<S>, Arc<Context>, Req) -> Fut + Copy + Send + Sync + 'static,
+        F: Fn(Arc<S>, Context, Req) -> Fut + Copy + Send + Sync + 'static,
         Fut: Future<Output = Result<Resp, E>> + Send + 'static,
     {
         self.add(MethodKind::Unary, method, handler);
@@ -97,7 +97,7 @@ impl<S: Send + Sync + 'static> Router<S> {
         Req: Send + 'static,
         Resp: Send + 'static,
         E: Send + 'static,
-        F: Fn(Arc<S>, Arc<Context>, Req) -> Fut + Copy + Send + Sync + 'static,
+        F: Fn(Arc<S>, Context, Req) -> Fut + Copy + Send + Sync + 'static,
         Fut: Future<Output = Result<Streaming<Resp>, E>> + Send + 'static,
     {
         self.add(MethodKind::ServerStreaming, method, handler);
@@ -112,7 +112,7 @@ impl<S: Send + Sync + 'static> Router<S> {
         Req: Send + 'static,
         Resp: Send + 'static,
         E: Send + 'static,
-        F: Fn(Arc<S>, Arc<Context>, Streaming<Req>) -> Fut + Copy + Send + Sync + 'static,
+        F: Fn(Arc<S>, Context, Streaming<Req>) -> Fut + Copy + Send + Sync + 'static,
         Fut: Future<Output = Result<Resp, E>> + Send + 'static,
     {
         self.add(MethodKind::ClientStreaming, method, handler);
@@ -127,7 +127,7 @@ impl<S: Send + Sync + 'static> Router<S> {
         Req: Send + 'static,
         Resp: Send + 'static,
         E: Send + 'static,
-        F: Fn(Arc<S>, Arc<Context>, Streaming<Req>) -> Fut + Copy + Send + Sync + 'static,
+        F: Fn(Arc<S>, Context, Streaming<Req>) -> Fut + Copy + Send + Sync + 'static,
         Fut: Future<Output = Result<Streaming<Resp>, E>> + Send + 'static,
     {
         self.add(MethodKind::Bidirectional, method, handler);
@@ -144,7 +144,7 @@ impl<S: Send + Sync + 'static> Router<S> {
         E: Send + 'static,
         I: Input<Req> + Send + 'static,
         O: Output<Resp> + Send + 'static,
-        F: Fn(Arc<S>, Arc<Context>, I) -> Fut + Copy + Send + Sync + 'static,
+        F: Fn(Arc<S>, Context, I) -> Fut + Copy + Send + Sync + 'static,
         Fut: Future<Output = Result<O, E>> + Send + 'static,
     {
         let service = Arc::clone(&self.service);

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
-use crate::context::Names;
+use crate::context::{EndpointContext, Names};
 use crate::descriptor::method::{MethodSettings, QueueGroup};
 use crate::persist::open::OpenStores;
 use crate::server::discovery::{self, Instance};
@@ -37,6 +37,8 @@ pub(crate) struct Starter {
     pub(crate) memory: Memory,
     pub(crate) stores: OpenStores,
     pub(crate) phase: watch::Receiver<Phase>,
+    /// Becomes true when the server is told to stop.
+    pub(crate) stopping: watch::Receiver<bool>,
     /// Cloned for each endpoint, see [`Dispatcher`].
     pub(crate) queue_group_guard: mpsc::Sender<Infallible>,
     pub(crate) drain_timeout: Duration,
@@ -83,7 +85,10 @@ impl Starter {
         });
         Endpoint {
             stores: self.stores.of(method, &names),
-            names,
+            context: Arc::new(EndpointContext {
+                names,
+                stopping: Some(self.stopping.clone()),
+            }),
             subject: format!("{}.{}", service.subject_prefix, method.name),
             queue_group: match method.queue_group {
                 QueueGroup::OfService => service.queue_group,
@@ -126,7 +131,7 @@ impl Starter {
             unfinished: Arc::clone(&unfinished),
         };
         Ok(RunningEndpoint {
-            names: Arc::clone(&endpoint.names),
+            names: Arc::clone(endpoint.names()),
             unfinished,
             task: tokio::spawn(dispatcher.run()),
         })

@@ -17,6 +17,8 @@ const PEER_MESSAGE: &str = "Description";
 pub(crate) const REPLY_TO: &str = "Reply-To";
 /// Our extension: for how many milliseconds the caller waits for the answer.
 pub(crate) const TIMEOUT: &str = "Natsmicro-Timeout-Ms";
+/// In the end of a stream that is cut off because the service stops: another instance may serve it.
+pub(crate) const STOPPING: &str = "Natsmicro-Stopping";
 /// Our extension: refers to the object that holds the response. Bucket, size in bytes, digest and name, separated by spaces.
 pub(crate) const OBJECT: &str = "Natsmicro-Object";
 /// W3C trace context, passed on untouched.
@@ -36,6 +38,15 @@ pub(crate) fn is_reserved(name: &str) -> bool {
 pub struct InvalidHeader {
     name: String,
     reason: &'static str,
+}
+
+impl InvalidHeader {
+    pub(crate) fn too_late(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            reason: "cannot be set any more: the headers of the response have left",
+        }
+    }
 }
 
 impl fmt::Display for InvalidHeader {

@@ -8,7 +8,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use async_nats::{HeaderMap, HeaderValue};
+use async_nats::HeaderMap;
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -95,12 +95,11 @@ pub struct CachedCall<T, E = Status> {
     store: ResponseStore,
     key: Result<Key, Status>,
     headers: Result<HeaderMap, Status>,
-    /// Sent with a call that this one starts. Not compared when it joins one, as the trace headers of every request differ.
-    trace_headers: Vec<(&'static str, HeaderValue)>,
+    /// The call on whose behalf this one is made. Its trace headers are sent with a call that this one starts, and not compared when it joins
+    /// one, since those of every request differ.
+    context: Option<Context>,
     max_age: Duration,
     timeout: Duration,
-    /// The deadline of the call on whose behalf this one is made.
-    context_deadline: Option<Instant>,
     make_call: MakeCall,
     codec: MessageCodec<T>,
     error: ErrorCodec<E>,
@@ -125,10 +124,9 @@ impl<T, E> CachedCall<T, E> {
             store,
             key,
             headers: Ok(HeaderMap::new()),
-            trace_headers: Vec::new(),
+            context: None,
             max_age: Duration::MAX,
             timeout,
-            context_deadline: None,
             make_call,
             codec: method.response,
             error: method.error,
@@ -163,13 +161,9 @@ impl<T, E> CachedCall<T, E> {
     }
 
     /// Makes the call on behalf of the one that is being handled: it ends at the deadline of that one, and passes on its trace headers
-    /// unless it joins a call in flight.
+    /// unless it joins a call in flight. A trace header of its own is sent in place of that of the context.
     pub fn with_context(mut self, cx: &Context) -> Self {
-        self.context_deadline = cx.deadline();
-        self.trace_headers = cx
-            .trace_headers()
-            .map(|(name, value)| (name, value.clone()))
-            .collect();
+        self.context = Some(cx.clone());
         self
     }
 
@@ -185,14 +179,13 @@ impl<T, E> CachedCall<T, E> {
             headers: self.headers?,
         };
         let own_deadline = backoff::after(Instant::now(), self.timeout);
-        let deadline = self
-            .context_deadline
-            .map_or(own_deadline, |context| context.min(own_deadline));
+        let context_deadline = self.context.as_ref().and_then(Context::deadline);
+        let deadline = context_deadline.map_or(own_deadline, |context| context.min(own_deadline));
         while Instant::now() < deadline {
             let call = self.single_flight.join(&key, &options, || {
                 let mut headers = options.headers.clone();
-                for (name, value) in &self.trace_headers {
-                    headers.insert(*name, value.clone());
+                if let Some(cx) = &self.context {
+                    cx.pass_trace(&mut headers);
                 }
                 let call = (self.make_call)(headers);
                 let read_through = ReadThrough {

@@ -52,7 +52,7 @@ pub(crate) enum Body {
 pub(crate) struct Reply {
     pub(crate) result: Result<Answer, Status>,
     /// Holds the response headers, also those that the stream of a handler sets later.
-    pub(crate) cx: Arc<Context>,
+    pub(crate) cx: Context,
 }
 
 /// The body of a successful reply. As small as a message, like [`Body`].
@@ -83,7 +83,7 @@ pub(crate) fn run<Req, Resp, E, I, O, H, Fut>(
 where
     I: Input<Req>,
     O: Output<Resp>,
-    H: FnOnce(Arc<Context>, I) -> Fut,
+    H: FnOnce(Context, I) -> Fut,
     Fut: Future<Output = Result<O, E>>,
 {
     let Request {
@@ -93,8 +93,8 @@ where
         deadline,
         max_payload,
     } = request;
-    let names = Arc::clone(&endpoint.names);
-    let cx = Arc::new(Context::of_call(names, subject, headers, deadline));
+    let shared = Arc::clone(&endpoint.context);
+    let cx = Context::of_call(shared, subject, headers, deadline);
     async move {
         let result = {
             let steps = pin!(
@@ -108,7 +108,7 @@ where
                     // Before the handler runs: a full queue delays calls, and a write is never dropped for want of room.
                     endpoint.stores.reserve(&mut writes).await?;
 
-                    let output = handler(Arc::clone(&cx), input)
+                    let output = handler(cx.clone(), input)
                         .await
                         .map_err(method.error.into_status)?;
 
@@ -136,7 +136,7 @@ where
 impl Handled {
     fn new(
         result: Result<(Answer, Pending), Status>,
-        cx: Arc<Context>,
+        cx: Context,
         deadline: Option<Instant>,
     ) -> Self {
         let (result, pending) = match result {

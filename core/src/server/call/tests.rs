@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::codec::{CodecError, MessageCodec};
-use crate::context::Names;
+use crate::context::{EndpointContext, Names};
 use crate::descriptor::method::MethodKind;
 use crate::server::router::Router;
 use crate::server::stats::Counters;
@@ -50,9 +50,12 @@ async fn call(
     register(&mut router);
     let route = router.into_routes().pop().unwrap();
     let endpoint = Endpoint {
-        names: Arc::new(Names {
-            service: "numbers".to_owned(),
-            endpoint: "method".to_owned(),
+        context: Arc::new(EndpointContext {
+            names: Arc::new(Names {
+                service: "numbers".to_owned(),
+                endpoint: "method".to_owned(),
+            }),
+            stopping: None,
         }),
         subject: "numbers.method".to_owned(),
         queue_group: None,

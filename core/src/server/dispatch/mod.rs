@@ -24,7 +24,7 @@ use tokio::time::Instant;
 
 use crate::server::call::{Body, Handled};
 use crate::server::dispatch::calls::{Calls, Waiting};
-use crate::server::dispatch::reply::{Caller, PendingReply, Responder};
+use crate::server::dispatch::reply::{Caller, Failure, PendingReply, Responder};
 use crate::server::endpoint::Endpoint;
 use crate::server::router::Handler;
 use crate::status::Status;
@@ -221,7 +221,7 @@ impl Dispatcher {
                 // Streams are not queued: the open ones may never end.
                 self.responder.pressure.record_refusal();
                 let text = "too many streams are open on this endpoint";
-                self.refuse(&message, &Status::resource_exhausted(text));
+                self.refuse(&message, Status::resource_exhausted(text));
                 return;
             }
         }
@@ -234,7 +234,7 @@ impl Dispatcher {
             let charge = calls.reserve(&message, &self.responder.memory.waiting);
             if charge.is_none() {
                 let text = "too many calls are waiting for this endpoint";
-                self.refuse(&message, &Status::resource_exhausted(text));
+                self.refuse(&message, Status::resource_exhausted(text));
                 return;
             }
             charge
@@ -363,13 +363,13 @@ impl Dispatcher {
             };
             // The handler must have stopped before its caller is refused.
             drop(call);
-            let refused = match done {
+            let failure = match done {
                 Some(Ok(())) => None,
-                Some(Err(panic)) => Some(responder.endpoint.panicked(panic.as_ref())),
-                None => Some(stopping()),
+                Some(Err(panic)) => Some(responder.endpoint.panicked(panic.as_ref()).into()),
+                None => Some(Failure::stopping()),
             };
-            if let Some(status) = refused {
-                Box::pin(responder.fail(caller, &status)).await;
+            if let Some(failure) = failure {
+                Box::pin(responder.fail(caller, &failure)).await;
             }
             if phase.has_changed().is_err() {
                 // Boxed, since few calls need this future, and the task is copied several times before it runs.
@@ -430,7 +430,7 @@ impl Dispatcher {
         // The tasks see the same phase, and refuse their callers.
         while calls.running.join_next().await.is_some() {}
         for call in std::mem::take(&mut calls.replying) {
-            self.responder.fail_at_stop(call.caller, &stopping());
+            self.responder.fail_at_stop(call.caller);
         }
         self.fail_waiting(calls);
         let arrived = self.fail_arrived();
@@ -443,7 +443,7 @@ impl Dispatcher {
         }
     }
 
-    fn refuse(&self, message: &Message, status: &Status) {
+    fn refuse(&self, message: &Message, status: Status) {
         if let Some(caller) = self.responder.caller(message) {
             self.responder.refuse(caller, status);
         }
@@ -452,7 +452,7 @@ impl Dispatcher {
     /// Answers a request that a stop comes before.
     fn fail_stopping(&self, message: &Message) {
         if let Some(caller) = self.responder.caller(message) {
-            self.responder.fail_at_stop(caller, &stopping());
+            self.responder.fail_at_stop(caller);
         }
     }
 
@@ -477,8 +477,4 @@ async fn run_to_reply(call: &mut StartedCall, polled: Poll<Outcome>) -> std::thr
         Some(pending) => AssertUnwindSafe(pending).catch_unwind().await,
         None => Ok(()),
     }
-}
-
-fn stopping() -> Status {
-    Status::unavailable("the service is stopping")
 }

@@ -48,6 +48,33 @@ pub(crate) struct Caller {
     pub(crate) stream: Option<StreamCaller>,
 }
 
+/// The answer to a request that has none of its handler.
+pub(crate) struct Failure {
+    status: Status,
+    /// Headers that are always sent.
+    headers: HeaderMap,
+}
+
+impl Failure {
+    pub(crate) fn stopping() -> Self {
+        let mut stopping = HeaderMap::new();
+        stopping.insert(headers::STOPPING, "1");
+        Self {
+            headers: stopping,
+            status: Status::unavailable("the service is stopping"),
+        }
+    }
+}
+
+impl From<Status> for Failure {
+    fn from(status: Status) -> Self {
+        Self {
+            status,
+            headers: HeaderMap::new(),
+        }
+    }
+}
+
 /// The caller of a stream.
 #[derive(Clone)]
 pub(crate) struct StreamCaller {
@@ -265,35 +292,38 @@ impl Responder {
 
     /// Answers a call that was accepted with an error in place of its response, and waits until that is sent: until then the call is in
     /// flight, which bounds how many such answers wait.
-    pub(crate) async fn fail(&self, caller: Caller, status: &Status) {
-        for answer in self.answer_with(caller, status, Lane::Reply) {
+    pub(crate) async fn fail(&self, caller: Caller, failure: &Failure) {
+        for answer in self.answer_with(caller, failure, Lane::Reply) {
             self.log_unsent(answer.await);
         }
     }
 
-    /// The same for a call of a server that stops. There are as many as were accepted.
-    pub(crate) fn fail_at_stop(&self, caller: Caller, status: &Status) {
-        for answer in self.answer_with(caller, status, Lane::Reply) {
+    /// Answers a call of a server that stops. There are as many as were accepted, so none is waited for.
+    pub(crate) fn fail_at_stop(&self, caller: Caller) {
+        for answer in self.answer_with(caller, &Failure::stopping(), Lane::Reply) {
             self.detach(answer);
         }
     }
 
     /// Answers a request that is not accepted. It is counted, also if the connection takes no more refusals.
-    pub(crate) fn refuse(&self, caller: Caller, status: &Status) {
-        for answer in self.answer_with(caller, status, Lane::Refusal) {
+    pub(crate) fn refuse(&self, caller: Caller, status: Status) {
+        for answer in self.answer_with(caller, &status.into(), Lane::Refusal) {
             self.detach(answer);
         }
     }
 
-    fn answer_with(&self, caller: Caller, status: &Status, lane: Lane) -> Vec<Publishing> {
-        let none = HeaderMap::new();
+    fn answer_with(&self, caller: Caller, failure: &Failure, lane: Lane) -> Vec<Publishing> {
+        let Failure {
+            status,
+            headers: required,
+        } = failure;
         let Caller { reply, stream } = caller;
         let mut answers = Vec::new();
         let Some(stream) = stream else {
             self.endpoint.counters.record(Some(status), Duration::ZERO);
             if let Some(reply) = reply {
                 let message = Outgoing::to_peer(&reply);
-                answers.push(self.gate.publish_status(lane, message, &none, status));
+                answers.push(self.gate.publish_status(lane, message, required, status));
             }
             return answers;
         };
@@ -302,14 +332,15 @@ impl Responder {
         }
         self.endpoint.counters.record(Some(status), Duration::ZERO);
         if let Some(inbox) = &stream.inbox {
-            let end = output::end_headers();
+            let mut end = output::end_headers();
+            headers::add(&mut end, required);
             let message = Outgoing::to_peer(inbox);
             answers.push(self.gate.publish_status(lane, message, &end, status));
         }
         // A caller that waits for the handshake of a stream of requests waits on its reply subject.
         if let Some(reply) = reply.filter(|reply| Some(reply) != stream.inbox.as_ref()) {
             let message = Outgoing::to_peer(&reply);
-            answers.push(self.gate.publish_status(lane, message, &none, status));
+            answers.push(self.gate.publish_status(lane, message, required, status));
         }
         answers
     }

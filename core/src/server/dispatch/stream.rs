@@ -85,7 +85,7 @@ pub(crate) async fn serve(
     let link = match opened {
         Ok(link) => link,
         Err(status) => {
-            responder.refuse(caller, &status);
+            responder.refuse(caller, status);
             return;
         }
     };

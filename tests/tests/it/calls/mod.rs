@@ -2,6 +2,7 @@
 
 mod client;
 mod context;
+mod lifetime;
 mod limits;
 mod peer_errors;
 mod replies;
