@@ -33,6 +33,7 @@ impl PlainPut {
     /// Writes a value without a condition on what the key has.
     pub(crate) async fn put(&self, key: &str, value: Bytes) -> Result<u64, WriteError> {
         let message = Outgoing::to([&*self.prefix, key].concat()).with_payload(value);
-        Ok(self.publisher.publish(message).await?.sequence)
+        let acknowledged = self.publisher.publish_on_one_connection(message);
+        Ok(acknowledged.await?.sequence)
     }
 }
