@@ -231,9 +231,7 @@ impl Attempts<'_> {
         let shared = self.target.queue.shared();
         let (trace, revision) = match stored {
             Stored::At(revision) => (Trace::UpTo(revision), revision),
-            // Unless an earlier attempt has written it, it comes from elsewhere.
             Stored::Found(revision) if self.may_be_stored => (Trace::UpTo(revision), revision),
-            Stored::Found(revision) => (Trace::Nowhere, revision),
             Stored::StoodBack(revision) => {
                 tracing::debug!(
                     bucket = self.target.name,
@@ -244,8 +242,8 @@ impl Attempts<'_> {
                 shared.acknowledged(revision);
                 return Err(Failure::Superseded);
             }
-            // What a deletion is to remove is gone, if something newer is there.
-            Stored::Kept(revision) => (Trace::Nowhere, revision),
+            // No attempt of this write has put there what it has found. What a deletion is to remove is gone if something newer is there.
+            Stored::Found(revision) | Stored::Kept(revision) => (Trace::Nowhere, revision),
             Stored::Somewhere => (Trace::Unknown, 0),
             Stored::Nothing => (Trace::Nowhere, 0),
             Stored::Object(digest) => return Ok(Some(digest)),

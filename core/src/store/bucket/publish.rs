@@ -40,7 +40,8 @@ impl Publisher {
             .unwrap_or_else(|_| Err(not_acknowledged()))
     }
 
-    /// The same, but fails soon after the connection has changed: then the acknowledgement is most likely lost.
+    /// The same, but fails soon after the connection was lost: the acknowledgement is most likely lost with it, and a message that the
+    /// connection has not taken yet is withdrawn.
     pub(crate) async fn publish_on_one_connection(
         &self,
         message: Outgoing,
@@ -54,7 +55,7 @@ impl Publisher {
             let checked = check.min(end);
             match tokio::time::timeout_at(checked, &mut acknowledged).await {
                 Ok(acknowledged) => return acknowledged,
-                Err(_) if gate.connection_epoch() != connection => {
+                Err(_) if gate.connected_epoch() != Some(connection) => {
                     let cause = "the connection was lost before the acknowledgement came";
                     return Err(WriteError::Uncertain(cause.into()));
                 }
