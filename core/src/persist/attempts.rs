@@ -23,6 +23,7 @@ use crate::store::kv::bucket::{KvBucket, is_marker};
 use crate::store::kv::entry::is_expiry;
 use crate::store::object::bucket;
 use crate::store::object::write;
+use crate::transport::gate::Gate;
 use crate::transport::random::random_token;
 
 /// The pauses between the attempts of one write.
@@ -31,6 +32,10 @@ const ATTEMPT_BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), Duratio
 const CLEAN_UP_TIMEOUT: Duration = Duration::from_millis(1_500);
 /// How long a late attempt waits for what its key holds. A bucket without a leader does not answer, and soon has another one.
 const READ_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long any attempt but a plain put may take.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often an attempt looks whether its connection was lost.
+const CONNECTION_CHECK: Duration = Duration::from_millis(250);
 /// How often a write that waits for the connection looks for it.
 pub(crate) const CONNECTION_POLL: Duration = Duration::from_millis(50);
 
@@ -282,6 +287,7 @@ impl Attempts<'_> {
         } = self.request;
         let reads_first = self.reads_first();
         let (payload, is_sending) = (payload.clone(), &mut self.is_sending);
+        let gate = bucket.gate();
         let revision = match self.target.action {
             Action::Delete { purge } => {
                 let options = DeleteOptions {
@@ -289,14 +295,16 @@ impl Attempts<'_> {
                     purge_ttl: self.target.purge_ttl,
                 };
                 let age = reads_first.then_some(age);
-                return Box::pin(delete(bucket, key, options, age, is_sending)).await;
+                let deletion = delete(bucket, key, options, age, is_sending);
+                return Box::pin(on_one_connection(gate, ATTEMPT_TIMEOUT, deletion)).await;
             }
             Action::Store {
                 write: Write::Put,
                 key_ttl,
                 ..
             } if reads_first => {
-                return Box::pin(put_late(bucket, key, payload, key_ttl, age, is_sending)).await;
+                let put = put_late(bucket, key, payload, key_ttl, age, is_sending);
+                return Box::pin(on_one_connection(gate, ATTEMPT_TIMEOUT, put)).await;
             }
             Action::Store { write, key_ttl, .. } => {
                 *is_sending = true;
@@ -305,13 +313,16 @@ impl Attempts<'_> {
                         plain_put.put(key, payload).await
                     }
                     (Write::Put, _) => {
-                        Box::pin(bucket.write(key, payload, None, key_ttl, None)).await
+                        let put = bucket.write(key, payload, None, key_ttl, None);
+                        Box::pin(on_one_connection(gate, ATTEMPT_TIMEOUT, put)).await
                     }
                     (Write::Create, _) => {
-                        Box::pin(bucket.create(key, payload, key_ttl, Some(&self.id))).await
+                        let put = bucket.create(key, payload, key_ttl, Some(&self.id));
+                        Box::pin(on_one_connection(gate, ATTEMPT_TIMEOUT, put)).await
                     }
                     (Write::Update, _) => {
-                        Box::pin(bucket.update(key, payload, *expected, key_ttl, &self.id)).await
+                        let put = bucket.update(key, payload, *expected, key_ttl, &self.id);
+                        Box::pin(on_one_connection(gate, ATTEMPT_TIMEOUT, put)).await
                     }
                 }
             }
@@ -354,6 +365,33 @@ async fn put_late(
     *is_sending = true;
     let revision = bucket.write(key, payload, expected, ttl, None).await?;
     Ok(Stored::At(revision))
+}
+
+/// Waits for the outcome of an attempt, at most for `timeout`, and ends it soon after the connection was lost: the answer is most likely
+/// lost with it, and what the connection has not taken yet is withdrawn.
+pub(crate) async fn on_one_connection<T>(
+    gate: &Gate,
+    timeout: Duration,
+    attempt: impl Future<Output = Result<T, WriteError>>,
+) -> Result<T, WriteError> {
+    let connection = gate.connection_epoch();
+    let now = Instant::now();
+    let (mut check, end) = (now + CONNECTION_CHECK, now + timeout);
+    let mut attempt = pin!(attempt);
+    loop {
+        let cause = match tokio::time::timeout_at(check.min(end), &mut attempt).await {
+            Ok(outcome) => return outcome,
+            Err(_) if gate.connected_epoch() != Some(connection) => {
+                "the connection was lost before the acknowledgement came"
+            }
+            Err(_) if end <= check => "no acknowledgement came in time",
+            Err(_) => {
+                check += CONNECTION_CHECK;
+                continue;
+            }
+        };
+        return Err(WriteError::Uncertain(cause.into()));
+    }
 }
 
 /// The newest message of a key, in time.
