@@ -93,17 +93,26 @@
 //! Only successful responses are stored, as the very bytes of the reply. With `persist = "after_response"` (the default) the
 //! write is queued when the handler has finished, and the reply does not wait for it: if the process is killed, the responses
 //! that were not yet acknowledged are lost, though their callers have them. With `persist = "before_response"` the reply waits
-//! for the acknowledgement, and a write that fails fails the call.
+//! for the acknowledgement, and a write that fails fails the call. After the deadline of that call no attempt at the write is begun:
+//! it is given up.
 //!
 //! A deletion by [`#[kv_delete]`](macro@kv_delete) is one of these writes: what is said here holds for it too.
 //!
 //! The writes to one key are made in the order in which their handlers finished, one at a time; of two that finish at the same
 //! instant on different threads, either may be first. In a bucket that keeps one value per key (no `max_history`), of several
 //! responses that wait for their key only the newest is written; the others count as persisted with it. Writes to different
-//! keys go side by side. A write without an
-//! acknowledgement is repeated, over what the key then holds and only if its value is not there already, until the persist
-//! timeout. (With `write = "create"` or `"update"` the entries carry a `Nats-Msg-Id`, by which a repetition is told from
-//! somebody else's entry; with `"put"` they carry no header.) What is given up is logged, counted in `$SRV.STATS`, handed to `Server::on_lost_write`, and listed by
+//! keys go side by side. A write without an acknowledgement is repeated until the persist timeout, over what the key then holds and only
+//! if its value is not there already. (With `write = "create"` or `"update"` the entries carry a `Nats-Msg-Id`, by which a repetition is
+//! told from somebody else's entry; with `"put"` they carry no header.) So is a first attempt that is late made: one more than a second
+//! after the write was queued, in the second half of the time of a call that waits for it, after a reconnect, or behind a write that was
+//! repeated. A value that somebody else has written since the write was queued stays. The write then counts as persisted, or, if a
+//! reply waits for it, fails the call with `ABORTED`.
+//!
+//! Nothing is handed to a connection that is known to be down. What was handed over before cannot be taken back, and may replace a newer
+//! value: what async-nats holds or has just sent when a connection breaks, what waits in the sockets of a nats-server that stands still
+//! and goes on, and what a cluster commits long after it was sent. Nor do objects stand back.
+//!
+//! What is given up is logged, counted in `$SRV.STATS`, handed to `Server::on_lost_write`, and listed by
 //! [`RunningServer::stop`]. The queue is bounded: when it is full, calls wait before their handlers run.
 //!
 //! # On the wire

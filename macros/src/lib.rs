@@ -228,7 +228,7 @@ pub fn stream(_args: TokenStream, item: TokenStream) -> TokenStream {
 /// | `key_ttl = "10m"` | none | how long each entry that this method writes lives; needs a history of 1 |
 /// | `purge_ttl`, `marker_ttl` | none | how long the markers of purges and of expiries stay |
 /// | `client_only` | off | the service neither writes to the bucket nor makes it; the client still has the functions, and `create_bucket` |
-/// | `persist = "before_response"` | `"after_response"` | whether the reply waits for the write |
+/// | `persist = "before_response"` | `"after_response"` | whether the reply waits for the write, which is then not begun after the deadline of the call |
 /// | `write = "create"` | `"put"` | `"create"` never overwrites, `"update"` compares the revision that the key, made from the request alone, had when the call began |
 /// | `compression` | off | compress the bucket |
 /// | `storage = "memory"` | `"file"` | where the bucket is kept |
@@ -267,7 +267,7 @@ pub fn kv_store(_args: TokenStream, item: TokenStream) -> TokenStream {
 /// | `description = ".."` | none | what the bucket says about itself |
 /// | `ttl = "1h"` | forever | how long an object lives |
 /// | `client_only` | off | the service neither writes to the bucket nor makes it; the client still has the functions, and `create_bucket` |
-/// | `persist = "before_response"` | `"after_response"` | whether the reply waits for the write |
+/// | `persist = "before_response"` | `"after_response"` | whether the reply waits for the write, which is then not begun after the deadline of the call |
 /// | `compression` | off | compress the bucket |
 /// | `storage = "memory"` | `"file"` | where the bucket is kept |
 /// | `replicas = 3` | 1 | how many servers keep it, up to 5 |

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use natsmicro::discovery::PersistenceStats;
 use natsmicro::testing::NatsServer;
-use natsmicro::{RunningServer, Status};
+use natsmicro::{RunningServer, Status, StopError};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
@@ -159,6 +159,23 @@ pub fn persistence(server: &RunningServer, endpoint: &str) -> PersistenceStats {
     let mut endpoints = stats.into_iter().flat_map(|service| service.endpoints);
     let endpoint = endpoints.find(|stats| stats.name == endpoint).unwrap();
     endpoint.persistence.unwrap()
+}
+
+/// Of writes that replies wait for, only those are lost whose calls have failed.
+pub fn check_lost_with_their_calls(stopped: Result<(), StopError>, failed_calls: usize) {
+    let Err(error) = stopped else { return };
+    assert!(
+        error.lost_write_count() <= failed_calls,
+        "{} writes are lost, and {failed_calls} calls have failed",
+        error.lost_write_count()
+    );
+    for lost in error.lost_writes() {
+        let cause = &lost.cause;
+        assert!(
+            cause.contains("the end of the call that waited for it"),
+            "{cause}"
+        );
+    }
 }
 
 /// Looks again and again, for effects that nothing announces.

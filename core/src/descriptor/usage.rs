@@ -8,7 +8,8 @@ pub enum Persist {
     /// The reply does not wait for the write.
     #[default]
     AfterResponse,
-    /// The reply waits until the write is acknowledged, and a failed write fails the call.
+    /// The reply waits until the write is acknowledged, and a failed write fails the call. After the deadline of the call, no attempt at
+    /// the write is begun; what was sent before may still be stored.
     BeforeResponse,
 }
 

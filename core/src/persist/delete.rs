@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use async_nats::jetstream::message::StreamMessage;
 
-use crate::persist::queue::WriteStart;
-use crate::persist::target::is_after;
+use crate::persist::age::Age;
+use crate::persist::attempts::{Stored, read_newest};
 use crate::store::error::WriteError;
 use crate::store::kv::bucket::{KvBucket, is_marker};
 
@@ -18,34 +18,38 @@ pub(crate) struct DeleteOptions {
     pub(crate) purge_ttl: Option<Duration>,
 }
 
-/// Writes a marker over the value of a key, or in place of all its revisions. Returns the revision that it has read, 0 for none.
+/// Writes a marker over the value of a key, or in place of all its revisions.
 ///
-/// If the acknowledgement of a marker is lost, the marker has most likely been stored. A repetition therefore reads the key and writes
-/// only over the revision that it has read, so that an attempt that arrives late cannot remove a newer value. Neither does it remove a
-/// value that was written since the first attempt, at `repeats`.
+/// With an `age` it reads the key first: since the deletion is late, or because an attempt whose acknowledgement was lost has most likely
+/// stored the marker. It then writes only over the revision that it has read, so that an attempt that arrives late cannot remove a newer
+/// value. Neither does it remove a value that was written since the deletion was queued. `is_sending` is set before the marker is sent.
 pub(crate) async fn delete(
     bucket: &KvBucket,
     key: &str,
     options: DeleteOptions,
-    repeats: Option<WriteStart>,
-) -> Result<u64, WriteError> {
+    age: Option<&Age>,
+    is_sending: &mut bool,
+) -> Result<Stored, WriteError> {
     let mut expected = None;
-    if let Some(start) = repeats {
-        let Some(newest) = bucket.newest(key).await? else {
-            return Ok(0);
+    if let Some(age) = age {
+        let Some(newest) = read_newest(bucket, key).await? else {
+            return Ok(Stored::Nothing);
         };
-        let is_newer = !is_marker(&newest) && is_after(bucket, &newest, start).await? == Some(true);
-        if is_newer || is_done(&newest, options.purge) {
-            return Ok(newest.sequence);
+        if !is_marker(&newest) && age.is_before(bucket, &newest).await? == Some(true) {
+            return Ok(Stored::Kept(newest.sequence));
+        }
+        if is_done(&newest, options.purge) {
+            return Ok(Stored::Found(newest.sequence));
         }
         expected = Some(newest.sequence);
     }
-    if options.purge {
-        bucket.purge(key, expected, options.purge_ttl).await?;
+    *is_sending = true;
+    let revision = if options.purge {
+        bucket.purge(key, expected, options.purge_ttl).await?
     } else {
-        bucket.delete(key, expected).await?;
-    }
-    Ok(expected.unwrap_or(0))
+        bucket.delete(key, expected).await?
+    };
+    Ok(revision.map_or(Stored::Somewhere, Stored::At))
 }
 
 /// Whether the key is deleted as requested. The marker of a deletion without purge keeps older revisions, which a purge must remove.

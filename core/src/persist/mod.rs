@@ -8,6 +8,8 @@
 //! May use `store` and the layers above it in the map. Knows of servers and endpoints only their names and counters
 //! ([`stats::WriteOrigin`]).
 
+pub(crate) mod age;
+pub(crate) mod attempts;
 pub(crate) mod batches;
 pub(crate) mod delete;
 pub(crate) mod open;
@@ -32,6 +34,7 @@ use crate::descriptor::method::{Keys, Place};
 use crate::descriptor::operation::Operation;
 use crate::descriptor::template::PartialKey;
 use crate::descriptor::usage::Persist;
+use crate::persist::age::WriteStart;
 use crate::persist::queue::Permit;
 use crate::persist::stats::{PersistenceStats, WriteOrigin};
 use crate::persist::target::{Failure, Target, WriteOutcome};
@@ -127,12 +130,19 @@ pub(crate) struct QueuedWrite {
     /// The revision that the key must still have, for `write = "update"`.
     pub(crate) expected: Option<u64>,
     pub(crate) permit: Permit,
-    pub(crate) queued: Instant,
+    pub(crate) start: WriteStart,
     /// Receives the outcome of the write, if a reply waits for it.
     pub(crate) done: Option<oneshot::Sender<WriteOutcome>>,
+    /// The deadline of the call whose reply waits for it: no attempt is made after it.
+    pub(crate) due: Option<Instant>,
 }
 
 impl QueuedWrite {
+    /// Whether the call whose reply waited for the write has ended without it.
+    fn is_abandoned(&self) -> bool {
+        self.done.as_ref().is_some_and(oneshot::Sender::is_closed)
+    }
+
     /// Whether a newer write to the same key may be made in place of this one: the bucket keeps one value per key, so it would
     /// discard this one at once.
     fn is_replaced_by(&self, newer: &Self) -> bool {
@@ -308,7 +318,8 @@ impl Stores {
                 let key = keys.at(effect.place).complete(response, key);
                 // The response that was just stored is not stale.
                 if stored.is_none() || stored.as_ref() != key.as_ref().ok() {
-                    self.queue(target, key, Bytes::new(), reservation, false, &mut pending);
+                    let payload = Bytes::new();
+                    self.queue(target, key, payload, reservation, cx, false, &mut pending);
                 }
             } else if !is_stored {
                 self.origin.counters.skipped.fetch_add(1, Ordering::Relaxed);
@@ -319,19 +330,29 @@ impl Stores {
                 }
                 let is_claim = is_oversized && effect.stores_object();
                 let payload = reply.clone();
-                self.queue(target, key, payload, reservation, is_claim, &mut pending);
+                self.queue(
+                    target,
+                    key,
+                    payload,
+                    reservation,
+                    cx,
+                    is_claim,
+                    &mut pending,
+                );
             }
         }
         pending
     }
 
     /// Queues one write, and adds it to `pending` if the reply waits for it. A write without a valid key is lost.
+    #[allow(clippy::too_many_arguments, reason = "the parts of one write")]
     fn queue(
         &self,
         target: &Arc<Target>,
         key: Result<Key, InvalidKey>,
         payload: Bytes,
         Reservation { permit, expected }: Reservation,
+        cx: &Context,
         is_claim: bool,
         pending: &mut Pending,
     ) {
@@ -358,6 +379,7 @@ impl Stores {
             }));
         }
         self.origin.counters.pending.fetch_add(1, Ordering::Relaxed);
+        let due = cx.deadline().filter(|_| is_awaited);
         target.queue.submit(QueuedWrite {
             origin: Arc::clone(&self.origin),
             target: Arc::clone(target),
@@ -365,8 +387,9 @@ impl Stores {
             payload,
             expected,
             permit,
-            queued: Instant::now(),
+            start: target.queue.shared().start_write(due),
             done,
+            due,
         });
     }
 }

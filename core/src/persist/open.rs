@@ -143,6 +143,7 @@ impl OpenStores {
         persistence: &Persistence,
     ) {
         let queue = Arc::new(Queue::start(
+            writable.bucket.gate().clone(),
             persistence.timeout,
             persistence.on_lost.clone(),
             Arc::clone(&self.lost),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::persist::attempts::on_one_connection;
 use crate::store::bucket::publish::Publisher;
 use crate::store::error::WriteError;
 use crate::transport::gate::Gate;
@@ -17,6 +18,7 @@ const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 /// Puts values into one Key-Value bucket.
 #[derive(Clone, Debug)]
 pub(crate) struct PlainPut {
+    gate: Gate,
     publisher: Publisher,
     /// The start of the subjects of the bucket, the last dot included.
     prefix: Arc<str>,
@@ -25,7 +27,8 @@ pub(crate) struct PlainPut {
 impl PlainPut {
     pub(crate) fn new(gate: Gate, prefix: &str) -> Self {
         Self {
-            publisher: Publisher::new(Multiplexer::new(gate), ACK_TIMEOUT),
+            publisher: Publisher::new(Multiplexer::new(gate.clone()), ACK_TIMEOUT),
+            gate,
             prefix: prefix.into(),
         }
     }
@@ -33,6 +36,8 @@ impl PlainPut {
     /// Writes a value without a condition on what the key has.
     pub(crate) async fn put(&self, key: &str, value: Bytes) -> Result<u64, WriteError> {
         let message = Outgoing::to([&*self.prefix, key].concat()).with_payload(value);
-        Ok(self.publisher.publish(message).await?.sequence)
+        let acknowledged = async { self.publisher.send(message).await?.await };
+        let acknowledged = on_one_connection(&self.gate, ACK_TIMEOUT, acknowledged).await?;
+        Ok(acknowledged.sequence)
     }
 }

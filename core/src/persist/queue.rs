@@ -13,12 +13,14 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::Instant;
 
 use crate::log::error_limited;
+use crate::persist::age::WriteStart;
 use crate::persist::batches::Batches;
 use crate::persist::stats::WriteOrigin;
 use crate::persist::target::{Failure, Target, WriteOutcome};
 use crate::persist::worker::Worker;
 use crate::persist::{LostWrite, QueuedWrite};
 use crate::sync::Mutex;
+use crate::transport::gate::Gate;
 
 /// The capacity of a queue in writes and in bytes of their values. Calls wait when it is used up.
 const MAX_WRITES: usize = 16_384;
@@ -43,6 +45,8 @@ pub(crate) struct Queue {
 /// Invariant: `pending` and `bytes` count the writes that were submitted and are not settled. They are changed before `settled` is
 /// notified, so that a waiter that is woken sees the change.
 pub(crate) struct Shared {
+    /// The connection to the bucket.
+    pub(crate) gate: Gate,
     /// How long attempts at a write go on.
     pub(crate) timeout: Duration,
     on_lost: Option<OnLostWrite>,
@@ -66,14 +70,6 @@ struct UnsettledKey {
     writes: usize,
     /// Notified when the last of them is settled.
     settled: Arc<Notify>,
-}
-
-/// When the first attempt at a write was made, and how far the bucket had been written then.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct WriteStart {
-    pub(crate) at: Instant,
-    /// The highest revision that the bucket had acknowledged by then.
-    pub(crate) newest: u64,
 }
 
 /// The writes that were given up.
@@ -120,6 +116,7 @@ impl Drop for Permit {
 impl Queue {
     /// Starts the worker. It ends when the queue is dropped and everything queued is settled.
     pub(crate) fn start(
+        gate: Gate,
         timeout: Duration,
         on_lost: Option<OnLostWrite>,
         lost: AllLost,
@@ -128,6 +125,7 @@ impl Queue {
         let (writes, queued) = mpsc::unbounded_channel();
         let (give_up, stops) = watch::channel(false);
         let shared = Arc::new(Shared {
+            gate,
             timeout,
             on_lost,
             pending: AtomicUsize::new(0),
@@ -254,12 +252,10 @@ impl Queue {
 }
 
 impl Shared {
-    /// The start of a write whose first attempt is made now.
-    pub(crate) fn start_write(&self) -> WriteStart {
-        WriteStart {
-            at: Instant::now(),
-            newest: self.newest.load(Ordering::Acquire),
-        }
+    /// The start of a write that is queued now. `due` is the deadline of the call that waits for it.
+    pub(crate) fn start_write(&self, due: Option<Instant>) -> WriteStart {
+        let newest = self.newest.load(Ordering::Acquire);
+        WriteStart::now(newest, self.gate.connection_epoch(), due)
     }
 
     /// Records a revision that the bucket has acknowledged.
@@ -302,6 +298,10 @@ impl Shared {
         counters.pending.fetch_sub(1, Ordering::Relaxed);
         match &result {
             Ok(_) => {
+                counters.persisted.fetch_add(1, Ordering::Relaxed);
+            }
+            // Nobody waits for it, and so it is as good as stored and replaced.
+            Err(Failure::Superseded) if write.done.is_none() => {
                 counters.persisted.fetch_add(1, Ordering::Relaxed);
             }
             Err(Failure::Exists) => {
@@ -359,18 +359,23 @@ impl fmt::Debug for Queue {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "testing"))]
 mod tests {
     use std::pin::pin;
 
     use futures::FutureExt;
 
     use super::*;
+    use crate::testing::NatsServer;
+    use crate::transport::subject::ReplySubjects;
 
     /// A permit is released without a write when the handler fails.
     #[tokio::test]
     async fn released_capacity_wakes_waiting_callers() {
-        let queue = Queue::start(Duration::from_secs(1), None, AllLost::default(), None);
+        let server = NatsServer::start().await.unwrap();
+        let gate = Gate::new(server.connect().await.unwrap(), ReplySubjects::default());
+        let timeout = Duration::from_secs(1);
+        let queue = Queue::start(gate, timeout, None, AllLost::default(), None);
         let mut taken = queue
             .reserve(u32::try_from(MAX_WRITES).unwrap_or(u32::MAX))
             .await;

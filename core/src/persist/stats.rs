@@ -11,12 +11,13 @@ use crate::context::Names;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PersistenceStats {
-    /// Acknowledged by the store.
+    /// Acknowledged by the store. Also counts the writes that were replaced by newer ones before they were made: by one that waited for
+    /// the same key, or, if no reply waited for them, by one of somebody else.
     pub persisted: u64,
     /// Not written because the entry existed (`write = "create"`), or because the handler called
     /// [`Context::do_not_store`](crate::context::Context::do_not_store).
     pub skipped: u64,
-    /// Given up: the lost writes.
+    /// Given up: the lost writes. Those of calls that have ended with an error are among them.
     pub persist_failed: u64,
     /// Queued or in flight.
     pub persist_pending: u64,

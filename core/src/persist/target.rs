@@ -1,34 +1,21 @@
-//! One write, from the first attempt to its outcome.
-//!
-//! Invariant: an attempt whose acknowledgement is lost may have been stored, so every later attempt reads the key first or carries the
-//! same message id. A repetition does not replace a value that was written after the first attempt.
+//! The write that a success of one method makes to one bucket, and the failures that it may end with.
 
 use std::fmt;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::jetstream::message::StreamMessage;
-use bytes::Bytes;
-use tokio::time::Instant;
-
-use crate::backoff::Backoff;
 use crate::descriptor::key::InvalidKey;
 use crate::descriptor::operation::Operation;
 use crate::descriptor::template::PartialKey;
 use crate::descriptor::usage::{Persist, Write};
 use crate::error::chain;
 use crate::log::warn_limited;
-use crate::persist::delete::{DeleteOptions, delete};
 use crate::persist::plain_put::PlainPut;
-use crate::persist::queue::{Queue, WriteStart};
+use crate::persist::queue::Queue;
 use crate::status::Status;
-use crate::store::error::{StoreError, WriteError};
-use crate::store::kv::bucket::{KvBucket, is_marker};
-use crate::store::kv::entry::is_expiry;
-use crate::store::object::bucket::{self, ObjectBucket};
-use crate::store::object::write;
-use crate::transport::random::random_token;
+use crate::store::kv::bucket::KvBucket;
+use crate::store::object::bucket::ObjectBucket;
+use crate::transport::gate::Gate;
 
 /// The write that a success of one method makes to one bucket.
 #[derive(Debug)]
@@ -77,6 +64,16 @@ pub(crate) enum Bucket {
     Object(Arc<ObjectBucket>),
 }
 
+impl Bucket {
+    /// The connection to the bucket.
+    pub(crate) fn gate(&self) -> &Gate {
+        match self {
+            Self::Kv(bucket) => bucket.gate(),
+            Self::Object(bucket) => bucket.gate(),
+        }
+    }
+}
+
 /// The outcome of a write: the digest of the stored object, or `None` for an entry.
 pub(crate) type WriteOutcome = Result<Option<String>, Failure>;
 
@@ -89,10 +86,15 @@ pub(crate) enum Failure {
     Exists,
     /// `write = "update"`, and the entry has changed since the call began.
     Changed,
+    /// It was late or repeated, and the key has a value that was written after this one was queued. It may have been stored before that.
+    /// Only the caller that waits for it takes this as a failure.
+    Superseded,
     /// The store refused it at the first attempt, so nothing of it is stored.
     Refused(String),
     /// The store refused it, or time ran out.
     Store(String),
+    /// The call whose reply waited for it has ended without it.
+    Abandoned(String),
 }
 
 impl Failure {
@@ -106,12 +108,17 @@ impl Failure {
             Self::Changed => Status::aborted(format!(
                 "the entry in bucket `{bucket}` has changed during the call; read it again and retry"
             )),
+            Self::Superseded => Status::aborted(format!(
+                "the entry in bucket `{bucket}` was replaced by a newer one during the call"
+            )),
             _ if target.deletes() => Status::unavailable(format!(
                 "the entry that the call made stale could not be deleted from bucket `{bucket}`"
             )),
-            Self::Key(_) | Self::Refused(_) | Self::Store(_) => Status::unavailable(format!(
-                "the response could not be stored in bucket `{bucket}`"
-            )),
+            Self::Key(_) | Self::Refused(_) | Self::Store(_) | Self::Abandoned(_) => {
+                Status::unavailable(format!(
+                    "the response could not be stored in bucket `{bucket}`"
+                ))
+            }
         }
     }
 }
@@ -122,15 +129,15 @@ impl fmt::Display for Failure {
             Self::Key(error) => error.fmt(f),
             Self::Exists => f.write_str("there is an entry under this key already"),
             Self::Changed => f.write_str("the entry has changed during the call"),
-            Self::Refused(cause) | Self::Store(cause) => f.write_str(cause),
+            Self::Superseded => {
+                f.write_str("the entry was replaced by a newer one during the call")
+            }
+            Self::Refused(cause) | Self::Store(cause) | Self::Abandoned(cause) => {
+                f.write_str(cause)
+            }
         }
     }
 }
-
-/// The pauses between the attempts of one write.
-const ATTEMPT_BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
-/// How long a put of an object may go on after its deadline to remove its chunks: a little longer than its own timeout for that.
-const CLEAN_UP_TIMEOUT: Duration = Duration::from_millis(1_500);
 
 impl Target {
     pub(crate) fn deletes(&self) -> bool {
@@ -200,203 +207,4 @@ impl Target {
         })?;
         Ok(newest.map_or(0, |message| message.sequence))
     }
-
-    /// Makes attempts until one is stored or refused, or the deadline passes. With `since`, an attempt outside of this may have been stored
-    /// since then.
-    pub(crate) async fn write(
-        &self,
-        key: &str,
-        payload: &Bytes,
-        expected: Option<u64>,
-        since: Option<WriteStart>,
-        deadline: Instant,
-    ) -> WriteOutcome {
-        let mut attempts = Attempts {
-            target: self,
-            key,
-            payload,
-            expected,
-            deadline,
-            id: self.new_id(),
-            start: since.unwrap_or_else(|| self.queue.shared().start_write()),
-            is_repeated: since.is_some(),
-            last_cause: None,
-        };
-        let end = match &self.bucket {
-            Bucket::Kv(_) => deadline,
-            // The put observes the deadline itself, and removes its chunks afterwards.
-            Bucket::Object(_) => deadline + CLEAN_UP_TIMEOUT,
-        };
-        if let Ok(outcome) = tokio::time::timeout_at(end, pin!(attempts.run())).await {
-            return outcome;
-        }
-        let cause = attempts.last_cause.as_deref();
-        Err(Failure::Store(format!(
-            "given up after the persist timeout: {}",
-            cause.unwrap_or("no answer from the store")
-        )))
-    }
-
-    /// The message id of a conditional write. All attempts send the same one, so that a later attempt recognises the entry of an earlier
-    /// one. Empty for other writes.
-    fn new_id(&self) -> String {
-        match (&self.bucket, self.action) {
-            (
-                Bucket::Kv(_),
-                Action::Store {
-                    write: Write::Create | Write::Update,
-                    ..
-                },
-            ) => random_token(),
-            _ => String::new(),
-        }
-    }
-}
-
-/// The attempts at one write.
-struct Attempts<'a> {
-    target: &'a Target,
-    key: &'a str,
-    payload: &'a Bytes,
-    /// The revision at the start of the call, for `write = "update"`.
-    expected: Option<u64>,
-    deadline: Instant,
-    id: String,
-    /// When the first attempt was made.
-    start: WriteStart,
-    /// An earlier attempt may have been stored. Never unset.
-    is_repeated: bool,
-    /// Why the last attempt failed.
-    last_cause: Option<String>,
-}
-
-impl Attempts<'_> {
-    async fn run(&mut self) -> WriteOutcome {
-        let mut backoff = ATTEMPT_BACKOFF;
-        loop {
-            match self.attempt().await {
-                Ok(digest) => return Ok(digest),
-                Err(WriteError::Conflict(_)) => match self.target.action {
-                    Action::Store {
-                        write: Write::Create,
-                        ..
-                    } => return Err(Failure::Exists),
-                    Action::Store {
-                        write: Write::Update,
-                        ..
-                    } => return Err(Failure::Changed),
-                    // The key was written between the read and the write of this attempt.
-                    Action::Store {
-                        write: Write::Put, ..
-                    }
-                    | Action::Delete { .. } => {}
-                },
-                Err(WriteError::Uncertain(source)) => {
-                    self.last_cause = Some(chain(source.as_ref()));
-                    backoff.wait().await;
-                }
-                Err(error @ (WriteError::Refused(_) | WriteError::TooLarge(_))) => {
-                    let cause = chain(error.source());
-                    return Err(if self.is_repeated {
-                        Failure::Store(cause)
-                    } else {
-                        Failure::Refused(cause)
-                    });
-                }
-            }
-            self.is_repeated = true;
-        }
-    }
-
-    /// Returns the digest of the stored object; `None` for an entry.
-    async fn attempt(&self) -> Result<Option<String>, WriteError> {
-        match &self.target.bucket {
-            Bucket::Kv(bucket) => {
-                let revision = self.change_entry(bucket).await?;
-                self.target.queue.shared().acknowledged(revision);
-                Ok(None)
-            }
-            Bucket::Object(bucket) => {
-                let (payload, clean_up) = (self.payload.clone(), bucket::CLEAN_UP_TIMEOUT);
-                let put = write::put(bucket, self.key, payload, self.deadline, clean_up);
-                Ok(Some(Box::pin(put).await?.digest))
-            }
-        }
-    }
-
-    /// Returns the revision of the change. A worker holds very many of these futures, so all but the common case are boxed.
-    async fn change_entry(&self, bucket: &KvBucket) -> Result<u64, WriteError> {
-        let (key, payload) = (self.key, self.payload.clone());
-        match self.target.action {
-            Action::Store { write, key_ttl, .. } => match (write, &self.target.plain_put) {
-                (Write::Put, _) if self.is_repeated => {
-                    Box::pin(put_again(bucket, key, payload, key_ttl, self.start)).await
-                }
-                (Write::Put, Some(plain_put)) if key_ttl.is_none() => {
-                    plain_put.put(key, payload).await
-                }
-                (Write::Put, _) => Box::pin(bucket.write(key, payload, None, key_ttl, None)).await,
-                (Write::Create, _) => {
-                    Box::pin(bucket.create(key, payload, key_ttl, Some(&self.id))).await
-                }
-                (Write::Update, _) => {
-                    Box::pin(bucket.update(key, payload, self.expected, key_ttl, &self.id)).await
-                }
-            },
-            Action::Delete { purge } => {
-                let options = DeleteOptions {
-                    purge,
-                    purge_ttl: self.target.purge_ttl,
-                };
-                let repeats = self.is_repeated.then_some(self.start);
-                Box::pin(delete(bucket, key, options, repeats)).await
-            }
-        }
-    }
-}
-
-/// Repeats a put whose acknowledgement was lost, which has most likely been stored.
-///
-/// This reads the key and writes only over the revision that it has read, so that a late repetition cannot replace the value of a later
-/// one. The first attempt has no such condition, but it was sent before this read on the same connection; only if that connection broke
-/// may the server still receive it afterwards.
-///
-/// A value that was written after the first attempt stays, as if it had replaced the value of this put.
-async fn put_again(
-    bucket: &KvBucket,
-    key: &str,
-    payload: Bytes,
-    ttl: Option<Duration>,
-    start: WriteStart,
-) -> Result<u64, WriteError> {
-    let Some(newest) = bucket.newest(key).await? else {
-        return bucket.write(key, payload, Some(0), ttl, None).await;
-    };
-    let is_equal = !is_marker(&newest) && newest.payload == payload;
-    // The marker of an expired entry comes from the server, so it is no newer write of a client.
-    let is_done = !is_expiry(&newest.headers)
-        && match is_after(bucket, &newest, start).await? {
-            Some(is_after) => is_after,
-            None => is_equal,
-        };
-    if is_done {
-        return Ok(newest.sequence);
-    }
-    // An equal value from before this write is written again, since age and history of the entry count from the newest write.
-    let expected = Some(newest.sequence);
-    bucket.write(key, payload, expected, ttl, None).await
-}
-
-/// Whether a message was stored after the start of a write; `None` if the two times are too close to decide.
-pub(crate) async fn is_after(
-    bucket: &KvBucket,
-    message: &StreamMessage,
-    start: WriteStart,
-) -> Result<Option<bool>, StoreError> {
-    // A revision that was acknowledged before the start is older, whatever the clocks show.
-    if message.sequence <= start.newest {
-        return Ok(Some(false));
-    }
-    let clock = bucket.clock().await?;
-    Ok(clock.is_after(message.time.into(), start.at))
 }

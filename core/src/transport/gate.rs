@@ -297,6 +297,11 @@ impl Gate {
         let statistics = self.0.nats.statistics();
         statistics.connects.load(Ordering::Relaxed)
     }
+
+    /// The epoch of the connection; `None` while it is down: what is handed over then is sent after the reconnect, and cannot be withdrawn.
+    pub(crate) fn connected_epoch(&self) -> Option<u64> {
+        (self.connection_state() == State::Connected).then(|| self.connection_epoch())
+    }
 }
 
 impl fmt::Debug for Gate {

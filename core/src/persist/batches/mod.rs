@@ -11,7 +11,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::connection::State;
 use async_nats::header::NATS_EXPECTED_STREAM;
 use async_nats::{HeaderMap, Message, SubscribeError, Subscriber};
 use bytes::Bytes;
@@ -19,8 +18,8 @@ use futures::StreamExt;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use crate::log::warn_limited;
+use crate::persist::age::{Moment, WriteStart};
 use crate::persist::batches::wire::{BatchReply, Step};
-use crate::persist::queue::WriteStart;
 use crate::transport::backlog::Lane;
 use crate::transport::gate::Gate;
 use crate::transport::outgoing::{Outgoing, PublishError};
@@ -68,13 +67,13 @@ pub(crate) struct Batches {
 pub(crate) struct Put {
     pub(crate) key: Arc<str>,
     pub(crate) value: Bytes,
+    pub(crate) start: WriteStart,
     pub(crate) deadline: Instant,
 }
 
 struct Batch {
     number: u64,
     keys: Vec<Arc<str>>,
-    start: WriteStart,
     /// The epoch of the connection on which the batch was sent, or last queried.
     connection: u64,
     /// When the server is queried how many of the writes are stored.
@@ -86,7 +85,6 @@ struct Batch {
 /// The outcome of a batch.
 pub(crate) struct EndedBatch {
     pub(crate) keys: Vec<Arc<str>>,
-    pub(crate) start: WriteStart,
     /// How many of the writes, from the first one on, are stored; the others are not. `None` if this is unknown.
     pub(crate) stored: Option<usize>,
     /// The revision of the last stored write, if the server has reported it.
@@ -131,15 +129,38 @@ impl Batches {
         }
     }
 
-    /// Removes the writes for one batch from the front of the list, and sends them.
-    pub(crate) fn send(&mut self, puts: &mut VecDeque<Put>, start: WriteStart) {
+    /// Removes the writes for one batch from the front of the list, and sends those that are not late, on a connection that is up. Returns
+    /// the keys of those that are late.
+    #[must_use]
+    pub(crate) fn send(&mut self, puts: &mut VecDeque<Put>, moment: Moment) -> Vec<Arc<str>> {
+        let first = puts.iter().take(MAX_BATCH_WRITES);
+        if !first.clone().any(|put| put.start.is_late(moment)) {
+            self.send_first(puts, MAX_BATCH_WRITES, moment.now);
+            return Vec::new();
+        }
+        let count = first.count();
+        let (late, fresh): (Vec<_>, Vec<_>) = puts
+            .drain(..count)
+            .partition(|put| put.start.is_late(moment));
+        let count = fresh.len();
+        for put in fresh.into_iter().rev() {
+            puts.push_front(put);
+        }
+        if count > 0 {
+            self.send_first(puts, count, moment.now);
+        }
+        late.into_iter().map(|put| put.key).collect()
+    }
+
+    /// Sends the first writes of the list, up to `max`.
+    fn send_first(&mut self, puts: &mut VecDeque<Put>, max: usize, now: Instant) {
         let mut bytes = 0;
-        let fit = puts.iter().take(MAX_BATCH_WRITES).take_while(|put| {
+        let fit = puts.iter().take(max).take_while(|put| {
             bytes += put.value.len();
             bytes <= MAX_BATCH_BYTES
         });
         let count = fit.count();
-        let (now, number) = (Instant::now(), self.next_number);
+        let number = self.next_number;
         // A write whose deadline has passed does not shorten the time of the others.
         let remaining = |put: &Put| put.deadline.checked_duration_since(now);
         let shortest = puts.iter().take(count).filter_map(remaining).min();
@@ -161,7 +182,6 @@ impl Batches {
         self.open.push(Batch {
             number,
             keys,
-            start,
             connection: self.gate.connection_epoch(),
             query_at: now + ACK_TIMEOUT.min(time / 2),
             give_up_at: now + BATCH_TIMEOUT.min(time),
@@ -221,14 +241,13 @@ impl Batches {
     }
 
     fn end(&mut self, index: usize, stored: Option<usize>) -> EndedBatch {
-        let Batch { keys, start, .. } = self.open.remove(index);
+        let Batch { keys, .. } = self.open.remove(index);
         if index == self.open.len() {
             // It was the newest one, to which the messages in transit belong.
             self.in_transit.clear();
         }
         EndedBatch {
             keys,
-            start,
             stored,
             revision: None,
         }
@@ -275,9 +294,17 @@ impl Batches {
     /// Queries batches that have had no reply for too long, and ends one that has reached its time limit.
     fn check_open(&mut self, now: Instant) -> Option<EndedBatch> {
         let connection = self.gate.connection_epoch();
+        let is_interrupted = self.gate.connected_epoch().is_none()
+            || self
+                .open
+                .last()
+                .is_some_and(|newest| newest.connection != connection);
+        if is_interrupted {
+            // What waits is not sent on the next connection.
+            self.in_transit.clear();
+        }
         if let Some(index) = self.open.iter().position(|batch| batch.give_up_at <= now) {
-            let is_connected = self.gate.connection_state() == State::Connected;
-            if !self.has_replies && is_connected && self.open[index].connection == connection {
+            if !self.has_replies && !is_interrupted && self.open[index].connection == connection {
                 self.disable(
                     "no answer to one arrives; may this account not subscribe to its inbox?",
                 );

@@ -28,10 +28,10 @@ async fn bucket(
     ))
 }
 
-fn start() -> WriteStart {
-    WriteStart {
-        at: Instant::now(),
-        newest: 0,
+fn moment() -> Moment {
+    Moment {
+        now: Instant::now(),
+        connection: Some(1),
     }
 }
 
@@ -39,6 +39,7 @@ fn puts(count: usize) -> Vec<Put> {
     let put = |n| Put {
         key: format!("key-{n}").into(),
         value: Bytes::from_static(b"value"),
+        start: WriteStart::now(0, 1, None),
         deadline: Instant::now() + Duration::from_secs(30),
     };
     (0..count).map(put).collect()
@@ -53,7 +54,6 @@ impl Batches {
         self.open.push(Batch {
             number,
             keys: puts(count).into_iter().map(|put| put.key).collect(),
-            start: start(),
             connection: self.gate.connection_epoch(),
             query_at: now,
             give_up_at: now + BATCH_TIMEOUT,
@@ -91,7 +91,7 @@ async fn a_query_ends_an_incomplete_batch_and_counts_its_writes() -> TestResult 
     // Late messages are refused, and the reply is ignored.
     batches.send_one(batch, 4, Step::Add).await?;
     batches.send_one(batch, 5, Step::AddLast).await?;
-    batches.send(&mut puts(2).into(), start());
+    assert!(batches.send(&mut puts(2).into(), moment()).is_empty());
     let ended = batches.next_ended().await;
     assert_eq!((ended.stored, ended.revision), (Some(2), Some(5)));
     assert_eq!(messages(&mut stream).await?, 5);
@@ -132,7 +132,7 @@ async fn the_writes_before_a_refused_one_are_stored() -> TestResult {
     for refused in [0, 2, 4] {
         let mut puts = puts(5);
         puts[refused].value = Bytes::from(vec![0; 100]);
-        batches.send(&mut puts.into(), start());
+        assert!(batches.send(&mut puts.into(), moment()).is_empty());
         assert_eq!(batches.next_ended().await.stored, Some(refused));
     }
     assert_eq!(messages(&mut stream).await?, 6);
@@ -144,7 +144,7 @@ async fn a_bucket_without_batches_disables_them() -> TestResult {
     let server = NatsServer::start().await?;
     let (mut stream, mut batches) = bucket(&server, false).await?;
     assert!(batches.accepts(&Bytes::new()));
-    batches.send(&mut puts(3).into(), start());
+    assert!(batches.send(&mut puts(3).into(), moment()).is_empty());
     assert_eq!(batches.next_ended().await.stored, Some(0));
     assert!(!batches.accepts(&Bytes::new()));
     assert_eq!(messages(&mut stream).await?, 0);
@@ -188,7 +188,7 @@ async fn large_values_make_small_batches() -> TestResult {
     for put in &mut waiting {
         put.value = vec![0; MAX_BATCH_BYTES / 2].into();
     }
-    batches.send(&mut waiting, start());
+    assert!(batches.send(&mut waiting, moment()).is_empty());
     assert_eq!((batches.open[0].keys.len(), waiting.len()), (2, 3));
     Ok(())
 }
@@ -204,5 +204,24 @@ async fn few_writes_wait_while_a_batch_is_open() -> TestResult {
         assert!(!batches.can_send(MIN_CONCURRENT_BATCH - 1));
     }
     assert!(!batches.can_send(MIN_CONCURRENT_BATCH));
+    Ok(())
+}
+
+#[tokio::test]
+async fn late_writes_are_not_sent_in_a_batch() -> TestResult {
+    let server = NatsServer::start().await?;
+    let (mut stream, mut batches) = bucket(&server, true).await?;
+    let mut waiting: VecDeque<Put> = puts(5).into();
+    for late in [1, 4] {
+        // Queued on another connection.
+        waiting[late].start = WriteStart::now(0, 7, None);
+    }
+    let late = batches.send(&mut waiting, moment());
+    assert_eq!(late, ["key-1", "key-4"].map(Arc::from));
+    assert!(waiting.is_empty());
+    let ended = batches.next_ended().await;
+    assert_eq!(ended.keys, ["key-0", "key-2", "key-3"].map(Arc::from));
+    assert_eq!(ended.stored, Some(3));
+    assert_eq!(messages(&mut stream).await?, 3);
     Ok(())
 }

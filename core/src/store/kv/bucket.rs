@@ -34,6 +34,9 @@ use crate::transport::outgoing::Outgoing;
 /// Marks a message that stores no value.
 const KV_OPERATION: &str = "KV-Operation";
 
+/// How long the server may take to say what time it is.
+const CLOCK_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// An opened bucket.
 #[derive(Debug)]
 pub(crate) struct KvBucket {
@@ -45,6 +48,8 @@ pub(crate) struct KvBucket {
     gate: Gate,
     /// The last reading of the server clock; read anew when it is too old.
     clock: Mutex<Option<Clock>>,
+    /// Held while the clock is read, so that many writes that need it read it once.
+    reading_clock: tokio::sync::Mutex<()>,
 }
 
 /// Reads the newest message of a key by a direct get. async-nats does that too, but creates an inbox, a copy of its context and a
@@ -77,6 +82,7 @@ impl Bucket for KvBucket {
             publisher: jetstream.publisher.clone(),
             gate: jetstream.gate.clone(),
             clock: Mutex::default(),
+            reading_clock: tokio::sync::Mutex::default(),
         })
     }
 }
@@ -136,13 +142,32 @@ impl KvBucket {
         self.read(key, None, ReadFrom::Leader).await
     }
 
-    /// The clock of the server, by which messages have their times.
-    pub(crate) async fn clock(&self) -> Result<Clock, StoreError> {
-        let known = || self.clock.lock();
-        let last_read = *known();
-        if let Some(clock) = last_read.filter(Clock::is_fresh) {
+    /// The clock of the server, by which messages have their times. With `is_precise`, it is read anew if its last answer took long.
+    pub(crate) async fn clock(&self, is_precise: bool) -> Result<Clock, StoreError> {
+        let since = Instant::now();
+        let known = || {
+            let clock = *self.clock.lock();
+            clock.filter(|clock| {
+                clock.is_fresh()
+                    && (!is_precise || clock.is_precise() || clock.is_asked_after(since))
+            })
+        };
+        if let Some(clock) = known() {
             return Ok(clock);
         }
+        let read = async {
+            let _only_one = self.reading_clock.lock().await;
+            match known() {
+                Some(clock) => Ok(clock),
+                None => self.read_clock().await,
+            }
+        };
+        tokio::time::timeout(CLOCK_TIMEOUT, read)
+            .await
+            .unwrap_or_else(|_| Err(StoreError::timed_out()))
+    }
+
+    async fn read_clock(&self) -> Result<Clock, StoreError> {
         let failed = "cannot read the clock of the server";
         let asked = Instant::now();
         let subject = format!("STREAM.INFO.{}", self.store.stream_name);
@@ -153,7 +178,7 @@ impl KvBucket {
         match answer.map_err(|error| StoreError::nats(failed, error))? {
             Response::Ok(now) => {
                 let clock = Clock::read(&now, asked);
-                *known() = clock;
+                *self.clock.lock() = clock;
                 clock.ok_or_else(|| StoreError::new(StoreErrorKind::Nats, failed))
             }
             Response::Err { error } => Err(StoreError::nats(failed, error)),
@@ -233,31 +258,37 @@ impl KvBucket {
         read.boxed()
     }
 
-    /// Writes a delete marker, which keeps older revisions; with `expected`, only if that is the revision of the key.
-    pub(crate) async fn delete(&self, key: &str, expected: Option<u64>) -> Result<(), WriteError> {
+    /// Writes a delete marker, which keeps older revisions; with `expected`, only if that is the revision of the key. Returns the
+    /// revision of the marker; `None` behind a JetStream domain or prefix, where async-nats does not tell it.
+    pub(crate) async fn delete(
+        &self,
+        key: &str,
+        expected: Option<u64>,
+    ) -> Result<Option<u64>, WriteError> {
         if self.store.use_jetstream_prefix {
             let deleted = self.store.delete_expect_revision(key, expected).await;
-            return deleted.map_err(WriteError::new);
+            return deleted.map(|()| None).map_err(WriteError::new);
         }
         let mut headers = conditions(expected, None);
         headers.insert(KV_OPERATION, "DEL");
         let message = self.message(key).with_headers(headers);
-        self.publisher.publish(message).await.map(drop)
+        Ok(Some(self.publisher.publish(message).await?.sequence))
     }
 
-    /// Writes a purge marker, which replaces all revisions; with `expected`, only if that is the revision of the key.
+    /// Writes a purge marker, which replaces all revisions; with `expected`, only if that is the revision of the key. Returns the
+    /// revision of the marker, as [`delete`](Self::delete).
     pub(crate) async fn purge(
         &self,
         key: &str,
         expected: Option<u64>,
         ttl: Option<Duration>,
-    ) -> Result<(), WriteError> {
+    ) -> Result<Option<u64>, WriteError> {
         if !self.store.use_jetstream_prefix {
             let mut headers = conditions(expected, ttl);
             headers.insert(KV_OPERATION, "PURGE");
             headers.insert(NATS_ROLLUP, "sub");
             let message = self.message(key).with_headers(headers);
-            return self.publisher.publish(message).await.map(drop);
+            return Ok(Some(self.publisher.publish(message).await?.sequence));
         }
         let purged = match (expected, ttl.map(whole_seconds)) {
             (None, Some(ttl)) => self.store.purge_with_ttl(key, ttl).await,
@@ -268,7 +299,7 @@ impl KvBucket {
             }
             (expected, None) => self.store.purge_expect_revision(key, expected).await,
         };
-        purged.map_err(WriteError::new)
+        purged.map(|()| None).map_err(WriteError::new)
     }
 
     /// Whether single entries may have a TTL, as of when the bucket was opened. A server older than 2.11 silently ignores TTLs, and

@@ -42,6 +42,15 @@ impl Clock {
         self.answered_at.elapsed() < MAX_READING_AGE
     }
 
+    pub(crate) fn is_asked_after(&self, moment: Instant) -> bool {
+        self.asked_at >= moment
+    }
+
+    /// Whether another reading would hardly decide more.
+    pub(crate) fn is_precise(&self) -> bool {
+        self.answered_at - self.asked_at <= 2 * MAX_CLOCK_DRIFT
+    }
+
     /// Whether `server_time` is after `moment`; `None` if the two are too close to decide.
     pub(crate) fn is_after(&self, server_time: SystemTime, moment: Instant) -> Option<bool> {
         if server_time < self.at(moment, self.answered_at) - MAX_CLOCK_DRIFT {

@@ -353,7 +353,8 @@ impl<T> KvStore<T> {
         self.handle
             .within(async |jetstream| {
                 let bucket = jetstream.open::<KvBucket>(self.bucket()).await?;
-                Ok(bucket.delete(key, expected).await?)
+                bucket.delete(key, expected).await?;
+                Ok(())
             })
             .await
     }
@@ -364,7 +365,8 @@ impl<T> KvStore<T> {
         self.handle
             .within(async |jetstream| {
                 let bucket = self.bucket_for_ttl(jetstream, ttl).await?;
-                Ok(bucket.purge(key, expected, ttl).await?)
+                bucket.purge(key, expected, ttl).await?;
+                Ok(())
             })
             .await
     }

@@ -112,7 +112,8 @@ async fn across_a_restart() -> TestResult {
         .add_service(JournalServer::new(service.clone()))
         .start()
         .await?;
-    let client = JournalClient::new(nats.client().with_timeout(Duration::from_secs(3)));
+    // Longer than the server is away: a deletion that a reply waits for is given up with its call.
+    let client = JournalClient::new(nats.client().with_timeout(Duration::from_secs(10)));
     let load = |writer: u64| {
         let client = client.clone();
         async move {

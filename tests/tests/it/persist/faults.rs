@@ -10,7 +10,9 @@ use natsmicro::{Code, RunningServer, Status};
 use natsmicro_tests::persistence::load::Load;
 use natsmicro_tests::persistence::proxy::Proxy;
 use natsmicro_tests::persistence::watching::next;
-use natsmicro_tests::persistence::{Nats, Save, Saved, TestResult, eventually, persistence};
+use natsmicro_tests::persistence::{
+    Nats, Save, Saved, TestResult, check_lost_with_their_calls, eventually, persistence,
+};
 
 #[natsmicro::service]
 pub trait Orders {
@@ -121,11 +123,16 @@ async fn under_load(mode: Mode, disturbance: Disturbance) -> TestResult {
         }
     }
     load.more(2_000).await;
-    let answered: Vec<_> = load.end().await.into_iter().flatten().collect();
-    if let Mode::Before = mode {
-        check_all_stored(&nats, mode, &answered).await;
+    let (answered, failed): (Vec<_>, Vec<_>) =
+        load.end().await.into_iter().partition(Result::is_ok);
+    let answered: Vec<_> = answered.into_iter().flatten().collect();
+    match mode {
+        Mode::After => server.stop().await?,
+        Mode::Before => {
+            check_all_stored(&nats, mode, &answered).await;
+            check_lost_with_their_calls(server.stop().await, failed.len());
+        }
     }
-    server.stop().await?;
     check_all_stored(&nats, mode, &answered).await;
     Ok(())
 }

@@ -6,6 +6,7 @@ mod do_not_store;
 mod faults;
 mod hot_keys;
 mod keys;
+mod late;
 mod limits;
 mod open_timeout;
 mod ordering;

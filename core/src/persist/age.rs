@@ -1,0 +1,185 @@
+//! The age of a write, which counts from when it was queued, and what its key may hold that is newer.
+//!
+//! A write that is made soon is made at once, whatever its key holds. One that is *late* reads its key first, as a repetition does, and
+//! stands back for a value that was written after it was queued: that value may have been acknowledged to somebody long ago.
+
+use std::time::Duration;
+
+use async_nats::jetstream::message::StreamMessage;
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use crate::store::error::StoreError;
+use crate::store::kv::bucket::KvBucket;
+use crate::transport::gate::Gate;
+
+/// How long after it was queued a write may still be made without reading its key. A full queue takes less where nothing is wrong, so that
+/// load alone makes few writes late; a cluster that lost a leader takes longer.
+const MAX_DELAY: Duration = Duration::from_secs(1);
+
+/// When a write was queued, and how far the bucket had been written then.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WriteStart {
+    at: Instant,
+    /// From then on the write is late.
+    late_from: Instant,
+    /// The highest revision that the bucket had acknowledged by then.
+    newest: u64,
+    /// The epoch of the connection.
+    connection: u64,
+}
+
+/// A moment at which writes are sent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment {
+    pub(crate) now: Instant,
+    /// The epoch of the connection; `None` while it is down.
+    pub(crate) connection: Option<u64>,
+}
+
+/// What is known of the place of an ended write in the bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trace {
+    /// It was not stored.
+    Nowhere,
+    /// It was stored, at this revision or before it.
+    UpTo(u64),
+    /// It may have been stored, or may yet be.
+    Unknown,
+}
+
+/// The earlier writes of this queue to a key. They are older than the next one whenever they are stored.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Earlier {
+    /// The newest revision of the key that one of them may have.
+    revision: u64,
+    /// The value of the last one of which it is unknown whether and where it is stored; empty for a deletion.
+    unknown: Option<Bytes>,
+}
+
+/// What a late write compares its key with.
+#[derive(Debug)]
+pub(crate) struct Age {
+    pub(crate) start: WriteStart,
+    pub(crate) earlier: Earlier,
+}
+
+impl WriteStart {
+    /// The start of a write that is queued now. `due` is the deadline of the call that waits for it.
+    pub(crate) fn now(newest: u64, connection: u64, due: Option<Instant>) -> Self {
+        let at = Instant::now();
+        // The caller counts its time from a little earlier than the service. In the second half of the time it may have given up, and
+        // have sent the next value elsewhere.
+        let half = due.map(|due| due.saturating_duration_since(at) / 2);
+        Self {
+            at,
+            late_from: at + half.map_or(MAX_DELAY, |half| half.min(MAX_DELAY)),
+            newest,
+            connection,
+        }
+    }
+
+    pub(crate) fn at(&self) -> Instant {
+        self.at
+    }
+
+    /// Whether a first attempt at this moment reads the key before it writes.
+    pub(crate) fn is_late(&self, moment: Moment) -> bool {
+        self.late_from <= moment.now || moment.connection != Some(self.connection)
+    }
+}
+
+impl Moment {
+    pub(crate) fn now(gate: &Gate) -> Self {
+        Self {
+            now: Instant::now(),
+            connection: gate.connected_epoch(),
+        }
+    }
+}
+
+impl Earlier {
+    /// Adds a write with this value that has ended.
+    pub(crate) fn add(&mut self, trace: Trace, value: &Bytes) {
+        match trace {
+            Trace::Nowhere => {}
+            Trace::UpTo(revision) => {
+                self.revision = self.revision.max(revision);
+                self.unknown = None;
+            }
+            Trace::Unknown => self.unknown = Some(value.clone()),
+        }
+    }
+}
+
+impl Age {
+    /// Whether a message was stored after the write was queued, and not by an earlier write of the same queue; `None` if the two times are
+    /// too close to decide.
+    pub(crate) async fn is_before(
+        &self,
+        bucket: &KvBucket,
+        message: &StreamMessage,
+    ) -> Result<Option<bool>, StoreError> {
+        // A revision that was acknowledged before the start is older, whatever the clocks show.
+        if message.sequence <= self.start.newest.max(self.earlier.revision)
+            || self.earlier.unknown.as_ref() == Some(&message.payload)
+        {
+            return Ok(Some(false));
+        }
+        let time = message.time.into();
+        let is_after = bucket.clock(false).await?.is_after(time, self.start.at);
+        if is_after.is_some() {
+            return Ok(is_after);
+        }
+        Ok(bucket.clock(true).await?.is_after(time, self.start.at))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn late(start: WriteStart, after: Duration, connection: Option<u64>) -> bool {
+        let now = start.at + after;
+        start.is_late(Moment { now, connection })
+    }
+
+    #[test]
+    fn a_write_is_late_after_a_while_and_on_another_connection() {
+        let start = WriteStart::now(7, 3, None);
+        assert!(!late(start, MAX_DELAY / 2, Some(3)));
+        assert!(late(start, MAX_DELAY, Some(3)));
+        assert!(late(start, Duration::ZERO, Some(4)));
+        assert!(late(start, Duration::ZERO, None));
+    }
+
+    #[test]
+    fn a_write_is_late_in_the_second_half_of_the_time_of_its_call() {
+        let due = |time| Some(Instant::now() + time);
+        let start = WriteStart::now(0, 1, due(MAX_DELAY));
+        assert!(!late(start, MAX_DELAY / 4, Some(1)));
+        assert!(late(start, MAX_DELAY / 2, Some(1)));
+        let start = WriteStart::now(0, 1, due(100 * MAX_DELAY));
+        assert!(!late(start, MAX_DELAY / 2, Some(1)));
+        assert!(late(start, MAX_DELAY, Some(1)));
+        assert!(late(
+            WriteStart::now(0, 1, due(Duration::ZERO)),
+            Duration::ZERO,
+            Some(1)
+        ));
+    }
+
+    #[test]
+    fn an_unknown_write_is_remembered_until_a_later_one_is_stored() {
+        let (one, two) = (Bytes::from_static(b"1"), Bytes::from_static(b"2"));
+        let mut earlier = Earlier::default();
+        earlier.add(Trace::Unknown, &one);
+        earlier.add(Trace::Nowhere, &two);
+        assert_eq!(
+            (earlier.revision, earlier.unknown.as_ref()),
+            (0, Some(&one))
+        );
+        earlier.add(Trace::UpTo(5), &two);
+        assert_eq!((earlier.revision, earlier.unknown.as_ref()), (5, None));
+    }
+}
