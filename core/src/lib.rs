@@ -178,6 +178,12 @@ mod sync;
 pub mod testing;
 mod transport;
 
+/// Pages for those who operate services. They hold no code.
+pub mod guide {
+    #[doc = include_str!("contract/permissions.md")]
+    pub mod permissions {}
+}
+
 pub use self::client::Client;
 pub use self::client::cached::call::{Cached, CachedCall, Origin};
 pub use self::client::call::{Call, CallFuture, Response};

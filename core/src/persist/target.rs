@@ -13,6 +13,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::backoff::Backoff;
+use crate::descriptor::bucket::StoreKind;
 use crate::descriptor::key::InvalidKey;
 use crate::descriptor::operation::Operation;
 use crate::descriptor::template::PartialKey;
@@ -23,7 +24,7 @@ use crate::persist::delete::{DeleteOptions, delete};
 use crate::persist::plain_put::PlainPut;
 use crate::persist::queue::{Queue, WriteStart};
 use crate::status::Status;
-use crate::store::error::{StoreError, WriteError};
+use crate::store::error::{StoreError, WriteError, missing_permissions};
 use crate::store::kv::bucket::{KvBucket, is_marker};
 use crate::store::kv::entry::is_expiry;
 use crate::store::object::bucket::{self, ObjectBucket};
@@ -231,10 +232,24 @@ impl Target {
             return outcome;
         }
         let cause = attempts.last_cause.as_deref();
+        let cause = cause.unwrap_or("no answer from the store");
+        let hint = self
+            .missing_permissions()
+            .filter(|hint| !cause.contains(hint));
+        let hint = hint.map_or_else(String::new, |hint| format!("; {hint}"));
         Err(Failure::Store(format!(
-            "given up after the persist timeout: {}",
-            cause.unwrap_or("no answer from the store")
+            "given up after the persist timeout: {cause}{hint}"
         )))
+    }
+
+    /// Which permissions may be missing, if it is not known that none is.
+    fn missing_permissions(&self) -> Option<String> {
+        match &self.bucket {
+            Bucket::Kv(bucket) => missing_permissions(bucket.gate(), StoreKind::Kv, self.name),
+            Bucket::Object(bucket) => {
+                missing_permissions(bucket.gate(), StoreKind::Object, self.name)
+            }
+        }
     }
 
     /// The message id of a conditional write. All attempts send the same one, so that a later attempt recognises the entry of an earlier

@@ -76,6 +76,7 @@ impl From<OpenErrorKind> for StartErrorKind {
             OpenErrorKind::BucketMismatch => Self::BucketMismatch,
             OpenErrorKind::BucketNotFound => Self::BucketNotFound,
             OpenErrorKind::Unsupported => Self::Unsupported,
+            OpenErrorKind::PermissionDenied => Self::PermissionDenied,
             OpenErrorKind::Nats => Self::Nats,
         }
     }

@@ -138,13 +138,17 @@ impl<T> ObjectStore<T> {
         let data = self.handle.encode(value)?;
         let jetstream = self.handle.jetstream()?;
         let bucket = jetstream
-            .within(jetstream.open::<ObjectBucket>(self.bucket()))
+            .within(
+                StoreKind::Object,
+                self.bucket(),
+                jetstream.open::<ObjectBucket>(self.bucket()),
+            )
             .await?;
         let clean_up = CLEAN_UP_TIMEOUT.min(jetstream.timeout / 4);
         let deadline = backoff::after(Instant::now(), jetstream.timeout.saturating_sub(clean_up));
         match write::put(&bucket, name, data, deadline, clean_up).await {
             Ok(put) => Ok(put.revision),
-            Err(_) if Instant::now() >= deadline => Err(StoreError::timed_out()),
+            Err(_) if Instant::now() >= deadline => Err(bucket.timed_out()),
             Err(error) => Err(jetstream
                 .explain(StoreKind::Object, self.bucket(), error.into())
                 .await),
