@@ -18,6 +18,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::backoff::Backoff;
 use crate::error::chain;
+use crate::log::warn_limited;
 use crate::store::error::{StoreError, StoreErrorKind};
 use crate::store::reader::delivery::{BucketMessage, ReaderEvent, header_number};
 use crate::store::reader::demand::{Demand, HEARTBEAT_INTERVAL, RequestEnd};
@@ -323,6 +324,7 @@ impl OrderedConsumer {
             return self.restart("the connection was interrupted").await;
         }
         if self.liveness.age() > 2 * HEARTBEAT_INTERVAL + CHECK_INTERVAL {
+            self.warn_silent();
             return self.restart("the server has sent nothing").await;
         }
         if self.initial.is_none() {
@@ -353,6 +355,18 @@ impl OrderedConsumer {
             }
             // The next check asks again.
             Ok(Ok(Err(_)) | Err(_)) | Err(_) => Ok(()),
+        }
+    }
+
+    /// NATS answers nothing to requests that it refuses, so that without connection events a reader would wait for ever in silence.
+    fn warn_silent(&self) {
+        if !self.range.gate.has_events() {
+            warn_limited!(
+                bucket = self.range.bucket,
+                "a reader gets no messages, and not even heartbeats: the permission to publish to `CONSUMER.MSG.NEXT.{}.*` below the \
+                 prefix of the JetStream API may be missing, see `natsmicro::guide::permissions`",
+                self.range.stream
+            );
         }
     }
 
