@@ -71,6 +71,7 @@
 //!   blobs and files.
 //! * [`KvStore`], [`Watch`](store::Watch) and [`KvCache`](store::KvCache): the buckets, typed. [`CachedCall`]: calls only where the bucket has nothing.
 //! * [`discovery`]: what services say of themselves, and have done so far.
+//! * [`guide::permissions`]: what to permit on NATS, and [`ConnectionEvents`]: errors in place of timeouts where something is not.
 //! * [`ObjectStore`]: large messages, and bytes; [large responses](macro@object_store#large-responses).
 #![cfg_attr(
     feature = "testing",
