@@ -388,7 +388,8 @@ async fn open_written(
     options: ProvisionOptions,
 ) -> Result<Writable, OpenError> {
     let BucketDescriptor { kind, name, .. } = written.declared.bucket;
-    provision(jetstream, &written.declared, options)
+    // Boxed: the future is large and seldom created.
+    Box::pin(provision(jetstream, &written.declared, options))
         .await
         .map_err(|error| not_provisioned(error.explained(&jetstream.gate, kind, name)))?;
     let not_opened = |error| cannot_open(&jetstream.gate, kind, name, error);

@@ -71,7 +71,7 @@ impl<T> Handle<T> {
         let mut declared = DeclaredBucket::new(&self.store, others);
         declared.has_entry_ttls |= self.purge_ttl.is_some();
         let BucketDescriptor { kind, name, .. } = declared.bucket;
-        let created = provision(jetstream, &declared, options);
+        let created = Box::pin(provision(jetstream, &declared, options));
         let created = jetstream.within(kind, name, created).await;
         jetstream.forget(kind, name);
         created

@@ -1,11 +1,15 @@
 //! Connections without echo, with inbox prefixes of their own, and behind another prefix of the JetStream API.
 
+use std::time::Duration;
+
 use async_nats::{ConnectOptions, jetstream};
 use futures::TryStreamExt;
 use natsmicro::__private::permissions::{
-    CALLER, Feature, KV_CREATE_BUCKET, KV_READ, KV_WATCH, KV_WRITE, Names, OBJECT_CREATE_BUCKET,
-    OBJECT_READ, OBJECT_WRITE, Permissions, SERVICE, STREAMING_CALLER, STREAMING_SERVICE,
+    CALLER, Feature, KV_COMPARE, KV_CREATE_BUCKET, KV_READ, KV_WATCH, KV_WRITE, Names,
+    OBJECT_CREATE_BUCKET, OBJECT_READ, OBJECT_WRITE, Permissions, Right, SERVICE, STREAMING_CALLER,
+    STREAMING_SERVICE,
 };
+use natsmicro::store::StoreErrorKind;
 use natsmicro::testing::NatsServer;
 use natsmicro::{Client, ConnectionEvents, Server, Status, Streaming};
 use natsmicro_tests::common::{TestResult, Text, soon, text};
@@ -130,4 +134,84 @@ async fn custom_inboxes_on_both_sides() -> TestResult {
 async fn connections_without_echo() -> TestResult {
     let server = server("_INBOX", "_INBOX").await;
     works(&server, ConnectOptions::no_echo, ConnectOptions::no_echo).await
+}
+
+const API: &str = "js.shop";
+
+const NAMES: Names<'static> = Names {
+    service: "",
+    prefix: "",
+    endpoints: &[],
+    bucket: "mixed",
+    inbox: "_INBOX_caller",
+    peer_inbox: "",
+    api: API,
+};
+
+/// An account with a bucket, and one that reaches it below [`API`]; its users lack one of the rights each, and the last one none.
+fn importing_account(rights: &[&Right]) -> String {
+    let user = |lacking: usize| {
+        let others = rights.iter().filter(|right| {
+            let lacking = rights.get(lacking);
+            lacking.is_none_or(|lacking| lacking.subject != right.subject)
+        });
+        let permissions = Permissions::default().with(others.copied(), &NAMES);
+        format!("{{ user: u{lacking}, password: x, permissions: {permissions} }}\n")
+    };
+    let users: String = (0..=rights.len()).map(user).collect();
+    let import = |subject: &str, to: String| {
+        format!("{{ service: {{ account: HUB, subject: \"{subject}\" }}, to: \"{to}\" }}\n")
+    };
+    let imports = [
+        import("$JS.API.STREAM.>", format!("{API}.STREAM.>")),
+        import("$JS.API.DIRECT.>", format!("{API}.DIRECT.>")),
+        import("$KV.mixed.>", format!("{API}.$KV.mixed.>")),
+    ];
+    format!(
+        "no_auth_user: admin\naccounts {{\n\
+         HUB {{ jetstream: enabled, users: [{{ user: admin, password: x }}]\n\
+         exports: [{{ service: \"$JS.API.>\" }}, {{ service: \"$KV.>\" }}] }}\n\
+         SHOP {{ users: [\n{users}]\nimports: [\n{}] }}\n}}",
+        imports.concat()
+    )
+}
+
+#[tokio::test]
+async fn another_prefix_of_the_jetstream_api() -> TestResult {
+    let features = [KV_READ, KV_COMPARE];
+    let rights: Vec<_> = features.iter().flat_map(|it| it.rights).collect();
+    let config = importing_account(&rights);
+    let server = NatsServer::builder().config(config).start().await?;
+    let admin = server.connect().await?;
+    let admin = Client::new(admin.clone()).with_jetstream(jetstream::new(admin));
+    MixedClient::new(admin).save_kv().create_bucket().await?;
+    for lacking in (0..=rights.len()).rev() {
+        let (options, events) = as_user(&format!("u{lacking}"));
+        let options = options.custom_inbox_prefix("_INBOX_caller");
+        let nats = server.connect_with(options).await?;
+        let client = Client::new(nats.clone())
+            .with_jetstream(jetstream::with_prefix(nats, API))
+            .with_connection_events(events)
+            .with_timeout(Duration::from_secs(60));
+        let store = MixedClient::new(client).save_kv();
+        let used = soon(async {
+            store.create("a", &text("a")).await?;
+            assert_eq!(store.get("a").await?, Some(text("a")));
+            store.delete("a").await?;
+            store.create("a", &text("b")).await?;
+            store.purge("a").await
+        });
+        let Some(lacking) = rights.get(lacking) else {
+            used.await?;
+            continue;
+        };
+        let error = used.await.unwrap_err();
+        assert_eq!(*error.kind(), StoreErrorKind::PermissionDenied, "{error}");
+        let subjects = NAMES.subjects(lacking);
+        assert!(
+            trial::names_match(&error.to_string(), &subjects[0]),
+            "{lacking:?}: {error}"
+        );
+    }
+    Ok(())
 }

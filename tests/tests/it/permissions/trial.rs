@@ -291,7 +291,7 @@ fn user(name: &str, permissions: &Permissions) -> String {
 }
 
 /// Whether an error names a subject that matches.
-fn names_match(error: &str, pattern: &str) -> bool {
+pub(super) fn names_match(error: &str, pattern: &str) -> bool {
     let quoted = error.split('`').skip(1).step_by(2);
     error.contains("does not permit") && { quoted }.any(|subject| matches(pattern, subject))
 }
