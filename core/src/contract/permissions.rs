@@ -176,8 +176,7 @@ pub const KV_COMPARE: Feature = Feature {
 /// Reading single entries.
 pub const KV_READ: Feature = Feature {
     title: "Reading entries",
-    text: "`get` and `entry` of a `KvStore`, cached calls. With `with_leader_reads`, `<api>.STREAM.MSG.GET.KV_<bucket>` takes the place \
-           of the direct reads; `entry_at` needs `<api>.DIRECT.GET.KV_<bucket>`.",
+    text: "`get` and `entry` of a `KvStore`, cached calls.",
     rights: &[
         REPLIES,
         KV_INFO,
@@ -188,17 +187,68 @@ pub const KV_READ: Feature = Feature {
     ],
 };
 
+/// Reading single entries from the leader.
+pub const KV_READ_LEADER: Feature = Feature {
+    title: "Reading entries from the leader",
+    text: "The same with `with_leader_reads`, and all reads of a bucket without `allow_direct`.",
+    rights: &[
+        REPLIES,
+        KV_INFO,
+        publish(
+            "<api>.STREAM.MSG.GET.KV_<bucket>",
+            "reads, of any message of the bucket",
+        ),
+    ],
+};
+
+/// Reading single revisions.
+pub const KV_READ_REVISION: Feature = Feature {
+    title: "Reading revisions",
+    text: "`entry_at` of a `KvStore`.",
+    rights: &[
+        REPLIES,
+        KV_INFO,
+        publish(
+            "<api>.DIRECT.GET.KV_<bucket>",
+            "direct reads, of any message of the bucket",
+        ),
+    ],
+};
+
 /// Reading many entries of a Key-Value bucket.
 pub const KV_WATCH: Feature = Feature {
     title: "Lists, watches and caches",
-    text: "`keys`, `history`, `watch` and `cached` of a `KvStore`. A watch with several patterns needs `<api>.CONSUMER.CREATE.KV_<bucket>.*` \
-           besides.",
+    text: "`keys`, `history`, `watch` and `cached` of a `KvStore`.",
     rights: &[
         DELIVERIES,
         KV_INFO,
         publish(
             "<api>.CONSUMER.CREATE.KV_<bucket>.*.$KV.<bucket>.>",
             "the consumer",
+        ),
+        publish(
+            "<api>.CONSUMER.MSG.NEXT.KV_<bucket>.*",
+            "requests for messages",
+        ),
+        publish(
+            "<api>.CONSUMER.INFO.KV_<bucket>.*",
+            "what remains to be read",
+        )
+        .or(STALLED),
+        publish("<api>.CONSUMER.DELETE.KV_<bucket>.*", "the end").or(ABANDONED),
+    ],
+};
+
+/// A watch with several patterns.
+pub const KV_WATCH_PATTERNS: Feature = Feature {
+    title: "Watches with several patterns",
+    text: "`with_additional_pattern` of a watch.",
+    rights: &[
+        DELIVERIES,
+        KV_INFO,
+        publish(
+            "<api>.CONSUMER.CREATE.KV_<bucket>.*",
+            "the consumer, of any entries of the bucket",
         ),
         publish(
             "<api>.CONSUMER.MSG.NEXT.KV_<bucket>.*",
@@ -357,7 +407,10 @@ pub const FEATURES: &[Feature] = &[
     KV_WRITE,
     KV_COMPARE,
     KV_READ,
+    KV_READ_LEADER,
+    KV_READ_REVISION,
     KV_WATCH,
+    KV_WATCH_PATTERNS,
     OBJECT_WRITE,
     OBJECT_READ,
     OBJECT_WATCH,

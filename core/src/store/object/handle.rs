@@ -49,7 +49,7 @@ use crate::store::object::{change, read, write};
 /// `$JS.API.DIRECT.GET.OBJ_<bucket>`. If the chunks cannot be read that way, and for larger objects, a consumer is created and
 /// deleted again: that takes longer, and nats-server 2.15 by default allows 1,000 consumers per bucket. Without the permission the
 /// server does not reply, so that the first read on each connection takes up to a second more, or up to a quarter of the client's
-/// timeout if that is less.
+/// timeout if that is less; not so with [`Client::with_connection_events`](crate::Client::with_connection_events).
 ///
 /// # Clean-up after an operation
 ///

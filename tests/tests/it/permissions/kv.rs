@@ -1,7 +1,9 @@
 //! The clients of Key-Value buckets: reading, following, and writing.
 
 use futures::{StreamExt, TryStreamExt};
-use natsmicro::__private::permissions::{KV_COMPARE, KV_READ, KV_WATCH, KV_WRITE};
+use natsmicro::__private::permissions::{
+    KV_COMPARE, KV_READ, KV_READ_LEADER, KV_READ_REVISION, KV_WATCH, KV_WATCH_PATTERNS, KV_WRITE,
+};
 use natsmicro::KvStore;
 use natsmicro::store::{StoreError, StoreErrorKind, WatchEvent};
 use natsmicro_tests::common::{Text, soon, text};
@@ -57,6 +59,53 @@ async fn reading_entries() {
     trial.run(read).await;
     trial
         .run_untold("<api>.DIRECT.GET.KV_<bucket>.$KV.<bucket>.>", read)
+        .await;
+}
+
+#[tokio::test]
+async fn reading_from_the_leader() {
+    let trial = Trial::of(&[KV_READ_LEADER], BOXES).await;
+    filled(&trial).await;
+    let read = async |run: &Run| {
+        let value = bucket(run).with_leader_reads().get("a.1").await;
+        outcome(value.map(|value| assert_eq!(value, Some(text("a.1")))))
+    };
+    trial.run(read).await;
+    trial
+        .run_untold("<api>.STREAM.MSG.GET.KV_<bucket>", read)
+        .await;
+}
+
+#[tokio::test]
+async fn reading_revisions() {
+    let trial = Trial::of(&[KV_READ_REVISION], BOXES).await;
+    filled(&trial).await;
+    let read = async |run: &Run| {
+        let entry = bucket(run).entry_at("a.1", 1).await;
+        outcome(entry.map(|entry| assert_eq!(entry.unwrap().value, Some(text("a.1")))))
+    };
+    trial.run(read).await;
+    trial.run_untold("<api>.DIRECT.GET.KV_<bucket>", read).await;
+}
+
+#[tokio::test]
+async fn watching_several_patterns() {
+    let trial = Trial::of(&[KV_WATCH_PATTERNS], BOXES).await;
+    filled(&trial).await;
+    let watch = async |run: &Run| {
+        outcome(
+            async {
+                let watch = bucket(run).watch("a.*").with_additional_pattern("b.*");
+                let first = soon(watch.await?.next()).await.unwrap()?;
+                assert!(matches!(first, WatchEvent::Entry(_)));
+                Ok(())
+            }
+            .await,
+        )
+    };
+    trial.run(watch).await;
+    trial
+        .run_untold("<api>.CONSUMER.CREATE.KV_<bucket>.*", watch)
         .await;
 }
 
