@@ -1,12 +1,16 @@
 //! The clients of Key-Value buckets: reading, following, and writing.
 
+use std::time::Duration;
+
+use async_nats::{ConnectOptions, jetstream};
 use futures::{StreamExt, TryStreamExt};
 use natsmicro::__private::permissions::{
     KV_COMPARE, KV_READ, KV_READ_LEADER, KV_READ_REVISION, KV_WATCH, KV_WATCH_PATTERNS, KV_WRITE,
 };
-use natsmicro::KvStore;
 use natsmicro::store::{StoreError, StoreErrorKind, WatchEvent};
-use natsmicro_tests::common::{Text, soon, text};
+use natsmicro::testing::NatsServer;
+use natsmicro::{Client, ConnectionEvents, KvStore};
+use natsmicro_tests::common::{TestResult, Text, soon, synced, text};
 
 use super::trial::{self, Outcome, Run, Trial};
 use super::writes::{BOXES, BoxesClient, make_buckets};
@@ -213,4 +217,31 @@ async fn creating_entries() {
     trial
         .run_untold("<api>.STREAM.MSG.GET.KV_<bucket>", create)
         .await;
+}
+
+/// With the reports of NATS it is known that nothing was refused, and a store that does not answer is slow.
+#[tokio::test]
+async fn a_timeout_is_explained_only_where_refusals_are_not_told() -> TestResult {
+    let server = NatsServer::start().await?;
+    let silent = server.connect().await?;
+    let _requests = silent.subscribe("SILENT.>").await?;
+    synced(&silent).await;
+    for is_told in [true, false] {
+        let events = ConnectionEvents::new();
+        let options = ConnectOptions::new().event_callback(events.callback());
+        let nats = server.connect_with(options).await?;
+        let client = Client::new(nats.clone())
+            .with_jetstream(jetstream::with_prefix(nats, "SILENT"))
+            .with_timeout(Duration::from_millis(200));
+        let client = match is_told {
+            true => client.with_connection_events(events),
+            false => client,
+        };
+        let error = BoxesClient::new(client).later_kv().get("a").await;
+        let error = error.unwrap_err();
+        assert_eq!(*error.kind(), StoreErrorKind::TimedOut, "{error}");
+        let is_explained = error.to_string().contains("permissions");
+        assert_eq!(is_explained, !is_told, "{error}");
+    }
+    Ok(())
 }
