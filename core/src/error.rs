@@ -39,6 +39,12 @@ impl<K> Error<K> {
         self
     }
 
+    /// The same with more in its text.
+    pub(crate) fn with_hint(mut self, hint: &str) -> Self {
+        self.message = format!("{}; {hint}", self.message).into();
+        self
+    }
+
     /// The same as an error with other kinds.
     pub(crate) fn map_kind<L>(self, map: impl FnOnce(K) -> L) -> Error<L> {
         Error {

@@ -71,6 +71,7 @@
 //!   blobs and files.
 //! * [`KvStore`], [`Watch`](store::Watch) and [`KvCache`](store::KvCache): the buckets, typed. [`CachedCall`]: calls only where the bucket has nothing.
 //! * [`discovery`]: what services say of themselves, and have done so far.
+//! * [`guide::permissions`]: what to permit on NATS, and [`ConnectionEvents`]: errors in place of timeouts where something is not.
 //! * [`ObjectStore`]: large messages, and bytes; [large responses](macro@object_store#large-responses).
 #![cfg_attr(
     feature = "testing",
@@ -186,6 +187,12 @@ mod sync;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod transport;
+
+/// Pages for those who operate services. They hold no code.
+pub mod guide {
+    #[doc = include_str!("contract/permissions.md")]
+    pub mod permissions {}
+}
 
 pub use self::client::Client;
 pub use self::client::cached::call::{Cached, CachedCall, Origin};

@@ -19,3 +19,14 @@ pub use crate::server::router::{Dispatch, Router};
 pub use crate::service_error::{
     AnyStatus, ErrorBody, ErrorCodec, ErrorField, ErrorFields, ErrorText, Outcome,
 };
+
+pub mod permissions {
+    //! What each feature must be permitted, for the tests.
+
+    pub use crate::contract::permissions::{
+        CALLER, FEATURES, Feature, KV_COMPARE, KV_CREATE_BUCKET, KV_DELETE_BUCKET, KV_READ,
+        KV_READ_LEADER, KV_READ_REVISION, KV_TTL, KV_UPDATE_BUCKET, KV_WATCH, KV_WATCH_PATTERNS,
+        KV_WRITE, Names, OBJECT_CREATE_BUCKET, OBJECT_READ, OBJECT_WATCH, OBJECT_WRITE,
+        Permissions, Right, SERVICE, STREAMING_CALLER, STREAMING_SERVICE, Verb,
+    };
+}

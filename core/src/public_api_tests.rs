@@ -142,17 +142,21 @@ impl Api {
     /// Reads a file and the modules that it declares, but not those of tests.
     fn read(&mut self, module: &str, file: &Path, dir: &Path) {
         let text = std::fs::read_to_string(file).unwrap();
-        let items = syn::parse_file(&text).unwrap().items;
+        self.add(module, syn::parse_file(&text).unwrap().items, dir);
+    }
+
+    fn add(&mut self, module: &str, items: Vec<Item>, dir: &Path) {
         for item in &items {
             let Item::Mod(item) = item else { continue };
-            if item.content.is_some()
-                || has(&item.attrs, "cfg(test)")
-                || has(&item.attrs, "doc(hidden)")
-            {
+            if has(&item.attrs, "cfg(test)") || has(&item.attrs, "doc(hidden)") {
                 continue;
             }
             let name = item.ident.to_string();
             let folder = dir.join(&name);
+            if let Some((_, items)) = &item.content {
+                self.add(&join(module, &name), items.clone(), &folder);
+                continue;
+            }
             let file = Some(dir.join(format!("{name}.rs"))).filter(|file| file.exists());
             let file = file.unwrap_or_else(|| folder.join("mod.rs"));
             self.read(&join(module, &name), &file, &folder);

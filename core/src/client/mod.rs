@@ -101,7 +101,8 @@ impl Client {
     /// [`PermissionDenied`](crate::store::StoreErrorKind::PermissionDenied) of a store. Without it, NATS leaves such a request unanswered,
     /// and it ends with its timeout.
     ///
-    /// The events must be those of the connection; see [`ConnectionEvents`] for an example.
+    /// The events must be those of the connection; see [`ConnectionEvents`] for an example, and
+    /// [`guide::permissions`](crate::guide::permissions) for what callers and users of stores need.
     #[must_use]
     pub fn with_connection_events(mut self, events: ConnectionEvents) -> Self {
         self.multiplexer = multiplexer(self.nats.clone(), Some(events.clone()));

@@ -4,3 +4,4 @@
 //! numbers) and what stands above it.
 
 pub(crate) mod discovery;
+pub(crate) mod permissions;

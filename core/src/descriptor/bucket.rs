@@ -29,6 +29,14 @@ impl StoreKind {
             Self::Object => format!("OBJ_{bucket}"),
         }
     }
+
+    /// The subjects to which a bucket is written.
+    pub(crate) fn subjects(self, bucket: &str) -> String {
+        match self {
+            Self::Kv => format!("$KV.{bucket}.>"),
+            Self::Object => format!("$O.{bucket}.>"),
+        }
+    }
 }
 
 /// Where nats-server keeps a bucket.

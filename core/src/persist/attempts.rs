@@ -106,9 +106,12 @@ impl Target {
         let outcome = tokio::time::timeout_at(end, pin!(attempts.run())).await;
         let outcome = outcome.unwrap_or_else(|_| {
             attempts.may_be_stored |= attempts.is_sending;
-            Err(Failure::Store(persist_timeout(
-                attempts.last_cause.as_deref(),
-            )))
+            let cause = persist_timeout(attempts.last_cause.as_deref());
+            let hint = self.missing_permissions();
+            Err(Failure::Store(match hint {
+                Some(hint) if !cause.contains(&hint) => format!("{cause}; {hint}"),
+                _ => cause,
+            }))
         });
         let trace = match outcome {
             Ok(_) => attempts.trace,

@@ -20,7 +20,7 @@ use crate::persist::stats::WriteOrigin;
 use crate::persist::target::{Action, Bucket, Target};
 use crate::store::bucket::jetstream::JetStream;
 use crate::store::bucket::provision::{ProvisionOptions, provision};
-use crate::store::error::{StoreError, StoreErrorKind};
+use crate::store::error::{StoreError, StoreErrorKind, missing_permissions};
 use crate::store::kv::bucket::KvBucket;
 use crate::transport::events::ConnectionEvents;
 use crate::transport::gate::Gate;
@@ -39,6 +39,8 @@ pub(crate) enum OpenErrorKind {
     BucketNotFound,
     /// The NATS server is too old for a setting, or the way to it does not allow it.
     Unsupported,
+    /// NATS refuses a request for a bucket.
+    PermissionDenied,
     /// NATS did not do what was asked, or not in time.
     Nats,
 }
@@ -115,7 +117,7 @@ impl OpenStores {
         for written in written_buckets(methods)? {
             let bucket = &written.declared.bucket;
             let opening = open_written(&jetstream, &written, persistence.buckets);
-            let writable = in_time(bucket.name, opening).await?;
+            let writable = in_time(&jetstream.gate, bucket.kind, bucket.name, opening).await?;
             let key = (bucket.kind, bucket.name);
             let purge_ttl = bucket.settings.purge_ttl;
             open.add(key, writable, written.is_compared, purge_ttl, &persistence);
@@ -127,7 +129,8 @@ impl OpenStores {
                     continue;
                 }
                 let opening = open_deleted_from(&jetstream, *method, deletion);
-                let writable = in_time(deletion.bucket, opening).await?;
+                let (kind, bucket) = key;
+                let writable = in_time(&jetstream.gate, kind, bucket, opening).await?;
                 open.add(key, writable, false, None, &persistence);
             }
         }
@@ -361,17 +364,22 @@ fn disagree(
 
 /// Bounds opening a bucket by [`OPEN_TIMEOUT`].
 async fn in_time<T>(
+    gate: &Gate,
+    kind: StoreKind,
     bucket: &str,
     opening: impl Future<Output = Result<T, OpenError>>,
 ) -> Result<T, OpenError> {
-    tokio::time::timeout(OPEN_TIMEOUT, opening)
-        .await
-        .unwrap_or_else(|_| {
-            Err(OpenError::new(
-                OpenErrorKind::Nats,
-                format!("bucket `{bucket}` was not ready within {OPEN_TIMEOUT:?}"),
-            ))
+    let opened = tokio::time::timeout(OPEN_TIMEOUT, opening).await;
+    opened.unwrap_or_else(|_| {
+        let error = OpenError::new(
+            OpenErrorKind::Nats,
+            format!("bucket `{bucket}` was not ready within {OPEN_TIMEOUT:?}"),
+        );
+        Err(match missing_permissions(gate, kind, bucket) {
+            Some(hint) => error.with_hint(&hint),
+            None => error,
         })
+    })
 }
 
 /// Provisions a bucket, and opens it for all writes.
@@ -381,13 +389,15 @@ async fn open_written(
     options: ProvisionOptions,
 ) -> Result<Writable, OpenError> {
     let BucketDescriptor { kind, name, .. } = written.declared.bucket;
-    provision(&jetstream.context, &written.declared, options)
+    // Boxed: the future is large and seldom created.
+    Box::pin(provision(jetstream, &written.declared, options))
         .await
-        .map_err(not_provisioned)?;
+        .map_err(|error| not_provisioned(error.explained(&jetstream.gate, kind, name)))?;
+    let not_opened = |error| cannot_open(&jetstream.gate, kind, name, error);
     match kind {
         StoreKind::Kv => {
             let opened = jetstream.open::<KvBucket>(name).await;
-            let kv = opened.map_err(|error| cannot_open(name, error))?;
+            let kv = opened.map_err(not_opened)?;
             let store = kv.store();
             // async-nats does not expose the prefix of a JetStream domain.
             if store.use_jetstream_prefix {
@@ -412,7 +422,7 @@ async fn open_written(
         }
         StoreKind::Object => {
             let opened = jetstream.open(name).await;
-            let objects = opened.map_err(|error| cannot_open(name, error))?;
+            let objects = opened.map_err(not_opened)?;
             Ok(Bucket::Object(objects).into())
         }
     }
@@ -436,7 +446,7 @@ async fn open_deleted_from(
                 method.text(),
             ),
         ),
-        _ => cannot_open(deletion.bucket, error),
+        _ => cannot_open(&jetstream.gate, StoreKind::Kv, deletion.bucket, error),
     })?;
     Ok(Bucket::Kv(kv).into())
 }
@@ -457,16 +467,18 @@ fn not_provisioned(error: StoreError) -> OpenError {
         StoreErrorKind::BucketNotFound => OpenErrorKind::BucketNotFound,
         StoreErrorKind::BucketMismatch => OpenErrorKind::BucketMismatch,
         StoreErrorKind::Unsupported => OpenErrorKind::Unsupported,
+        StoreErrorKind::PermissionDenied => OpenErrorKind::PermissionDenied,
         _ => OpenErrorKind::Nats,
     })
 }
 
-fn cannot_open(bucket: &str, error: StoreError) -> OpenError {
-    OpenError::new(
-        OpenErrorKind::Nats,
-        format!("bucket `{bucket}` cannot be opened"),
-    )
-    .with_source(error)
+fn cannot_open(gate: &Gate, kind: StoreKind, bucket: &str, error: StoreError) -> OpenError {
+    if *error.kind() == StoreErrorKind::PermissionDenied {
+        return not_provisioned(error);
+    }
+    let text = format!("bucket `{bucket}` cannot be opened");
+    let error = StoreError::new(StoreErrorKind::Nats, text).with_source(error);
+    not_provisioned(error.explained(gate, kind, bucket))
 }
 
 /// Refuses a `key_ttl` behind a JetStream domain or prefix: an entry with a TTL is written as a message of ours, and async-nats does not

@@ -373,7 +373,11 @@ mod tests {
     #[tokio::test]
     async fn released_capacity_wakes_waiting_callers() {
         let server = NatsServer::start().await.unwrap();
-        let gate = Gate::new(server.connect().await.unwrap(), ReplySubjects::default());
+        let gate = Gate::new(
+            server.connect().await.unwrap(),
+            ReplySubjects::default(),
+            None,
+        );
         let timeout = Duration::from_secs(1);
         let queue = Queue::start(gate, timeout, None, AllLost::default(), None);
         let mut taken = queue

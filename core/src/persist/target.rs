@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::descriptor::bucket::StoreKind;
 use crate::descriptor::key::InvalidKey;
 use crate::descriptor::operation::Operation;
 use crate::descriptor::template::PartialKey;
@@ -13,6 +14,7 @@ use crate::log::warn_limited;
 use crate::persist::plain_put::PlainPut;
 use crate::persist::queue::Queue;
 use crate::status::Status;
+use crate::store::error::missing_permissions;
 use crate::store::kv::bucket::KvBucket;
 use crate::store::object::bucket::ObjectBucket;
 use crate::transport::gate::Gate;
@@ -206,5 +208,14 @@ impl Target {
             Status::unavailable(format!("bucket `{}` cannot be read", self.name))
         })?;
         Ok(newest.map_or(0, |message| message.sequence))
+    }
+
+    /// Which permissions may be missing, if it is not known that none is.
+    pub(crate) fn missing_permissions(&self) -> Option<String> {
+        let kind = match &self.bucket {
+            Bucket::Kv(_) => StoreKind::Kv,
+            Bucket::Object(_) => StoreKind::Object,
+        };
+        missing_permissions(self.bucket.gate(), kind, self.name)
     }
 }

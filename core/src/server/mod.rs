@@ -63,8 +63,8 @@ pub enum StartErrorKind {
     BucketNotFound,
     /// The NATS server is too old for a setting.
     Unsupported,
-    /// The permissions of the connection do not cover a subscription, or a request for a bucket. Known with
-    /// [`Server::with_connection_events`] only.
+    /// The permissions of the connection do not cover a subscription, or a request for a bucket; the text names the subjects. Known with
+    /// [`Server::with_connection_events`] only. What is needed is listed in [`guide::permissions`](crate::guide::permissions).
     PermissionDenied,
     /// A request to NATS failed.
     Nats,
@@ -77,6 +77,7 @@ impl From<OpenErrorKind> for StartErrorKind {
             OpenErrorKind::BucketMismatch => Self::BucketMismatch,
             OpenErrorKind::BucketNotFound => Self::BucketNotFound,
             OpenErrorKind::Unsupported => Self::Unsupported,
+            OpenErrorKind::PermissionDenied => Self::PermissionDenied,
             OpenErrorKind::Nats => Self::Nats,
         }
     }
@@ -212,7 +213,8 @@ impl Server {
     /// [`PermissionDenied`](StartErrorKind::PermissionDenied), a stream whose messages may not be published ends with `PERMISSION_DENIED`,
     /// and a write to a store is given up at once. Without it, a server whose subscriptions are refused starts, and gets no requests.
     ///
-    /// The events must be those of the connection; see [`ConnectionEvents`] for an example.
+    /// The events must be those of the connection; see [`ConnectionEvents`] for an example, and
+    /// [`guide::permissions`](crate::guide::permissions) for what a service needs.
     pub fn with_connection_events(mut self, events: ConnectionEvents) -> Self {
         self.persistence.events = Some(events.clone());
         self.events = Some(events);

@@ -14,9 +14,11 @@ use async_nats::jetstream::stream::{
 use bytes::Bytes;
 
 use crate::codec::CodecError;
+use crate::descriptor::bucket::StoreKind;
 use crate::descriptor::key::InvalidKey;
 use crate::error::Error;
 use crate::transport::events::Refusal;
+use crate::transport::gate::Gate;
 
 /// Why reading or writing a store failed.
 pub type StoreError = Error<StoreErrorKind>;
@@ -56,7 +58,8 @@ pub enum StoreErrorKind {
     TimedOut,
     /// The permissions of the connection do not cover a request; the text names its subject. Known with
     /// [`Client::with_connection_events`](crate::Client::with_connection_events) only; otherwise such a request ends with
-    /// [`TimedOut`](Self::TimedOut) or [`Nats`](Self::Nats).
+    /// [`TimedOut`](Self::TimedOut) or [`Nats`](Self::Nats), and the text says what may be missing. What is needed is listed in
+    /// [`guide::permissions`](crate::guide::permissions).
     PermissionDenied,
     /// The connection is over for good: it was drained or closed, or async-nats's task for it has panicked. Only a new connection helps.
     ConnectionLost,
@@ -74,6 +77,15 @@ impl StoreError {
 
     pub(crate) fn timed_out() -> Self {
         Self::new(StoreErrorKind::TimedOut, "the store did not answer in time")
+    }
+
+    /// The same, with what may be missing if this is a timeout.
+    pub(crate) fn explained(self, gate: &Gate, kind: StoreKind, bucket: &str) -> Self {
+        let is_timeout = *self.kind() == StoreErrorKind::TimedOut || is_timed_out(&self);
+        match missing_permissions(gate, kind, bucket) {
+            Some(hint) if is_timeout && !self.to_string().contains(&hint) => self.with_hint(&hint),
+            _ => self,
+        }
     }
 
     pub(crate) fn connection_lost() -> Self {
@@ -166,6 +178,26 @@ pub(crate) fn is_no_stream(error: &(dyn StdError + 'static)) -> bool {
     };
     refused.is_some_and(|refused| refused.error_code() == ErrorCode::STREAM_NOT_FOUND)
         || error.source().is_some_and(is_no_stream)
+}
+
+/// Whether a request of async-nats got no answer. Each of its types of errors has a kind of its own for that, and all have this text.
+fn is_timed_out(error: &(dyn StdError + 'static)) -> bool {
+    let source = error.source();
+    source.is_some_and(|source| source.to_string().contains("timed out") || is_timed_out(source))
+}
+
+/// Which permissions may be missing if the store does not answer. `None` with connection events, by which it is known.
+pub(crate) fn missing_permissions(gate: &Gate, kind: StoreKind, bucket: &str) -> Option<String> {
+    if gate.has_events() {
+        return None;
+    }
+    let subjects = kind.subjects(bucket);
+    let stream = kind.stream_name(bucket);
+    let inbox = gate.inbox_prefix();
+    Some(format!(
+        "the permissions of the connection may lack `{subjects}`, the requests to the JetStream API for stream `{stream}`, or the \
+         subscription to `{inbox}.>`: `with_connection_events` tells which, and `natsmicro::guide::permissions` lists them"
+    ))
 }
 
 /// A stored value that cannot be decoded as a message of the expected type, in bytes; see [`StoreError::undecodable`].

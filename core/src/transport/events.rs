@@ -49,6 +49,8 @@ const MAX_REMEMBERED: usize = 1_024;
 /// # }
 /// ```
 ///
+/// What a service, its callers and the users of its stores need is listed in [`guide::permissions`](crate::guide::permissions).
+///
 /// Cheap to clone. Its clones are one and the same, for one connection. A server whose JetStream context is on a connection of its own may
 /// give the callback to both.
 #[derive(Clone)]

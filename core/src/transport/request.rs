@@ -124,7 +124,7 @@ pub(crate) fn unanswered(gate: &Gate, subject: &str, timeout: Duration) -> Statu
         // NATS answers nothing to such a request either.
         format!(
             "if the service is in time, the permission to publish to this subject may be missing, or that to subscribe to \
-             `{prefix}.>`: `Client::with_connection_events` would tell"
+             `{prefix}.>`: `Client::with_connection_events` tells which, and `natsmicro::guide::permissions` lists them"
         )
     } else {
         return status;

@@ -15,7 +15,7 @@ use crate::transport::outgoing::{Outgoing, PublishError};
 
 /// How long an echo is waited for on a connection that has had none before.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How often the state of the connection is looked at.
+/// How often the connection is looked at.
 const POLL: Duration = Duration::from_millis(20);
 
 /// What is known after a round trip.
@@ -43,35 +43,30 @@ pub(crate) async fn round_trip(gate: &Gate, timeout: Duration) -> Result<RoundTr
 }
 
 /// Sends a message to itself, and waits for it or for its refusal: the NATS server handles the messages of a connection in their order.
+/// After a reconnect it is sent again, since it may be lost.
 async fn echo(gate: &Gate) -> Result<(), String> {
     let inbox = gate.new_inbox();
     let mut refusals = gate.refusals();
     let subscribed = gate.subscribe(inbox.clone()).await;
     let mut echo = subscribed.map_err(|error| error.to_string())?;
-    let refused = async { while *refusals.next().await.subject != *inbox {} };
-    let echoed = async {
-        loop {
-            let connection = gate.connection_epoch();
-            let message = Outgoing::to(inbox.as_str()).with_reply(Subject::from(inbox.as_str()));
-            let sent = gate.publish(Lane::Reply, message).await;
-            sent.map_err(|error| error.to_string())?;
-            // What was sent on a connection that broke may be lost with it.
-            let reconnected = async {
-                while gate.connection_epoch() == connection {
-                    tokio::time::sleep(POLL).await;
-                }
-            };
-            tokio::select! {
-                message = echo.next() => {
-                    return message.map(|_| gate.record_echo()).ok_or_else(closed);
-                }
-                () = reconnected => {}
-            }
+    let mut refused = std::pin::pin!(async { while *refusals.next().await.subject != *inbox {} });
+    loop {
+        let connection = gate.connection_epoch();
+        let message = Outgoing::to(inbox.as_str()).with_reply(Subject::from(inbox.as_str()));
+        let sent = gate.publish(Lane::Reply, message).await;
+        sent.map_err(|error| error.to_string())?;
+        tokio::select! {
+            message = echo.next() => return message.map(|_| gate.record_echo()).ok_or_else(closed),
+            () = &mut refused => return Ok(()),
+            () = reconnected(gate, connection) => {}
         }
-    };
-    tokio::select! {
-        echoed = echoed => echoed,
-        () = refused => Ok(()),
+    }
+}
+
+/// Waits until the connection is another one than that of this epoch.
+async fn reconnected(gate: &Gate, connection: u64) {
+    while gate.connection_epoch() == connection {
+        tokio::time::sleep(POLL).await;
     }
 }
 

@@ -10,6 +10,7 @@ mod claims;
 mod connection;
 mod kv;
 mod objects;
+mod permissions;
 mod persist;
 mod service;
 mod streams;

@@ -21,6 +21,7 @@ use crate::log::warn_limited;
 use crate::persist::age::{Moment, WriteStart};
 use crate::persist::batches::wire::{BatchReply, Step};
 use crate::transport::backlog::Lane;
+use crate::transport::events::{Action, Refusal, Refusals};
 use crate::transport::gate::Gate;
 use crate::transport::outgoing::{Outgoing, PublishError};
 use crate::transport::publishing::Publishing;
@@ -47,6 +48,8 @@ pub(crate) struct Batches {
     /// The start of the subjects of the bucket, the last dot included.
     prefix: String,
     replies: Subscriber,
+    /// What NATS refuses since the oldest of the open batches was sent.
+    refusals: Refusals,
     /// The start of the reply subjects, up to the number of the batch. Its last token and the number are the id of the batch, which no
     /// other client may use for this bucket.
     inbox: String,
@@ -99,9 +102,10 @@ impl Batches {
         let mut check = tokio::time::interval(CHECK_INTERVAL);
         check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Ok(Self {
+            replies,
+            refusals: gate.refusals(),
             gate,
             prefix: prefix.to_owned(),
-            replies,
             inbox: format!("{inbox}.{id}-"),
             next_number: 0,
             open: Vec::new(),
@@ -179,6 +183,9 @@ impl Batches {
             keys.push(put.key);
         }
         self.next_number += 1;
+        if self.open.is_empty() {
+            self.refusals = self.gate.refusals();
+        }
         self.open.push(Batch {
             number,
             keys,
@@ -232,6 +239,7 @@ impl Batches {
                     }
                     None
                 }
+                refusal = self.refusals.next() => self.handle_refusal(&refusal),
                 now = self.check.tick() => self.check_open(now),
             };
             if let Some(ended) = ended {
@@ -280,6 +288,33 @@ impl Batches {
         Some(self.end(index, stored))
     }
 
+    /// Ends the batch that begins with a message which NATS refuses: without it, the server takes none of the others. After any other
+    /// message that is refused the batch ends at the server, which is queried how many are stored.
+    fn handle_refusal(&mut self, refusal: &Refusal) -> Option<EndedBatch> {
+        let key = refusal.subject.strip_prefix(self.prefix.as_str())?;
+        if refusal.action != Action::Publish {
+            return None;
+        }
+        let position = |batch: &Batch| batch.keys.iter().position(|other| **other == *key);
+        let mut open = self.open.iter().enumerate();
+        match open.find_map(|(index, batch)| Some((index, position(batch)?)))? {
+            (index, 0) => Some(self.end(index, Some(0))),
+            (index, _) => {
+                self.query(index, Instant::now());
+                None
+            }
+        }
+    }
+
+    /// Whether NATS lets this connection receive no replies to batches.
+    fn is_deaf(&self) -> bool {
+        let subscribed = |subject: &str| {
+            let own = subject.strip_suffix('>');
+            own.is_some_and(|inbox| self.inbox.starts_with(inbox))
+        };
+        self.gate.refused_subscription(subscribed).is_some()
+    }
+
     fn disable(&mut self, reason: &str) {
         if !self.is_disabled {
             warn_limited!(
@@ -302,6 +337,10 @@ impl Batches {
         if is_interrupted {
             // What waits is not sent on the next connection.
             self.in_transit.clear();
+        }
+        if !self.open.is_empty() && self.is_deaf() {
+            self.disable("NATS does not permit the subscription to the replies");
+            return Some(self.end(0, None));
         }
         if let Some(index) = self.open.iter().position(|batch| batch.give_up_at <= now) {
             if !self.has_replies && !is_interrupted && self.open[index].connection == connection {

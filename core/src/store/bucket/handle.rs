@@ -70,9 +70,10 @@ impl<T> Handle<T> {
         let others = self.declared.iter().flat_map(MethodStores::iter);
         let mut declared = DeclaredBucket::new(&self.store, others);
         declared.has_entry_ttls |= self.purge_ttl.is_some();
-        let created = provision(&jetstream.context, &declared, options);
-        let created = jetstream.within(created).await;
-        jetstream.forget(declared.bucket.kind, declared.bucket.name);
+        let BucketDescriptor { kind, name, .. } = declared.bucket;
+        let created = Box::pin(provision(jetstream, &declared, options));
+        let created = jetstream.within(kind, name, created).await;
+        jetstream.forget(kind, name);
         created
     }
 
@@ -94,7 +95,7 @@ impl<T> Handle<T> {
             kind, name: bucket, ..
         } = self.store.bucket;
         jetstream
-            .within(async {
+            .within(kind, bucket, async {
                 match operation(jetstream).await {
                     Err(error) => Err(jetstream.explain(kind, bucket, error).await),
                     succeeded => succeeded,

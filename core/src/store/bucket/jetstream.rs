@@ -16,6 +16,7 @@ use crate::sync::Mutex;
 use crate::transport::events::ConnectionEvents;
 use crate::transport::gate::Gate;
 use crate::transport::mux::Multiplexer;
+use crate::transport::refused::unless_refused;
 use crate::transport::subject::ReplySubjects;
 
 /// A type of bucket that [`JetStream`] can open. There is one type for each [`StoreKind`].
@@ -110,14 +111,20 @@ impl JetStream {
         kind: StoreKind,
         bucket: &str,
     ) -> Result<stream::Info, StoreError> {
-        match self.context.get_stream(kind.stream_name(bucket)).await {
+        let stream = kind.stream_name(bucket);
+        let request = format!("STREAM.INFO.{stream}");
+        let found = self.context.get_stream(stream);
+        match unless_refused(&self.gate, &request, found).await? {
             Ok(stream) => Ok(stream.cached_info().clone()),
             Err(error) => Err(cannot_open(bucket, error)),
         }
     }
 
     pub(crate) async fn delete(&self, kind: StoreKind, bucket: &str) -> Result<(), StoreError> {
-        let deleted = self.context.delete_stream(kind.stream_name(bucket)).await;
+        let stream = kind.stream_name(bucket);
+        let request = format!("STREAM.DELETE.{stream}");
+        let deleted = self.context.delete_stream(stream);
+        let deleted = unless_refused(&self.gate, &request, deleted).await?;
         self.forget(kind, bucket);
         match deleted {
             Ok(_) => Ok(()),
@@ -154,14 +161,17 @@ impl JetStream {
         self.opened.of(kind).lock().remove(bucket);
     }
 
-    /// Bounds an operation by the client's timeout.
+    /// Bounds an operation on a bucket by the client's timeout.
     pub(crate) async fn within<T>(
         &self,
+        kind: StoreKind,
+        bucket: &str,
         operation: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
         tokio::time::timeout(self.timeout, operation)
             .await
             .unwrap_or_else(|_| Err(StoreError::timed_out()))
+            .map_err(|error| error.explained(&self.gate, kind, bucket))
     }
 }
 

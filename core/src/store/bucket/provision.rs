@@ -1,13 +1,16 @@
 //! Creates the buckets that methods declare, or compares existing ones with their declaration and updates them.
 
-use async_nats::jetstream::context::{AccountError, CreateStreamErrorKind, GetStreamErrorKind};
+use async_nats::jetstream::ErrorCode;
+use async_nats::jetstream::context::{CreateStreamErrorKind, GetStreamErrorKind};
 use async_nats::jetstream::stream::{Config, DiscardPolicy, StorageType};
-use async_nats::jetstream::{Context, ErrorCode};
 
 use crate::descriptor::bucket::{BucketDescriptor, Difference, Effect, StoreKind};
 use crate::descriptor::declared::DeclaredBucket;
+use crate::error::chain;
 use crate::log::warn_limited;
+use crate::store::bucket::jetstream::JetStream;
 use crate::store::error::{StoreError, StoreErrorKind};
+use crate::transport::refused::unless_refused;
 
 /// How a starting server provisions the buckets of its services.
 ///
@@ -42,18 +45,18 @@ const MIN_LEVEL_FOR_BATCHES: usize = 4;
 
 /// Creates or updates the bucket as declared, as far as the policy allows.
 pub(crate) async fn provision(
-    context: &Context,
+    jetstream: &JetStream,
     declared: &DeclaredBucket,
     options: ProvisionOptions,
 ) -> Result<(), StoreError> {
     let bucket = &declared.bucket;
     if declared.needs_entry_ttls() {
-        check_api_level(context, bucket).await?;
+        check_api_level(jetstream, bucket).await?;
     }
     // Twice, since another instance may create the bucket between the read and the attempt to create it.
     for _ in 0..2 {
-        if let Some(found) = find(context, bucket).await? {
-            return reconcile(context, declared, found, options).await;
+        if let Some(found) = find(jetstream, bucket).await? {
+            return reconcile(jetstream, declared, found, options).await;
         }
         if options.policy == BucketPolicy::Never {
             return Err(StoreError::new(
@@ -66,8 +69,10 @@ pub(crate) async fn provision(
             ));
         }
         let mut config = config_of(declared);
-        config.allow_batch_publish = options.batches && takes_batches(context, bucket).await;
-        match context.create_stream(config).await {
+        config.allow_batch_publish = options.batches && takes_batches(jetstream, bucket).await;
+        let request = format!("STREAM.CREATE.{}", config.name);
+        let created = jetstream.context.create_stream(config);
+        match unless_refused(&jetstream.gate, &request, created).await? {
             Ok(_) => return Ok(()),
             Err(error) => match error.kind() {
                 CreateStreamErrorKind::JetStream(refused)
@@ -85,11 +90,14 @@ pub(crate) async fn provision(
     ))
 }
 
-async fn find(context: &Context, bucket: &BucketDescriptor) -> Result<Option<Config>, StoreError> {
-    match context
-        .get_stream(bucket.kind.stream_name(bucket.name))
-        .await
-    {
+async fn find(
+    jetstream: &JetStream,
+    bucket: &BucketDescriptor,
+) -> Result<Option<Config>, StoreError> {
+    let stream = bucket.kind.stream_name(bucket.name);
+    let request = format!("STREAM.INFO.{stream}");
+    let found = jetstream.context.get_stream(stream);
+    match unless_refused(&jetstream.gate, &request, found).await? {
         Ok(stream) => Ok(Some(stream.cached_info().config.clone())),
         Err(error) => match error.kind() {
             GetStreamErrorKind::JetStream(refused) if refused.code() == 404 => Ok(None),
@@ -100,7 +108,7 @@ async fn find(context: &Context, bucket: &BucketDescriptor) -> Result<Option<Con
 
 /// Compares an existing bucket with its declaration, and changes it if the policy allows that.
 async fn reconcile(
-    context: &Context,
+    jetstream: &JetStream,
     declared: &DeclaredBucket,
     mut found: Config,
     options: ProvisionOptions,
@@ -119,7 +127,7 @@ async fn reconcile(
     let gets_batches = options.batches
         && !found.allow_batch_publish
         && found.mirror.is_none()
-        && takes_batches(context, bucket).await;
+        && takes_batches(jetstream, bucket).await;
     if differences.is_empty() && !gets_batches {
         return Ok(());
     }
@@ -127,13 +135,25 @@ async fn reconcile(
     declared.apply(&mut found);
     check_history(bucket, history, found.max_messages_per_subject)?;
     found.allow_batch_publish |= gets_batches;
-    match context.update_stream(&found).await {
+    let request = format!("STREAM.UPDATE.{}", found.name);
+    let updated = jetstream.context.update_stream(&found);
+    let updated = unless_refused(&jetstream.gate, &request, updated).await;
+    let updated = updated.map_err(StoreError::from).and_then(|updated| {
+        let failed = |error| failed(bucket, "updated", error);
+        updated.map_err(failed)
+    });
+    match updated {
         Ok(_) => {}
         Err(error) if differences.is_empty() => {
-            warn_limited!(bucket = bucket.name, %error, "cannot allow batches: the bucket is written to one by one");
+            let error = chain(&error);
+            warn_limited!(
+                bucket = bucket.name,
+                error,
+                "cannot allow batches: the bucket is written to one by one"
+            );
             return Ok(());
         }
-        Err(error) => return Err(failed(bucket, "updated", error)),
+        Err(error) => return Err(error),
     }
     tracing::info!(bucket = bucket.name, ?differences, "updated a bucket");
     Ok(())
@@ -213,10 +233,11 @@ fn config_of(declared: &DeclaredBucket) -> Config {
 }
 
 /// An older server silently ignores TTLs, so this reads its API level.
-async fn check_api_level(context: &Context, bucket: &BucketDescriptor) -> Result<(), StoreError> {
-    let level = api_level(context)
-        .await
-        .map_err(|error| failed(bucket, "read", error))?;
+async fn check_api_level(
+    jetstream: &JetStream,
+    bucket: &BucketDescriptor,
+) -> Result<(), StoreError> {
+    let level = api_level(jetstream, bucket).await?;
     if level >= MIN_LEVEL_FOR_TTLS {
         return Ok(());
     }
@@ -230,16 +251,19 @@ async fn check_api_level(context: &Context, bucket: &BucketDescriptor) -> Result
 }
 
 /// Whether the bucket can take writes in batches. Only the speed depends on it, so it is false if the account may not read the level.
-async fn takes_batches(context: &Context, bucket: &BucketDescriptor) -> bool {
+async fn takes_batches(jetstream: &JetStream, bucket: &BucketDescriptor) -> bool {
     bucket.kind == StoreKind::Kv
-        && api_level(context)
+        && api_level(jetstream, bucket)
             .await
             .is_ok_and(|level| level >= MIN_LEVEL_FOR_BATCHES)
 }
 
 /// The level of JetStream, which in a cluster may be another than that of the server at the other end of the connection.
-async fn api_level(context: &Context) -> Result<usize, AccountError> {
-    Ok(context.query_account().await?.requests.level)
+async fn api_level(jetstream: &JetStream, bucket: &BucketDescriptor) -> Result<usize, StoreError> {
+    let account = jetstream.context.query_account();
+    let account = unless_refused(&jetstream.gate, "INFO", account).await?;
+    let account = account.map_err(|error| failed(bucket, "read", error))?;
+    Ok(account.requests.level)
 }
 
 fn failed(

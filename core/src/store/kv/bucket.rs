@@ -30,6 +30,7 @@ use crate::sync::Mutex;
 use crate::transport::gate::Gate;
 use crate::transport::mux::{self, Multiplexer};
 use crate::transport::outgoing::Outgoing;
+use crate::transport::refused::unless_refused;
 
 /// Marks a message that stores no value.
 const KV_OPERATION: &str = "KV-Operation";
@@ -65,11 +66,10 @@ impl Bucket for KvBucket {
     const KIND: StoreKind = StoreKind::Kv;
 
     async fn open(jetstream: &JetStream, bucket: &str) -> Result<Self, StoreError> {
-        let store = jetstream
-            .context
-            .get_key_value(bucket)
-            .await
-            .map_err(|error| cannot_open(bucket, error))?;
+        let request = format!("STREAM.INFO.{}", Self::KIND.stream_name(bucket));
+        let store = jetstream.context.get_key_value(bucket);
+        let store = unless_refused(&jetstream.gate, &request, store).await?;
+        let store = store.map_err(|error| cannot_open(bucket, error))?;
         let is_plain = !store.use_jetstream_prefix && store.put_prefix.is_none();
         let direct_reads = is_plain.then(|| DirectReads {
             multiplexer: Arc::clone(&jetstream.multiplexer),
@@ -115,12 +115,11 @@ impl KvBucket {
                 (_, Some(_)) => Err(WriteError::Refused(
                     "a TTL cannot be written through a JetStream domain or prefix".into(),
                 )),
-                (None, None) => self.store.put(key, value).await.map_err(WriteError::new),
-                (Some(revision), None) => self
-                    .store
-                    .update(key, value, revision)
-                    .await
-                    .map_err(WriteError::new),
+                (None, None) => self.written(key, self.store.put(key, value)).await,
+                (Some(revision), None) => {
+                    let updated = self.store.update(key, value, revision);
+                    self.written(key, updated).await
+                }
             };
         }
         let mut headers = conditions(expected, ttl);
@@ -133,8 +132,27 @@ impl KvBucket {
 
     /// A message for a key of a bucket that is not behind a JetStream domain or prefix.
     fn message(&self, key: &str) -> Outgoing {
+        Outgoing::to(self.written_subject(key))
+    }
+
+    /// The subject to which a key is written, below the prefix of the JetStream API if the bucket is behind one.
+    fn written_subject(&self, key: &str) -> String {
         let prefix = self.store.put_prefix.as_ref().unwrap_or(&self.store.prefix);
-        Outgoing::to(format!("{prefix}{key}"))
+        format!("{prefix}{key}")
+    }
+
+    /// Awaits a write that async-nats makes, behind a JetStream domain or prefix.
+    async fn written<T, E>(
+        &self,
+        key: &str,
+        write: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, WriteError>
+    where
+        E: std::error::Error + Send + Sync + 'static,
+    {
+        let subject = self.written_subject(key);
+        let written = unless_refused(&self.gate, &subject, write).await?;
+        written.map_err(WriteError::new)
     }
 
     /// The newest message of a key, markers included, from the leader, which has every acknowledged write.
@@ -173,8 +191,8 @@ impl KvBucket {
         let subject = format!("STREAM.INFO.{}", self.store.stream_name);
         let answer = self
             .context
-            .request::<_, _, Response<ServerTime>>(subject, &())
-            .await;
+            .request::<_, _, Response<ServerTime>>(subject.clone(), &());
+        let answer = unless_refused(&self.gate, &subject, answer).await?;
         match answer.map_err(|error| StoreError::nats(failed, error))? {
             Response::Ok(now) => {
                 let clock = Clock::read(&now, asked);
@@ -221,16 +239,25 @@ impl KvBucket {
         {
             return direct_reads.newest(key).await;
         }
-        match (source, revision) {
-            (ReadFrom::AnyReplica, None) => {
-                found(stream.direct_get_last_for_subject(subject).await)
+        let name = &self.store.stream_name;
+        let request = match (source, revision) {
+            (ReadFrom::AnyReplica, None) => format!("DIRECT.GET.{name}.{subject}"),
+            (ReadFrom::AnyReplica, Some(_)) => format!("DIRECT.GET.{name}"),
+            (ReadFrom::Leader, _) => format!("STREAM.MSG.GET.{name}"),
+        };
+        let read = async {
+            match (source, revision) {
+                (ReadFrom::AnyReplica, None) => {
+                    found(stream.direct_get_last_for_subject(subject).await)
+                }
+                (ReadFrom::AnyReplica, Some(revision)) => found(stream.direct_get(revision).await),
+                (ReadFrom::Leader, None) => {
+                    found(stream.get_last_raw_message_by_subject(subject).await)
+                }
+                (ReadFrom::Leader, Some(revision)) => found(stream.get_raw_message(revision).await),
             }
-            (ReadFrom::AnyReplica, Some(revision)) => found(stream.direct_get(revision).await),
-            (ReadFrom::Leader, None) => {
-                found(stream.get_last_raw_message_by_subject(subject).await)
-            }
-            (ReadFrom::Leader, Some(revision)) => found(stream.get_raw_message(revision).await),
-        }
+        };
+        unless_refused(&self.gate, &request, read).await?
     }
 
     /// Reads a message that may be one which async-nats cannot parse. Boxed: this is seldom.
@@ -247,7 +274,8 @@ impl KvBucket {
                 },
                 Some(seq) => Which::Revision { seq },
             };
-            let message = raw::read(&self.context, &self.store.stream_name, which).await?;
+            let message =
+                raw::read(&self.gate, &self.context, &self.store.stream_name, which).await?;
             let message = message.filter(|message| message.subject.as_str() == subject);
             let is_malformed = message.as_ref().is_some_and(|it| it.is_malformed);
             if !is_malformed {
@@ -266,8 +294,8 @@ impl KvBucket {
         expected: Option<u64>,
     ) -> Result<Option<u64>, WriteError> {
         if self.store.use_jetstream_prefix {
-            let deleted = self.store.delete_expect_revision(key, expected).await;
-            return deleted.map(|()| None).map_err(WriteError::new);
+            let deleted = self.store.delete_expect_revision(key, expected);
+            return self.written(key, deleted).await.map(|()| None);
         }
         let mut headers = conditions(expected, None);
         headers.insert(KV_OPERATION, "DEL");
@@ -290,16 +318,18 @@ impl KvBucket {
             let message = self.message(key).with_headers(headers);
             return Ok(Some(self.publisher.publish(message).await?.sequence));
         }
-        let purged = match (expected, ttl.map(whole_seconds)) {
-            (None, Some(ttl)) => self.store.purge_with_ttl(key, ttl).await,
-            (Some(revision), Some(ttl)) => {
-                self.store
-                    .purge_expect_revision_with_ttl(key, revision, ttl)
-                    .await
+        let purged = async {
+            match (expected, ttl.map(whole_seconds)) {
+                (None, Some(ttl)) => self.store.purge_with_ttl(key, ttl).await,
+                (Some(revision), Some(ttl)) => {
+                    self.store
+                        .purge_expect_revision_with_ttl(key, revision, ttl)
+                        .await
+                }
+                (expected, None) => self.store.purge_expect_revision(key, expected).await,
             }
-            (expected, None) => self.store.purge_expect_revision(key, expected).await,
         };
-        purged.map(|()| None).map_err(WriteError::new)
+        self.written(key, purged).await.map(|()| None)
     }
 
     /// Whether single entries may have a TTL, as of when the bucket was opened. A server older than 2.11 silently ignores TTLs, and

@@ -283,6 +283,16 @@ impl<T> KvStore<T> {
         Ok(self.handle.jetstream()?.timeout)
     }
 
+    /// The error of an operation that took too long.
+    pub(crate) fn timed_out(&self) -> StoreError {
+        match self.handle.jetstream() {
+            Ok(jetstream) => {
+                StoreError::timed_out().explained(&jetstream.gate, StoreKind::Kv, self.bucket())
+            }
+            Err(error) => error,
+        }
+    }
+
     pub(crate) fn codec(&self) -> MessageCodec<T> {
         self.handle.codec
     }

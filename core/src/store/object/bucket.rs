@@ -31,6 +31,7 @@ use crate::store::reader::direct::{BatchGet, UnansweredConnection};
 use crate::store::reader::range::{Range, Start};
 use crate::transport::gate::Gate;
 use crate::transport::outgoing::Outgoing;
+use crate::transport::refused::unless_refused;
 
 /// The chunk size of ADR-20.
 pub(crate) const CHUNK_SIZE: usize = 128 * 1024;
@@ -63,11 +64,11 @@ impl Bucket for ObjectBucket {
     const KIND: StoreKind = StoreKind::Object;
 
     async fn open(jetstream: &JetStream, bucket: &str) -> Result<Self, StoreError> {
-        let stream = jetstream
-            .context
-            .get_stream(StoreKind::Object.stream_name(bucket))
-            .await
-            .map_err(|error| cannot_open(bucket, error))?;
+        let stream = Self::KIND.stream_name(bucket);
+        let request = format!("STREAM.INFO.{stream}");
+        let stream = jetstream.context.get_stream(stream);
+        let stream = unless_refused(&jetstream.gate, &request, stream).await?;
+        let stream = stream.map_err(|error| cannot_open(bucket, error))?;
         Ok(Self {
             context: jetstream.context.clone(),
             gate: jetstream.gate.clone(),
@@ -88,6 +89,11 @@ impl ObjectBucket {
 
     pub(crate) fn gate(&self) -> &Gate {
         &self.gate
+    }
+
+    /// The error of an operation that took too long.
+    pub(crate) fn timed_out(&self) -> StoreError {
+        StoreError::timed_out().explained(&self.gate, StoreKind::Object, &self.name)
     }
 
     /// The metadata of an object that is not deleted.
@@ -148,7 +154,12 @@ impl ObjectBucket {
     /// The newest metadata of an object, which may say that the object is deleted.
     pub(crate) async fn newest(&self, name: &str) -> Result<Option<Stored>, StoreError> {
         let subject = self.meta_subject(name);
-        let message = match self.stream.get_last_raw_message_by_subject(&subject).await {
+        let request = format!(
+            "STREAM.MSG.GET.{}",
+            StoreKind::Object.stream_name(&self.name)
+        );
+        let message = self.stream.get_last_raw_message_by_subject(&subject);
+        let message = match unless_refused(&self.gate, &request, message).await? {
             Ok(message) => message,
             Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {
                 return Ok(None);
@@ -216,8 +227,9 @@ impl ObjectBucket {
         if !is_token(nuid) {
             return Ok(());
         }
+        let request = format!("STREAM.PURGE.{}", StoreKind::Object.stream_name(&self.name));
         let purge = self.stream.purge().filter(self.chunks_of(nuid));
-        match purge.await {
+        match unless_refused(&self.gate, &request, purge.into_future()).await? {
             Ok(_) => Ok(()),
             Err(error) => Err(StoreError::nats("cannot remove chunks", error)),
         }

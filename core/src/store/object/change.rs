@@ -287,8 +287,13 @@ impl CleanUp {
                     }
                     Ok(Ok(())) => return,
                     Ok(Err(error)) if is_no_stream(&error) => return,
-                    Ok(Err(error)) => cause = chain(&error),
-                    Err(_) => cause = StoreError::timed_out().to_string(),
+                    Ok(Err(error)) => {
+                        cause = chain(&error);
+                        if *error.kind() == StoreErrorKind::PermissionDenied {
+                            break;
+                        }
+                    }
+                    Err(_) => cause = self.bucket.timed_out().to_string(),
                 }
             }
             let paused = Instant::now() + backoff.next_pause();

@@ -49,7 +49,7 @@ use crate::store::object::{change, read, write};
 /// `$JS.API.DIRECT.GET.OBJ_<bucket>`. If the chunks cannot be read that way, and for larger objects, a consumer is created and
 /// deleted again: that takes longer, and nats-server 2.15 by default allows 1,000 consumers per bucket. Without the permission the
 /// server does not reply, so that the first read on each connection takes up to a second more, or up to a quarter of the client's
-/// timeout if that is less.
+/// timeout if that is less; not so with [`Client::with_connection_events`](crate::Client::with_connection_events).
 ///
 /// # Clean-up after an operation
 ///
@@ -138,13 +138,17 @@ impl<T> ObjectStore<T> {
         let data = self.handle.encode(value)?;
         let jetstream = self.handle.jetstream()?;
         let bucket = jetstream
-            .within(jetstream.open::<ObjectBucket>(self.bucket()))
+            .within(
+                StoreKind::Object,
+                self.bucket(),
+                jetstream.open::<ObjectBucket>(self.bucket()),
+            )
             .await?;
         let clean_up = CLEAN_UP_TIMEOUT.min(jetstream.timeout / 4);
         let deadline = backoff::after(Instant::now(), jetstream.timeout.saturating_sub(clean_up));
         match write::put(&bucket, name, data, deadline, clean_up).await {
             Ok(put) => Ok(put.revision),
-            Err(_) if Instant::now() >= deadline => Err(StoreError::timed_out()),
+            Err(_) if Instant::now() >= deadline => Err(bucket.timed_out()),
             Err(error) => Err(jetstream
                 .explain(StoreKind::Object, self.bucket(), error.into())
                 .await),

@@ -80,7 +80,11 @@ impl<'a> PutFromBuilder<'a> {
         check_name(&self.name)?;
         let jetstream = self.jetstream?;
         let bucket = jetstream
-            .within(jetstream.open::<ObjectBucket>(self.bucket))
+            .within(
+                StoreKind::Object,
+                self.bucket,
+                jetstream.open::<ObjectBucket>(self.bucket),
+            )
             .await?;
         let mut writer = ObjectWriter::new(&bucket, &self.name);
         let chunks = chunks_of(self.reader, self.chunk_size);

@@ -104,6 +104,7 @@ pub(crate) struct Chunks {
     size: usize,
     digest: digest::Context,
     timeout: Duration,
+    bucket: ObjectBucket,
 }
 
 enum ChunkSource {
@@ -133,6 +134,7 @@ impl Chunks {
             stored,
             source,
             timeout,
+            bucket: bucket.clone(),
         })
     }
 
@@ -166,7 +168,7 @@ impl Chunks {
             };
         };
         let next = tokio::time::timeout(self.timeout, source.next()).await;
-        let next = next.unwrap_or_else(|_| Err(StoreError::timed_out()))?;
+        let next = next.unwrap_or_else(|_| Err(self.bucket.timed_out()))?;
         let chunk = next.ok_or_else(|| incomplete(&self.stored.meta.name))?;
         self.missing -= 1;
         self.size += chunk.len();

@@ -8,7 +8,7 @@ use futures::stream::{self, Stream, StreamExt};
 use ring::digest::{self, SHA256};
 use tokio::time::Instant;
 
-use crate::store::error::{StoreError, WriteError};
+use crate::store::error::WriteError;
 use crate::store::object::bucket::{
     CHUNK_SIZE, MAX_META_ATTEMPTS, ObjectBucket, contended, digest_text,
 };
@@ -83,9 +83,10 @@ impl ObjectWriter {
             digest: Some(self.digest.clone()),
             deleted: false,
         };
+        let bucket = self.change.bucket().clone();
         tokio::time::timeout(timeout, self.publish(&meta))
             .await
-            .unwrap_or_else(|_| Err(timed_out()))
+            .unwrap_or_else(|_| Err(timed_out(&bucket)))
     }
 
     /// Stores the chunks, with up to [`WINDOW_BYTES`] unacknowledged.
@@ -111,7 +112,7 @@ impl ObjectWriter {
                 };
                 tokio::time::timeout(timeout, ack)
                     .await
-                    .map_err(|_| timed_out())??;
+                    .map_err(|_| timed_out(bucket))??;
                 acknowledged += length as u64;
                 progress(acknowledged);
             }
@@ -123,7 +124,7 @@ impl ObjectWriter {
             // One after the other: chunks are read in the order in which they are stored.
             let ack = tokio::time::timeout(timeout, bucket.send_chunk(&subject, chunk))
                 .await
-                .map_err(|_| timed_out())??;
+                .map_err(|_| timed_out(bucket))??;
             acks.push_back((Box::pin(ack), length));
         }
         Ok(WrittenChunks {
@@ -164,8 +165,8 @@ impl ObjectWriter {
     }
 }
 
-fn timed_out() -> WriteError {
-    WriteError::Uncertain(Box::new(StoreError::timed_out()))
+fn timed_out(bucket: &ObjectBucket) -> WriteError {
+    WriteError::Uncertain(Box::new(bucket.timed_out()))
 }
 
 /// Stores an object under a name, in place of an earlier one. An object that is not stored by the deadline is removed; the

@@ -9,6 +9,7 @@ use tokio::time::timeout;
 
 use crate::backoff::Backoff;
 use crate::error::chain;
+use crate::log::warn_limited;
 use crate::store::error::{StoreError, StoreErrorKind};
 use crate::store::reader::delivery::{BucketMessage, ReaderEvent};
 use crate::store::reader::liveness::Liveness;
@@ -53,7 +54,7 @@ impl BucketReader {
             Start::Next => None,
         };
         let until = match position {
-            Some(position) => last_malformed(&range, position).await?,
+            Some(position) => last_known_malformed(&range, position).await?,
             None => None,
         };
         let liveness = Arc::new(Liveness::new());
@@ -177,6 +178,21 @@ async fn consumer(
     consumer.await.map(Box::new)
 }
 
+/// The same as [`last_malformed`]; none if the messages cannot be looked at.
+async fn last_known_malformed(range: &Range, position: u64) -> Result<Option<u64>, StoreError> {
+    match last_malformed(range, position).await {
+        Err(error) if *error.kind() != StoreErrorKind::ConnectionLost => {
+            warn_limited!(
+                bucket = range.bucket,
+                error = chain(&error),
+                "cannot look at what ended the connection of a reader"
+            );
+            Ok(None)
+        }
+        known => known,
+    }
+}
+
 /// The last malformed message in the range after `position`. Looks at the messages that ended other readers, if any did.
 async fn last_malformed(range: &Range, position: u64) -> Result<Option<u64>, StoreError> {
     let Some(suspects) = suspects::of_stream(&range.stream) else {
@@ -208,7 +224,7 @@ async fn malformed(range: &Range, suspects: &Suspects) -> Result<Vec<BucketMessa
     let mut malformed = Vec::new();
     for &seq in &suspects.found {
         let which = Which::Revision { seq };
-        let found = raw::read(&range.context, &range.stream, which).await?;
+        let found = raw::read(&range.gate, &range.context, &range.stream, which).await?;
         malformed.extend(found.filter(|message| message.is_malformed));
     }
     for End { subjects, position } in &suspects.ends {
@@ -239,7 +255,7 @@ async fn next(
             seq: position + 1,
             next_by_subj: subject,
         };
-        if let Some(message) = raw::read(&range.context, &range.stream, which).await?
+        if let Some(message) = raw::read(&range.gate, &range.context, &range.stream, which).await?
             && first
                 .as_ref()
                 .is_none_or(|first| message.sequence < first.sequence)
@@ -255,7 +271,7 @@ async fn is_superseded(range: &Range, message: &BucketMessage) -> Result<bool, S
     let which = Which::Newest {
         last_by_subj: &message.subject,
     };
-    let newest = raw::read(&range.context, &range.stream, which).await?;
+    let newest = raw::read(&range.gate, &range.context, &range.stream, which).await?;
     Ok(newest.is_none_or(|newest| newest.sequence > message.sequence))
 }
 

@@ -19,6 +19,7 @@ use crate::store::reader::budget::Share;
 use crate::store::reader::delivery::header_number;
 use crate::store::reader::ordered::ATTEMPT_TIMEOUT;
 use crate::store::reader::range::{Range, Start};
+use crate::transport::refused::unless_refused;
 
 /// The timeout of the next message. At most a quarter of the timeout of the read, so that enough of it remains for the consumer.
 const MESSAGE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -87,7 +88,6 @@ impl BatchGet {
         // Below the prefix of the context, which async-nats knows alone.
         let request = Request::new().payload(request.into()).inbox(inbox);
         let address = format!("DIRECT.GET.{}", range.stream);
-        range.context.send_request(address, request).await.ok()?;
         let mut batch = Self {
             range: range.clone(),
             share,
@@ -98,7 +98,16 @@ impl BatchGet {
             connection,
             unanswered: unanswered.clone(),
         };
-        let first = batch.receive().await?;
+        let first = async {
+            let sent = range.context.send_request(address.clone(), request);
+            sent.await.ok()?;
+            batch.receive().await
+        };
+        let Ok(first) = unless_refused(&range.gate, &address, first).await else {
+            batch.unanswered.record(connection);
+            return None;
+        };
+        let first = first?;
         if first.status.is_some() {
             return None;
         }

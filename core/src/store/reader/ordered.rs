@@ -18,12 +18,15 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::backoff::Backoff;
 use crate::error::chain;
+use crate::log::warn_limited;
 use crate::store::error::{StoreError, StoreErrorKind};
 use crate::store::reader::delivery::{BucketMessage, ReaderEvent, header_number};
 use crate::store::reader::demand::{Demand, HEARTBEAT_INTERVAL, RequestEnd};
 use crate::store::reader::liveness::Liveness;
 use crate::store::reader::range::{ConsumerFailure, Range, Start, from_sequence};
 use crate::store::reader::suspects;
+use crate::transport::events::{Action, Refusal, Refusals};
+use crate::transport::refused::{is_request, unless_refused};
 
 /// How often a consumer without messages checks its connection.
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
@@ -45,6 +48,7 @@ pub(crate) struct OrderedConsumer {
     /// One subscription receives from all server-side consumers of this range; each has a token of its own below this inbox.
     inbox: String,
     messages: Subscriber,
+    refusals: Refusals,
     consumer: Consumer<Config>,
     /// Where the current server-side consumer delivers.
     subject: Subject,
@@ -99,6 +103,7 @@ impl OrderedConsumer {
 
     async fn start_now(range: Range, liveness: Arc<Liveness>) -> Result<Self, StoreError> {
         let inbox = range.gate.new_inbox();
+        let refusals = range.gate.refusals();
         let messages = range
             .gate
             .subscribe(format!("{inbox}.*"))
@@ -131,6 +136,7 @@ impl OrderedConsumer {
             subject: delivery_subject(&inbox, &info.name),
             inbox,
             messages,
+            refusals,
             connection,
             created,
             position: 0,
@@ -167,7 +173,17 @@ impl OrderedConsumer {
             } else {
                 CHECK_INTERVAL
             };
-            match self.demand.next(&mut self.messages, wait).await {
+            let next = tokio::select! {
+                biased;
+                next = self.demand.next(&mut self.messages, wait) => next,
+                refusal = self.refusals.next() => {
+                    if self.is_concerned(&refusal) {
+                        return Err(StoreError::from(refusal).into());
+                    }
+                    continue;
+                }
+            };
+            match next {
                 Ok(None) => return Err(self.closed().into()),
                 Ok(Some(message)) => {
                     if let Some(message) = self.receive(message).await? {
@@ -175,6 +191,21 @@ impl OrderedConsumer {
                     }
                 }
                 Err(_) => self.check_liveness().await?,
+            }
+        }
+    }
+
+    /// Whether NATS refuses the requests for messages, or the messages.
+    fn is_concerned(&self, refusal: &Refusal) -> bool {
+        match refusal.action {
+            Action::Publish => {
+                let info = self.consumer.cached_info();
+                let request = format!("CONSUMER.MSG.NEXT.{}.{}", info.stream_name, info.name);
+                is_request(&refusal.subject, &request)
+            }
+            Action::Subscribe => {
+                let own = refusal.subject.strip_prefix(self.inbox.as_str());
+                own == Some(".*")
             }
         }
     }
@@ -306,6 +337,7 @@ impl OrderedConsumer {
             return Ok(());
         }
         if self.liveness.age() > 2 * HEARTBEAT_INTERVAL + CHECK_INTERVAL {
+            self.warn_silent();
             self.restart("the server has sent nothing").await?;
             return Ok(());
         }
@@ -315,11 +347,16 @@ impl OrderedConsumer {
         // The messages that the initial part waits for may have expired.
         let name = self.consumer.cached_info().name.clone();
         let info = match self.range.stream().await {
-            Ok(stream) => timeout(ATTEMPT_TIMEOUT, stream.consumer_info(name)).await,
+            Ok(stream) => {
+                let request = format!("CONSUMER.INFO.{}.{name}", self.range.stream);
+                let info = stream.consumer_info(name);
+                let info = unless_refused(&self.range.gate, &request, info);
+                timeout(ATTEMPT_TIMEOUT, info).await
+            }
             Err(_) => return Ok(()),
         };
         match info {
-            Ok(Ok(info)) => {
+            Ok(Ok(Ok(info))) => {
                 if info.num_pending == 0 && info.delivered.consumer_sequence == self.delivered {
                     self.initial = Some(0);
                     self.caught_up();
@@ -327,12 +364,24 @@ impl OrderedConsumer {
                 }
                 Ok(())
             }
-            Ok(Err(error)) if is_deleted(&error.kind()) => {
+            Ok(Ok(Err(error))) if is_deleted(&error.kind()) => {
                 self.restart("the consumer was deleted").await?;
                 Ok(())
             }
             // The next check asks again.
-            Ok(Err(_)) | Err(_) => Ok(()),
+            Ok(Ok(Err(_)) | Err(_)) | Err(_) => Ok(()),
+        }
+    }
+
+    /// NATS answers nothing to requests that it refuses, so that without connection events a reader would wait for ever in silence.
+    fn warn_silent(&self) {
+        if !self.range.gate.has_events() {
+            warn_limited!(
+                bucket = self.range.bucket,
+                "a reader gets no messages, and not even heartbeats: the permission to publish to `CONSUMER.MSG.NEXT.{}.*` below the \
+                 prefix of the JetStream API may be missing, see `natsmicro::guide::permissions`",
+                self.range.stream
+            );
         }
     }
 

@@ -11,8 +11,10 @@ use async_nats::jetstream::stream::{Info, Stream};
 
 use crate::store::error::{StoreError, is_no_stream, no_such_bucket};
 use crate::store::reader::budget::Budget;
+use crate::transport::events::Refusal;
 use crate::transport::gate::Gate;
 use crate::transport::random::random_token;
+use crate::transport::refused::unless_refused;
 
 /// How long the server keeps a consumer without requests.
 const INACTIVE_THRESHOLD: Duration = Duration::from_secs(60);
@@ -69,7 +71,9 @@ impl Range {
 
     pub(crate) async fn info(&self) -> Result<Info, ConsumerFailure> {
         let stream = self.stream().await.map_err(ConsumerFailure::Transient)?;
-        stream.get_info().await.map_err(|error| self.failure(error))
+        let request = format!("STREAM.INFO.{}", self.stream);
+        let info = unless_refused(&self.gate, &request, stream.get_info()).await?;
+        info.map_err(|error| self.failure(error))
     }
 
     pub(crate) async fn consume(
@@ -80,8 +84,13 @@ impl Range {
             [subject] => (subject.clone(), Vec::new()),
             subjects => (String::new(), subjects.to_vec()),
         };
+        let name = random_token();
+        let mut request = format!("CONSUMER.CREATE.{}.{name}", self.stream);
+        if !filter_subject.is_empty() {
+            request = [&request, ".", &filter_subject].concat();
+        }
         let config = Config {
-            name: Some(random_token()),
+            name: Some(name),
             description: Some("natsmicro".to_owned()),
             deliver_policy,
             ack_policy: AckPolicy::None,
@@ -93,10 +102,9 @@ impl Range {
             memory_storage: true,
             ..Config::default()
         };
-        self.context
-            .create_consumer_on_stream(config, &self.stream)
-            .await
-            .map_err(|error| self.failure(error))
+        let created = self.context.create_consumer_on_stream(config, &self.stream);
+        let created = unless_refused(&self.gate, &request, created).await?;
+        created.map_err(|error| self.failure(error))
     }
 
     fn failure(&self, error: impl StdError + Send + Sync + 'static) -> ConsumerFailure {
@@ -105,6 +113,12 @@ impl Range {
         } else {
             ConsumerFailure::Transient(StoreError::nats("cannot read the bucket", error))
         }
+    }
+}
+
+impl From<Refusal> for ConsumerFailure {
+    fn from(refusal: Refusal) -> Self {
+        Self::Permanent(refusal.into())
     }
 }
 

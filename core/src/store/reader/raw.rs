@@ -12,6 +12,8 @@ use serde::Serialize;
 
 use crate::store::error::StoreError;
 use crate::store::reader::delivery::BucketMessage;
+use crate::transport::gate::Gate;
+use crate::transport::refused::unless_refused;
 
 /// Which message of a stream.
 #[derive(Serialize)]
@@ -32,16 +34,18 @@ pub(crate) enum Which<'a> {
 
 /// Reads a message; `None` if there is none.
 pub(crate) async fn read(
+    gate: &Gate,
     context: &Context,
     stream: &str,
     which: Which<'_>,
 ) -> Result<Option<BucketMessage>, StoreError> {
     let failed = "cannot read the bucket";
     let address = format!("STREAM.MSG.GET.{stream}");
-    let answer = context
-        .request::<_, _, Response<Answer>>(address, &which)
-        .await;
-    match answer.map_err(|error| StoreError::nats(failed, error))? {
+    let answer = context.request::<_, _, Response<Answer>>(address.clone(), &which);
+    match unless_refused(gate, &address, answer)
+        .await?
+        .map_err(|error| StoreError::nats(failed, error))?
+    {
         Response::Ok(Answer { message }) => Ok(Some(parse(message))),
         Response::Err { error } if error.error_code() == ErrorCode::NO_MESSAGE_FOUND => Ok(None),
         Response::Err { error } => Err(StoreError::nats(failed, error)),

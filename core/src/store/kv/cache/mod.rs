@@ -212,7 +212,7 @@ impl<T: Send + Sync + 'static> CacheShared<T> {
                 }
                 Ok(Some(Ok(ReaderEvent::CaughtUp)) | None) => break,
                 Ok(Some(Err(error))) => return Err(error),
-                Err(_) => return Err(StoreError::timed_out()),
+                Err(_) => return Err(self.store.timed_out()),
             }
         }
         *self.liveness.write() = liveness;
