@@ -17,7 +17,7 @@ use crate::codec::CodecError;
 use crate::descriptor::bucket::StoreKind;
 use crate::descriptor::key::InvalidKey;
 use crate::error::Error;
-use crate::transport::events::Refusal;
+use crate::transport::events::Violation;
 use crate::transport::gate::Gate;
 
 /// Why reading or writing a store failed.
@@ -304,15 +304,15 @@ impl From<StoreError> for WriteError {
     }
 }
 
-impl From<Refusal> for StoreError {
-    fn from(refusal: Refusal) -> Self {
-        Self::new(StoreErrorKind::PermissionDenied, refusal.to_string())
+impl From<Violation> for StoreError {
+    fn from(violation: Violation) -> Self {
+        Self::new(StoreErrorKind::PermissionDenied, violation.to_string())
     }
 }
 
-impl From<Refusal> for WriteError {
-    fn from(refusal: Refusal) -> Self {
-        StoreError::from(refusal).into()
+impl From<Violation> for WriteError {
+    fn from(violation: Violation) -> Self {
+        StoreError::from(violation).into()
     }
 }
 

@@ -19,7 +19,7 @@ use crate::stream::pressure::Pressure;
 use crate::stream::wire;
 use crate::stream::wire::{Control, Received, StreamState};
 use crate::transport::backlog::Lane;
-use crate::transport::events::{Action, Refusal, Refusals};
+use crate::transport::events::{Action, Violation, Violations};
 use crate::transport::gate::Gate;
 use crate::transport::outgoing::Outgoing;
 use crate::transport::publishing::Publishing;
@@ -72,7 +72,7 @@ pub(crate) enum Signal {
     StateSent,
     Heartbeat,
     /// NATS has refused something to the connection.
-    Refused(Refusal),
+    Refused(Violation),
 }
 
 /// Which end of the stream a link is.
@@ -94,7 +94,7 @@ pub(crate) struct Link {
     pub(crate) gate: Gate,
     /// Receives on `inbox`.
     subscription: Subscriber,
-    refusals: Refusals,
+    violations: Violations,
     pub(crate) inbox: Subject,
     /// The inbox of the peer. A caller learns it from the first message of the service; it is removed when there is nobody to send to.
     pub(crate) peer: Option<PeerSubject>,
@@ -130,7 +130,7 @@ impl Link {
         delivery: Option<Delivery>,
     ) -> Result<Self, Status> {
         let inbox = gate.new_inbox();
-        let refusals = gate.refusals();
+        let violations = gate.violations();
         let subscription = gate.subscribe(inbox.clone()).await.map_err(|error| {
             Status::unavailable(format!("cannot subscribe to an inbox: {error}"))
         })?;
@@ -140,7 +140,7 @@ impl Link {
         Ok(Self {
             gate,
             subscription,
-            refusals,
+            violations,
             inbox: Subject::from(inbox),
             peer: None,
             opens_at: None,
@@ -168,7 +168,7 @@ impl Link {
             signal = reader_signal(reader) => signal,
             Some(()) = state_sent(&mut self.state_in_transit) => Signal::StateSent,
             _ = self.heartbeats.tick() => Signal::Heartbeat,
-            refusal = self.refusals.next() => Signal::Refused(refusal),
+            violation = self.violations.next() => Signal::Refused(violation),
         }
     }
 
@@ -196,21 +196,21 @@ impl Link {
                 Some(Event::ReaderDropped)
             }
             Signal::Heartbeat => self.heartbeat().await,
-            Signal::Refused(refusal) => self
-                .is_concerned(&refusal)
-                .then(|| Event::PeerLost((&refusal).into())),
+            Signal::Refused(violation) => self
+                .is_concerned(&violation)
+                .then(|| Event::PeerLost((&violation).into())),
         }
     }
 
     /// Whether NATS refuses what this end sends, or does not let it receive.
-    fn is_concerned(&self, refusal: &Refusal) -> bool {
-        match refusal.action {
+    fn is_concerned(&self, violation: &Violation) -> bool {
+        match violation.action {
             Action::Publish => {
                 let peer = self.peer.as_ref().map(PeerSubject::subject);
                 let mut sent_to = peer.into_iter().chain(&self.opens_at);
-                sent_to.any(|subject| refusal.is_publish_to(subject))
+                sent_to.any(|subject| violation.is_publish_to(subject))
             }
-            Action::Subscribe => *refusal.subject == *self.inbox,
+            Action::Subscribe => *violation.subject == *self.inbox,
         }
     }
 
@@ -415,8 +415,8 @@ impl Link {
             }
             loop {
                 let signal = self.wait().await;
-                if let Signal::Refused(refusal) = &signal
-                    && refusal.is_publish_to(&self.inbox)
+                if let Signal::Refused(violation) = &signal
+                    && violation.is_publish_to(&self.inbox)
                 {
                     return;
                 }

@@ -13,15 +13,15 @@ use crate::log::warn_limited;
 use crate::status::Status;
 use crate::sync::Mutex;
 
-/// How many refusals a slow receiver may be behind. It misses those on top, and then waits for its timeout as without events.
+/// How many violations a slow receiver may be behind. It misses those on top, and then waits for its timeout as without events.
 const MAX_UNREAD: usize = 256;
 /// How many refused subscriptions are remembered.
 const MAX_REMEMBERED: usize = 1_024;
 
-/// Makes refusals of NATS errors: a publish or a subscription that the permissions of a connection do not cover fails at once, with its
-/// subject, in place of a timeout.
+/// Makes permissions violations errors: a publish or a subscription that the permissions of a connection do not cover fails at once, with
+/// its subject, in place of a timeout.
 ///
-/// NATS answers nothing to a message that may not be published, and reports a refusal for the connection as a whole. async-nats hands
+/// NATS answers nothing to a message that may not be published, and reports the violation to the connection as a whole. async-nats hands
 /// such reports to the event callback of the connection, so that is where they have to be taken from:
 ///
 /// ```no_run
@@ -57,7 +57,7 @@ const MAX_REMEMBERED: usize = 1_024;
 pub struct ConnectionEvents(Arc<Shared>);
 
 struct Shared {
-    refusals: broadcast::Sender<Refusal>,
+    violations: broadcast::Sender<Violation>,
     /// The subscriptions that were refused since the connection was made. Requests whose replies they would receive wait in vain.
     subscriptions: Mutex<BTreeSet<Arc<str>>>,
 }
@@ -66,10 +66,10 @@ impl ConnectionEvents {
     /// Events of a connection to be made.
     #[must_use]
     pub fn new() -> Self {
-        let (refusals, _) = broadcast::channel(MAX_UNREAD);
+        let (violations, _) = broadcast::channel(MAX_UNREAD);
         let subscriptions = Mutex::default();
         Self(Arc::new(Shared {
-            refusals,
+            violations,
             subscriptions,
         }))
     }
@@ -101,36 +101,39 @@ impl ConnectionEvents {
             // Subscriptions are made anew, and refused anew if they still are.
             Event::Connected => self.0.subscriptions.lock().clear(),
             Event::ServerError(ServerError::Other(text)) => {
-                if let Some(refusal) = Refusal::parse(text) {
-                    warn_limited!("{refusal}");
-                    self.refuse(refusal);
+                if let Some(violation) = Violation::parse(text) {
+                    warn_limited!("{violation}");
+                    self.refuse(violation);
                 }
             }
             _ => {}
         }
     }
 
-    fn refuse(&self, refusal: Refusal) {
-        if refusal.action == Action::Subscribe {
+    fn refuse(&self, violation: Violation) {
+        if violation.action == Action::Subscribe {
             let mut subscriptions = self.0.subscriptions.lock();
             if subscriptions.len() < MAX_REMEMBERED {
-                subscriptions.insert(Arc::clone(&refusal.subject));
+                subscriptions.insert(Arc::clone(&violation.subject));
             }
         }
         // Fails if nobody waits.
-        let _ = self.0.refusals.send(refusal);
+        let _ = self.0.violations.send(violation);
     }
 
-    /// The refusals from now on.
-    pub(super) fn refusals(&self) -> Refusals {
-        Refusals(Some(self.0.refusals.subscribe()))
+    /// The violations from now on.
+    pub(super) fn violations(&self) -> Violations {
+        Violations(Some(self.0.violations.subscribe()))
     }
 
     /// A subscription that `is_wanted` accepts and that was refused since the connection was made.
-    pub(super) fn refused_subscription(&self, is_wanted: impl Fn(&str) -> bool) -> Option<Refusal> {
+    pub(super) fn refused_subscription(
+        &self,
+        is_wanted: impl Fn(&str) -> bool,
+    ) -> Option<Violation> {
         let subscriptions = self.0.subscriptions.lock();
         let subject = subscriptions.iter().find(|subject| is_wanted(subject))?;
-        Some(Refusal {
+        Some(Violation {
             action: Action::Subscribe,
             subject: Arc::clone(subject),
         })
@@ -149,22 +152,22 @@ impl fmt::Debug for ConnectionEvents {
     }
 }
 
-/// The refusals of a connection as they arrive. None ever arrives on a connection without events.
-pub(crate) struct Refusals(Option<broadcast::Receiver<Refusal>>);
+/// The violations of a connection as they arrive. None ever arrives on a connection without events.
+pub(crate) struct Violations(Option<broadcast::Receiver<Violation>>);
 
-impl Refusals {
+impl Violations {
     pub(super) fn none() -> Self {
         Self(None)
     }
 
-    /// Waits for the next refusal. Cancel safe.
-    pub(crate) async fn next(&mut self) -> Refusal {
+    /// Waits for the next violation. Cancel safe.
+    pub(crate) async fn next(&mut self) -> Violation {
         let Some(receiver) = &mut self.0 else {
             return future::pending().await;
         };
         loop {
             match receiver.recv().await {
-                Ok(refusal) => return refusal,
+                Ok(violation) => return violation,
                 Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => return future::pending().await,
             }
@@ -174,7 +177,7 @@ impl Refusals {
 
 /// What a connection may not do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Refusal {
+pub(crate) struct Violation {
     pub(crate) action: Action,
     pub(crate) subject: Arc<str>,
 }
@@ -198,7 +201,7 @@ const REPORTS: [(&str, Action); 3] = [
     ),
 ];
 
-impl Refusal {
+impl Violation {
     fn parse(report: &str) -> Option<Self> {
         let (action, quoted) = REPORTS
             .iter()
@@ -227,7 +230,7 @@ fn unquoted(text: &str) -> Option<String> {
     }
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let action = match self.action {
             Action::Publish => "publish",
@@ -241,11 +244,11 @@ impl fmt::Display for Refusal {
     }
 }
 
-impl std::error::Error for Refusal {}
+impl std::error::Error for Violation {}
 
-impl From<&Refusal> for Status {
-    fn from(refusal: &Refusal) -> Self {
-        Self::permission_denied(refusal.to_string())
+impl From<&Violation> for Status {
+    fn from(violation: &Violation) -> Self {
+        Self::permission_denied(violation.to_string())
     }
 }
 
@@ -254,7 +257,7 @@ mod tests {
     use super::*;
 
     fn parse(report: &str) -> Option<(Action, String)> {
-        let Refusal { action, subject } = Refusal::parse(report)?;
+        let Violation { action, subject } = Violation::parse(report)?;
         Some((action, subject.to_string()))
     }
 
@@ -286,10 +289,10 @@ mod tests {
     #[tokio::test]
     async fn a_refused_subscription_is_forgotten_with_its_connection() {
         let events = ConnectionEvents::new();
-        let mut refusals = events.refusals();
+        let mut violations = events.violations();
         let report = "Permissions Violation for Subscription to \"a.b\"".to_owned();
         events.record(&Event::ServerError(ServerError::Other(report)));
-        assert_eq!(&*refusals.next().await.subject, "a.b");
+        assert_eq!(&*violations.next().await.subject, "a.b");
         assert!(events.refused_subscription(|it| it == "a.b").is_some());
         assert!(events.refused_subscription(|it| it == "a.c").is_none());
         events.record(&Event::Connected);

@@ -23,7 +23,7 @@ use tokio::sync::{Notify, oneshot};
 use crate::status::Status;
 use crate::sync::Mutex;
 use crate::transport::backlog::{Backlog, Lane, Queued};
-use crate::transport::events::{ConnectionEvents, Refusal, Refusals};
+use crate::transport::events::{ConnectionEvents, Violation, Violations};
 use crate::transport::headers;
 use crate::transport::outgoing::{Outgoing, PublishError};
 use crate::transport::publishing::Publishing;
@@ -275,19 +275,22 @@ impl Gate {
         self.0.nats.statistics().in_bytes.load(Ordering::Relaxed)
     }
 
-    /// Whether refusals are told to this crate. Without that, what NATS refuses ends with a timeout.
+    /// Whether permissions violations are told to this crate. Without that, what NATS refuses ends with a timeout.
     pub(crate) fn has_events(&self) -> bool {
         self.0.events.is_some()
     }
 
-    /// What NATS refuses to this connection from now on.
-    pub(crate) fn refusals(&self) -> Refusals {
+    /// The permissions violations of this connection from now on.
+    pub(crate) fn violations(&self) -> Violations {
         let events = self.0.events.as_ref();
-        events.map_or_else(Refusals::none, ConnectionEvents::refusals)
+        events.map_or_else(Violations::none, ConnectionEvents::violations)
     }
 
-    /// The refusal of a subscription that was made on this connection.
-    pub(crate) fn refused_subscription(&self, is_wanted: impl Fn(&str) -> bool) -> Option<Refusal> {
+    /// The violation by a subscription that was made on this connection.
+    pub(crate) fn refused_subscription(
+        &self,
+        is_wanted: impl Fn(&str) -> bool,
+    ) -> Option<Violation> {
         self.0.events.as_ref()?.refused_subscription(is_wanted)
     }
 

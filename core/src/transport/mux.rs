@@ -20,7 +20,7 @@ use tokio::task::AbortHandle;
 
 use crate::sync::Mutex;
 use crate::transport::backlog::Lane;
-use crate::transport::events::{Action, Refusal, Refusals};
+use crate::transport::events::{Action, Violation, Violations};
 use crate::transport::gate::Gate;
 use crate::transport::outgoing::{Outgoing, PublishError};
 use crate::transport::publishing::Publishing;
@@ -84,7 +84,7 @@ struct RegistryState {
 /// A call without a reply.
 struct WaitingCall {
     reply: oneshot::Sender<Result<Message, RequestError>>,
-    /// The subject of the request, if its refusal is told.
+    /// The subject of the request, if violations are told.
     subject: Option<Subject>,
 }
 
@@ -210,7 +210,7 @@ impl Multiplexer {
         if self.registry.state().tasks.is_some() {
             return Ok(());
         }
-        let refusals = self.gate.refusals();
+        let violations = self.gate.violations();
         let inbox = format!("{}*", self.inbox);
         let replies = self
             .gate
@@ -225,7 +225,7 @@ impl Multiplexer {
             registry: Arc::clone(&self.registry),
             subscription,
         };
-        let reading = tokio::spawn(route_replies(replies, inbox, refusals, task()));
+        let reading = tokio::spawn(route_replies(replies, inbox, violations, task()));
         let sending = tokio::spawn(send_batched(self.gate.clone(), task()));
         state.tasks = Some([reading.abort_handle(), sending.abort_handle()]);
         Ok(())
@@ -249,8 +249,8 @@ impl Drop for Multiplexer {
     }
 }
 
-/// The refusal of NATS because of which a request failed, if there was one.
-pub(crate) fn refusal(error: &RequestError) -> Option<&Refusal> {
+/// The permissions violation because of which a request failed, if there was one.
+pub(crate) fn violation(error: &RequestError) -> Option<&Violation> {
     error.source()?.downcast_ref()
 }
 
@@ -298,7 +298,7 @@ impl Registry {
     }
 
     /// Fails the calls for which `is_refused` is true.
-    fn refuse(&self, refusal: &Refusal, is_refused: impl Fn(&WaitingCall) -> bool) {
+    fn refuse(&self, violation: &Violation, is_refused: impl Fn(&WaitingCall) -> bool) {
         let mut state = self.state();
         let refused: Vec<_> = state
             .waiting
@@ -306,7 +306,7 @@ impl Registry {
             .collect();
         drop(state);
         for (_, call) in refused {
-            let error = RequestError::with_source(RequestErrorKind::Other, refusal.clone());
+            let error = RequestError::with_source(RequestErrorKind::Other, violation.clone());
             // Fails if the call was given up.
             let _ = call.reply.send(Err(error));
         }
@@ -369,7 +369,7 @@ impl Drop for SubscriptionTask {
 async fn route_replies(
     mut replies: Subscriber,
     inbox: String,
-    mut refusals: Refusals,
+    mut violations: Violations,
     task: SubscriptionTask,
 ) {
     let prefix = inbox.len() - "*".len();
@@ -378,8 +378,8 @@ async fn route_replies(
     loop {
         tokio::select! {
             biased;
-            refusal = refusals.next() => {
-                if is_refused(&task.registry, &refusal, &inbox) {
+            violation = violations.next() => {
+                if is_refused(&task.registry, &violation, &inbox) {
                     return;
                 }
                 continue;
@@ -408,16 +408,18 @@ async fn route_replies(
     }
 }
 
-/// Fails the calls that a refusal concerns; whether it is that of the subscription to `inbox`. The next call then subscribes anew.
-fn is_refused(registry: &Registry, refusal: &Refusal, inbox: &str) -> bool {
-    match refusal.action {
+/// Fails the calls that a violation concerns; whether it is that of the subscription to `inbox`. The next call then subscribes anew.
+fn is_refused(registry: &Registry, violation: &Violation, inbox: &str) -> bool {
+    match violation.action {
         Action::Publish => {
-            let concerns = |subject: &Subject| refusal.is_publish_to(subject);
-            registry.refuse(refusal, |call| call.subject.as_ref().is_some_and(concerns));
+            let concerns = |subject: &Subject| violation.is_publish_to(subject);
+            registry.refuse(violation, |call| {
+                call.subject.as_ref().is_some_and(concerns)
+            });
             false
         }
-        Action::Subscribe if *refusal.subject == *inbox => {
-            registry.refuse(refusal, |_| true);
+        Action::Subscribe if *violation.subject == *inbox => {
+            registry.refuse(violation, |_| true);
             true
         }
         Action::Subscribe => false,

@@ -1,6 +1,6 @@
 //! Requests to JetStream that end at once when NATS refuses them.
 
-use crate::transport::events::{Action, Refusal};
+use crate::transport::events::{Action, Violation};
 use crate::transport::gate::Gate;
 
 /// Awaits an operation of async-nats that publishes to `request`, unless NATS refuses that, or the subscription to the replies. Without
@@ -11,31 +11,31 @@ pub(crate) async fn unless_refused<T>(
     gate: &Gate,
     request: &str,
     operation: impl Future<Output = T>,
-) -> Result<T, Refusal> {
+) -> Result<T, Violation> {
     if !gate.has_events() {
         return Ok(operation.await);
     }
-    // Before the operation begins, so that no refusal is missed.
-    let mut refusals = gate.refusals();
+    // Before the operation begins, so that no violation is missed.
+    let mut violations = gate.violations();
     let refused = async {
-        if let Some(refusal) = gate.refused_subscription(|subject| gate.is_inbox(subject)) {
-            return refusal;
+        if let Some(violation) = gate.refused_subscription(|subject| gate.is_inbox(subject)) {
+            return violation;
         }
         loop {
-            let refusal = refusals.next().await;
-            let is_concerned = match refusal.action {
-                Action::Publish => is_request(&refusal.subject, request),
-                Action::Subscribe => gate.is_inbox(&refusal.subject),
+            let violation = violations.next().await;
+            let is_concerned = match violation.action {
+                Action::Publish => is_request(&violation.subject, request),
+                Action::Subscribe => gate.is_inbox(&violation.subject),
             };
             if is_concerned {
-                return refusal;
+                return violation;
             }
         }
     };
     tokio::select! {
         biased;
         done = operation => Ok(done),
-        refusal = refused => Err(refusal),
+        violation = refused => Err(violation),
     }
 }
 

@@ -137,8 +137,8 @@ pub(crate) fn timed_out(subject: &str, timeout: Duration) -> Status {
 }
 
 fn failed(subject: &str, error: &RequestError) -> Status {
-    if let Some(refusal) = mux::refusal(error) {
-        return refusal.into();
+    if let Some(violation) = mux::violation(error) {
+        return violation.into();
     }
     match error.kind() {
         RequestErrorKind::NoResponders => Status::unavailable(format!(

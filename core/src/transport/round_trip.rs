@@ -42,14 +42,14 @@ pub(crate) async fn round_trip(gate: &Gate, timeout: Duration) -> Result<RoundTr
         .unwrap_or_else(|_| Err(format!("the NATS server did not answer within {timeout:?}")))
 }
 
-/// Sends a message to itself, and waits for it or for its refusal: the NATS server handles the messages of a connection in their order.
+/// Sends a message to itself, and waits for it or for the report that it may not be sent: the NATS server handles the messages of a connection in their order.
 /// After a reconnect it is sent again, since it may be lost.
 async fn echo(gate: &Gate) -> Result<(), String> {
     let inbox = gate.new_inbox();
-    let mut refusals = gate.refusals();
+    let mut violations = gate.violations();
     let subscribed = gate.subscribe(inbox.clone()).await;
     let mut echo = subscribed.map_err(|error| error.to_string())?;
-    let mut refused = std::pin::pin!(async { while *refusals.next().await.subject != *inbox {} });
+    let mut refused = std::pin::pin!(async { while *violations.next().await.subject != *inbox {} });
     loop {
         let connection = gate.connection_epoch();
         let message = Outgoing::to(inbox.as_str()).with_reply(Subject::from(inbox.as_str()));

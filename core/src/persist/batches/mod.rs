@@ -21,7 +21,7 @@ use crate::log::warn_limited;
 use crate::persist::age::{Moment, WriteStart};
 use crate::persist::batches::wire::{BatchReply, Step};
 use crate::transport::backlog::Lane;
-use crate::transport::events::{Action, Refusal, Refusals};
+use crate::transport::events::{Action, Violation, Violations};
 use crate::transport::gate::Gate;
 use crate::transport::outgoing::{Outgoing, PublishError};
 use crate::transport::publishing::Publishing;
@@ -49,7 +49,7 @@ pub(crate) struct Batches {
     prefix: String,
     replies: Subscriber,
     /// What NATS refuses since the oldest of the open batches was sent.
-    refusals: Refusals,
+    violations: Violations,
     /// The start of the reply subjects, up to the number of the batch. Its last token and the number are the id of the batch, which no
     /// other client may use for this bucket.
     inbox: String,
@@ -103,7 +103,7 @@ impl Batches {
         check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Ok(Self {
             replies,
-            refusals: gate.refusals(),
+            violations: gate.violations(),
             gate,
             prefix: prefix.to_owned(),
             inbox: format!("{inbox}.{id}-"),
@@ -184,7 +184,7 @@ impl Batches {
         }
         self.next_number += 1;
         if self.open.is_empty() {
-            self.refusals = self.gate.refusals();
+            self.violations = self.gate.violations();
         }
         self.open.push(Batch {
             number,
@@ -239,7 +239,7 @@ impl Batches {
                     }
                     None
                 }
-                refusal = self.refusals.next() => self.handle_refusal(&refusal),
+                violation = self.violations.next() => self.handle_violation(&violation),
                 now = self.check.tick() => self.check_open(now),
             };
             if let Some(ended) = ended {
@@ -290,9 +290,9 @@ impl Batches {
 
     /// Ends the batch that begins with a message which NATS refuses: without it, the server takes none of the others. After any other
     /// message that is refused the batch ends at the server, which is queried how many are stored.
-    fn handle_refusal(&mut self, refusal: &Refusal) -> Option<EndedBatch> {
-        let key = refusal.subject.strip_prefix(self.prefix.as_str())?;
-        if refusal.action != Action::Publish {
+    fn handle_violation(&mut self, violation: &Violation) -> Option<EndedBatch> {
+        let key = violation.subject.strip_prefix(self.prefix.as_str())?;
+        if violation.action != Action::Publish {
             return None;
         }
         let position = |batch: &Batch| batch.keys.iter().position(|other| **other == *key);

@@ -96,7 +96,8 @@ impl JetStream {
         if let Some(opened) = known.and_then(|known| known.downcast().ok()) {
             return Ok(opened);
         }
-        let opened = Arc::new(B::open(self, name).await?);
+        // Boxed: the future is large, and a bucket is seldom opened.
+        let opened = Arc::new(Box::pin(B::open(self, name)).await?);
         let known: Arc<dyn Any + Send + Sync> = opened.clone();
         self.opened
             .of(B::KIND)

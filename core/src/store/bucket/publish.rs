@@ -60,8 +60,8 @@ fn acknowledgement(reply: &Message) -> Result<PublishAck, WriteError> {
 }
 
 fn unsent(error: RequestError) -> WriteError {
-    if let Some(refusal) = mux::refusal(&error) {
-        return refusal.clone().into();
+    if let Some(violation) = mux::violation(&error) {
+        return violation.clone().into();
     }
     match error.kind() {
         RequestErrorKind::MaxPayloadExceeded => WriteError::TooLarge(error.into()),

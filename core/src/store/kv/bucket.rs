@@ -257,7 +257,8 @@ impl KvBucket {
                 (ReadFrom::Leader, Some(revision)) => found(stream.get_raw_message(revision).await),
             }
         };
-        unless_refused(&self.gate, &request, read).await?
+        // Boxed: the futures of async-nats are large, and most reads do not get here.
+        Box::pin(unless_refused(&self.gate, &request, read)).await?
     }
 
     /// Reads a message that may be one which async-nats cannot parse. Boxed: this is seldom.
@@ -395,8 +396,8 @@ impl DirectReads {
         let request = Outgoing::to([&self.prefix, key].concat());
         let failed = "cannot read the entry";
         let reply = self.multiplexer.request(request).await;
-        let reply = reply.map_err(|error| match mux::refusal(&error) {
-            Some(refusal) => refusal.clone().into(),
+        let reply = reply.map_err(|error| match mux::violation(&error) {
+            Some(violation) => violation.clone().into(),
             None => StoreError::nats(failed, error),
         })?;
         match reply.status {

@@ -54,7 +54,8 @@ impl BucketReader {
             Start::Next => None,
         };
         let until = match position {
-            Some(position) => last_known_malformed(&range, position).await?,
+            // Boxed: the future is large, and there is seldom anything to look at.
+            Some(position) => Box::pin(last_known_malformed(&range, position)).await?,
             None => None,
         };
         let liveness = Arc::new(Liveness::new());

@@ -25,7 +25,7 @@ use crate::store::reader::demand::{Demand, HEARTBEAT_INTERVAL, RequestEnd};
 use crate::store::reader::liveness::Liveness;
 use crate::store::reader::range::{ConsumerFailure, Range, Start, from_sequence};
 use crate::store::reader::suspects;
-use crate::transport::events::{Action, Refusal, Refusals};
+use crate::transport::events::{Action, Violation, Violations};
 use crate::transport::refused::{is_request, unless_refused};
 
 /// How often a consumer without messages checks its connection.
@@ -48,7 +48,7 @@ pub(crate) struct OrderedConsumer {
     /// One subscription receives from all server-side consumers of this range; each has a token of its own below this inbox.
     inbox: String,
     messages: Subscriber,
-    refusals: Refusals,
+    violations: Violations,
     consumer: Consumer<Config>,
     /// Where the current server-side consumer delivers.
     subject: Subject,
@@ -103,7 +103,7 @@ impl OrderedConsumer {
 
     async fn start_now(range: Range, liveness: Arc<Liveness>) -> Result<Self, StoreError> {
         let inbox = range.gate.new_inbox();
-        let refusals = range.gate.refusals();
+        let violations = range.gate.violations();
         let messages = range
             .gate
             .subscribe(format!("{inbox}.*"))
@@ -136,7 +136,7 @@ impl OrderedConsumer {
             subject: delivery_subject(&inbox, &info.name),
             inbox,
             messages,
-            refusals,
+            violations,
             connection,
             created,
             position: 0,
@@ -176,9 +176,9 @@ impl OrderedConsumer {
             let next = tokio::select! {
                 biased;
                 next = self.demand.next(&mut self.messages, wait) => next,
-                refusal = self.refusals.next() => {
-                    if self.is_concerned(&refusal) {
-                        return Err(StoreError::from(refusal).into());
+                violation = self.violations.next() => {
+                    if self.is_concerned(&violation) {
+                        return Err(StoreError::from(violation).into());
                     }
                     continue;
                 }
@@ -196,15 +196,15 @@ impl OrderedConsumer {
     }
 
     /// Whether NATS refuses the requests for messages, or the messages.
-    fn is_concerned(&self, refusal: &Refusal) -> bool {
-        match refusal.action {
+    fn is_concerned(&self, violation: &Violation) -> bool {
+        match violation.action {
             Action::Publish => {
                 let info = self.consumer.cached_info();
                 let request = format!("CONSUMER.MSG.NEXT.{}.{}", info.stream_name, info.name);
-                is_request(&refusal.subject, &request)
+                is_request(&violation.subject, &request)
             }
             Action::Subscribe => {
-                let own = refusal.subject.strip_prefix(self.inbox.as_str());
+                let own = violation.subject.strip_prefix(self.inbox.as_str());
                 own == Some(".*")
             }
         }

@@ -11,7 +11,7 @@ use async_nats::jetstream::stream::{Info, Stream};
 
 use crate::store::error::{StoreError, is_no_stream, no_such_bucket};
 use crate::store::reader::budget::Budget;
-use crate::transport::events::Refusal;
+use crate::transport::events::Violation;
 use crate::transport::gate::Gate;
 use crate::transport::random::random_token;
 use crate::transport::refused::unless_refused;
@@ -116,9 +116,9 @@ impl Range {
     }
 }
 
-impl From<Refusal> for ConsumerFailure {
-    fn from(refusal: Refusal) -> Self {
-        Self::Permanent(refusal.into())
+impl From<Violation> for ConsumerFailure {
+    fn from(violation: Violation) -> Self {
+        Self::Permanent(violation.into())
     }
 }
 
