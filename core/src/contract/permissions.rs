@@ -77,6 +77,13 @@ const OBJECT_META: Right = publish(
     "<api>.STREAM.MSG.GET.OBJ_<bucket>",
     "the metadata of an object",
 );
+/// For readers of a Key-Value bucket. Without it they work, but see [`MALFORMED`].
+const KV_MALFORMED: Right = publish(
+    "<api>.STREAM.MSG.GET.KV_<bucket>",
+    "entries with malformed headers",
+)
+.or(MALFORMED);
+const MALFORMED: &str = "such an entry ends each connection that reads it";
 const STALLED: &str = "a reader that waits for messages which have expired waits longer";
 const ABANDONED: &str = "the NATS server removes what was not deleted after a minute";
 
@@ -152,9 +159,9 @@ pub const KV_WRITE: Feature = Feature {
         publish("$KV.<bucket>.>", "the entries"),
         publish(
             "<api>.STREAM.MSG.GET.KV_<bucket>",
-            "the entry that a repetition finds, if an acknowledgement was lost",
+            "the entry that a late write or a repetition finds",
         )
-        .or("a write of a service whose acknowledgement was lost counts as lost itself"),
+        .or("a write of a service that is made late, or whose acknowledgement was lost, is lost"),
     ],
 };
 
@@ -236,6 +243,7 @@ pub const KV_WATCH: Feature = Feature {
         )
         .or(STALLED),
         publish("<api>.CONSUMER.DELETE.KV_<bucket>.*", "the end").or(ABANDONED),
+        KV_MALFORMED,
     ],
 };
 
@@ -260,6 +268,7 @@ pub const KV_WATCH_PATTERNS: Feature = Feature {
         )
         .or(STALLED),
         publish("<api>.CONSUMER.DELETE.KV_<bucket>.*", "the end").or(ABANDONED),
+        KV_MALFORMED,
     ],
 };
 

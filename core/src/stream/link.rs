@@ -198,7 +198,7 @@ impl Link {
             Signal::Heartbeat => self.heartbeat().await,
             Signal::Refused(violation) => self
                 .is_concerned(&violation)
-                .then(|| Event::PeerLost((&violation).into())),
+                .then(|| Event::PeerLost(violation.status())),
         }
     }
 

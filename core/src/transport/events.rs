@@ -246,9 +246,9 @@ impl fmt::Display for Violation {
 
 impl std::error::Error for Violation {}
 
-impl From<&Violation> for Status {
-    fn from(violation: &Violation) -> Self {
-        Self::permission_denied(violation.to_string())
+impl Violation {
+    pub(crate) fn status(&self) -> Status {
+        Status::permission_denied(self.to_string())
     }
 }
 

@@ -138,7 +138,7 @@ pub(crate) fn timed_out(subject: &str, timeout: Duration) -> Status {
 
 fn failed(subject: &str, error: &RequestError) -> Status {
     if let Some(violation) = mux::violation(error) {
-        return violation.into();
+        return violation.status();
     }
     match error.kind() {
         RequestErrorKind::NoResponders => Status::unavailable(format!(

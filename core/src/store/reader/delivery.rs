@@ -5,11 +5,28 @@ use std::time::SystemTime;
 use async_nats::{HeaderMap, Message, Subject};
 use bytes::Bytes;
 
+use crate::store::error::StoreError;
+
 /// An item of a reader.
 pub(crate) enum ReaderEvent {
     Message(BucketMessage),
     /// All messages that matched when the reader started have been delivered. Comes exactly once, also if there were none.
     CaughtUp,
+}
+
+/// Why a consumer has ended.
+pub(crate) enum ReadError {
+    Store(StoreError),
+    /// The connection was interrupted twice while the message after `position` was to come.
+    Interrupted {
+        position: u64,
+    },
+}
+
+impl From<StoreError> for ReadError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
 }
 
 /// A message of a bucket's stream.

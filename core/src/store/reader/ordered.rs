@@ -20,7 +20,7 @@ use crate::backoff::Backoff;
 use crate::error::chain;
 use crate::log::warn_limited;
 use crate::store::error::{StoreError, StoreErrorKind};
-use crate::store::reader::delivery::{BucketMessage, ReaderEvent, header_number};
+use crate::store::reader::delivery::{BucketMessage, ReadError, ReaderEvent, header_number};
 use crate::store::reader::demand::{Demand, HEARTBEAT_INTERVAL, RequestEnd};
 use crate::store::reader::liveness::Liveness;
 use crate::store::reader::range::{ConsumerFailure, Range, Start, from_sequence};
@@ -68,21 +68,6 @@ pub(crate) struct OrderedConsumer {
     liveness: Arc<Liveness>,
     /// Kept between messages: parsing the position of a message needs a JetStream context, which is expensive to clone.
     envelope: Option<Message>,
-}
-
-/// Why a consumer has ended.
-pub(crate) enum ReadError {
-    Store(StoreError),
-    /// The connection was interrupted twice while the message after `position` was to come.
-    Interrupted {
-        position: u64,
-    },
-}
-
-impl From<StoreError> for ReadError {
-    fn from(error: StoreError) -> Self {
-        Self::Store(error)
-    }
 }
 
 /// A message with the position in its reply subject.
@@ -337,7 +322,7 @@ impl OrderedConsumer {
             return Ok(());
         }
         if self.liveness.age() > 2 * HEARTBEAT_INTERVAL + CHECK_INTERVAL {
-            self.warn_silent();
+            self.range.warn_silent();
             self.restart("the server has sent nothing").await?;
             return Ok(());
         }
@@ -370,18 +355,6 @@ impl OrderedConsumer {
             }
             // The next check asks again.
             Ok(Ok(Err(_)) | Err(_)) | Err(_) => Ok(()),
-        }
-    }
-
-    /// NATS answers nothing to requests that it refuses, so that without connection events a reader would wait for ever in silence.
-    fn warn_silent(&self) {
-        if !self.range.gate.has_events() {
-            warn_limited!(
-                bucket = self.range.bucket,
-                "a reader gets no messages, and not even heartbeats: the permission to publish to `CONSUMER.MSG.NEXT.{}.*` below the \
-                 prefix of the JetStream API may be missing, see `natsmicro::guide::permissions`",
-                self.range.stream
-            );
         }
     }
 

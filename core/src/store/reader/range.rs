@@ -9,6 +9,7 @@ use async_nats::jetstream::consumer::pull::Config;
 use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy};
 use async_nats::jetstream::stream::{Info, Stream};
 
+use crate::log::warn_limited;
 use crate::store::error::{StoreError, is_no_stream, no_such_bucket};
 use crate::store::reader::budget::Budget;
 use crate::transport::events::Violation;
@@ -105,6 +106,18 @@ impl Range {
         let created = self.context.create_consumer_on_stream(config, &self.stream);
         let created = unless_refused(&self.gate, &request, created).await?;
         created.map_err(|error| self.failure(error))
+    }
+
+    /// NATS answers nothing to requests that it refuses, so that without connection events a reader would wait for ever in silence.
+    pub(crate) fn warn_silent(&self) {
+        if !self.gate.has_events() {
+            warn_limited!(
+                bucket = self.bucket,
+                "a reader gets no messages, and not even heartbeats: the permission to publish to `CONSUMER.MSG.NEXT.{}.*` below the \
+                 prefix of the JetStream API may be missing, see `natsmicro::guide::permissions`",
+                self.stream
+            );
+        }
     }
 
     fn failure(&self, error: impl StdError + Send + Sync + 'static) -> ConsumerFailure {
