@@ -55,6 +55,15 @@ pub(crate) struct RunningEndpoint {
 }
 
 impl RunningEndpoint {
+    /// The calls that run or wait, at least `min`.
+    fn unfinished(&self, min: usize) -> UnfinishedCalls {
+        UnfinishedCalls {
+            service: self.names.service.clone(),
+            endpoint: self.names.endpoint.clone(),
+            calls: self.unfinished.load(Ordering::Relaxed).max(min),
+        }
+    }
+
     fn panicked(&self) -> PanickedEndpoint {
         PanickedEndpoint {
             service: self.names.service.clone(),
@@ -97,7 +106,9 @@ pub(crate) async fn run(
             Ended::Dropped
         }
         () = lost.clone() => {
-            let losses = parts.end(lost).await;
+            // Those that end by themselves from here on cannot be answered either.
+            let unanswered = parts.open_calls();
+            let losses = parts.end(lost).await.with_unanswered(unanswered);
             let lost = losses.into_connection_lost();
             error_limited!("{lost}");
             Ended::ConnectionLost(lost)
@@ -178,6 +189,13 @@ impl TimeLeft {
 }
 
 impl Parts {
+    /// The calls that run or wait.
+    fn open_calls(&self) -> Vec<UnfinishedCalls> {
+        let endpoints = self.endpoints.iter();
+        let open = endpoints.map(|running| running.unfinished(0));
+        open.filter(|open| open.calls > 0).collect()
+    }
+
     async fn end(&mut self, lost: Shared<BoxFuture<'static, ()>>) -> Losses {
         self.stopping.send_replace(true);
         let deadline = backoff::after(Instant::now(), self.drain_timeout);
@@ -207,7 +225,7 @@ impl Parts {
             return Err(self.fault("the connection does not take commands"));
         }
         match time.wait(round_trip(&self.gate, time.left())).await {
-            Some(arrived) => arrived.map(drop),
+            Some(arrived) => arrived.map(drop).map_err(|error| self.fault(&error)),
             None => Err(self.fault("the NATS server did not answer in time")),
         }
     }
@@ -220,7 +238,8 @@ impl Parts {
             return Err(self.fault("the connection does not take messages"));
         }
         let left = end.saturating_duration_since(Instant::now());
-        round_trip(&self.gate, left).await.map(drop)
+        let arrived = round_trip(&self.gate, left).await;
+        arrived.map(drop).map_err(|error| self.fault(&error))
     }
 
     /// What is wrong with the connection, if it is still there.
@@ -270,14 +289,10 @@ async fn finish_calls(
         if let Ok(Err(_)) = ended {
             finished.panicked.push(running.panicked());
         }
-        let calls = running.unfinished.load(Ordering::Relaxed);
-        if calls > 0 || ended.is_err() {
-            finished.unfinished.push(UnfinishedCalls {
-                service: running.names.service.clone(),
-                endpoint: running.names.endpoint.clone(),
-                // A handler that blocks in its first poll is not counted yet.
-                calls: calls.max(1),
-            });
+        // A handler that blocks in its first poll is not counted yet.
+        let unfinished = running.unfinished(usize::from(ended.is_err()));
+        if unfinished.calls > 0 {
+            finished.unfinished.push(unfinished);
         }
     }
     finished

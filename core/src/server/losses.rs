@@ -65,6 +65,20 @@ impl Losses {
         }
     }
 
+    /// Adds calls that were open at a moment from which on none could be answered.
+    pub(crate) fn with_unanswered(mut self, unanswered: Vec<UnfinishedCalls>) -> Self {
+        for open in unanswered {
+            let is_same = |it: &&mut UnfinishedCalls| {
+                (&it.service, &it.endpoint) == (&open.service, &open.endpoint)
+            };
+            match self.unfinished.iter_mut().find(is_same) {
+                Some(known) => known.calls = known.calls.max(open.calls),
+                None => self.unfinished.push(open),
+            }
+        }
+        self
+    }
+
     pub(crate) fn into_connection_lost(self) -> ConnectionLost {
         ConnectionLost(self)
     }

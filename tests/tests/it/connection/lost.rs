@@ -85,6 +85,28 @@ async fn a_poisoned_message_ends_the_server_with_what_is_lost() -> TestResult {
     Ok(())
 }
 
+/// Calls that end by themselves once the connection is lost cannot be answered either.
+#[tokio::test]
+async fn calls_that_end_too_late_are_in_the_error() -> TestResult {
+    let server = NatsServer::start().await?;
+    let nats = server.connect().await?;
+    let running = Server::new(nats.clone()).add_service(PlainServer::new(Impl));
+    let running = soon(running.start()).await?;
+    let caller = PlainClient::new(server.connect().await?);
+    let mut ticks = soon(caller.until_stop(text("a"))).await?;
+    soon(ticks.next()).await.unwrap()?;
+    nats.drain().await?;
+    let lost = soon(running.closed()).await.unwrap_err();
+    let calls = lost.unfinished_calls();
+    assert_eq!(
+        (calls.len(), calls[0].endpoint.as_str(), calls[0].calls),
+        (1, "until_stop", 1)
+    );
+    let error = soon(running.stop()).await.unwrap_err();
+    assert_eq!(error.connection(), Some("the connection is closed"));
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_drained_connection_is_lost_too() -> TestResult {
     let server = NatsServer::start().await?;

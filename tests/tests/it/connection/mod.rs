@@ -8,8 +8,9 @@ mod refused;
 use std::time::Duration;
 
 use async_nats::ConnectOptions;
+use futures::StreamExt;
 use natsmicro::testing::NatsServer;
-use natsmicro::{ConnectionEvents, Status, Streaming};
+use natsmicro::{ConnectionEvents, Context, Status, Streaming};
 use natsmicro_tests::common::{Text, soon, text};
 
 #[natsmicro::service(subject_prefix = "con")]
@@ -54,9 +55,15 @@ impl Con for Impl {
 pub trait Plain {
     async fn echo(&self, request: Text) -> Result<Text, Status>;
     async fn tick(&self, request: Text) -> Result<Streaming<Text>, Status>;
+    /// Ends when the server does.
+    async fn until_stop(&self, cx: &Context, request: Text) -> Result<Streaming<Text>, Status>;
 }
 
 impl Plain for Impl {
+    async fn until_stop(&self, cx: &Context, request: Text) -> Result<Streaming<Text>, Status> {
+        let ticks = Con::tick(self, request).await?;
+        Ok(Streaming::new(ticks.take_until(cx.stopping())))
+    }
     async fn echo(&self, request: Text) -> Result<Text, Status> {
         Con::echo(self, request).await
     }
