@@ -192,10 +192,7 @@ impl<Req, Resp, E> Method<Req, Resp, E> {
 
     /// Sets `validate`.
     #[must_use]
-    pub const fn validate(
-        mut self,
-        validation: fn(&Req, fn(E) -> Status) -> Result<(), Status>,
-    ) -> Self {
+    pub const fn validate(mut self, validation: Validation<Req, E>) -> Self {
         self.validation = Some(validation);
         self
     }
