@@ -15,6 +15,7 @@ pub use crate::descriptor::method::Method;
 pub use crate::descriptor::service::{Describe, ServiceDescriptor};
 pub use crate::descriptor::template::{KeyPart, KeyTemplate, PartialKey, StoreKey};
 pub use crate::descriptor::usage::{Persist, Usage, Write};
+pub use crate::descriptor::validation::{Validated, ValidationError, validated};
 pub use crate::server::router::{Dispatch, Router};
 pub use crate::service_error::{
     AnyStatus, ErrorBody, ErrorCodec, ErrorField, ErrorFields, ErrorText, Outcome,

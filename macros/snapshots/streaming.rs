@@ -54,6 +54,10 @@ impl NumbersDescriptor {
         )
         .timeout(::core::time::Duration::from_secs(3600))
         .max_in_flight(16)
+        .validate(|request, into_status| {
+            let function: fn(&Line) -> _ = Line::check;
+            ::natsmicro::__private::validated(function(request), into_status)
+        })
         .window(64)
         .window_bytes(16384);
     const TICKS: ::natsmicro::__private::Method<(), Tick, Status> = ::natsmicro::__private::Method::new(

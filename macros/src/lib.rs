@@ -162,10 +162,81 @@ pub fn service(args: TokenStream, item: TokenStream) -> TokenStream {
 /// | `queue_group = "workers"` | the service's | which group shares the requests; `false`: every instance gets each |
 /// | `max_in_flight = 64` | 1024, or 10,000 streams | how many requests are handled, or streams open, at once; `1`: in order |
 /// | `skip` | off | keep the method off NATS; through the client it answers `UNIMPLEMENTED` |
+/// | `validate = check` | none | the function that refuses requests before the handler, `fn(&Request) -> Result<(), E>` |
 ///
 /// The timeout counts from the arrival of a request. What waits for its turn until then, because of `max_in_flight`, gets
 /// `DEADLINE_EXCEEDED` without a handler; where neither the method nor the caller says how long, it waits for 10 seconds, as callers
 /// do. Give a method whose requests may wait for longer a `timeout`.
+///
+/// # Validation
+///
+/// The function that `validate` names is called by the service, never by the client, with each decoded request. What it refuses reaches
+/// neither the handler nor the stores. It is called for each message of a `Streaming`, when the handler reads it, and the first message
+/// that is refused ends the stream: the handler reads the error as its last item.
+///
+/// The error implements `std::error::Error`. If it is the error of the method or a `Status`, the caller gets it as it is, a `ServiceError`
+/// with its code and fields. Any other becomes `INVALID_ARGUMENT` with its text. A panic is `INTERNAL`, as that of a handler.
+///
+/// ```
+/// # use natsmicro::Status;
+/// # #[derive(Clone, PartialEq, prost::Message)] pub struct Profile { #[prost(string, tag = "1")] pub id: String }
+/// #[derive(Clone, PartialEq, prost::Message)]
+/// pub struct SaveProfileRequest {
+///     #[prost(string, tag = "1")]
+///     pub id: String,
+/// }
+///
+/// fn check(request: &SaveProfileRequest) -> Result<(), Status> {
+///     if request.id.is_empty() {
+///         return Err(Status::invalid_argument("a profile needs an id"));
+///     }
+///     Ok(())
+/// }
+///
+/// #[natsmicro::service]
+/// pub trait Profiles {
+///     #[endpoint(validate = check)]
+///     async fn save_profile(&self, request: SaveProfileRequest) -> Result<Profile, Status>;
+/// }
+/// ```
+///
+/// The rules of [`garde`](https://docs.rs/garde):
+///
+/// ```
+/// # use natsmicro::Status;
+/// # #[derive(Clone, PartialEq, prost::Message)] pub struct Profile { #[prost(string, tag = "1")] pub id: String }
+/// #[derive(Clone, PartialEq, prost::Message, garde::Validate)]
+/// pub struct SaveProfileRequest {
+///     #[prost(string, tag = "1")]
+///     #[garde(ascii, length(min = 1, max = 64))]
+///     pub id: String,
+/// }
+///
+/// #[natsmicro::service]
+/// pub trait Profiles {
+///     #[endpoint(validate = garde::Validate::validate)]
+///     async fn save_profile(&self, request: SaveProfileRequest) -> Result<Profile, Status>;
+/// }
+/// ```
+///
+/// Those of [`validator`](https://docs.rs/validator):
+///
+/// ```
+/// # use natsmicro::Status;
+/// # #[derive(Clone, PartialEq, prost::Message)] pub struct Profile { #[prost(string, tag = "1")] pub id: String }
+/// #[derive(Clone, PartialEq, prost::Message, validator::Validate)]
+/// pub struct SaveProfileRequest {
+///     #[prost(string, tag = "1")]
+///     #[validate(length(min = 1, max = 64))]
+///     pub id: String,
+/// }
+///
+/// #[natsmicro::service]
+/// pub trait Profiles {
+///     #[endpoint(validate = validator::Validate::validate)]
+///     async fn save_profile(&self, request: SaveProfileRequest) -> Result<Profile, Status>;
+/// }
+/// ```
 #[proc_macro_attribute]
 pub fn endpoint(_args: TokenStream, item: TokenStream) -> TokenStream {
     placement::helper_elsewhere(AttrName::Endpoint, &item.into()).into()

@@ -7,6 +7,7 @@ mod buckets;
 mod clashes;
 mod deletions;
 
+use crate::args::composite::FunctionPath;
 use crate::diag::Diagnostics;
 use crate::key::{Source, Template};
 use crate::model::method::Method;
@@ -21,6 +22,7 @@ pub(crate) fn service(service: &mut Service, diags: &mut Diagnostics) {
             skipped(method, diags);
         } else {
             stream(method, diags);
+            validated(method, diags);
             let stores = method.stores.iter().map(|store| &store.usage.key);
             let deletions = method.deletions.iter().map(|deletion| &deletion.key);
             for template in stores.chain(deletions) {
@@ -55,6 +57,28 @@ fn skipped(method: &Method, diags: &mut Diagnostics) {
         let message = "nothing is deleted for a skipped method";
         diags.help(&deletion.attr, message, HELP);
     }
+}
+
+/// Only a request can be validated.
+fn validated(method: &Method, diags: &mut Diagnostics) {
+    if let Some(FunctionPath(path)) = &method.endpoint.validate
+        && takes_nothing(method)
+    {
+        diags.help(
+            path,
+            format!(
+                "there is nothing to validate: `{}` takes no request",
+                method.name()
+            ),
+            "remove `validate`, or take a request",
+        );
+    }
+}
+
+/// Whether a method has no request, or an empty one.
+fn takes_nothing(method: &Method) -> bool {
+    let request = method.request.as_ref();
+    request.is_none_or(|request| is_unit(&request.ty))
 }
 
 /// A window needs a stream, and a stream cannot be stored.
@@ -133,11 +157,7 @@ fn key(method: &Method, template: &Template, diags: &mut Diagnostics) {
         return;
     }
     let name = method.name();
-    let takes_nothing = method
-        .request
-        .as_ref()
-        .is_none_or(|request| is_unit(&request.ty));
-    if takes_nothing && template.fields(Source::Request).next().is_some() {
+    if takes_nothing(method) && template.fields(Source::Request).next().is_some() {
         diags.error(
             &template.lit,
             format!("this key needs fields of the request, but `{name}` takes no request"),

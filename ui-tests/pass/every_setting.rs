@@ -22,7 +22,8 @@ pub trait Users {
         timeout = "1m",
         metadata(operation = "write"),
         queue_group = false,
-        max_in_flight = 1
+        max_in_flight = 1,
+        validate = has_an_id
     )]
     #[kv_store(
         bucket = "users",
@@ -100,6 +101,13 @@ pub trait Users {
 
     #[endpoint(skip)]
     async fn local(&self, bytes: &[u8], count: usize) -> Result<usize, Status>;
+}
+
+fn has_an_id(request: &SaveUser) -> Result<(), Status> {
+    if request.id.is_empty() {
+        return Err(Status::invalid_argument("no id"));
+    }
+    Ok(())
 }
 
 pub struct InMemory;

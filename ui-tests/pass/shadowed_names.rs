@@ -25,12 +25,22 @@ pub struct Streaming {}
 pub trait Users {
     #[kv_store(bucket = "users", key = "user.<id>")]
     #[object_store(bucket = "users", key = "user.<response.id>")]
+    #[endpoint(validate = request)]
     async fn save(&self, request: String) -> natsmicro::Result<String>;
+    #[endpoint(validate = into_status)]
     async fn stop(&self, request: Streaming) -> natsmicro::Result<Streaming>;
     async fn all(
         &self,
         strings: natsmicro::Streaming<String>,
     ) -> natsmicro::Result<natsmicro::Streaming<Streaming>>;
+}
+
+fn request(_: &String) -> core::result::Result<(), natsmicro::Status> {
+    core::result::Result::Ok(())
+}
+
+fn into_status(_: &Streaming) -> core::result::Result<(), natsmicro::Status> {
+    core::result::Result::Ok(())
 }
 
 pub struct S;

@@ -12,7 +12,9 @@ use crate::descriptor::pattern::{Pattern, PatternToken};
 use crate::descriptor::service::Pairs;
 use crate::descriptor::template::{KeyToken, StoreKey};
 use crate::descriptor::usage::Usage;
+use crate::descriptor::validation::Validation;
 use crate::service_error::ErrorCodec;
+use crate::status::Status;
 
 /// What is known of a method without its types.
 #[derive(Clone, Copy, Debug)]
@@ -120,6 +122,7 @@ pub struct Method<Req: 'static, Resp: 'static, E> {
     pub(crate) request: MessageCodec<Req>,
     pub(crate) response: MessageCodec<Resp>,
     pub(crate) error: ErrorCodec<E>,
+    validation: Option<Validation<Req, E>>,
     pub(crate) keys: Keys<Req, Resp>,
 }
 
@@ -150,6 +153,7 @@ impl<Req, Resp, E> Method<Req, Resp, E> {
             request,
             response,
             error,
+            validation: None,
             keys: Keys {
                 kv: StoreKey::NONE,
                 object: StoreKey::NONE,
@@ -183,6 +187,13 @@ impl<Req, Resp, E> Method<Req, Resp, E> {
     #[must_use]
     pub const fn max_in_flight(mut self, max_in_flight: usize) -> Self {
         self.settings.max_in_flight = Some(max_in_flight);
+        self
+    }
+
+    /// Sets `validate`.
+    #[must_use]
+    pub const fn validate(mut self, validation: Validation<Req, E>) -> Self {
+        self.validation = Some(validation);
         self
     }
 
@@ -236,6 +247,19 @@ impl<Req, Resp, E> Method<Req, Resp, E> {
         self.settings.deletions = deletions;
         self.keys.deletions = keys;
         self
+    }
+
+    /// Whether requests are validated.
+    pub(crate) fn validates(&self) -> bool {
+        self.validation.is_some()
+    }
+
+    /// Calls the function that `validate` names, if there is one.
+    pub(crate) fn check(&self, request: &Req) -> Result<(), Status> {
+        match self.validation {
+            Some(validation) => validation(request, self.error.into_status),
+            None => Ok(()),
+        }
     }
 
     /// What it declares, for [`ServiceDescriptor::stores`](super::ServiceDescriptor::stores).

@@ -12,3 +12,4 @@ pub(crate) mod pattern;
 pub(crate) mod service;
 pub(crate) mod template;
 pub(crate) mod usage;
+pub(crate) mod validation;

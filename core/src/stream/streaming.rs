@@ -68,7 +68,7 @@ use crate::stream::delivery::Incoming;
 ///   [`send`](StreamSender::send) of a caller fails.
 /// * If the other side dies or can no longer be reached, the stream ends with `UNAVAILABLE` within six seconds.
 /// * An error of the sender ends the stream with its code, message and details. A message that cannot be decoded is an error in its
-///   place, and the stream goes on.
+///   place, and the stream goes on. One that `#[endpoint(validate = ..)]` refuses ends the stream for the handler.
 ///
 /// With a generated peer, which has neither flow control nor heartbeats, the order is checked as well, and a receiver that is
 /// 65,536 messages or 64 MiB behind gets `RESOURCE_EXHAUSTED`. The loss of such a peer is detected when a message is sent to it. A

@@ -8,7 +8,7 @@ use quote::ToTokens;
 use syn::ext::IdentExt;
 use syn::parse::{Parse, ParseStream, Parser};
 use syn::punctuated::Punctuated;
-use syn::{Expr, Ident, Lit, LitStr, Meta, Path, Token};
+use syn::{Expr, ExprLit, ExprPath, Ident, Lit, LitStr, Meta, Path, Token};
 
 use super::value::{Value, literal, setting_name, string, wrong_kind, wrong_kind_with_help};
 use crate::diag::{error, error_with_help};
@@ -155,6 +155,71 @@ impl Value for KratePath {
             segments: found.segments.clone(),
         }))
     }
+}
+
+/// `validate = check`
+#[derive(Debug, Clone)]
+pub(crate) struct FunctionPath(pub(crate) ExprPath);
+
+impl Value for FunctionPath {
+    const WHAT: &'static str = "the path of a function";
+
+    fn example(name: &str) -> String {
+        format!("{name} = check")
+    }
+
+    fn read(meta: &Meta, errors: &mut Vec<syn::Error>) -> Option<Self> {
+        let mut value = match meta {
+            Meta::NameValue(pair) => &pair.value,
+            Meta::Path(_) | Meta::List(_) => {
+                errors.push(wrong_kind::<Self>(meta));
+                return None;
+            }
+        };
+        while let Expr::Group(group) = value {
+            value = &group.expr;
+        }
+        match value {
+            Expr::Path(found) if of_implementation(found) => {
+                errors.push(error_with_help(
+                    found,
+                    "a request is validated alike for every implementation, so the function cannot be of `Self`",
+                    "name a function outside the trait, or a method of the request",
+                ));
+                None
+            }
+            Expr::Path(found) => Some(Self(found.clone())),
+            Expr::Lit(ExprLit {
+                lit: Lit::Str(lit), ..
+            }) if lit.parse::<ExprPath>().is_ok() => {
+                let help = format!("write `{} = {}`", setting_name(meta.path()), lit.value());
+                errors.push(error_with_help(
+                    lit,
+                    "the path of a function is written without quotes",
+                    help,
+                ));
+                None
+            }
+            Expr::Closure(closure) => {
+                errors.push(error_with_help(
+                    closure,
+                    format!("`{}` takes {}", setting_name(meta.path()), Self::WHAT),
+                    "make a function of the closure and write its name",
+                ));
+                None
+            }
+            _ => {
+                errors.push(wrong_kind::<Self>(meta));
+                None
+            }
+        }
+    }
+}
+
+/// Whether a path begins with `Self`.
+fn of_implementation(found: &ExprPath) -> bool {
+    let first = found.path.segments.first();
+    found.qself.is_none() && first.is_some_and(|first| first.ident == "Self")
 }
 
 /// `metadata(team = "platform", "cost-centre" = "42")`

@@ -8,7 +8,7 @@ use quote::ToTokens;
 use syn::{Meta, Path};
 
 use super::argument::Argument;
-use super::composite::{Codec, Key, KratePath, Metadata, QueueGroup};
+use super::composite::{Codec, FunctionPath, Key, KratePath, Metadata, QueueGroup};
 use super::quantity::{Bytes, Number, Period, Window, WindowBytes};
 use super::value::{
     Bucket, Description, Flag, MethodName, Persist, Prefix, ProtoName, ServiceName, Storage, Text,
@@ -170,6 +170,7 @@ settings! {
         queue_group: QueueGroup,
         skip: Flag,
         timeout: Period,
+        validate: FunctionPath,
     }
 }
 

@@ -84,6 +84,7 @@ fn other_name<'a>(name: &str, names: &[&'a str]) -> Option<&'a str> {
         "prefix" => &["subject_prefix"],
         "subject" => &["subject_prefix", "name"],
         "group" | "queue" => &["queue_group"],
+        "validator" | "validate_with" | "validation" | "check" => &["validate"],
         "concurrency" | "max_concurrency" | "parallel" | "parallelism" => &["max_in_flight"],
         "deadline" => &["timeout"],
         "ignore" => &["skip"],

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::args::composite::{Codec, KratePath, Metadata, QueueGroup};
+use crate::args::composite::{Codec, FunctionPath, KratePath, Metadata, QueueGroup};
 use crate::args::quantity::{Bytes, Number, Period};
 
 fn read<T: Value>(text: &str) -> Result<T, Vec<String>> {
@@ -185,6 +185,34 @@ fn codecs() {
     assert_eq!(
         message::<Codec>("codec = 1"),
         "`codec` takes \"protobuf\", \"json\" or a type: `codec = \"json\"`"
+    );
+}
+
+#[test]
+fn paths_of_functions() {
+    for path in [
+        "check",
+        "self::check",
+        "Order::check",
+        "check::<Order>",
+        "<Order as garde::Validate>::validate",
+    ] {
+        let read = read::<FunctionPath>(&format!("validate = {path}"));
+        assert!(read.is_ok(), "{path}");
+    }
+    let of_value = "`validate` takes the path of a function: `validate = check`";
+    for text in [
+        "validate",
+        "validate(check)",
+        "validate = 1",
+        "validate = \"not a path\"",
+        "validate = check()",
+    ] {
+        assert_eq!(message::<FunctionPath>(text), of_value, "{text}");
+    }
+    assert_eq!(
+        message::<FunctionPath>("validate = \"Order::check\""),
+        "the path of a function is written without quotes\nhelp: write `validate = Order::check`"
     );
 }
 

@@ -5,16 +5,16 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use proc_macro2::{Literal, TokenStream};
+use proc_macro2::{Ident, Literal, Span, TokenStream};
 use quote::{quote, quote_spanned};
 use syn::Type;
 use syn::spanned::Spanned;
 
 use super::expander::{Expander, doc};
 use super::store::{kv_deletes, setting, store};
-use crate::args::composite::Codec;
+use crate::args::composite::{Codec, FunctionPath};
 use crate::attribute::StoreKind;
-use crate::krate::call_site_at;
+use crate::krate::{Krate, call_site_at};
 use crate::model::method::Method;
 use crate::model::signature::Request;
 
@@ -95,6 +95,10 @@ fn constant(expander: &Expander<'_>, method: &Method) -> TokenStream {
         setting(p, "queue_group", endpoint.queue_group.group.as_ref()),
         setting(p, "max_in_flight", endpoint.max_in_flight.as_ref()),
     ];
+    let validate = endpoint
+        .validate
+        .as_ref()
+        .map(|path| validate(p, path, &request));
     let stream = method.stream.as_ref();
     let windows = [
         setting(p, "window", stream.and_then(|it| it.window.as_ref())),
@@ -112,13 +116,34 @@ fn constant(expander: &Expander<'_>, method: &Method) -> TokenStream {
     quote! {
         #(#cfgs)*
         const #name: #p::Method<#request, #response, #error> =
-            #p::Method::new(#index, #endpoint_name, #request_codec, #response_codec, #error_codec) #(#settings)* #(#windows)* #(#stores)* #deletions;
+            #p::Method::new(#index, #endpoint_name, #request_codec, #response_codec, #error_codec) #(#settings)* #validate #(#windows)* #(#stores)* #deletions;
+    }
+}
+
+/// ```text
+/// .validate(|request, into_status| {
+///     let function: fn(&Line) -> _ = check;
+///     #p::validated(function(request), into_status)
+/// })
+/// ```
+///
+/// The names are hygienic: the function may have one of them. With the type rustc shows the function that it expected.
+fn validate(p: &Krate, FunctionPath(path): &FunctionPath, request_type: &Type) -> TokenStream {
+    let span = call_site_at(path.span());
+    let p = p.at(span);
+    let [request, function, into_status] = ["request", "function", "into_status"]
+        .map(|name| Ident::new(name, Span::mixed_site().located_at(span)));
+    quote_spanned! {span=>
+        .validate(|#request, #into_status| {
+            let #function: fn(&#request_type) -> _ = #path;
+            #p::validated(#function(#request), #into_status)
+        })
     }
 }
 
 /// `<T as #p::ProtobufMessage>::CODEC` at `T`, the only place with a bound on `T`.
 fn message(expander: &Expander<'_>, ty: Option<&Type>, written: &Type) -> TokenStream {
-    let span = call_site_at(ty.map_or_else(proc_macro2::Span::call_site, Spanned::span));
+    let span = call_site_at(ty.map_or_else(Span::call_site, Spanned::span));
     let p = expander.private.at(span);
     match &expander.service.settings.codec {
         Codec::Protobuf => {

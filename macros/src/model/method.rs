@@ -9,7 +9,7 @@ use syn::{Attribute, Block, Signature, Token};
 use super::accessor::{Accessor, accessors};
 use super::signature::{Kind, Output, Request};
 use super::store::{Deletion, Store};
-use crate::args::composite::{Metadata, QueueGroup};
+use crate::args::composite::{FunctionPath, Metadata, QueueGroup};
 use crate::args::quantity::{Number, Period, Window, WindowBytes};
 
 /// A method of the trait.
@@ -84,6 +84,8 @@ pub(crate) struct Endpoint {
     pub(crate) max_in_flight: Option<MaxInFlight>,
     /// Its own queue group.
     pub(crate) queue_group: OwnGroup,
+    /// What is called with each request before the handler.
+    pub(crate) validate: Option<FunctionPath>,
 }
 
 /// How many requests are handled at once.

@@ -51,6 +51,7 @@ pub(super) fn endpoint(method: &Ident, args: EndpointArgs, diags: &mut Diagnosti
         metadata: args.metadata.into_value(),
         max_in_flight: args.max_in_flight.into_value(),
         queue_group: queue_group(args.queue_group),
+        validate: args.validate.into_value(),
     }
 }
 
@@ -63,6 +64,7 @@ fn no_effect(args: &EndpointArgs, diags: &mut Diagnostics) {
         args.proto_name.given().map(|given| &given.key),
         args.queue_group.given().map(|given| &given.key),
         args.timeout.given().map(|given| &given.key),
+        args.validate.given().map(|given| &given.key),
     ];
     for key in keys.into_iter().flatten() {
         diags.help(

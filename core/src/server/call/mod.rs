@@ -1,6 +1,6 @@
 //! The pipeline of a call: one function from a request to a reply, for methods of all four kinds.
 //!
-//! [`run`] has the steps up to the submitted writes: deadline, context, decode, keys, room in the queues, handler, encode, write.
+//! [`run`] has the steps up to the submitted writes: deadline, context, decode, validate, keys, room in the queues, handler, encode, write.
 //! [`Handled::reply`] waits for the acknowledgements that the reply depends on. `server::dispatch` sends and counts the reply, since only
 //! there it is known whether it fits into a message.
 //!
@@ -81,6 +81,9 @@ pub(crate) fn run<Req, Resp, E, I, O, H, Fut>(
     handler: H,
 ) -> impl Future<Output = Handled>
 where
+    Req: 'static,
+    Resp: 'static,
+    E: 'static,
     I: Input<Req>,
     O: Output<Resp>,
     H: FnOnce(Context, I) -> Fut,
@@ -99,7 +102,7 @@ where
         let result = {
             let steps = pin!(
                 AssertUnwindSafe(async {
-                    let input = I::decode(body, method.request)?;
+                    let input = I::decode(body, method, &endpoint)?;
 
                     let mut writes = match input.as_message() {
                         Some(request) => endpoint.stores.bind(&method.keys, request)?,

@@ -29,7 +29,9 @@ const TEXT: MessageCodec<u64> = MessageCodec {
     },
 };
 
-static METHOD: Method<u64, u64, Status> = Method::new(
+static METHOD: Method<u64, u64, Status> = METHOD_OF_TEXT;
+
+const METHOD_OF_TEXT: Method<u64, u64, Status> = Method::new(
     0,
     "method",
     TEXT,
@@ -222,6 +224,58 @@ async fn a_stream_of_requests() {
     let undecodable = bytes(call(sum, stream(&["1", "x"]), None).await).unwrap_err();
     assert_eq!(*undecodable.code(), Code::InvalidArgument);
     assert!(undecodable.message().contains("message 2"), "{undecodable}");
+}
+
+static VALIDATED: Method<u64, u64, Status> =
+    METHOD_OF_TEXT.validate(|number, into_status| match number {
+        7 => Err(into_status(Status::aborted("seven"))),
+        8 => panic!("a bug"),
+        _ => Ok(()),
+    });
+
+#[tokio::test]
+async fn a_request_is_validated_before_the_handler() {
+    let echo = |router: &mut Router<()>| {
+        router.unary(&VALIDATED, |_, _, number| async move {
+            assert!(number < 7, "the handler gets {number}");
+            Ok(number)
+        });
+    };
+    assert_eq!(bytes(call(echo, message("6"), None).await).unwrap(), "6");
+    for (request, expected) in [
+        ("7", Code::Aborted),
+        ("8", Code::Internal),
+        ("x", Code::InvalidArgument),
+    ] {
+        let reply = call(echo, message(request), None).await;
+        assert_eq!(*code(&bytes(reply)), expected, "{request}");
+    }
+}
+
+#[tokio::test]
+async fn a_refused_message_ends_the_stream() {
+    let echo = |router: &mut Router<()>| {
+        router.bidirectional(&VALIDATED, |_, _, numbers: Streaming<u64>| async {
+            // As a stream that does not end with its first error.
+            Ok(Streaming::new(numbers.map(|number| {
+                Ok(number.unwrap_or_else(|refused| match refused.code() {
+                    Code::Aborted => 70,
+                    Code::Internal => 80,
+                    _ => 0,
+                }))
+            })))
+        });
+    };
+    for (texts, expected) in [
+        (&["1", "7", "2"][..], vec!["1", "70"]),
+        (&["1", "8", "2"], vec!["1", "80"]),
+        // Not refused by the function, which sees only what is decoded.
+        (&["1", "x", "2"], vec!["1", "0", "2"]),
+    ] {
+        let items = items(call(echo, stream(texts), None).await).await;
+        let items: Vec<_> = items.into_iter().map(Result::unwrap).collect();
+        assert_eq!(items, expected);
+    }
 }
 
 #[tokio::test]

@@ -7,3 +7,4 @@ mod limits;
 mod peer_errors;
 mod replies;
 mod service_error;
+mod validate;
