@@ -327,7 +327,7 @@ impl OrderedConsumer {
     /// Finds out why nothing was received, and restarts the consumer if it is dead.
     async fn check_liveness(&mut self) -> Result<(), ReadError> {
         if self.range.connection() != self.connection {
-            let position = self.position;
+            let position = self.range.read_up_to(self.position);
             if self.interrupted_at.replace(position) == Some(position) {
                 // Without progress in between: the next message may be what interrupts the connection.
                 suspects::record(&self.range, self.created, position);
@@ -478,7 +478,8 @@ impl OrderedConsumer {
 
     /// The connection is over for good, perhaps because of what this would have read next.
     fn closed(&self) -> StoreError {
-        suspects::record(&self.range, self.created, self.position);
+        let position = self.range.read_up_to(self.position);
+        suspects::record(&self.range, self.created, position);
         StoreError::connection_lost()
     }
 
