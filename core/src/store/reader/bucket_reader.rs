@@ -140,11 +140,14 @@ impl BucketReader {
     fn look_ahead(&mut self, position: u64) -> BoxFuture<'_, Result<(), StoreError>> {
         // Boxed, as what follows: the future is large and seldom created.
         let look = async move {
-            let range = &self.range;
-            let until = attempted(range, || last_malformed(range, position)).await?;
-            // Without a malformed one, the next step makes a consumer.
-            let until = until.unwrap_or(position);
-            self.state = State::Careful { position, until };
+            let known = last_known_malformed(&self.range, position);
+            // The next interruption makes it look again, from where it came to.
+            let until = timeout(ATTEMPT_TIMEOUT, known).await.unwrap_or(Ok(None))?;
+            match (&mut self.state, until) {
+                (_, Some(until)) => self.state = State::Careful { position, until },
+                (State::Consumer(consumer), None) => consumer.continue_after_interruption().await?,
+                (State::Careful { .. }, None) => {}
+            }
             Ok(())
         };
         look.boxed()

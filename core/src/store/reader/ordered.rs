@@ -373,6 +373,11 @@ impl OrderedConsumer {
         }
     }
 
+    /// Goes on after [`ReadError::Interrupted`].
+    pub(crate) async fn continue_after_interruption(&mut self) -> Result<(), StoreError> {
+        self.restart("the connection was interrupted").await
+    }
+
     /// NATS answers nothing to requests that it refuses, so that without connection events a reader would wait for ever in silence.
     fn warn_silent(&self) {
         if !self.range.gate.has_events() {
