@@ -266,6 +266,29 @@ async fn an_entry_behind_many_superseded_ones_is_found() -> TestResult {
     Ok(())
 }
 
+/// A write reads the entry without harm, and finds that it is there. An object whose metadata is such an entry cannot be read, and that is
+/// said as of any other that is not understood.
+#[tokio::test]
+async fn what_a_write_finds_harms_nothing() -> TestResult {
+    for header in [DEADLY, INTERRUPTING] {
+        let test = Test::start().await;
+        let (client, poisoned) = test.client().await;
+        let store = poisoned.save_kv();
+        soon(store.create_bucket()).await?;
+        test.poison("$KV.poisoned.p", header);
+        let error = soon(store.create("p", &text("1"))).await.unwrap_err();
+        assert_eq!(*error.kind(), StoreErrorKind::AlreadyExists, "{error}");
+        let objects = poisoned.store_object_store();
+        soon(objects.create_bucket()).await?;
+        test.poison("$O.poisoned.M.cA==", header);
+        let error = soon(objects.get("p")).await.unwrap_err();
+        assert_eq!(*error.kind(), StoreErrorKind::Decode, "{error}");
+        assert_eq!(error.undecodable().unwrap().key, "p");
+        assert_eq!(client.state(), ConnectionState::Connected);
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_cache_says_that_its_connection_is_lost_and_the_next_one_loads() -> TestResult {
     let test = Test::start().await;
