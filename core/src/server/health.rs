@@ -7,8 +7,8 @@ use crate::server::running::ServerState;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Health {
-    /// Whether it can go on by itself. If not, only a new start helps: the connection is lost for good, the server has ended, or a dispatcher
-    /// has panicked.
+    /// Whether it can go on by itself. If not, only a new start helps: the connection is lost for good, the server has ended, a dispatcher
+    /// has panicked, or NATS does not permit a subscription any more.
     pub live: bool,
     /// Whether it serves requests now. A server that is not live is not ready either.
     pub ready: bool,
@@ -17,13 +17,21 @@ pub struct Health {
 }
 
 impl Health {
-    /// The health of a server in this state, of whose endpoints these have lost their dispatchers.
-    pub(crate) fn of<'a>(state: ServerState, panicked: impl Iterator<Item = &'a Names>) -> Self {
+    /// The health of a server in this state, of whose endpoints these have lost their dispatchers, and to which NATS refuses these
+    /// subscriptions: NATS makes none of them again, whatever it permits later.
+    pub(crate) fn of<'a>(
+        state: ServerState,
+        panicked: impl Iterator<Item = &'a Names>,
+        refused: impl Iterator<Item = String>,
+    ) -> Self {
         let mut reasons: Vec<_> = panicked
             .map(|Names { service, endpoint }| {
                 format!("the dispatcher of `{service}.{endpoint}` has panicked")
             })
             .collect();
+        reasons.extend(
+            refused.map(|subject| format!("NATS does not permit the subscription to `{subject}`")),
+        );
         let live = state != ServerState::Closed && reasons.is_empty();
         reasons.extend(match state {
             ServerState::Serving => None,
@@ -44,7 +52,7 @@ mod tests {
     use super::*;
 
     fn health(state: ServerState, panicked: &[Names]) -> (bool, bool, usize) {
-        let health = Health::of(state, panicked.iter());
+        let health = Health::of(state, panicked.iter(), std::iter::empty());
         (health.live, health.ready, health.reasons.len())
     }
 

@@ -187,6 +187,9 @@ impl ServerHandle {
     /// Whether the server works, for the probes of an orchestrator: one that is not live needs a new start, and one that is not ready should
     /// get no traffic.
     ///
+    /// With [`ConnectionEvents`](crate::ConnectionEvents), a server is not live either when NATS has ended a subscription of it, since its
+    /// permissions have changed.
+    ///
     /// ```no_run
     /// # fn example(handle: natsmicro::ServerHandle) {
     /// let health = handle.health();
@@ -202,7 +205,12 @@ impl ServerHandle {
         let is_running = matches!(state, ServerState::Serving | ServerState::Disconnected);
         let ended = self.0.dispatchers.iter();
         let ended = ended.filter(|(_, task)| is_running && task.is_finished());
-        Health::of(state, ended.map(|(names, _)| &**names))
+        let subjects = self.0.instances.iter().flat_map(|it| it.subjects());
+        let refused = subjects.filter(|subject| {
+            let is_it = |refused: &str| refused == subject;
+            is_running && self.0.gate.refused_subscription(is_it).is_some()
+        });
+        Health::of(state, ended.map(|(names, _)| &**names), refused)
     }
 
     /// Waits until the server has ended. `Ok` means that it was stopped or dropped.

@@ -2,7 +2,9 @@
 
 use crate::error::Error;
 use crate::server::Server;
-use crate::server::losses::ConnectionLost;
+use crate::server::losses::{ConnectionLost, Losses};
+use crate::transport::gate::Gate;
+use crate::transport::subject::ReplySubjects;
 
 /// Why [`Server::serve_until`] ended otherwise than by its signal, or lost something.
 pub type ServeError = Error<ServeErrorKind>;
@@ -13,7 +15,7 @@ pub type ServeError = Error<ServeErrorKind>;
 pub enum ServeErrorKind {
     /// The server did not start; the source is a [`StartError`](crate::StartError).
     Start,
-    /// The connection was lost for good; the source is a [`ConnectionLost`]. Connect and serve again.
+    /// The connection was lost for good, perhaps while the server started; the source is a [`ConnectionLost`]. Connect and serve again.
     ConnectionLost,
     /// The stop has lost something; the source is a [`StopError`](crate::StopError).
     Stop,
@@ -60,11 +62,19 @@ impl Server {
     /// ```
     pub async fn serve_until<F: Future>(self, signal: F) -> Result<(), ServeError> {
         let mut signal = std::pin::pin!(signal);
+        let gate = Gate::new(self.nats.clone(), ReplySubjects::default(), None);
         let started = tokio::select! {
             started = self.start() => started,
             _ = &mut signal => return Ok(()),
         };
-        let server = started.map_err(|error| failed(ServeErrorKind::Start, error))?;
+        let server = started.map_err(|error| {
+            if gate.is_closed() {
+                let lost = Losses::default().into_connection_lost();
+                failed(ServeErrorKind::ConnectionLost, lost)
+            } else {
+                failed(ServeErrorKind::Start, error)
+            }
+        })?;
         tokio::select! {
             closed = server.closed() => {
                 closed.map_err(|lost| failed(ServeErrorKind::ConnectionLost, lost))

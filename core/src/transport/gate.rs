@@ -217,10 +217,12 @@ impl Gate {
         &self.0.inbox_prefix
     }
 
-    /// Whether this is an inbox of this connection, or a pattern of some.
-    pub(crate) fn is_inbox(&self, subject: &str) -> bool {
+    /// Whether async-nats receives the replies to its requests here, or this crate those to its own: their subscriptions have this form,
+    /// and NATS permits all of them or none. Others below the prefix of the inboxes may be of somebody else.
+    pub(crate) fn receives_replies(&self, subject: &str) -> bool {
         let below = subject.strip_prefix(self.inbox_prefix());
-        below.is_some_and(|below| below.starts_with('.'))
+        let token = below.and_then(|below| below.strip_prefix('.')?.strip_suffix(".*"));
+        token.is_some_and(|token| !token.is_empty() && !token.contains('.'))
     }
 
     /// A new inbox that nobody can guess.

@@ -18,14 +18,14 @@ pub(crate) async fn unless_refused<T>(
     // Before the operation begins, so that no violation is missed.
     let mut violations = gate.violations();
     let refused = async {
-        if let Some(violation) = gate.refused_subscription(|subject| gate.is_inbox(subject)) {
+        if let Some(violation) = gate.refused_subscription(|it| gate.receives_replies(it)) {
             return violation;
         }
         loop {
             let violation = violations.next().await;
             let is_concerned = match violation.action {
                 Action::Publish => is_request(&violation.subject, request),
-                Action::Subscribe => gate.is_inbox(&violation.subject),
+                Action::Subscribe => gate.receives_replies(&violation.subject),
             };
             if is_concerned {
                 return violation;

@@ -155,9 +155,15 @@ impl KvBucket {
         written.map_err(WriteError::new)
     }
 
-    /// The newest message of a key, markers included, from the leader, which has every acknowledged write.
+    /// The newest message of a key, markers included, from the leader, which has every acknowledged write. One that async-nats cannot parse
+    /// is a value without headers, since a write may replace it.
     pub(crate) async fn newest(&self, key: &str) -> Result<Option<StreamMessage>, StoreError> {
-        self.read(key, None, ReadFrom::Leader).await
+        let subject = self.subject(key);
+        let which = Which::Newest {
+            last_by_subj: &subject,
+        };
+        let newest = raw::read(&self.gate, &self.context, &self.store.stream_name, which).await?;
+        Ok(newest.map(StreamMessage::from))
     }
 
     /// The clock of the server, by which messages have their times. With `is_precise`, it is read anew if its last answer took long.

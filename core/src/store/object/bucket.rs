@@ -12,7 +12,7 @@ use async_nats::header::{NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_MESSAGE_ID, N
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::context::Context;
 use async_nats::jetstream::publish::PublishAck;
-use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
+use async_nats::jetstream::stream::Stream;
 use async_nats::{HeaderMap, HeaderValue};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
@@ -29,6 +29,7 @@ use crate::store::reader::bucket_reader::BucketReader;
 use crate::store::reader::budget::Budget;
 use crate::store::reader::direct::{BatchGet, UnansweredConnection};
 use crate::store::reader::range::{Range, Start};
+use crate::store::reader::raw::{self, Which};
 use crate::transport::gate::Gate;
 use crate::transport::outgoing::Outgoing;
 use crate::transport::refused::unless_refused;
@@ -154,18 +155,15 @@ impl ObjectBucket {
     /// The newest metadata of an object, which may say that the object is deleted.
     pub(crate) async fn newest(&self, name: &str) -> Result<Option<Stored>, StoreError> {
         let subject = self.meta_subject(name);
-        let request = format!(
-            "STREAM.MSG.GET.{}",
-            StoreKind::Object.stream_name(&self.name)
-        );
-        let message = self.stream.get_last_raw_message_by_subject(&subject);
-        let message = match unless_refused(&self.gate, &request, message).await? {
-            Ok(message) => message,
-            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {
-                return Ok(None);
-            }
-            Err(error) => return Err(StoreError::nats("cannot read the object", error)),
+        let stream = StoreKind::Object.stream_name(&self.name);
+        let which = Which::Newest {
+            last_by_subj: &subject,
         };
+        let message = raw::read(&self.gate, &self.context, &stream, which).await?;
+        let Some(message) = message else {
+            return Ok(None);
+        };
+        let message = message.into_stream_message(name)?;
         let modified = message.time.into();
         Stored::read(name, message.sequence, modified, message.payload).map(Some)
     }

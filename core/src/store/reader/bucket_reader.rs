@@ -16,14 +16,14 @@ use crate::store::reader::liveness::Liveness;
 use crate::store::reader::ordered::{ATTEMPT_TIMEOUT, OrderedConsumer};
 use crate::store::reader::range::{ConsumerFailure, Range, Start};
 use crate::store::reader::raw::{self, Which};
-use crate::store::reader::suspects::{self, End, Suspects};
+use crate::store::reader::suspects::{self, Suspects};
 use crate::transport::subject;
 
 /// The pauses between attempts to read a message.
 const READ_BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
 /// How many messages are looked at after the last one of a reader that ended. Those that a consumer passes over, since they are superseded,
-/// are among them.
-const MAX_LOOKED_AT: usize = 1_000;
+/// are among them. When another reader ends there, as many more are looked at as were before.
+const MIN_LOOKED_AT: usize = 1_000;
 
 /// A reader of a range.
 ///
@@ -34,6 +34,8 @@ pub(crate) struct BucketReader {
     state: State,
     liveness: Arc<Liveness>,
     has_caught_up: bool,
+    /// Whether the current consumer delivers superseded messages of a range that has none before it has caught up.
+    skips_superseded: bool,
 }
 
 enum State {
@@ -68,6 +70,7 @@ impl BucketReader {
             state,
             liveness,
             has_caught_up: false,
+            skips_superseded: false,
         })
     }
 
@@ -103,9 +106,21 @@ impl BucketReader {
                 State::Consumer(consumer) => match consumer.next().await {
                     // Reported before the consumer was replaced.
                     Ok(ReaderEvent::CaughtUp) if self.has_caught_up => {}
-                    Ok(event) => {
-                        self.has_caught_up |= matches!(event, ReaderEvent::CaughtUp);
-                        return Ok(event);
+                    Ok(ReaderEvent::CaughtUp) => {
+                        self.has_caught_up = true;
+                        return Ok(ReaderEvent::CaughtUp);
+                    }
+                    Ok(ReaderEvent::Message(message)) => {
+                        if self.has_caught_up || !self.skips_superseded {
+                            return Ok(ReaderEvent::Message(message));
+                        }
+                        match self.is_superseded(&message).await {
+                            Ok(true) => {}
+                            Ok(false) => return Ok(ReaderEvent::Message(message)),
+                            // The consumer reports that, and where it ended.
+                            Err(error) if *error.kind() == StoreErrorKind::ConnectionLost => {}
+                            Err(error) => return Err(error),
+                        }
                     }
                     Err(ReadError::Store(error)) => return Err(error),
                     Err(ReadError::Interrupted { position }) => {
@@ -125,14 +140,24 @@ impl BucketReader {
     fn look_ahead(&mut self, position: u64) -> BoxFuture<'_, Result<(), StoreError>> {
         // Boxed, as what follows: the future is large and seldom created.
         let look = async move {
-            let range = &self.range;
-            let until = attempted(range, || last_malformed(range, position)).await?;
-            // Without a malformed one, the next step makes a consumer.
-            let until = until.unwrap_or(position);
-            self.state = State::Careful { position, until };
+            let known = last_known_malformed(&self.range, position);
+            // The next interruption makes it look again, from where it came to.
+            let until = timeout(ATTEMPT_TIMEOUT, known).await.unwrap_or(Ok(None))?;
+            match (&mut self.state, until) {
+                (_, Some(until)) => self.state = State::Careful { position, until },
+                (State::Consumer(consumer), None) => consumer.continue_after_interruption().await?,
+                (State::Careful { .. }, None) => {}
+            }
             Ok(())
         };
         look.boxed()
+    }
+
+    fn is_superseded<'a>(
+        &'a self,
+        message: &'a BucketMessage,
+    ) -> BoxFuture<'a, Result<bool, StoreError>> {
+        attempted(&self.range, || is_superseded(&self.range, message)).boxed()
     }
 
     /// Reads one message, or continues with a consumer.
@@ -157,14 +182,18 @@ impl BucketReader {
                 return Ok((!is_superseded).then_some(message));
             }
         }
+        // A consumer that begins with the newest message of each subject begins with the first message of the stream.
+        let is_initial = self.range.start == Start::Newest && !self.has_caught_up;
         let rest = Range {
             start: match self.range.start {
-                // Nothing was read.
-                Start::Newest if *position == 0 && !self.has_caught_up => Start::Newest,
+                Start::Newest if is_initial && *position == 0 => Start::Newest,
                 _ => Start::At(*position + 1),
             },
             ..self.range.clone()
         };
+        self.skips_superseded = is_initial
+            && rest.start != Start::Newest
+            && attempted(&self.range, || keeps_superseded(&self.range)).await?;
         let start = || consumer(&rest, &self.liveness);
         self.state = State::Consumer(attempted(&self.range, start).await?);
         Ok(None)
@@ -205,7 +234,7 @@ async fn last_malformed(range: &Range, position: u64) -> Result<Option<u64>, Sto
             return Ok(None);
         }
     }
-    let malformed = malformed(range, &suspects).await?;
+    let (suspects, malformed) = malformed(range, suspects).await?;
     suspects::looked_at(
         &range.stream,
         &suspects,
@@ -220,28 +249,33 @@ async fn last_malformed(range: &Range, position: u64) -> Result<Option<u64>, Sto
     Ok(in_range.map(|message| message.sequence).max())
 }
 
-/// The suspects that are malformed.
-async fn malformed(range: &Range, suspects: &Suspects) -> Result<Vec<BucketMessage>, StoreError> {
+/// The suspects that are malformed, and the suspects with what was looked at.
+async fn malformed(
+    range: &Range,
+    mut suspects: Suspects,
+) -> Result<(Suspects, Vec<BucketMessage>), StoreError> {
     let mut malformed = Vec::new();
     for &seq in &suspects.found {
         let which = Which::Revision { seq };
         let found = raw::read(&range.gate, &range.context, &range.stream, which).await?;
         malformed.extend(found.filter(|message| message.is_malformed));
     }
-    for End { subjects, position } in &suspects.ends {
-        let mut position = *position;
-        for _ in 0..MAX_LOOKED_AT {
-            let Some(message) = next(range, subjects, position).await? else {
-                break;
-            };
-            position = message.sequence;
-            if message.is_malformed {
-                malformed.push(message);
+    suspects.ends.retain(|end| !end.is_looked_at);
+    for end in &mut suspects.ends {
+        let mut position = end.looked_up_to;
+        end.is_looked_at = true;
+        for _ in 0..end.looked_at.max(MIN_LOOKED_AT) {
+            let message = next(range, &end.subjects, position).await?;
+            if message.as_ref().is_none_or(|it| it.is_malformed) {
+                malformed.extend(message);
+                end.is_looked_at = false;
                 break;
             }
+            position = message.map_or(position, |it| it.sequence);
+            suspects::is_sound(&range.stream, end, position);
         }
     }
-    Ok(malformed)
+    Ok((suspects, malformed))
 }
 
 /// The first message of these subjects after `position`.
@@ -265,6 +299,12 @@ async fn next(
         }
     }
     Ok(first)
+}
+
+/// Whether the stream keeps messages that were superseded.
+async fn keeps_superseded(range: &Range) -> Result<bool, StoreError> {
+    let info = range.info().await.map_err(ConsumerFailure::into_error)?;
+    Ok(info.config.max_messages_per_subject != 1)
 }
 
 /// Whether its subject has a newer message.

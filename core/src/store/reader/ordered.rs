@@ -311,7 +311,7 @@ impl OrderedConsumer {
     /// Finds out why nothing was received, and restarts the consumer if it is dead.
     async fn check_liveness(&mut self) -> Result<(), ReadError> {
         if self.range.connection() != self.connection {
-            let position = self.position;
+            let position = self.range.read_up_to(self.position);
             if self.interrupted_at.replace(position) == Some(position) {
                 // Without progress in between: the next message may be what interrupts the connection.
                 suspects::record(&self.range, self.created, position);
@@ -355,6 +355,11 @@ impl OrderedConsumer {
             // The next check asks again.
             Ok(Ok(Err(_)) | Err(_)) | Err(_) => Ok(()),
         }
+    }
+
+    /// Goes on after [`ReadError::Interrupted`].
+    pub(crate) async fn continue_after_interruption(&mut self) -> Result<(), StoreError> {
+        self.restart("the connection was interrupted").await
     }
 
     /// Creates another server-side consumer that continues where this one ended.
@@ -450,7 +455,8 @@ impl OrderedConsumer {
 
     /// The connection is over for good, perhaps because of what this would have read next.
     fn closed(&self) -> StoreError {
-        suspects::record(&self.range, self.created, self.position);
+        let position = self.range.read_up_to(self.position);
+        suspects::record(&self.range, self.created, position);
         StoreError::connection_lost()
     }
 

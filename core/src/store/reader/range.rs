@@ -63,6 +63,14 @@ impl Range {
         self.gate.connection_epoch()
     }
 
+    /// Up to where a consumer has read that has read up to `position`: what comes before the start counts as read.
+    pub(crate) fn read_up_to(&self, position: u64) -> u64 {
+        match self.start {
+            Start::At(first) => position.max(first.saturating_sub(1)),
+            Start::Newest | Start::Next => position,
+        }
+    }
+
     pub(crate) async fn stream(&self) -> Result<Stream<()>, StoreError> {
         self.context
             .get_stream_no_info(&self.stream)

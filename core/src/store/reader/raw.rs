@@ -85,12 +85,19 @@ impl BucketMessage {
         if self.is_malformed {
             return Err(StoreError::malformed(key, self.sequence, self.payload));
         }
-        Ok(StreamMessage {
-            subject: self.subject,
-            sequence: self.sequence,
-            headers: self.headers.unwrap_or_default(),
-            payload: self.payload,
-            time: self.published.into(),
-        })
+        Ok(self.into())
+    }
+}
+
+/// Without headers if it is malformed.
+impl From<BucketMessage> for StreamMessage {
+    fn from(message: BucketMessage) -> Self {
+        Self {
+            subject: message.subject,
+            sequence: message.sequence,
+            headers: message.headers.unwrap_or_default(),
+            payload: message.payload,
+            time: message.published.into(),
+        }
     }
 }

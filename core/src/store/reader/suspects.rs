@@ -35,6 +35,17 @@ pub(crate) struct Suspects {
 pub(crate) struct End {
     pub(crate) subjects: Vec<String>,
     pub(crate) position: u64,
+    /// Up to where the messages after `position` were looked at, and how many these were.
+    pub(crate) looked_up_to: u64,
+    pub(crate) looked_at: usize,
+    /// Whether no reader has ended here since it was last looked.
+    pub(crate) is_looked_at: bool,
+}
+
+impl End {
+    fn is_same(&self, other: &Self) -> bool {
+        self.position == other.position && self.subjects == other.subjects
+    }
 }
 
 /// Records that the reader of a range ended with its connection.
@@ -42,6 +53,9 @@ pub(crate) fn record(range: &Range, created: Option<SystemTime>, position: u64) 
     let end = End {
         subjects: range.subjects.clone(),
         position,
+        looked_up_to: position,
+        looked_at: 0,
+        is_looked_at: false,
     };
     record_end(&range.stream, created, end);
 }
@@ -58,7 +72,15 @@ fn record_end(stream: &str, created: Option<SystemTime>, end: End) {
             ..Suspects::default()
         };
     }
-    if suspects.ends.len() < MAX_OF_STREAM && !suspects.ends.contains(&end) {
+    // Nothing was found where a reader ended, and another one ended there: what follows is looked at too.
+    if let Some(known) = suspects.ends.iter_mut().find(|known| known.is_same(&end)) {
+        known.is_looked_at = false;
+        return;
+    }
+    if suspects.ends.len() >= MAX_OF_STREAM {
+        suspects.ends.retain(|known| !known.is_looked_at);
+    }
+    if suspects.ends.len() < MAX_OF_STREAM {
         suspects.ends.push(end);
     }
 }
@@ -67,13 +89,32 @@ pub(crate) fn of_stream(stream: &str) -> Option<Suspects> {
     STREAMS.lock().get(stream).cloned()
 }
 
-/// Records what was found out about `looked_at`: exactly these messages are malformed.
+/// Records that a message after an end is sound.
+pub(crate) fn is_sound(stream: &str, end: &End, sequence: u64) {
+    let mut streams = STREAMS.lock();
+    let ends = streams.get_mut(stream).map(|it| it.ends.iter_mut());
+    if let Some(known) = ends.and_then(|mut ends| ends.find(|known| known.is_same(end)))
+        && known.looked_up_to < sequence
+    {
+        known.looked_up_to = sequence;
+        known.looked_at += 1;
+    }
+}
+
+/// Records what was found out about `looked_at`: exactly these messages are malformed. Of the ends, only those remain after which there
+/// are more messages than were looked at.
 pub(crate) fn looked_at(stream: &str, looked_at: &Suspects, malformed: impl Iterator<Item = u64>) {
     let mut streams = STREAMS.lock();
     let Some(suspects) = streams.get_mut(stream) else {
         return;
     };
-    suspects.ends.retain(|end| !looked_at.ends.contains(end));
+    suspects.ends.retain_mut(|end| {
+        let Some(looked) = looked_at.ends.iter().find(|looked| looked.is_same(end)) else {
+            return true;
+        };
+        end.is_looked_at = true;
+        looked.is_looked_at
+    });
     suspects.found.retain(|it| !looked_at.found.contains(it));
     suspects.found.extend(malformed);
     while suspects.found.len() > MAX_OF_STREAM {
@@ -142,6 +183,9 @@ mod tests {
         End {
             subjects: vec!["a".to_owned()],
             position,
+            looked_up_to: position,
+            looked_at: 0,
+            is_looked_at: false,
         }
     }
 
@@ -162,6 +206,18 @@ mod tests {
         assert_eq!(
             (suspects.found.len(), &suspects.ends[..]),
             (1, &[end(9)][..])
+        );
+        // Another reader ends where not all was looked at: the next look goes on there.
+        is_sound(stream, &end(9), 10);
+        let mut half = suspects.clone();
+        half.ends[0].is_looked_at = true;
+        looked_at(stream, &half, std::iter::empty());
+        assert!(of_stream(stream).unwrap().ends[0].is_looked_at);
+        record_end(stream, None, end(9));
+        let again = &of_stream(stream).unwrap().ends[0];
+        assert_eq!(
+            (again.looked_up_to, again.looked_at, again.is_looked_at),
+            (10, 1, false)
         );
         // Another stream of this name.
         record_end(stream, Some(SystemTime::UNIX_EPOCH), end(2));

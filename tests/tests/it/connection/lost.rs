@@ -269,6 +269,27 @@ async fn serving_in_a_loop_is_back_within_a_second() -> TestResult {
     Ok(())
 }
 
+/// A loop connects again then too.
+#[tokio::test]
+async fn a_connection_that_is_lost_before_the_start_is_lost() -> TestResult {
+    let server = NatsServer::start().await?;
+    let nats = server.connect().await?;
+    nats.drain().await?;
+    soon(async {
+        while nats.flush().await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    let serving = Server::new(nats)
+        .add_service(PlainServer::new(Impl))
+        .serve_until(std::future::pending::<()>());
+    let error = soon(serving).await.unwrap_err();
+    assert_eq!(*error.kind(), ServeErrorKind::ConnectionLost);
+    assert!(error.connection_lost().is_some());
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_signal_ends_a_start_that_hangs() -> TestResult {
     let server = NatsServer::start().await?;

@@ -27,6 +27,13 @@ pub trait Poisoned {
         client_only
     )]
     async fn keep(&self, request: Text) -> Result<Text, Status>;
+    #[kv_store(
+        bucket = "poisoned_long",
+        key = "<text>",
+        max_history = 64,
+        client_only
+    )]
+    async fn keep_long(&self, request: Text) -> Result<Text, Status>;
     #[object_store(bucket = "poisoned", key = "<text>", client_only)]
     async fn store(&self, request: Text) -> Result<Text, Status>;
 }
@@ -184,6 +191,101 @@ async fn a_watch_lives_on_where_the_connection_is_only_interrupted() -> TestResu
     // Those that start later pass over it too.
     let later: Vec<_> = soon(store.watch_all().await?.map(seen).take(4).collect()).await;
     assert_eq!(later, ["a=1", "!p", "b=1", "|"]);
+    Ok(())
+}
+
+/// The initial items of a watch, up to the mark.
+async fn initial(watch: natsmicro::store::Watch<Text>) -> Vec<String> {
+    let mut watch = watch.map(seen);
+    let mut items = Vec::new();
+    while items.last().is_none_or(|last| last != "|") {
+        items.push(soon(watch.next()).await.unwrap());
+    }
+    items
+}
+
+/// Where it began, and not where the stream begins.
+#[tokio::test]
+async fn a_watch_from_a_revision_goes_on_there() -> TestResult {
+    let test = Test::start().await;
+    let (_, poisoned) = test.client().await;
+    let store = poisoned.keep_kv();
+    soon(store.create_bucket()).await?;
+    put(&store, "a", "1").await;
+    test.poison("$KV.poisoned_history.before", INTERRUPTING);
+    put(&store, "a", "2").await;
+    test.poison("$KV.poisoned_history.p", INTERRUPTING);
+    put(&store, "z", "1").await;
+    for _ in 0..2 {
+        let watch = soon(store.watch_all().with_history_from(4)).await?;
+        assert_eq!(initial(watch).await, ["!p", "z=1", "|"]);
+    }
+    Ok(())
+}
+
+/// Neither an older value nor a deleted one is a current value.
+#[tokio::test]
+async fn superseded_values_after_the_entry_are_passed_over() -> TestResult {
+    let test = Test::start().await;
+    let (_, poisoned) = test.client().await;
+    let store = poisoned.keep_kv();
+    soon(store.create_bucket()).await?;
+    test.poison("$KV.poisoned_history.p", INTERRUPTING);
+    put(&store, "a", "1").await;
+    soon(store.delete("a")).await?;
+    put(&store, "b", "1").await;
+    put(&store, "b", "2").await;
+    for _ in 0..2 {
+        let watch = soon(store.watch_all()).await?;
+        assert_eq!(initial(watch).await, ["!p", "b=2", "|"]);
+        let keys: Vec<String> = soon(store.keys(">").await?.try_collect()).await?;
+        assert_eq!(keys, ["p", "b"]);
+    }
+    Ok(())
+}
+
+/// A consumer passes over them at once. Those who look for the entry look at each.
+#[tokio::test]
+async fn an_entry_behind_many_superseded_ones_is_found() -> TestResult {
+    const SUPERSEDED: usize = 2_500;
+    let test = Test::start().await;
+    let (_, poisoned) = test.client().await;
+    let store = poisoned.keep_long_kv();
+    soon(store.create_bucket()).await?;
+    for round in 0..SUPERSEDED {
+        put(&store, &(round % 50).to_string(), "old").await;
+    }
+    test.poison("$KV.poisoned_long.p", INTERRUPTING);
+    for key in 0..50 {
+        put(&store, &key.to_string(), "new").await;
+    }
+    let items = initial(soon(store.watch_all()).await?).await;
+    assert_eq!(items.len(), 52);
+    assert_eq!(items[0], "!p");
+    assert!(items[1..51].iter().all(|it| it.ends_with("=new")));
+    Ok(())
+}
+
+/// A write reads the entry without harm, and finds that it is there. An object whose metadata is such an entry cannot be read, and that is
+/// said as of any other that is not understood.
+#[tokio::test]
+async fn what_a_write_finds_harms_nothing() -> TestResult {
+    for header in [DEADLY, INTERRUPTING] {
+        let test = Test::start().await;
+        let (client, poisoned) = test.client().await;
+        let store = poisoned.save_kv();
+        soon(store.create_bucket()).await?;
+        test.poison("$KV.poisoned.p", header);
+        let error = soon(store.create("p", &text("1"))).await.unwrap_err();
+        assert_eq!(*error.kind(), StoreErrorKind::AlreadyExists, "{error}");
+        let objects = poisoned.store_object_store();
+        soon(objects.create_bucket()).await?;
+        test.poison("$O.poisoned.M.cA==", header);
+        let error = soon(objects.get("p")).await.unwrap_err();
+        assert_eq!(*error.kind(), StoreErrorKind::Decode, "{error}");
+        assert_eq!(error.undecodable().unwrap().key, "p");
+        assert_eq!(client.state(), ConnectionState::Connected);
+    }
     Ok(())
 }
 
