@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_nats::{Event, ServerError};
 use tokio::sync::broadcast;
@@ -51,15 +52,18 @@ const MAX_REMEMBERED: usize = 1_024;
 ///
 /// What a service, its callers and the users of its stores need is listed in [`guide::permissions`](crate::guide::permissions).
 ///
-/// Cheap to clone. Its clones are one and the same, for one connection. A server whose JetStream context is on a connection of its own may
-/// give the callback to both.
+/// Cheap to clone, and its clones are one and the same. A server whose JetStream context is on a connection of its own gives each of the
+/// two a [`callback`](ConnectionEvents::callback).
 #[derive(Clone)]
 pub struct ConnectionEvents(Arc<Shared>);
 
 struct Shared {
     violations: broadcast::Sender<Violation>,
-    /// The subscriptions that were refused since the connection was made. Requests whose replies they would receive wait in vain.
-    subscriptions: Mutex<BTreeSet<Arc<str>>>,
+    /// The subscriptions that were refused since their connection was made, with its number. Requests whose replies they would receive wait
+    /// in vain.
+    subscriptions: Mutex<BTreeSet<(Arc<str>, usize)>>,
+    /// How many callbacks were made. Each is of one connection, which has its number; the connections of `record` have the number 0.
+    callbacks: AtomicUsize,
 }
 
 impl ConnectionEvents {
@@ -71,6 +75,7 @@ impl ConnectionEvents {
         Self(Arc::new(Shared {
             violations,
             subscriptions,
+            callbacks: AtomicUsize::new(0),
         }))
     }
 
@@ -78,8 +83,9 @@ impl ConnectionEvents {
     /// needs another callback, that may call [`record`](Self::record).
     pub fn callback(&self) -> impl Fn(Event) -> future::Ready<()> + Send + Sync + 'static + use<> {
         let events = self.clone();
+        let connection = self.0.callbacks.fetch_add(1, Ordering::Relaxed) + 1;
         move |event| {
-            events.record(&event);
+            events.record_of(connection, &event);
             future::ready(())
         }
     }
@@ -97,24 +103,31 @@ impl ConnectionEvents {
     /// });
     /// ```
     pub fn record(&self, event: &Event) {
+        self.record_of(0, event);
+    }
+
+    fn record_of(&self, connection: usize, event: &Event) {
         match event {
             // Subscriptions are made anew, and refused anew if they still are.
-            Event::Connected => self.0.subscriptions.lock().clear(),
+            Event::Connected => {
+                let mut subscriptions = self.0.subscriptions.lock();
+                subscriptions.retain(|(_, refused_on)| *refused_on != connection);
+            }
             Event::ServerError(ServerError::Other(text)) => {
                 if let Some(violation) = Violation::parse(text) {
                     warn_limited!("{violation}");
-                    self.refuse(violation);
+                    self.refuse(connection, violation);
                 }
             }
             _ => {}
         }
     }
 
-    fn refuse(&self, violation: Violation) {
+    fn refuse(&self, connection: usize, violation: Violation) {
         if violation.action == Action::Subscribe {
             let mut subscriptions = self.0.subscriptions.lock();
             if subscriptions.len() < MAX_REMEMBERED {
-                subscriptions.insert(Arc::clone(&violation.subject));
+                subscriptions.insert((Arc::clone(&violation.subject), connection));
             }
         }
         // Fails if nobody waits.
@@ -132,7 +145,9 @@ impl ConnectionEvents {
         is_wanted: impl Fn(&str) -> bool,
     ) -> Option<Violation> {
         let subscriptions = self.0.subscriptions.lock();
-        let subject = subscriptions.iter().find(|subject| is_wanted(subject))?;
+        let (subject, _) = subscriptions
+            .iter()
+            .find(|(subject, _)| is_wanted(subject))?;
         Some(Violation {
             action: Action::Subscribe,
             subject: Arc::clone(subject),
@@ -284,6 +299,18 @@ mod tests {
         ] {
             assert_eq!(parse(report), None, "{report}");
         }
+    }
+
+    #[tokio::test]
+    async fn the_connections_of_two_callbacks_are_told_apart() {
+        let events = ConnectionEvents::new();
+        let (one, two) = (events.callback(), events.callback());
+        let report = "Permissions Violation for Subscription to \"a.b\"".to_owned();
+        one(Event::ServerError(ServerError::Other(report))).await;
+        two(Event::Connected).await;
+        assert!(events.refused_subscription(|it| it == "a.b").is_some());
+        one(Event::Connected).await;
+        assert!(events.refused_subscription(|it| it == "a.b").is_none());
     }
 
     #[tokio::test]

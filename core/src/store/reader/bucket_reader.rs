@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{self, BoxStream, StreamExt};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::backoff::Backoff;
 use crate::error::chain;
@@ -24,6 +24,9 @@ const READ_BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), Duration::
 /// How many messages are looked at after the last one of a reader that ended. Those that a consumer passes over, since they are superseded,
 /// are among them. When another reader ends there, as many more are looked at as were before.
 const MIN_LOOKED_AT: usize = 1_000;
+/// After how many failed looks a reader ends, each within this interval of the one before.
+const MAX_FAILED_LOOKS: u32 = 5;
+const FAILED_LOOK_INTERVAL: Duration = Duration::from_secs(30);
 
 /// A reader of a range.
 ///
@@ -36,6 +39,8 @@ pub(crate) struct BucketReader {
     has_caught_up: bool,
     /// Whether the current consumer delivers superseded messages of a range that has none before it has caught up.
     skips_superseded: bool,
+    /// When a look at what interrupted the connection last failed, and how often one did, each soon after the other.
+    failed_looks: Option<(Instant, u32)>,
 }
 
 enum State {
@@ -71,6 +76,7 @@ impl BucketReader {
             liveness,
             has_caught_up: false,
             skips_superseded: false,
+            failed_looks: None,
         })
     }
 
@@ -140,9 +146,15 @@ impl BucketReader {
     fn look_ahead(&mut self, position: u64) -> BoxFuture<'_, Result<(), StoreError>> {
         // Boxed, as what follows: the future is large and seldom created.
         let look = async move {
-            let known = last_known_malformed(&self.range, position);
-            // The next interruption makes it look again, from where it came to.
-            let until = timeout(ATTEMPT_TIMEOUT, known).await.unwrap_or(Ok(None))?;
+            let looked = timeout(ATTEMPT_TIMEOUT, last_malformed(&self.range, position)).await;
+            let until = match looked.unwrap_or_else(|_| Err(StoreError::timed_out())) {
+                Ok(until) => until,
+                Err(error) if *error.kind() == StoreErrorKind::ConnectionLost => return Err(error),
+                Err(error) => {
+                    self.note_failed_look(error)?;
+                    None
+                }
+            };
             match (&mut self.state, until) {
                 (_, Some(until)) => self.state = State::Careful { position, until },
                 (State::Consumer(consumer), None) => consumer.continue_after_interruption().await?,
@@ -151,6 +163,24 @@ impl BucketReader {
             Ok(())
         };
         look.boxed()
+    }
+
+    /// One failed look harms nothing if the connection was interrupted by something else. Fails if it is interrupted again and again: then
+    /// the reader does harm to all others on it.
+    fn note_failed_look(&mut self, error: StoreError) -> Result<(), StoreError> {
+        warn_failed_look(&self.range, &error);
+        let now = Instant::now();
+        let is_soon = |last: Instant| now.duration_since(last) < FAILED_LOOK_INTERVAL;
+        let count = match self.failed_looks {
+            Some((last, count)) if is_soon(last) => count + 1,
+            _ => 1,
+        };
+        self.failed_looks = Some((now, count));
+        if count < MAX_FAILED_LOOKS {
+            Ok(())
+        } else {
+            Err(error)
+        }
     }
 
     fn is_superseded<'a>(
@@ -212,15 +242,19 @@ async fn consumer(
 async fn last_known_malformed(range: &Range, position: u64) -> Result<Option<u64>, StoreError> {
     match last_malformed(range, position).await {
         Err(error) if *error.kind() != StoreErrorKind::ConnectionLost => {
-            warn_limited!(
-                bucket = range.bucket,
-                error = chain(&error),
-                "cannot look at what ended the connection of a reader"
-            );
+            warn_failed_look(range, &error);
             Ok(None)
         }
         known => known,
     }
+}
+
+fn warn_failed_look(range: &Range, error: &StoreError) {
+    warn_limited!(
+        bucket = range.bucket,
+        error = chain(error),
+        "cannot look at what ended the connection of a reader"
+    );
 }
 
 /// The last malformed message in the range after `position`. Looks at the messages that ended other readers, if any did.

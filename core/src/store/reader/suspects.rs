@@ -66,12 +66,15 @@ fn record_end(stream: &str, created: Option<SystemTime>, end: End) {
         streams.pop_first();
     }
     let suspects = streams.entry(stream.to_owned()).or_default();
-    if suspects.created != created {
-        *suspects = Suspects {
-            created,
-            ..Suspects::default()
-        };
+    let is_another = suspects
+        .created
+        .zip(created)
+        .is_some_and(|(known, new)| known != new);
+    if is_another {
+        *suspects = Suspects::default();
     }
+    // Readers that do not follow the stream do not know when it was created.
+    suspects.created = created.or(suspects.created);
     // Nothing was found where a reader ended, and another one ended there: what follows is looked at too.
     if let Some(known) = suspects.ends.iter_mut().find(|known| known.is_same(&end)) {
         known.is_looked_at = false;
@@ -220,6 +223,8 @@ mod tests {
             (10, 1, false)
         );
         // Another stream of this name.
+        record_end(stream, Some(SystemTime::now()), end(9));
+        assert_eq!(of_stream(stream).unwrap().found.len(), 1);
         record_end(stream, Some(SystemTime::UNIX_EPOCH), end(2));
         let suspects = of_stream(stream).unwrap();
         assert_eq!(

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use async_nats::jetstream;
 use futures::StreamExt;
-use natsmicro::store::WatchEvent;
+use natsmicro::store::{StoreErrorKind, WatchEvent};
 use natsmicro::{Client, Code, Server, StartErrorKind};
 use natsmicro_tests::common::{TestResult, soon, synced, text};
+use natsmicro_tests::raw::RawPeer;
 
 use super::{ConClient, Impl, PlainClient, PlainServer, as_service, server_with, told};
 
@@ -194,6 +195,28 @@ async fn a_watch_survives_interruptions_with_the_permissions_of_the_guide() -> T
     }
     soon(store.put("b", &text("1"))).await?;
     assert!(matches!(soon(item).await?, Some(Ok(WatchEvent::Entry(entry))) if entry.key == "b"));
+    Ok(())
+}
+
+/// A reader that may not look at the entry does not interrupt its connection for ever.
+#[tokio::test]
+async fn a_watch_that_may_not_pass_over_an_entry_ends() -> TestResult {
+    let server = server_with(r#"publish: { deny: "$JS.API.STREAM.MSG.GET.>" }"#).await;
+    let (nats, events) = told(&server, as_service()).await;
+    let client = Client::new(nats.clone())
+        .with_jetstream(jetstream::new(nats))
+        .with_connection_events(events);
+    let store = ConClient::new(client).save_kv();
+    soon(store.create_bucket()).await?;
+    let entry = b"HPUB $KV.con.p 22 22\r\nNATS/1.0\r\nno colon\r\n\r\n\r\n";
+    RawPeer::connect(server.url()).write_and_close(entry);
+    let mut watch = soon(store.watch_all()).await?;
+    let error = soon(watch.next()).await.unwrap().unwrap_err();
+    assert_eq!(*error.kind(), StoreErrorKind::PermissionDenied, "{error}");
+    assert!(
+        error.to_string().contains("STREAM.MSG.GET.KV_con"),
+        "{error}"
+    );
     Ok(())
 }
 
