@@ -222,9 +222,9 @@ mod tests {
             (again.looked_up_to, again.looked_at, again.is_looked_at),
             (10, 1, false)
         );
-        // Another stream of this name.
+        // A reader that knows when the stream was created, and then another stream of this name.
         record_end(stream, Some(SystemTime::now()), end(9));
-        assert_eq!(of_stream(stream).unwrap().found.len(), 1);
+        assert_eq!(of_stream(stream).unwrap().ends[0].looked_at, 1);
         record_end(stream, Some(SystemTime::UNIX_EPOCH), end(2));
         let suspects = of_stream(stream).unwrap();
         assert_eq!(
