@@ -13,13 +13,17 @@ pub(crate) fn prefix_of_inbox(inbox: &str) -> &str {
     inbox.rsplit_once('.').map_or("", |(prefix, _)| prefix)
 }
 
-/// Whether a message can be published to this subject: it has no wildcard and no empty token. It counts what is wrong, and does not
-/// stop at it, since rustc makes vector instructions of that, and each request's reply subject passes here.
+/// Whether a message can be published to this subject: it has no wildcard and no empty token. It looks at all bytes, and does not stop at
+/// what is wrong: rustc makes vector instructions of that, and each request's reply subject passes here.
 fn is_literal(subject: &str) -> bool {
     let bytes = subject.as_bytes();
-    let is_wrong = |byte: &&u8| !byte.is_ascii_graphic() || matches!(byte, b'*' | b'>');
-    let wrong = bytes.iter().filter(is_wrong).count();
-    let gaps = bytes.windows(2).filter(|pair| *pair == b"..").count();
+    let wrong = bytes.iter().fold(0, |wrong, byte| {
+        wrong | u8::from(!byte.is_ascii_graphic()) | u8::from(matches!(byte, b'*' | b'>'))
+    });
+    let pairs = bytes.iter().zip(bytes.get(1..).unwrap_or_default());
+    let gaps = pairs.fold(0, |gaps, (one, next)| {
+        gaps | (u8::from(*one == b'.') & u8::from(*next == b'.'))
+    });
     let has_ends = !bytes.is_empty() && !bytes.starts_with(b".") && !bytes.ends_with(b".");
     wrong == 0 && gaps == 0 && has_ends
 }
