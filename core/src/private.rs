@@ -27,7 +27,8 @@ pub mod permissions {
     pub use crate::contract::permissions::{
         CALLER, FEATURES, Feature, KV_COMPARE, KV_CREATE_BUCKET, KV_DELETE_BUCKET, KV_READ,
         KV_READ_LEADER, KV_READ_REVISION, KV_TTL, KV_UPDATE_BUCKET, KV_WATCH, KV_WATCH_PATTERNS,
-        KV_WRITE, Names, OBJECT_CREATE_BUCKET, OBJECT_READ, OBJECT_WATCH, OBJECT_WRITE,
-        Permissions, Right, SERVICE, STREAMING_CALLER, STREAMING_SERVICE, Verb,
+        KV_WRITE, OBJECT_CREATE_BUCKET, OBJECT_READ, OBJECT_WATCH, OBJECT_WRITE, Right, SERVICE,
+        STREAMING_CALLER, STREAMING_SERVICE, Verb,
     };
+    pub use crate::contract::user_permissions::{Names, Permissions};
 }

@@ -5,3 +5,4 @@
 
 pub(crate) mod discovery;
 pub(crate) mod permissions;
+pub(crate) mod user_permissions;

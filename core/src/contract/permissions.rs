@@ -1,9 +1,6 @@
 //! What each feature must be permitted on NATS, as data: for the page of the guide, and for configurations of nats-server.
 //!
-//! Subjects are templates with placeholders in angle brackets, which [`Names`] replaces.
-
-use std::collections::BTreeSet;
-use std::fmt;
+//! Subjects are templates with placeholders in angle brackets, which [`Names`](crate::contract::user_permissions::Names) replaces.
 
 /// What a right allows to do with a subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +81,23 @@ const KV_MALFORMED: Right = publish(
 )
 .or(MALFORMED);
 const MALFORMED: &str = "such an entry ends each connection that reads it";
+const KV_ENTRIES: Right = publish("$KV.<bucket>.>", "the entries");
+const KV_PULL: Right = publish(
+    "<api>.CONSUMER.MSG.NEXT.KV_<bucket>.*",
+    "requests for messages",
+);
+const KV_REMAINDER: Right = publish(
+    "<api>.CONSUMER.INFO.KV_<bucket>.*",
+    "what remains to be read",
+)
+.or(STALLED);
+const KV_END: Right = publish("<api>.CONSUMER.DELETE.KV_<bucket>.*", "the end").or(ABANDONED);
+const OBJECT_REMAINDER: Right = publish(
+    "<api>.CONSUMER.INFO.OBJ_<bucket>.*",
+    "what remains to be read",
+)
+.or(STALLED);
+const OBJECT_END: Right = publish("<api>.CONSUMER.DELETE.OBJ_<bucket>.*", "the end").or(ABANDONED);
 const STALLED: &str = "a reader that waits for messages which have expired waits longer";
 const ABANDONED: &str = "the NATS server removes what was not deleted after a minute";
 
@@ -156,7 +170,7 @@ pub const KV_WRITE: Feature = Feature {
     rights: &[
         REPLIES,
         KV_INFO,
-        publish("$KV.<bucket>.>", "the entries"),
+        KV_ENTRIES,
         publish(
             "<api>.STREAM.MSG.GET.KV_<bucket>",
             "the entry that a late write or a repetition finds",
@@ -172,7 +186,7 @@ pub const KV_COMPARE: Feature = Feature {
     rights: &[
         REPLIES,
         KV_INFO,
-        publish("$KV.<bucket>.>", "the entries"),
+        KV_ENTRIES,
         publish(
             "<api>.STREAM.MSG.GET.KV_<bucket>",
             "the entry that is there already",
@@ -233,16 +247,9 @@ pub const KV_WATCH: Feature = Feature {
             "<api>.CONSUMER.CREATE.KV_<bucket>.*.$KV.<bucket>.>",
             "the consumer",
         ),
-        publish(
-            "<api>.CONSUMER.MSG.NEXT.KV_<bucket>.*",
-            "requests for messages",
-        ),
-        publish(
-            "<api>.CONSUMER.INFO.KV_<bucket>.*",
-            "what remains to be read",
-        )
-        .or(STALLED),
-        publish("<api>.CONSUMER.DELETE.KV_<bucket>.*", "the end").or(ABANDONED),
+        KV_PULL,
+        KV_REMAINDER,
+        KV_END,
         KV_MALFORMED,
     ],
 };
@@ -258,16 +265,9 @@ pub const KV_WATCH_PATTERNS: Feature = Feature {
             "<api>.CONSUMER.CREATE.KV_<bucket>.*",
             "the consumer, of any entries of the bucket",
         ),
-        publish(
-            "<api>.CONSUMER.MSG.NEXT.KV_<bucket>.*",
-            "requests for messages",
-        ),
-        publish(
-            "<api>.CONSUMER.INFO.KV_<bucket>.*",
-            "what remains to be read",
-        )
-        .or(STALLED),
-        publish("<api>.CONSUMER.DELETE.KV_<bucket>.*", "the end").or(ABANDONED),
+        KV_PULL,
+        KV_REMAINDER,
+        KV_END,
         KV_MALFORMED,
     ],
 };
@@ -309,12 +309,8 @@ pub const OBJECT_READ: Feature = Feature {
         ),
         publish("<api>.DIRECT.GET.OBJ_<bucket>", "small objects at once")
             .or("they are read by a consumer too, which takes longer"),
-        publish(
-            "<api>.CONSUMER.INFO.OBJ_<bucket>.*",
-            "what remains to be read",
-        )
-        .or(STALLED),
-        publish("<api>.CONSUMER.DELETE.OBJ_<bucket>.*", "the end").or(ABANDONED),
+        OBJECT_REMAINDER,
+        OBJECT_END,
     ],
 };
 
@@ -333,12 +329,8 @@ pub const OBJECT_WATCH: Feature = Feature {
             "<api>.CONSUMER.MSG.NEXT.OBJ_<bucket>.*",
             "requests for messages",
         ),
-        publish(
-            "<api>.CONSUMER.INFO.OBJ_<bucket>.*",
-            "what remains to be read",
-        )
-        .or(STALLED),
-        publish("<api>.CONSUMER.DELETE.OBJ_<bucket>.*", "the end").or(ABANDONED),
+        OBJECT_REMAINDER,
+        OBJECT_END,
     ],
 };
 
@@ -429,121 +421,6 @@ pub const FEATURES: &[Feature] = &[
     KV_UPDATE_BUCKET,
     KV_DELETE_BUCKET,
 ];
-
-/// What takes the place of the placeholders.
-#[derive(Clone, Copy, Debug)]
-pub struct Names<'a> {
-    /// The name of the service.
-    pub service: &'a str,
-    /// Its subject prefix.
-    pub prefix: &'a str,
-    /// Its endpoints.
-    pub endpoints: &'a [&'a str],
-    /// The bucket.
-    pub bucket: &'a str,
-    /// The prefix of the inboxes of this user.
-    pub inbox: &'a str,
-    /// The prefix of the inboxes of the other side: of the callers for a service, of the service for a caller.
-    pub peer_inbox: &'a str,
-    /// The prefix of the `JetStream` API.
-    pub api: &'a str,
-}
-
-/// The prefix of the `JetStream` API without a domain.
-const PLAIN_API: &str = "$JS.API";
-
-impl Default for Names<'_> {
-    fn default() -> Self {
-        Self {
-            service: "",
-            prefix: "",
-            endpoints: &[],
-            bucket: "",
-            inbox: "_INBOX",
-            peer_inbox: "_INBOX",
-            api: PLAIN_API,
-        }
-    }
-}
-
-impl Names<'_> {
-    /// The subjects of a right: several if it has one per endpoint, none for [`Verb::Respond`].
-    #[must_use]
-    pub fn subjects(&self, right: &Right) -> Vec<String> {
-        let mut subject = right
-            .subject
-            .replace("<service>", self.service)
-            .replace("<prefix>", self.prefix)
-            .replace("<bucket>", self.bucket)
-            .replace("<inbox>", self.inbox)
-            .replace("<caller inbox>", self.peer_inbox)
-            .replace("<service inbox>", self.peer_inbox)
-            .replace("<api>", self.api);
-        if subject.starts_with("$KV.") && self.api != PLAIN_API {
-            subject = format!("{}.{subject}", self.api);
-        }
-        if subject.contains("<endpoint>") {
-            let endpoints = self.endpoints.iter();
-            return endpoints
-                .map(|endpoint| subject.replace("<endpoint>", endpoint))
-                .collect();
-        }
-        match right.verb {
-            Verb::Respond => Vec::new(),
-            Verb::Publish | Verb::Subscribe => vec![subject],
-        }
-    }
-}
-
-/// The permissions of a user, as nats-server reads them: everything else is forbidden.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Permissions {
-    publish: BTreeSet<String>,
-    subscribe: BTreeSet<String>,
-    responds: bool,
-}
-
-impl Permissions {
-    /// Adds rights.
-    #[must_use]
-    pub fn with<'a>(
-        mut self,
-        rights: impl IntoIterator<Item = &'a Right>,
-        names: &Names<'_>,
-    ) -> Self {
-        for right in rights {
-            let subjects = names.subjects(right);
-            match right.verb {
-                Verb::Publish => self.publish.extend(subjects),
-                Verb::Subscribe => self.subscribe.extend(subjects),
-                Verb::Respond => self.responds = true,
-            }
-        }
-        self
-    }
-}
-
-/// The block `permissions` of a user, without that word.
-impl fmt::Display for Permissions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("{\n")?;
-        for (verb, subjects) in [("publish", &self.publish), ("subscribe", &self.subscribe)] {
-            if subjects.is_empty() {
-                writeln!(f, "  {verb}: {{ deny: \">\" }}")?;
-                continue;
-            }
-            writeln!(f, "  {verb}: [")?;
-            for subject in subjects {
-                writeln!(f, "    \"{subject}\"")?;
-            }
-            writeln!(f, "  ]")?;
-        }
-        if self.responds {
-            writeln!(f, "  allow_responses: true")?;
-        }
-        f.write_str("}")
-    }
-}
 
 #[cfg(test)]
 #[path = "permissions_tests.rs"]

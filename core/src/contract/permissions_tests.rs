@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use super::*;
+use crate::contract::user_permissions::{Names, Permissions};
 
 const PAGE: &str = include_str!("permissions.md");
 const END: &str = "<!-- end -->";
