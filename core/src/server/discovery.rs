@@ -74,12 +74,13 @@ impl Instance {
         &self.settings.name
     }
 
-    /// All subjects to which it is subscribed.
-    pub(crate) fn subjects(&self) -> impl Iterator<Item = String> {
+    /// The subjects of this instance, endpoints and discovery, to which NATS does not let the connection subscribe, as far as it is told.
+    pub(crate) fn refused_subjects(&self, gate: &Gate) -> impl Iterator<Item = String> {
         let endpoints = self.endpoints.iter();
         let endpoints = endpoints.map(|endpoint| endpoint.subject.clone());
         let discovery = VERBS.into_iter().flat_map(|(name, _)| self.addresses(name));
-        endpoints.chain(discovery)
+        let is_refused = |subject: &String| gate.refused_subscription(|it| it == subject).is_some();
+        endpoints.chain(discovery).filter(is_refused)
     }
 
     /// The subjects of one verb: for all services, for those of this name, and for this instance.

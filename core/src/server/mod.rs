@@ -114,7 +114,6 @@ pub struct Server {
     persistence: Persistence,
     reply_subjects: Vec<String>,
     memory: MemoryLimits,
-    events: Option<ConnectionEvents>,
 }
 
 impl Server {
@@ -137,7 +136,6 @@ impl Server {
             },
             reply_subjects: Vec::new(),
             memory: MemoryLimits::default(),
-            events: None,
         }
     }
 
@@ -216,8 +214,7 @@ impl Server {
     /// The events must be those of the connection; see [`ConnectionEvents`] for an example, and
     /// [`guide::permissions`](crate::guide::permissions) for what a service needs.
     pub fn with_connection_events(mut self, events: ConnectionEvents) -> Self {
-        self.persistence.events = Some(events.clone());
-        self.events = Some(events);
+        self.persistence.events = Some(events);
         self
     }
 
@@ -269,12 +266,13 @@ impl Server {
     /// these events, NATS does not tell whether it refuses a subscription, and the server starts all the same.
     pub async fn start(self) -> Result<RunningServer, StartError> {
         let reply_subjects = settings::check(&self.services, self.reply_subjects)?;
+        let events = self.persistence.events.clone();
         let stores = open_stores(&self.services, self.persistence).await?;
         let (phase, phase_receiver) = watch::channel(Phase::Running);
         let (stopping, stopping_receiver) = watch::channel(false);
         let (queue_group_guard, left_queue_groups) = mpsc::channel(1);
         let starter = Starter {
-            gate: Gate::new(self.nats, reply_subjects, self.events),
+            gate: Gate::new(self.nats, reply_subjects, events),
             memory: Memory::new(self.memory),
             stores,
             phase: phase_receiver,

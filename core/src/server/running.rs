@@ -205,11 +205,8 @@ impl ServerHandle {
         let is_running = matches!(state, ServerState::Serving | ServerState::Disconnected);
         let ended = self.0.dispatchers.iter();
         let ended = ended.filter(|(_, task)| is_running && task.is_finished());
-        let subjects = self.0.instances.iter().flat_map(|it| it.subjects());
-        let refused = subjects.filter(|subject| {
-            let is_it = |refused: &str| refused == subject;
-            is_running && self.0.gate.refused_subscription(is_it).is_some()
-        });
+        let refused = self.0.instances.iter().filter(|_| is_running);
+        let refused = refused.flat_map(|instance| instance.refused_subjects(&self.0.gate));
         Health::of(state, ended.map(|(names, _)| &**names), refused)
     }
 

@@ -153,11 +153,9 @@ impl Starter {
         }
         // A report reaches the callback of the connection on another way than a message its subscriber.
         tokio::time::sleep(REPORT_TIME).await;
-        let subjects = instances.iter().flat_map(|instance| instance.subjects());
-        let refused: Vec<_> = subjects
-            .filter(|subject| self.gate.refused_subscription(|it| it == subject).is_some())
-            .map(|subject| format!("`{subject}`"))
-            .collect();
+        let refused = instances.iter();
+        let refused = refused.flat_map(|instance| instance.refused_subjects(&self.gate));
+        let refused: Vec<_> = refused.map(|subject| format!("`{subject}`")).collect();
         if refused.is_empty() {
             return Ok(());
         }
