@@ -7,27 +7,16 @@ use futures::{StreamExt, TryStreamExt};
 use natsmicro::__private::permissions::{
     KV_COMPARE, KV_READ, KV_READ_LEADER, KV_READ_REVISION, KV_WATCH, KV_WATCH_PATTERNS, KV_WRITE,
 };
-use natsmicro::store::{StoreError, StoreErrorKind, WatchEvent};
+use natsmicro::store::{StoreErrorKind, WatchEvent};
 use natsmicro::testing::NatsServer;
 use natsmicro::{Client, ConnectionEvents, KvStore};
 use natsmicro_tests::common::{TestResult, Text, soon, synced, text};
 
-use super::trial::{self, Outcome, Run, Trial};
+use super::trial::{Run, Trial, outcome};
 use super::writes::{BOXES, BoxesClient, make_buckets};
 
 fn bucket(run: &Run) -> KvStore<Text> {
     BoxesClient::new(run.client()).later_kv()
-}
-
-/// The operation, whose error must have the kind of a refusal where refusals are told.
-fn outcome(done: Result<(), StoreError>) -> Outcome {
-    done.map_err(|error| {
-        let text = trial::text(&error);
-        if text.contains("does not permit") {
-            assert_eq!(*error.kind(), StoreErrorKind::PermissionDenied, "{text}");
-        }
-        text
-    })
 }
 
 /// A bucket with a key that has two revisions, and a deleted key.

@@ -2,12 +2,12 @@
 
 use futures::{StreamExt, TryStreamExt};
 use natsmicro::__private::permissions::{CALLER, Names, OBJECT_READ, OBJECT_WATCH, OBJECT_WRITE};
-use natsmicro::store::{StoreError, StoreErrorKind, WatchEvent};
+use natsmicro::store::WatchEvent;
 use natsmicro::{Client, Code, ObjectStore};
 use natsmicro_tests::common::{TestResult, Text, soon, text};
 use tokio::io::AsyncReadExt;
 
-use super::trial::{self, Outcome, Run, Trial};
+use super::trial::{Run, Trial, outcome};
 use super::writes::{Impl, REPORTS, ReportsClient, ReportsServer, make_buckets};
 
 /// Too large to be read at once.
@@ -17,16 +17,6 @@ const SMALL: usize = 2 << 20;
 
 fn bucket(run: &Run) -> ObjectStore<Text> {
     ReportsClient::new(run.client()).report_object_store()
-}
-
-fn outcome(done: Result<(), StoreError>) -> Outcome {
-    done.map_err(|error| {
-        let text = trial::text(&error);
-        if text.contains("does not permit") {
-            assert_eq!(*error.kind(), StoreErrorKind::PermissionDenied, "{text}");
-        }
-        text
-    })
 }
 
 async fn filled(trial: &Trial) {

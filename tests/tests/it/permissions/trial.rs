@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use async_nats::jetstream::Context;
 use async_nats::{ConnectOptions, Event, jetstream};
 use natsmicro::__private::permissions::{Feature, Names, Permissions, Right, Verb};
+use natsmicro::store::{StoreError, StoreErrorKind};
 use natsmicro::testing::NatsServer;
 use natsmicro::{Client, ConnectionEvents, LostWrite, Server, ServerHandle};
 use natsmicro_tests::common::soon;
@@ -21,6 +22,17 @@ const SHORT: Duration = Duration::from_millis(500);
 
 /// What a feature does, or the texts of all errors.
 pub(super) type Outcome = Result<(), String>;
+
+/// The operation, whose error must have the kind of a refusal where refusals are told.
+pub(super) fn outcome(done: Result<(), StoreError>) -> Outcome {
+    done.map_err(|error| {
+        let text = text(&error);
+        if text.contains("does not permit") {
+            assert_eq!(*error.kind(), StoreErrorKind::PermissionDenied, "{text}");
+        }
+        text
+    })
+}
 
 /// The connections of one run.
 pub(super) struct Run {
