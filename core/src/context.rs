@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
-use async_nats::{HeaderMap, HeaderValue, Subject};
+use async_nats::{HeaderMap, Subject};
+use http::Extensions;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -60,6 +61,7 @@ struct Inner {
     shared: Arc<EndpointContext>,
     subject: Option<Subject>,
     headers: HeaderMap,
+    extensions: Extensions,
     deadline: Option<Instant>,
     response: Mutex<ResponseHeaders>,
     not_stored: AtomicBool,
@@ -97,13 +99,15 @@ impl Context {
     pub(crate) fn of_call(
         shared: Arc<EndpointContext>,
         subject: Subject,
-        headers: Option<HeaderMap>,
+        headers: HeaderMap,
+        extensions: Extensions,
         deadline: Option<Instant>,
     ) -> Self {
         Self(Arc::new(Inner {
             shared,
             subject: Some(subject),
-            headers: headers.unwrap_or_default(),
+            headers,
+            extensions,
             deadline,
             response: Mutex::default(),
             not_stored: AtomicBool::new(false),
@@ -115,6 +119,23 @@ impl Context {
         let mut own = self.into_own();
         headers::append(&mut own.headers, name, value)?;
         Ok(Self(Arc::new(own)))
+    }
+
+    /// Adds an [extension](Self::extensions), in place of one of the same type, for tests of a handler; for clones that were made before, see
+    /// [`with_header`](Self::with_header).
+    ///
+    /// ```
+    /// #[derive(Clone, Debug, PartialEq)]
+    /// struct User(String);
+    ///
+    /// let cx = natsmicro::Context::new().with_extension(User("ada".to_owned()));
+    /// assert_eq!(cx.extensions().get(), Some(&User("ada".to_owned())));
+    /// ```
+    #[must_use]
+    pub fn with_extension<T: Clone + Send + Sync + 'static>(self, value: T) -> Self {
+        let mut own = self.into_own();
+        own.extensions.insert(value);
+        Self(Arc::new(own))
     }
 
     /// Sets the deadline to this time from now, for tests of a handler; for clones that were made before, see
@@ -131,6 +152,7 @@ impl Context {
             shared: Arc::clone(&shared.shared),
             subject: shared.subject.clone(),
             headers: shared.headers.clone(),
+            extensions: shared.extensions.clone(),
             deadline: shared.deadline,
             ..Inner::default()
         })
@@ -166,9 +188,13 @@ impl Context {
     /// The first value of a request header. Names are case-sensitive, as everywhere in NATS.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
-        // `HeaderMap::get` panics on names that cannot be headers.
-        let name: async_nats::HeaderName = name.parse().ok()?;
-        self.0.headers.get(name).map(HeaderValue::as_str)
+        headers::get(&self.0.headers, name)
+    }
+
+    /// What [layers](crate::middleware) have told about the request, such as who calls: a value of each type.
+    #[must_use]
+    pub fn extensions(&self) -> &Extensions {
+        &self.0.extensions
     }
 
     /// When the response is due: the earlier of the endpoint's timeout and the caller's deadline. At that moment

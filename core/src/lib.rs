@@ -172,9 +172,12 @@ mod contract;
 mod descriptor;
 pub mod discovery;
 mod error;
+#[cfg(feature = "testing")]
+mod in_process;
 #[cfg(test)]
 mod layers_tests;
 mod log;
+pub mod middleware;
 mod persist;
 #[cfg(test)]
 mod public_api_tests;
@@ -195,7 +198,7 @@ pub mod guide {
 }
 
 pub use self::client::Client;
-pub use self::client::cached::call::{Cached, CachedCall, Origin};
+pub use self::client::cached::call::{Cached, CachedCall};
 pub use self::client::call::{Call, CallFuture, Response};
 #[cfg(feature = "json")]
 pub use self::codec::Json;
@@ -204,6 +207,9 @@ pub use self::codec::Protobuf;
 pub use self::codec::{Codec, CodecError};
 pub use self::context::Context;
 pub use self::error::Error;
+#[cfg(feature = "testing")]
+pub use self::in_process::InProcess;
+pub use self::middleware::origin::Origin;
 pub use self::persist::LostWrite;
 pub use self::server::health::Health;
 pub use self::server::losses::{ConnectionLost, PanickedEndpoint, StopError, UnfinishedCalls};

@@ -52,7 +52,7 @@ impl MatchDescriptor {
         <other::Result<Found> as ::other::__private::Outcome>::Error,
     > = ::other::__private::Method::new(
             0,
-            "yield",
+            ("Match", "yield"),
             ::other::__private::message::<crate::Cbor, Yield>(),
             ::other::__private::message::<
                 crate::Cbor,
@@ -72,7 +72,7 @@ impl MatchDescriptor {
         );
     const ARCHIVE: ::other::__private::Method<Archive, Found, MatchError> = ::other::__private::Method::new(
             1,
-            "archive",
+            ("Match", "archive"),
             ::other::__private::message::<crate::Cbor, Archive>(),
             ::other::__private::message::<crate::Cbor, Found>(),
             <MatchError as ::other::ServiceError>::CODEC,
@@ -90,14 +90,14 @@ impl MatchDescriptor {
         );
     const PING: ::other::__private::Method<(), (), Status> = ::other::__private::Method::new(
         2,
-        "ping",
+        ("Match", "ping"),
         ::other::__private::message::<crate::Cbor, ()>(),
         ::other::__private::message::<crate::Cbor, ()>(),
         <Status as ::other::ServiceError>::CODEC,
     );
     const UPTIME: ::other::__private::Method<(), Uptime, Status> = ::other::__private::Method::new(
         3,
-        "uptime",
+        ("Match", "uptime"),
         ::other::__private::message::<crate::Cbor, ()>(),
         ::other::__private::message::<crate::Cbor, Uptime>(),
         <Status as ::other::ServiceError>::CODEC,

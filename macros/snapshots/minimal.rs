@@ -14,7 +14,7 @@ pub enum EchoDescriptor {}
 impl EchoDescriptor {
     const ECHO: ::natsmicro::__private::Method<Text, Text, Status> = ::natsmicro::__private::Method::new(
         0,
-        "echo",
+        ("Echo", "echo"),
         <Text as ::natsmicro::__private::ProtobufMessage>::CODEC,
         <Text as ::natsmicro::__private::ProtobufMessage>::CODEC,
         <Status as ::natsmicro::ServiceError>::CODEC,

@@ -27,7 +27,7 @@ impl UserServiceDescriptor {
         Status,
     > = ::natsmicro::__private::Method::new(
             0,
-            "save_profile",
+            ("UserService", "save_profile"),
             <SaveProfileRequest as ::natsmicro::__private::ProtobufMessage>::CODEC,
             <Profile as ::natsmicro::__private::ProtobufMessage>::CODEC,
             <Status as ::natsmicro::ServiceError>::CODEC,
@@ -51,7 +51,7 @@ impl UserServiceDescriptor {
         Status,
     > = ::natsmicro::__private::Method::new(
             1,
-            "generate_report",
+            ("UserService", "generate_report"),
             <ReportRequest as ::natsmicro::__private::ProtobufMessage>::CODEC,
             <Report as ::natsmicro::__private::ProtobufMessage>::CODEC,
             <Status as ::natsmicro::ServiceError>::CODEC,

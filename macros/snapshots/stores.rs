@@ -27,11 +27,12 @@ pub enum OrderServiceDescriptor {}
 impl OrderServiceDescriptor {
     const PLACE_ORDER: ::natsmicro::__private::Method<Order, Receipt, OrderError> = ::natsmicro::__private::Method::new(
             0,
-            "place",
+            ("OrderService", "place_order"),
             <Order as ::natsmicro::__private::JsonMessage>::CODEC,
             <Receipt as ::natsmicro::__private::JsonMessage>::CODEC,
             <OrderError as ::natsmicro::ServiceError>::CODEC,
         )
+        .endpoint_name("place")
         .timeout(::core::time::Duration::from_secs(5))
         .metadata(&[("operation", "write"), ("rate-limit", "10/s")])
         .queue_group(::core::option::Option::Some("writers"))
@@ -88,7 +89,7 @@ impl OrderServiceDescriptor {
         );
     const CANCEL_ORDER: ::natsmicro::__private::Method<CancelOrder, Order, Status> = ::natsmicro::__private::Method::new(
             1,
-            "cancel_order",
+            ("OrderService", "cancel_order"),
             <CancelOrder as ::natsmicro::__private::JsonMessage>::CODEC,
             <Order as ::natsmicro::__private::JsonMessage>::CODEC,
             <Status as ::natsmicro::ServiceError>::CODEC,
@@ -128,7 +129,7 @@ impl OrderServiceDescriptor {
         );
     const PRICES: ::natsmicro::__private::Method<PricesRequest, Prices, Status> = ::natsmicro::__private::Method::new(
             2,
-            "prices",
+            ("OrderService", "prices"),
             <PricesRequest as ::natsmicro::__private::JsonMessage>::CODEC,
             <Prices as ::natsmicro::__private::JsonMessage>::CODEC,
             <Status as ::natsmicro::ServiceError>::CODEC,

@@ -32,14 +32,14 @@ pub enum NumbersDescriptor {}
 impl NumbersDescriptor {
     const COUNT_UP: ::natsmicro::__private::Method<CountRequest, Count, Status> = ::natsmicro::__private::Method::new(
         0,
-        "count_up",
+        ("Numbers", "count_up"),
         <CountRequest as ::natsmicro::__private::ProtobufMessage>::CODEC,
         <Count as ::natsmicro::__private::ProtobufMessage>::CODEC,
         <Status as ::natsmicro::ServiceError>::CODEC,
     );
     const SUM: ::natsmicro::__private::Method<Number, Total, Status> = ::natsmicro::__private::Method::new(
             1,
-            "sum",
+            ("Numbers", "sum"),
             <Number as ::natsmicro::__private::ProtobufMessage>::CODEC,
             <Total as ::natsmicro::__private::ProtobufMessage>::CODEC,
             <Status as ::natsmicro::ServiceError>::CODEC,
@@ -47,7 +47,7 @@ impl NumbersDescriptor {
         .window(4096);
     const CHAT: ::natsmicro::__private::Method<Line, Line, Status> = ::natsmicro::__private::Method::new(
             2,
-            "chat",
+            ("Numbers", "chat"),
             <Line as ::natsmicro::__private::ProtobufMessage>::CODEC,
             <Line as ::natsmicro::__private::ProtobufMessage>::CODEC,
             <Status as ::natsmicro::ServiceError>::CODEC,
@@ -62,7 +62,7 @@ impl NumbersDescriptor {
         .window_bytes(16384);
     const TICKS: ::natsmicro::__private::Method<(), Tick, Status> = ::natsmicro::__private::Method::new(
         3,
-        "ticks",
+        ("Numbers", "ticks"),
         <() as ::natsmicro::__private::ProtobufMessage>::CODEC,
         <Tick as ::natsmicro::__private::ProtobufMessage>::CODEC,
         <Status as ::natsmicro::ServiceError>::CODEC,

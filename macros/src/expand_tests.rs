@@ -186,7 +186,7 @@ fn settings_become_calls() {
         "< SaveProfileRequest as :: natsmicro :: __private :: JsonMessage > :: CODEC",
         ". ttl (:: core :: time :: Duration :: from_secs (3600))",
         ". max_history (5)",
-        "Method :: new (1 , \"generate_report\"",
+        "Method :: new (1 , (\"UserService\" , \"generate_report\")",
         ". timeout (:: core :: time :: Duration :: from_secs (60)) . metadata (& [(\"operation\" , \"read\")])",
         "| request , key | key . bind (& [& ((* request) . r#type)])",
     ] {

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use crate::backoff;
 use crate::client::fetch::Fetch;
+use crate::client::layered::Layered;
 use crate::codec::MessageCodec;
 use crate::context::Context;
 use crate::service_error::ErrorCodec;
@@ -56,7 +57,6 @@ use crate::transport::request::{RequestFuture, timed_out};
 /// [`#[object_store]`](macro@crate::object_store#large-responses) describes how, and the errors of it.
 #[must_use = "a call is sent when it is awaited"]
 pub struct Call<T, E = Status> {
-    multiplexer: Arc<Multiplexer>,
     /// The request; an error if it cannot be sent.
     outgoing: Result<Outgoing, Status>,
     /// How long the call waits for the reply, or for its stream to open.
@@ -65,18 +65,20 @@ pub struct Call<T, E = Status> {
     total_timeout: Option<Duration>,
     /// The call on whose behalf this one is made.
     context: Option<Context>,
-    kind: ResponseKind<T>,
+    exchange: Exchange<T>,
     error: ErrorCodec<E>,
 }
 
-/// How the response to a call arrives.
-pub(crate) enum ResponseKind<T> {
+/// How a call is sent, and how its response arrives.
+pub(crate) enum Exchange<T> {
     /// As one message.
-    Message(MessageCodec<T>),
+    Message(Arc<Multiplexer>, MessageCodec<T>),
     /// As one message, or as an object that the message refers to.
-    MessageOrObject(MessageCodec<T>, Box<Fetch>),
+    MessageOrObject(Arc<Multiplexer>, MessageCodec<T>, Box<Fetch>),
     /// Over a stream in at least one direction.
-    Stream(OpenStream<T>, OpenedBy),
+    Stream(Arc<Multiplexer>, OpenStream<T>, OpenedBy),
+    /// Through layers, or to a service in this process.
+    Layered(Box<Layered<T>>),
 }
 
 /// What gives a call that streams in both directions its result.
@@ -102,35 +104,50 @@ pub(crate) struct Opening {
     pub(crate) opened_by: OpenedBy,
 }
 
-impl<T> ResponseKind<T> {
-    pub(crate) fn stream<F, Fut>(open: F) -> Self
+impl<T> Exchange<T> {
+    pub(crate) fn stream<F, Fut>(multiplexer: &Arc<Multiplexer>, open: F) -> Self
     where
         F: FnOnce(Opening) -> Fut + Send + 'static,
         Fut: Future<Output = Result<Response<T>, Status>> + Send + 'static,
     {
         let open: OpenStream<T> = Box::new(|opening| Box::pin(open(opening)));
-        Self::Stream(open, OpenedBy::Acceptance)
+        Self::Stream(Arc::clone(multiplexer), open, OpenedBy::Acceptance)
+    }
+
+    /// Whether caller or service send a stream.
+    pub(crate) fn is_stream(&self) -> bool {
+        match self {
+            Self::Message(..) | Self::MessageOrObject(..) => false,
+            Self::Stream(..) => true,
+            Self::Layered(layered) => layered.id.kind.is_streaming(),
+        }
+    }
+
+    fn set_opened_by(&mut self, by: OpenedBy) {
+        match self {
+            Self::Message(..) | Self::MessageOrObject(..) => {}
+            Self::Stream(_, _, opened_by) => *opened_by = by,
+            Self::Layered(layered) => layered.opened_by = by,
+        }
     }
 }
 
-impl<T, E> Call<T, E> {
+impl<T: 'static, E> Call<T, E> {
     pub(crate) fn new(
-        multiplexer: Arc<Multiplexer>,
         subject: Result<Subject, Status>,
         payload: Result<Bytes, Status>,
         timeout: Duration,
-        kind: ResponseKind<T>,
+        exchange: Exchange<T>,
         error: ErrorCodec<E>,
     ) -> Self {
         let outgoing =
             subject.and_then(|subject| Ok(Outgoing::to_own(subject).with_payload(payload?)));
         Self {
-            multiplexer,
             outgoing,
             timeout,
             total_timeout: None,
             context: None,
-            kind,
+            exchange,
             error,
         }
     }
@@ -183,9 +200,7 @@ impl<T, E> Call<T, E> {
     pub async fn response(self) -> Result<Response<T>, E> {
         let error = self.error;
         let mut call = self;
-        if let ResponseKind::Stream(_, opened_by) = &mut call.kind {
-            *opened_by = OpenedBy::Handler;
-        }
+        call.exchange.set_opened_by(OpenedBy::Handler);
         call.send().await.map_err(error.from_status)
     }
 
@@ -209,37 +224,70 @@ impl<T, E> Call<T, E> {
         if timeout.is_zero() {
             return PendingCall::Failed(timed_out(outgoing.subject(), timeout));
         }
-        let announced = if let ResponseKind::Stream(..) = self.kind {
-            total_timeout
+        let times = Times {
+            timeout,
+            total_timeout,
+        };
+        if !matches!(self.exchange, Exchange::Layered(_)) {
+            times.announce(&mut outgoing.headers, self.exchange.is_stream());
+        }
+        match self.exchange {
+            Exchange::Message(multiplexer, codec) => {
+                PendingCall::Message(RequestFuture::new(multiplexer, outgoing, timeout), codec)
+            }
+            Exchange::MessageOrObject(multiplexer, codec, fetch) => {
+                let request = RequestFuture::new(multiplexer, outgoing, timeout);
+                let reply = fetch.reply(request, timeout);
+                PendingCall::MessageOrObject(Box::pin(reply), codec)
+            }
+            Exchange::Stream(multiplexer, open, opened_by) => PendingCall::Boxed(open(
+                times.opening(multiplexer.gate.clone(), outgoing, opened_by),
+            )),
+            // Announces the timeout behind the layers, which take a part of it.
+            Exchange::Layered(layered) => {
+                PendingCall::Boxed(Box::pin(layered.run(outgoing, self.context, times)))
+            }
+        }
+    }
+}
+
+/// How long a call may take.
+#[derive(Clone, Copy)]
+pub(crate) struct Times {
+    /// How long the caller waits for the reply, or for the stream to open.
+    pub(crate) timeout: Duration,
+    /// How long the whole call may take, streams included, if that is bounded.
+    pub(crate) total_timeout: Option<Duration>,
+}
+
+impl Times {
+    /// Tells the service for how long the caller waits, if the caller has set that.
+    pub(crate) fn announce(&self, headers: &mut HeaderMap, is_stream: bool) {
+        let announced = if is_stream {
+            self.total_timeout
         } else {
             // The whole call is one request and its reply, so the timeout of the reply is the tighter bound.
-            total_timeout.map(|_| timeout)
+            self.total_timeout.map(|_| self.timeout)
         };
         if let Some(announced) = announced {
             // Rounded up, since the service would reject a timeout of zero at once.
             let millis = announced.as_nanos().div_ceil(1_000_000);
-            outgoing.headers.insert(
+            headers.insert(
                 headers::TIMEOUT,
                 HeaderValue::from(u64::try_from(millis).unwrap_or(u64::MAX)),
             );
         }
-        match self.kind {
-            ResponseKind::Message(codec) => PendingCall::Message(
-                RequestFuture::new(self.multiplexer, outgoing, timeout),
-                codec,
-            ),
-            ResponseKind::MessageOrObject(codec, fetch) => {
-                let request = RequestFuture::new(self.multiplexer, outgoing, timeout);
-                let reply = fetch.reply(request, timeout);
-                PendingCall::MessageOrObject(Box::pin(reply), codec)
-            }
-            ResponseKind::Stream(open, opened_by) => PendingCall::Stream(open(Opening {
-                gate: self.multiplexer.gate.clone(),
-                outgoing,
-                timeout,
-                deadline: total_timeout.map(|total| backoff::after(Instant::now(), total)),
-                opened_by,
-            })),
+    }
+
+    pub(crate) fn opening(&self, gate: Gate, outgoing: Outgoing, opened_by: OpenedBy) -> Opening {
+        Opening {
+            gate,
+            outgoing,
+            timeout: self.timeout,
+            deadline: self
+                .total_timeout
+                .map(|total| backoff::after(Instant::now(), total)),
+            opened_by,
         }
     }
 }
@@ -250,7 +298,7 @@ pub(crate) enum PendingCall<T> {
     Failed(Status),
     Message(RequestFuture, MessageCodec<T>),
     MessageOrObject(BoxFuture<'static, Result<Message, Status>>, MessageCodec<T>),
-    Stream(StreamFuture<T>),
+    Boxed(StreamFuture<T>),
 }
 
 impl<T> Future for PendingCall<T> {
@@ -267,12 +315,12 @@ impl<T> Future for PendingCall<T> {
                 let reply = ready!(reply.as_mut().poll(cx));
                 Poll::Ready(reply.and_then(|reply| Response::decode(reply, *codec)))
             }
-            Self::Stream(opening) => opening.as_mut().poll(cx),
+            Self::Boxed(call) => call.as_mut().poll(cx),
         }
     }
 }
 
-impl<T, E> IntoFuture for Call<T, E> {
+impl<T: 'static, E> IntoFuture for Call<T, E> {
     type Output = Result<T, E>;
     type IntoFuture = CallFuture<T, E>;
 

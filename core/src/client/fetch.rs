@@ -24,6 +24,7 @@ use crate::transport::headers;
 use crate::transport::request::RequestFuture;
 
 /// The settings for fetching the responses of one method.
+#[derive(Clone)]
 pub(crate) struct Fetch {
     pub(crate) jetstream: Option<Arc<JetStream>>,
     /// The bucket that the method declares. A reference to any other bucket is refused.

@@ -9,6 +9,7 @@
 pub(crate) mod cached;
 pub(crate) mod call;
 pub(crate) mod fetch;
+pub(crate) mod layered;
 mod stores;
 pub(crate) mod stream;
 
@@ -18,13 +19,20 @@ use std::time::Duration;
 
 use async_nats::Subject;
 use bytes::Bytes;
+use tower_layer::Layer;
 
 use crate::client::cached::singleflight::SingleFlight;
-use crate::client::call::{Call, Response, ResponseKind};
+use crate::client::call::{Call, Exchange, OpenedBy, Response};
 use crate::client::fetch::Fetch;
+#[cfg(feature = "testing")]
+use crate::client::layered::LocalServices;
+use crate::client::layered::{Decode, Layered, Peer};
 use crate::codec::MessageCodec;
-use crate::descriptor::method::{Method, MethodSettings};
+use crate::descriptor::method::{Method, MethodId, MethodKind, MethodSettings};
 use crate::descriptor::service::{DEFAULT_TIMEOUT, Describe, ServiceDescriptor};
+use crate::middleware::body::Messages;
+use crate::middleware::inner::{Inner, LayerService};
+use crate::middleware::layers::Layers;
 use crate::status::Status;
 use crate::store::bucket::jetstream::JetStream;
 use crate::stream::flow::{self, Credit};
@@ -55,9 +63,9 @@ const DEFAULT_MAX_RESPONSE_SIZE: usize = 256 << 20;
 /// ```
 #[derive(Clone)]
 pub struct Client {
-    nats: async_nats::Client,
+    peer: Peer,
     events: Option<ConnectionEvents>,
-    multiplexer: Arc<Multiplexer>,
+    layers: Layers,
     timeout: Option<Duration>,
     jetstream: Option<Arc<JetStream>>,
     max_response_size: usize,
@@ -69,13 +77,60 @@ impl Client {
     #[must_use]
     pub fn new(nats: async_nats::Client) -> Self {
         Self {
-            multiplexer: multiplexer(nats.clone(), None),
-            nats,
+            peer: Peer::Nats(Multiplexer::new(Gate::new(
+                nats,
+                ReplySubjects::default(),
+                None,
+            ))),
             events: None,
+            layers: Layers::default(),
             timeout: None,
             jetstream: None,
             max_response_size: DEFAULT_MAX_RESPONSE_SIZE,
         }
+    }
+
+    /// A client of services in this process.
+    #[cfg(feature = "testing")]
+    pub(crate) fn of_services(services: Arc<dyn LocalServices>) -> Self {
+        Self {
+            peer: Peer::InProcess(services),
+            events: None,
+            layers: Layers::default(),
+            timeout: None,
+            jetstream: None,
+            max_response_size: DEFAULT_MAX_RESPONSE_SIZE,
+        }
+    }
+
+    /// Puts a [layer](crate::middleware) around all calls of the clients that are made from this one: those through the trait, cached calls
+    /// and streams as well. It is inside the layers that were added before, and clients that were made before do not get it.
+    ///
+    /// The layer is applied once, with the first call: a limit holds for all clients that are made from this one together.
+    ///
+    /// ```no_run
+    /// use natsmicro::Status;
+    /// use natsmicro::middleware::{Next, Reply, Request, from_fn};
+    ///
+    /// async fn add_token(mut request: Request, next: Next) -> Result<Reply, Status> {
+    ///     request.insert_header("authorization", "Bearer s3cret")?;
+    ///     next.run(request).await
+    /// }
+    ///
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// let nats = async_nats::connect("localhost").await?;
+    /// let client = natsmicro::Client::new(nats).layer(from_fn(add_token));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn layer<L>(mut self, layer: L) -> Self
+    where
+        L: Layer<Inner> + Send + Sync + 'static,
+        L::Service: LayerService,
+    {
+        self.layers.push(layer);
+        self
     }
 
     /// Lets the clients read and write stores, and fetch the responses that are stored because they are too large for a reply.
@@ -105,13 +160,20 @@ impl Client {
     /// [`guide::permissions`](crate::guide::permissions) for what callers and users of stores need.
     #[must_use]
     pub fn with_connection_events(mut self, events: ConnectionEvents) -> Self {
-        self.multiplexer = multiplexer(self.nats.clone(), Some(events.clone()));
+        match &self.peer {
+            Peer::Nats(before) => {
+                let gate = before.gate.with_events(events.clone());
+                self.peer = Peer::Nats(Multiplexer::new(gate));
+            }
+            #[cfg(feature = "testing")]
+            Peer::InProcess(_) => {}
+        }
         self.events = Some(events);
         self.renew_jetstream();
         self
     }
 
-    /// The state of the connection.
+    /// The state of the connection; always [`Connected`](ConnectionState::Connected) for services in this process.
     ///
     /// ```no_run
     /// use natsmicro::ConnectionState;
@@ -124,7 +186,11 @@ impl Client {
     /// ```
     #[must_use]
     pub fn state(&self) -> ConnectionState {
-        self.multiplexer.gate.state()
+        match &self.peer {
+            Peer::Nats(multiplexer) => multiplexer.gate.state(),
+            #[cfg(feature = "testing")]
+            Peer::InProcess(_) => ConnectionState::Connected,
+        }
     }
 
     /// Waits until the connection is over for good: it was drained or closed, or async-nats's task for it has panicked. From then on all
@@ -141,7 +207,11 @@ impl Client {
     /// # }
     /// ```
     pub async fn closed(&self) {
-        self.multiplexer.gate.closed().await;
+        match &self.peer {
+            Peer::Nats(multiplexer) => multiplexer.gate.closed().await,
+            #[cfg(feature = "testing")]
+            Peer::InProcess(_) => std::future::pending().await,
+        }
     }
 
     /// Sets how long a call, or an operation on a store, waits for its response. By default a call waits for the `timeout = ..` of its
@@ -179,10 +249,6 @@ impl Client {
         self.max_response_size = bytes;
         self
     }
-}
-
-fn multiplexer(nats: async_nats::Client, events: Option<ConnectionEvents>) -> Arc<Multiplexer> {
-    Multiplexer::new(Gate::new(nats, ReplySubjects::default(), events))
 }
 
 impl From<async_nats::Client> for Client {
@@ -249,16 +315,57 @@ impl ServiceClient {
         method: &Method<Req, Resp, E>,
         request: &Req,
     ) -> Call<Resp, E> {
-        let kind = self.response_kind(&method.settings, method.response);
-        self.new_call(method, encode_request(method, request), kind)
+        let exchange = self.unary(&method.settings, method.response);
+        self.new_call(method, encode_request(method, request), exchange)
     }
 
-    /// How the response of a method that does not stream arrives.
-    fn response_kind<T>(&self, method: &MethodSettings, codec: MessageCodec<T>) -> ResponseKind<T> {
-        match self.fetch(method) {
-            Some(fetch) => ResponseKind::MessageOrObject(codec, Box::new(fetch)),
-            None => ResponseKind::Message(codec),
+    /// The connection on which calls are sent that pass no layers.
+    fn direct(&self) -> Option<&Arc<Multiplexer>> {
+        match &self.client.peer {
+            Peer::Nats(multiplexer) => Some(multiplexer).filter(|_| self.client.layers.is_empty()),
+            #[cfg(feature = "testing")]
+            Peer::InProcess(_) => None,
         }
+    }
+
+    /// How a method that does not stream is called.
+    fn unary<T: 'static>(&self, method: &MethodSettings, codec: MessageCodec<T>) -> Exchange<T> {
+        let Some(multiplexer) = self.direct() else {
+            let decode = layered::decode_message(codec);
+            return self.layered(method, MethodKind::Unary, None, decode);
+        };
+        let multiplexer = Arc::clone(multiplexer);
+        match self.fetch(method) {
+            Some(fetch) => Exchange::MessageOrObject(multiplexer, codec, Box::new(fetch)),
+            None => Exchange::Message(multiplexer, codec),
+        }
+    }
+
+    /// The same client for requests that have passed the layers.
+    fn without_layers(&self) -> Self {
+        let mut client = self.clone();
+        client.client.layers = Layers::default();
+        client
+    }
+
+    /// How a method is called through layers, or in this process.
+    fn layered<T>(
+        &self,
+        method: &MethodSettings,
+        kind: MethodKind,
+        requests: Option<Messages>,
+        decode: Decode<T>,
+    ) -> Exchange<T> {
+        Exchange::Layered(Box::new(Layered {
+            layers: self.client.layers.applied(),
+            peer: self.client.peer.clone(),
+            id: MethodId { kind, ..method.id },
+            requests,
+            fetch: self.fetch(method),
+            window: window(method),
+            opened_by: OpenedBy::Acceptance,
+            decode,
+        }))
     }
 
     /// How responses are fetched; `None` unless the service stores them as objects.
@@ -284,9 +391,19 @@ impl ServiceClient {
         Resp: Send + 'static,
     {
         let (codec, window) = (method.response, window(&method.settings));
-        let kind =
-            ResponseKind::stream(move |opening| stream::server_streaming(opening, codec, window));
-        self.new_call(method, encode_request(method, request), kind)
+        let payload = encode_request(method, request);
+        let exchange = match self.direct() {
+            Some(multiplexer) => Exchange::stream(multiplexer, move |opening| {
+                stream::server_streaming(opening, codec, window)
+            }),
+            None => self.layered(
+                &method.settings,
+                MethodKind::ServerStreaming,
+                None,
+                layered::decode_stream(codec),
+            ),
+        };
+        self.new_call(method, payload, exchange)
     }
 
     /// A call that sends a stream and whose response is one message.
@@ -299,12 +416,21 @@ impl ServiceClient {
         Req: Send + 'static,
         Resp: Send + 'static,
     {
-        let (codec, response) = (method.request, method.response);
-        let kind = ResponseKind::stream(move |opening| async move {
-            let message = stream::client_streaming(opening, requests, codec).await?;
-            Response::decode(message, response)
-        });
-        self.new_call(method, Ok(Bytes::new()), kind)
+        let codec = method.response;
+        let requests = stream::request_messages(requests, method.request);
+        let exchange = match self.direct() {
+            Some(multiplexer) => Exchange::stream(multiplexer, move |opening| async move {
+                let message = stream::client_streaming(opening, requests).await?;
+                Response::decode(message, codec)
+            }),
+            None => self.layered(
+                &method.settings,
+                MethodKind::ClientStreaming,
+                Some(requests),
+                layered::decode_message(codec),
+            ),
+        };
+        self.new_call(method, Ok(Bytes::new()), exchange)
     }
 
     /// A call that sends a stream and whose response is a stream.
@@ -317,34 +443,41 @@ impl ServiceClient {
         Req: Send + 'static,
         Resp: Send + 'static,
     {
-        let (codec, responses) = (method.request, method.response);
-        let window = window(&method.settings);
-        let kind = ResponseKind::stream(move |opening| {
-            stream::bidirectional(opening, requests, codec, responses, window)
-        });
-        self.new_call(method, Ok(Bytes::new()), kind)
+        let (codec, window) = (method.response, window(&method.settings));
+        let requests = stream::request_messages(requests, method.request);
+        let exchange = match self.direct() {
+            Some(multiplexer) => Exchange::stream(multiplexer, move |opening| {
+                stream::bidirectional(opening, requests, codec, window)
+            }),
+            None => self.layered(
+                &method.settings,
+                MethodKind::Bidirectional,
+                Some(requests),
+                layered::decode_stream(codec),
+            ),
+        };
+        self.new_call(method, Ok(Bytes::new()), exchange)
     }
 
-    fn new_call<Req, Resp, E, T>(
+    fn new_call<Req, Resp, E, T: 'static>(
         &self,
         method: &Method<Req, Resp, E>,
         payload: Result<Bytes, Status>,
-        kind: ResponseKind<T>,
+        exchange: Exchange<T>,
     ) -> Call<T, E> {
         let settings = &method.settings;
         // The timeout of a method that streams bounds the whole stream, and not the time until the stream is open.
-        let is_stream = matches!(kind, ResponseKind::Stream(..));
+        let is_stream = exchange.is_stream();
         let timeout = if is_stream {
             self.client.timeout.unwrap_or(DEFAULT_TIMEOUT)
         } else {
             self.timeout(settings)
         };
         let call = Call::new(
-            Arc::clone(&self.client.multiplexer),
-            self.subject(settings.index, settings.name),
+            self.subject(settings),
             payload,
             timeout,
-            kind,
+            exchange,
             method.error,
         );
         match self.client.timeout {
@@ -362,12 +495,12 @@ impl ServiceClient {
             .unwrap_or(DEFAULT_TIMEOUT)
     }
 
-    fn subject(&self, index: usize, name: &str) -> Result<Subject, Status> {
+    fn subject(&self, method: &MethodSettings) -> Result<Subject, Status> {
         let prefix = self.prefix.as_ref().map_err(Status::clone)?;
-        let make = || Subject::from(format!("{prefix}.{name}"));
+        let make = || Subject::from(format!("{prefix}.{}", method.name));
         Ok(self
             .subjects
-            .get(index)
+            .get(method.index)
             .map_or_else(make, |subject| subject.get_or_init(make).clone()))
     }
 }

@@ -78,27 +78,21 @@ impl ServiceClient {
     ) -> CachedCall<Resp, E> {
         let key = method.keys.at(Place::Store(kind));
         let key = key.bind(request).and_then(|key| key.complete(&[]));
-        let payload = encode_request(method, request);
-        // A request that cannot be encoded must not start a call that others share.
-        let key = match &payload {
-            Ok(_) => key.map_err(Status::from),
-            Err(status) => Err(status.clone()),
-        };
-        let client = self.clone();
-        let make_call = move |headers| {
-            let kind = client.response_kind(&method.settings, codec::BYTES_CODEC);
-            let call = client.new_call(method, payload.clone(), kind);
+        // Behind the layers, which a cached call has passed.
+        let client = self.without_layers();
+        let make_call = move |headers, payload| {
+            let exchange = client.unary(&method.settings, codec::BYTES_CODEC);
+            let call = client.new_call(method, Ok(payload), exchange);
             let call = call.shared(headers).send();
             call.map_ok(Response::into_inner).boxed()
         };
-        let timeout = self.timeout(&method.settings);
         CachedCall::new(
+            self,
             method,
-            Arc::clone(&self.single_flight),
             store,
-            key,
-            timeout,
-            Box::new(make_call),
+            key.map_err(Status::from),
+            encode_request(method, request),
+            Arc::new(make_call),
         )
     }
 }

@@ -17,6 +17,7 @@ use crate::backoff;
 use crate::client::call::{OpenedBy, Opening, Response};
 use crate::codec::MessageCodec;
 use crate::descriptor::method::MethodKind;
+use crate::middleware::body::Messages;
 use crate::status::{Code, Status};
 use crate::stream::delivery::{Delivery, delivery};
 use crate::stream::flow::Credit;
@@ -45,25 +46,23 @@ pub(crate) async fn server_streaming<Resp: Send + 'static>(
 }
 
 /// Sends a stream of requests and waits for the response.
-pub(crate) async fn client_streaming<Req: Send + 'static>(
+pub(crate) async fn client_streaming(
     opening: Opening,
-    requests: Streaming<Req>,
-    codec: MessageCodec<Req>,
+    requests: Messages,
 ) -> Result<Message, Status> {
-    let output = request_output(requests, codec);
+    let output = Output::new(requests);
     open_stream(MethodKind::ClientStreaming, opening, None, Some(output)).await
 }
 
 /// Opens streams in both directions.
-pub(crate) async fn bidirectional<Req: Send + 'static, Resp: Send + 'static>(
+pub(crate) async fn bidirectional<Resp: Send + 'static>(
     opening: Opening,
-    requests: Streaming<Req>,
-    codec: MessageCodec<Req>,
+    requests: Messages,
     responses: MessageCodec<Resp>,
     window: Credit,
 ) -> Result<Response<Streaming<Resp>>, Status> {
     let (delivery, incoming) = delivery(window, responses, Code::Internal, None);
-    let output = request_output(requests, codec);
+    let output = Output::new(requests);
     let opened = open_stream(
         MethodKind::Bidirectional,
         opening,
@@ -410,11 +409,15 @@ impl CallerEnd {
 }
 
 /// The encoded requests. A panic of the user's stream ends it with an error.
-fn request_output<T: Send + 'static>(requests: Streaming<T>, codec: MessageCodec<T>) -> Output {
+pub(crate) fn request_messages<T: Send + 'static>(
+    requests: Streaming<T>,
+    codec: MessageCodec<T>,
+) -> Messages {
     let requests = AssertUnwindSafe(encoded(requests, codec)).catch_unwind();
-    Output::new(requests.map(|item| {
-        item.unwrap_or_else(|_| Err(Status::internal("the stream of requests panicked")))
-    }))
+    let panicked = || Err(Status::internal("the stream of requests panicked"));
+    requests
+        .map(move |item| item.unwrap_or_else(|_| panicked()))
+        .boxed()
 }
 
 fn call_dropped() -> Status {

@@ -20,21 +20,31 @@ use crate::status::Status;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct MethodSettings {
     pub(crate) index: usize,
+    /// The name of the endpoint.
     pub(crate) name: &'static str,
+    pub(crate) id: MethodId,
     pub(crate) timeout: Option<Duration>,
     pub(crate) metadata: Pairs,
     pub(crate) queue_group: QueueGroup,
     pub(crate) max_in_flight: Option<usize>,
-    pub(crate) kind: MethodKind,
     pub(crate) window: u32,
     pub(crate) window_bytes: u64,
     pub(crate) stores: MethodStores,
     pub(crate) deletions: &'static [Deletion],
 }
 
+/// A method as its trait writes it, whatever names it has on NATS.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MethodId {
+    /// The name of the trait.
+    pub(crate) service: &'static str,
+    pub(crate) method: &'static str,
+    pub(crate) kind: MethodKind,
+}
+
 /// Which side of a call sends a stream of messages in place of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum MethodKind {
+pub enum MethodKind {
     /// Neither.
     Unary,
     /// The service.
@@ -46,17 +56,21 @@ pub(crate) enum MethodKind {
 }
 
 impl MethodKind {
-    pub(crate) fn is_streaming(self) -> bool {
+    /// Whether either side sends a stream.
+    #[must_use]
+    pub fn is_streaming(self) -> bool {
         self != Self::Unary
     }
 
     /// Whether the caller sends a stream.
-    pub(crate) fn streams_requests(self) -> bool {
+    #[must_use]
+    pub fn streams_requests(self) -> bool {
         matches!(self, Self::ClientStreaming | Self::Bidirectional)
     }
 
     /// Whether the service sends a stream.
-    pub(crate) fn streams_responses(self) -> bool {
+    #[must_use]
+    pub fn streams_responses(self) -> bool {
         matches!(self, Self::ServerStreaming | Self::Bidirectional)
     }
 }
@@ -79,7 +93,7 @@ pub(crate) enum QueueGroup {
 impl MethodSettings {
     /// How many calls of the endpoint run at once, or how many of its streams are open.
     pub(crate) fn max_in_flight(&self) -> usize {
-        let default = match self.kind {
+        let default = match self.id.kind {
             MethodKind::Unary => 1024,
             MethodKind::ServerStreaming
             | MethodKind::ClientStreaming
@@ -127,11 +141,11 @@ pub struct Method<Req: 'static, Resp: 'static, E> {
 }
 
 impl<Req, Resp, E> Method<Req, Resp, E> {
-    /// The method declared at `index`, answering on the endpoint `name`.
+    /// The method declared at `index` as `service::method`. Its endpoint has its name.
     #[must_use]
     pub const fn new(
         index: usize,
-        name: &'static str,
+        (service, method): (&'static str, &'static str),
         request: MessageCodec<Req>,
         response: MessageCodec<Resp>,
         error: ErrorCodec<E>,
@@ -139,12 +153,16 @@ impl<Req, Resp, E> Method<Req, Resp, E> {
         Self {
             settings: MethodSettings {
                 index,
-                name,
+                name: method,
+                id: MethodId {
+                    service,
+                    method,
+                    kind: MethodKind::Unary,
+                },
                 timeout: None,
                 metadata: &[],
                 queue_group: QueueGroup::OfService,
                 max_in_flight: None,
-                kind: MethodKind::Unary,
                 window: DEFAULT_WINDOW,
                 window_bytes: DEFAULT_WINDOW_BYTES,
                 stores: MethodStores::NONE,
@@ -160,6 +178,13 @@ impl<Req, Resp, E> Method<Req, Resp, E> {
                 deletions: &[],
             },
         }
+    }
+
+    /// Sets the `name` of the endpoint.
+    #[must_use]
+    pub const fn endpoint_name(mut self, name: &'static str) -> Self {
+        self.settings.name = name;
+        self
     }
 
     /// Sets `timeout`.

@@ -11,6 +11,7 @@ pub(crate) mod dispatch;
 pub(crate) mod end;
 pub(crate) mod endpoint;
 pub(crate) mod health;
+pub(crate) mod layered;
 pub(crate) mod losses;
 pub(crate) mod memory;
 pub(crate) mod router;
@@ -26,16 +27,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
+use tower_layer::Layer;
 
 use crate::error::Error;
+use crate::middleware::inner::{Inner, LayerService};
+use crate::middleware::layers::Layers;
 use crate::persist::LostWrite;
 use crate::persist::open::{OpenErrorKind, OpenStores, Persistence, ServedMethod};
 use crate::server::dispatch::Phase;
 use crate::server::end::Parts;
 use crate::server::memory::{Memory, MemoryLimits};
-use crate::server::router::{Dispatch, Route};
+use crate::server::router::Dispatch;
 use crate::server::running::RunningServer;
-use crate::server::service_server::{ServiceServer, ServiceSettings};
+use crate::server::service_server::{AddedService, ServiceServer};
 use crate::server::start::Starter;
 use crate::store::bucket::provision::{BucketPolicy, ProvisionOptions};
 use crate::transport::events::ConnectionEvents;
@@ -109,7 +113,8 @@ const PERSIST_TIMEOUT: Duration = Duration::from_secs(30);
 #[must_use = "a server does nothing until it is started"]
 pub struct Server {
     nats: async_nats::Client,
-    services: Vec<(ServiceSettings, Vec<Route>)>,
+    services: Vec<AddedService>,
+    layers: Layers,
     drain_timeout: Duration,
     persistence: Persistence,
     reply_subjects: Vec<String>,
@@ -123,6 +128,7 @@ impl Server {
         Self {
             nats,
             services: Vec::new(),
+            layers: Layers::default(),
             drain_timeout: DRAIN_TIMEOUT,
             persistence: Persistence {
                 jetstream: None,
@@ -244,6 +250,33 @@ impl Server {
         self
     }
 
+    /// Puts a [layer](crate::middleware) around the calls of all services of the server, also those that are added later. It is inside the
+    /// layers that were added before. It is applied once, when the server starts: a limit holds for all calls together.
+    ///
+    /// ```no_run
+    /// use natsmicro::Status;
+    /// use natsmicro::middleware::{Next, Reply, Request, from_fn};
+    ///
+    /// async fn timed(request: Request, next: Next) -> Result<Reply, Status> {
+    ///     let (method, since) = (request.method(), std::time::Instant::now());
+    ///     let result = next.run(request).await;
+    ///     println!("{method} took {:?}", since.elapsed());
+    ///     result
+    /// }
+    ///
+    /// # fn example(nats: natsmicro::async_nats::Client) {
+    /// let server = natsmicro::Server::new(nats).layer(from_fn(timed));
+    /// # }
+    /// ```
+    pub fn layer<L>(mut self, layer: L) -> Self
+    where
+        L: Layer<Inner> + Send + Sync + 'static,
+        L::Service: LayerService,
+    {
+        self.layers.push(layer);
+        self
+    }
+
     /// Adds a service. Several instances of one service, in one process or in many, share the requests through their queue
     /// group.
     pub fn add_service<S, D>(mut self, service: ServiceServer<S, D>) -> Self
@@ -251,7 +284,7 @@ impl Server {
         S: Send + Sync + 'static,
         D: Dispatch<S>,
     {
-        self.services.push(service.into_parts());
+        self.services.push(service.into_added());
         self
     }
 
@@ -277,14 +310,15 @@ impl Server {
             stores,
             phase: phase_receiver,
             stopping: stopping_receiver,
+            layers: self.layers,
             queue_group_guard,
             drain_timeout: self.drain_timeout,
         };
         let mut instances = Vec::new();
         let mut discovery = Vec::new();
         let mut endpoints = Vec::new();
-        for (settings, routes) in self.services {
-            let service = starter.start_service(settings, routes).await?;
+        for service in self.services {
+            let service = starter.start_service(service).await?;
             instances.push(service.instance);
             discovery.push(service.discovery);
             endpoints.extend(service.endpoints);
@@ -308,12 +342,12 @@ impl Server {
 
 /// Opens the buckets of all methods, so that two declarations of one bucket are compared across services.
 async fn open_stores(
-    services: &[(ServiceSettings, Vec<Route>)],
+    services: &[AddedService],
     persistence: Persistence,
 ) -> Result<OpenStores, StartError> {
-    let methods = services.iter().flat_map(|(service, routes)| {
-        routes.iter().map(|route| ServedMethod {
-            service: &service.name,
+    let methods = services.iter().flat_map(|service| {
+        service.routes.iter().map(|route| ServedMethod {
+            service: &service.settings.name,
             settings: &route.settings,
         })
     });
@@ -325,7 +359,7 @@ async fn open_stores(
 
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = self.services.iter().map(|(settings, _)| &settings.name);
+        let names = self.services.iter().map(|service| &service.settings.name);
         f.debug_struct("Server")
             .field("services", &names.collect::<Vec<_>>())
             .finish_non_exhaustive()

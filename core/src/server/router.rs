@@ -8,10 +8,11 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 
 use crate::context::Context;
-use crate::descriptor::method::{Method, MethodKind, MethodSettings};
+use crate::descriptor::method::{Method, MethodId, MethodKind, MethodSettings};
 use crate::descriptor::service::Describe;
+use crate::middleware::request::Request;
 use crate::server::call::body::{Input, Output};
-use crate::server::call::{self, Handled, Request};
+use crate::server::call::{self, Handled};
 use crate::server::endpoint::Endpoint;
 use crate::stream::streaming::Streaming;
 
@@ -150,7 +151,10 @@ impl<S: Send + Sync + 'static> Router<S> {
         let service = Arc::clone(&self.service);
         self.routes.push(Route {
             settings: MethodSettings {
-                kind,
+                id: MethodId {
+                    kind,
+                    ..method.settings.id
+                },
                 ..method.settings
             },
             handler: Arc::new(move |endpoint, request| {

@@ -8,6 +8,10 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tower_layer::Layer;
+
+use crate::middleware::inner::{Inner, LayerService};
+use crate::middleware::layers::Layers;
 use crate::server::router::{Dispatch, Route, Router};
 
 /// An implementation of a service, ready for [`Server::add_service`](crate::server::Server::add_service).
@@ -29,7 +33,15 @@ use crate::server::router::{Dispatch, Route, Router};
 pub struct ServiceServer<S, D> {
     service: Arc<S>,
     pub(crate) settings: ServiceSettings,
+    layers: Layers,
     descriptor: PhantomData<fn() -> D>,
+}
+
+/// A service that was added to a server.
+pub(crate) struct AddedService {
+    pub(crate) settings: ServiceSettings,
+    pub(crate) routes: Vec<Route>,
+    pub(crate) layers: Layers,
 }
 
 /// The settings of a service after the overrides.
@@ -64,8 +76,37 @@ impl<S, D: Dispatch<S>> ServiceServer<S, D> {
                 metadata: owned(descriptor.metadata.iter().copied()),
                 queue_group: descriptor.queue_group,
             },
+            layers: Layers::default(),
             descriptor: PhantomData,
         }
+    }
+
+    /// Puts a [layer](crate::middleware) around the calls of this service, inside those that were added before and those of the server.
+    ///
+    /// ```no_run
+    /// # use natsmicro::Status;
+    /// use natsmicro::middleware::{Next, Reply, Request, from_fn};
+    ///
+    /// # #[natsmicro::service]
+    /// # pub trait Users { async fn ping(&self) -> Result<(), Status>; }
+    /// # struct Impl;
+    /// # impl Users for Impl { async fn ping(&self) -> Result<(), Status> { Ok(()) } }
+    /// async fn only_with_token(request: Request, next: Next) -> Result<Reply, Status> {
+    ///     match request.header("authorization") {
+    ///         Some("Bearer s3cret") => next.run(request).await,
+    ///         _ => Err(Status::unauthenticated("a token is needed")),
+    ///     }
+    /// }
+    ///
+    /// let users = UsersServer::new(Impl).layer(from_fn(only_with_token));
+    /// ```
+    pub fn layer<L>(mut self, layer: L) -> Self
+    where
+        L: Layer<Inner> + Send + Sync + 'static,
+        L::Service: LayerService,
+    {
+        self.layers.push(layer);
+        self
     }
 
     /// Overrides the name in discovery.
@@ -123,8 +164,12 @@ impl<S, D: Dispatch<S>> ServiceServer<S, D> {
 }
 
 impl<S: Send + Sync + 'static, D: Dispatch<S>> ServiceServer<S, D> {
-    pub(crate) fn into_parts(self) -> (ServiceSettings, Vec<Route>) {
-        (self.settings, Router::routes::<D>(self.service))
+    pub(crate) fn into_added(self) -> AddedService {
+        AddedService {
+            settings: self.settings,
+            routes: Router::routes::<D>(self.service),
+            layers: self.layers,
+        }
     }
 }
 

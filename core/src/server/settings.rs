@@ -4,18 +4,20 @@
 
 use std::collections::HashMap;
 
-use crate::server::router::Route;
-use crate::server::service_server::ServiceSettings;
+use crate::server::service_server::{AddedService, ServiceSettings};
 use crate::server::{StartError, StartErrorKind};
 use crate::transport::subject::{ReplySubjects, check_subject_prefix};
 
 /// Checks services and patterns of reply subjects; gives the subjects to which replies go.
 pub(crate) fn check(
-    services: &[(ServiceSettings, Vec<Route>)],
+    services: &[AddedService],
     reply_subjects: Vec<String>,
 ) -> Result<ReplySubjects, StartError> {
     let mut subjects = HashMap::new();
-    for (settings, routes) in services {
+    for AddedService {
+        settings, routes, ..
+    } in services
+    {
         check_service(settings)?;
         for route in routes {
             let subject = format!("{}.{}", settings.subject_prefix, route.settings.name);

@@ -11,15 +11,18 @@ use tokio::sync::{mpsc, watch};
 
 use crate::context::{EndpointContext, Names};
 use crate::descriptor::method::{MethodSettings, QueueGroup};
+use crate::middleware::layers::Layers;
+use crate::persist::Stores;
 use crate::persist::open::OpenStores;
 use crate::server::discovery::{self, Instance};
 use crate::server::dispatch::reply::Responder;
 use crate::server::dispatch::{Dispatcher, Phase};
 use crate::server::end::{RunningEndpoint, Task};
 use crate::server::endpoint::Endpoint;
+use crate::server::layered::layered;
 use crate::server::memory::Memory;
-use crate::server::router::Route;
-use crate::server::service_server::ServiceSettings;
+use crate::server::router::Handler;
+use crate::server::service_server::{AddedService, ServiceSettings};
 use crate::server::stats::Counters;
 use crate::server::{StartError, StartErrorKind};
 use crate::transport::gate::Gate;
@@ -39,6 +42,8 @@ pub(crate) struct Starter {
     pub(crate) phase: watch::Receiver<Phase>,
     /// Becomes true when the server is told to stop.
     pub(crate) stopping: watch::Receiver<bool>,
+    /// Those of the server.
+    pub(crate) layers: Layers,
     /// Cloned for each endpoint, see [`Dispatcher`].
     pub(crate) queue_group_guard: mpsc::Sender<Infallible>,
     pub(crate) drain_timeout: Duration,
@@ -56,14 +61,25 @@ impl Starter {
     /// Starts the endpoints of a service, and then announces it to discovery.
     pub(crate) async fn start_service(
         &self,
-        settings: ServiceSettings,
-        routes: Vec<Route>,
+        service: AddedService,
     ) -> Result<StartedService, StartError> {
         let mut endpoints = Vec::new();
         let mut running = Vec::new();
+        let AddedService {
+            settings,
+            routes,
+            layers,
+        } = service;
         for route in routes {
-            let endpoint = Arc::new(self.endpoint(&settings, &route.settings));
-            running.push(self.start_endpoint(&endpoint, route).await?);
+            let endpoint = endpoint(
+                &settings,
+                &route.settings,
+                |names| self.stores.of(&route.settings, names),
+                Some(self.stopping.clone()),
+            );
+            let endpoint = Arc::new(endpoint);
+            let handler = layered(&endpoint, route.handler, [&layers, &self.layers]);
+            running.push(self.start_endpoint(&endpoint, handler).await?);
             endpoints.push(endpoint);
         }
         let instance = Arc::new(Instance::new(random_token(), settings, endpoints));
@@ -77,37 +93,11 @@ impl Starter {
         })
     }
 
-    /// The endpoint of a method, with the settings of its service where the method has none of its own.
-    fn endpoint(&self, service: &ServiceSettings, method: &MethodSettings) -> Endpoint {
-        let names = Arc::new(Names {
-            service: service.name.clone(),
-            endpoint: method.name.to_owned(),
-        });
-        Endpoint {
-            stores: self.stores.of(method, &names),
-            context: Arc::new(EndpointContext {
-                names,
-                stopping: Some(self.stopping.clone()),
-            }),
-            subject: format!("{}.{}", service.subject_prefix, method.name),
-            queue_group: match method.queue_group {
-                QueueGroup::OfService => service.queue_group,
-                QueueGroup::Own(queue_group) => queue_group,
-            },
-            // The timeout of a service does not bound its streams.
-            timeout: method
-                .timeout
-                .or(service.timeout.filter(|_| !method.kind.is_streaming())),
-            settings: *method,
-            counters: Counters::default(),
-        }
-    }
-
     /// Subscribes to the subject of an endpoint, and runs its dispatcher.
     async fn start_endpoint(
         &self,
         endpoint: &Arc<Endpoint>,
-        route: Route,
+        handler: Handler,
     ) -> Result<RunningEndpoint, StartError> {
         let group = endpoint.queue_group.map(str::to_owned);
         let requests = self
@@ -123,7 +113,7 @@ impl Starter {
                 memory: self.memory.clone(),
                 pressure: Arc::default(),
             }),
-            handler: route.handler,
+            handler,
             requests,
             phase: self.phase.clone(),
             queue_group_guard: Some(self.queue_group_guard.clone()),
@@ -166,6 +156,34 @@ impl Starter {
                 refused.join(", ")
             ),
         ))
+    }
+}
+
+/// The endpoint of a method, with the settings of its service where the method has none of its own.
+pub(crate) fn endpoint(
+    service: &ServiceSettings,
+    method: &MethodSettings,
+    stores: impl FnOnce(&Arc<Names>) -> Stores,
+    stopping: Option<watch::Receiver<bool>>,
+) -> Endpoint {
+    let names = Arc::new(Names {
+        service: service.name.clone(),
+        endpoint: method.name.to_owned(),
+    });
+    Endpoint {
+        stores: stores(&names),
+        context: Arc::new(EndpointContext { names, stopping }),
+        subject: format!("{}.{}", service.subject_prefix, method.name),
+        queue_group: match method.queue_group {
+            QueueGroup::OfService => service.queue_group,
+            QueueGroup::Own(queue_group) => queue_group,
+        },
+        // The timeout of a service does not bound its streams.
+        timeout: method
+            .timeout
+            .or(service.timeout.filter(|_| !method.id.kind.is_streaming())),
+        settings: *method,
+        counters: Counters::default(),
     }
 }
 

@@ -37,12 +37,18 @@ pub(crate) struct Output {
 
 impl Output {
     /// An output of the items of `stream`, which must not panic when it is polled.
-    pub(crate) fn new(stream: impl Stream<Item = Result<Bytes, Status>> + Send + 'static) -> Self {
+    pub(crate) fn new(stream: BoxStream<'static, Result<Bytes, Status>>) -> Self {
         Self {
-            stream: stream.boxed(),
+            stream,
             put_back: None,
             headers: HeaderMap::new(),
         }
+    }
+
+    /// Sends the items of `stream` in place of what is left.
+    pub(crate) fn set_stream(&mut self, stream: BoxStream<'static, Result<Bytes, Status>>) {
+        self.stream = stream;
+        self.put_back = None;
     }
 
     /// Waits for the next item. No item is lost if the future is dropped.

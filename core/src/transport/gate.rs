@@ -78,6 +78,12 @@ impl Gate {
         }))
     }
 
+    /// Another gate of the same connection, with its events.
+    pub(crate) fn with_events(&self, events: ConnectionEvents) -> Self {
+        let reply_subjects = self.0.reply_subjects.clone();
+        Self::new(self.0.nats.clone(), reply_subjects, Some(events))
+    }
+
     /// The subject that a peer names, or why this crate may not publish to it.
     pub(crate) fn peer_subject(&self, subject: &str) -> Result<PeerSubject, &'static str> {
         self.0.reply_subjects.peer_subject(&Subject::from(subject))

@@ -23,6 +23,8 @@ pub(crate) const STOPPING: &str = "Natsmicro-Stopping";
 pub(crate) const OBJECT: &str = "Natsmicro-Object";
 /// W3C trace context, passed on untouched.
 pub(crate) const TRACE: [&str; 2] = ["traceparent", "tracestate"];
+/// The headers of a request that say for whom it is traced, and not what is asked for.
+const TRACED: [&str; 3] = ["traceparent", "tracestate", "baggage"];
 
 /// Headers that belong to the protocol: a user's value there would be read as something else by the peer.
 pub(crate) fn is_reserved(name: &str) -> bool {
@@ -85,6 +87,24 @@ pub(crate) fn insert(
     Ok(())
 }
 
+/// The first value under `name`.
+pub(crate) fn get<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    // `HeaderMap::get` panics on names that cannot be headers.
+    let name: HeaderName = name.parse().ok()?;
+    headers.get(name).map(HeaderValue::as_str)
+}
+
+/// Removes all values under `name`.
+pub(crate) fn remove(headers: &mut HeaderMap, name: &str) -> Result<(), InvalidHeader> {
+    let (name, _) = check(name, "")?;
+    // async-nats has no function that removes a header.
+    let removed: &str = name.as_ref();
+    if headers.get(removed).is_some() {
+        *headers = filtered(headers, |name| name != removed);
+    }
+    Ok(())
+}
+
 fn check(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), InvalidHeader> {
     let invalid = |reason| InvalidHeader {
         name: name.to_owned(),
@@ -124,6 +144,21 @@ pub(crate) fn headers_len(headers: &HeaderMap) -> usize {
         values.iter().map(line)
     });
     "NATS/1.0\r\n\r\n".len() + lines.sum::<usize>()
+}
+
+/// Whether two requests have the same headers, those aside by which they are traced.
+pub(crate) fn equal_but_trace(some: &HeaderMap, others: &HeaderMap) -> bool {
+    let count = |headers: &HeaderMap| {
+        headers.len()
+            - TRACED
+                .iter()
+                .filter(|name| headers.get(**name).is_some())
+                .count()
+    };
+    count(some) == count(others)
+        && some.iter().all(|(name, values)| {
+            TRACED.contains(&name.as_ref()) || others.get_all(name.clone()).eq(values)
+        })
 }
 
 /// Adds `more` to `headers`.

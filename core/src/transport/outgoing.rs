@@ -11,7 +11,7 @@ use crate::transport::subject::PeerSubject;
 /// A message to publish.
 #[derive(Clone)]
 pub(crate) struct Outgoing {
-    pub(super) subject: Subject,
+    pub(crate) subject: Subject,
     /// Where answers go, or the notice of the NATS server that nobody listens on the subject.
     pub(crate) reply: Option<Subject>,
     pub(crate) headers: HeaderMap,

@@ -37,7 +37,7 @@ fn is_inbox(subject: &str) -> bool {
 ///
 /// They are the inboxes, and what the owner of a server allows besides. None of them belongs to NATS, since a message there would be a
 /// request to JetStream or to the NATS server, made with the rights of the service; and no endpoint listens on one.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct ReplySubjects {
     patterns: Vec<String>,
 }

@@ -43,7 +43,7 @@ pub(super) fn type_(expander: &Expander<'_>) -> TokenStream {
 /// ```text
 /// impl UserServiceDescriptor {
 ///     const PING: #p::Method<(), Pong, Status> = #p::Method::new(
-///         0, "ping", <() as #p::ProtobufMessage>::CODEC, <Pong as #p::ProtobufMessage>::CODEC, <Status as #krate::ServiceError>::CODEC,
+///         0, ("UserService", "ping"), <() as #p::ProtobufMessage>::CODEC, <Pong as #p::ProtobufMessage>::CODEC, <Status as #krate::ServiceError>::CODEC,
 ///     );
 /// }
 /// ```
@@ -69,7 +69,10 @@ fn constant(expander: &Expander<'_>, method: &Method) -> TokenStream {
     let cfgs = &method.attrs.cfgs;
     let name = method.constant();
     let index = Literal::usize_unsuffixed(method.index);
-    let endpoint_name = &method.endpoint.name;
+    let (service_name, method_name) = (expander.service.name(), method.name());
+    let endpoint_name = Some(&method.endpoint.name)
+        .filter(|name| **name != method.name())
+        .map(|name| quote!(.endpoint_name(#name)));
     let output = &method.output;
     let request_type = method.request.as_ref().map(Request::message);
     let request =
@@ -116,7 +119,7 @@ fn constant(expander: &Expander<'_>, method: &Method) -> TokenStream {
     quote! {
         #(#cfgs)*
         const #name: #p::Method<#request, #response, #error> =
-            #p::Method::new(#index, #endpoint_name, #request_codec, #response_codec, #error_codec) #(#settings)* #validate #(#windows)* #(#stores)* #deletions;
+            #p::Method::new(#index, (#service_name, #method_name), #request_codec, #response_codec, #error_codec) #endpoint_name #(#settings)* #validate #(#windows)* #(#stores)* #deletions;
     }
 }
 

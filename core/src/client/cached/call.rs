@@ -6,27 +6,30 @@
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use async_nats::HeaderMap;
+use async_nats::{HeaderMap, Subject};
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use crate::backoff;
-use crate::client::cached::singleflight::{
-    CacheKey, CachedBytes, CallOptions, Outcome, SingleFlight,
-};
-use crate::client::cached::store::{Lookup, ResponseStore};
+use crate::client::ServiceClient;
+use crate::client::cached::lookup::{LookupDestination, MakeCall, SharedLookup};
+use crate::client::cached::singleflight::{CacheKey, SingleFlight};
+use crate::client::cached::store::ResponseStore;
+use crate::client::layered::{self, LAYERS_GRACE};
 use crate::codec::MessageCodec;
 use crate::context::Context;
 use crate::descriptor::key::Key;
-use crate::descriptor::method::Method;
-use crate::error::chain;
-use crate::log::warn_limited;
+use crate::descriptor::method::{Method, MethodSettings};
+use crate::middleware::Extensions;
+use crate::middleware::body::Body;
+use crate::middleware::layers::Layers;
+use crate::middleware::origin::Origin;
+use crate::middleware::request::Request;
 use crate::service_error::ErrorCodec;
 use crate::status::Status;
-use crate::store::error::StoreError;
 use crate::transport::headers;
 
 /// A call that takes the response from the store of the method, and calls the service on a miss. Nothing is sent until it is
@@ -62,7 +65,7 @@ use crate::transport::headers;
 ///
 /// Calls of one client and its clones that are awaited at the same time for one key share one look-up and at most one call (single
 /// flight). All of them get its result, also if it is an error; an error is not cached. A call joins one in flight that has the same
-/// headers, a [maximum age](Self::with_max_age) that is no larger, a [timeout](Self::with_timeout) that is no shorter, and a look-up
+/// headers (`traceparent`, `tracestate` and `baggage` aside), a [maximum age](Self::with_max_age) that is no larger, a [timeout](Self::with_timeout) that is no shorter, and a look-up
 /// that takes no longer (see below). Each caller waits for its own timeout. A caller that is dropped does not end the call of the
 /// others.
 ///
@@ -90,43 +93,49 @@ use crate::transport::headers;
 #[must_use = "a call is sent when it is awaited"]
 pub struct CachedCall<T, E = Status> {
     single_flight: Arc<SingleFlight>,
-    /// The index of the method in its service.
-    method: usize,
+    method: MethodSettings,
+    subject: Result<Subject, Status>,
     store: ResponseStore,
     key: Result<Key, Status>,
+    payload: Bytes,
     headers: Result<HeaderMap, Status>,
-    /// The call on whose behalf this one is made. Its trace headers are sent with a call that this one starts, and not compared when it joins
-    /// one, since those of every request differ.
+    /// The call on whose behalf this one is made.
     context: Option<Context>,
+    layers: Layers,
     max_age: Duration,
     timeout: Duration,
-    make_call: MakeCall,
+    make_call: Arc<MakeCall>,
     codec: MessageCodec<T>,
     error: ErrorCodec<E>,
 }
 
-/// Makes the call of the service with these headers. The call has no timeout; its callers have.
-pub(crate) type MakeCall =
-    Box<dyn Fn(HeaderMap) -> BoxFuture<'static, Result<Bytes, Status>> + Send>;
-
-impl<T, E> CachedCall<T, E> {
+impl<T: 'static, E> CachedCall<T, E> {
+    /// A call without options. An error in place of the payload fails it.
     pub(crate) fn new<Req>(
+        client: &ServiceClient,
         method: &Method<Req, T, E>,
-        single_flight: Arc<SingleFlight>,
         store: ResponseStore,
         key: Result<Key, Status>,
-        timeout: Duration,
-        make_call: MakeCall,
+        payload: Result<Bytes, Status>,
+        make_call: Arc<MakeCall>,
     ) -> Self {
+        // A request that cannot be encoded must not start a call that others share.
+        let (key, payload) = match payload {
+            Ok(payload) => (key, payload),
+            Err(status) => (Err(status), Bytes::new()),
+        };
         Self {
-            single_flight,
-            method: method.settings.index,
+            single_flight: Arc::clone(&client.single_flight),
+            method: method.settings,
+            subject: client.subject(&method.settings),
             store,
             key,
+            payload,
             headers: Ok(HeaderMap::new()),
             context: None,
+            layers: client.client.layers.clone(),
             max_age: Duration::MAX,
-            timeout,
+            timeout: client.timeout(&method.settings),
             make_call,
             codec: method.response,
             error: method.error,
@@ -169,61 +178,52 @@ impl<T, E> CachedCall<T, E> {
 
     async fn run(self) -> Result<Cached<T>, Status> {
         self.store.check_configured()?;
-        let key = CacheKey {
-            method: self.method,
-            key: self.key?,
-        };
-        let mut options = CallOptions {
-            max_age: self.max_age,
-            timeout: self.timeout,
-            headers: self.headers?,
-        };
+        let mut headers = self.headers?;
+        if let Some(cx) = &self.context {
+            cx.pass_trace(&mut headers);
+        }
         let own_deadline = backoff::after(Instant::now(), self.timeout);
         let context_deadline = self.context.as_ref().and_then(Context::deadline);
         let deadline = context_deadline.map_or(own_deadline, |context| context.min(own_deadline));
-        while Instant::now() < deadline {
-            let call = self.single_flight.join(&key, &options, || {
-                let mut headers = options.headers.clone();
-                if let Some(cx) = &self.context {
-                    cx.pass_trace(&mut headers);
-                }
-                let call = (self.make_call)(headers);
-                let read_through = ReadThrough {
-                    single_flight: Arc::clone(&self.single_flight),
-                    key: key.clone(),
-                    store: self.store.clone(),
-                    max_age: options.max_age,
-                };
-                read_through
-                    .run(options.timeout, options.lookup_timeout(), call)
-                    .boxed()
-            });
-            let Ok(outcome) = timeout_at(deadline, call).await else {
-                break;
-            };
-            // A call without an outcome was started by an earlier caller, and has timed out before the deadline of this one.
-            let Some(response) = outcome.transpose()? else {
-                continue;
-            };
-            match ((self.codec.decode)(response.value), response.origin) {
-                (Ok(value), origin) => return Ok(Cached { value, origin }),
-                (Err(error), Origin::Service) => {
-                    let text = format!("failed to decode the response: {error}");
-                    return Err(Status::internal(text));
-                }
-                (Err(error), Origin::Store { .. }) => {
-                    warn_limited!(bucket = self.store.bucket(), key = %key.key, %error,
-                        "an entry cannot be decoded: the service is called");
-                    options.max_age = Duration::ZERO;
-                }
-            }
+        let lookup = SharedLookup {
+            single_flight: self.single_flight,
+            key: CacheKey {
+                method: self.method.index,
+                key: self.key?,
+            },
+            store: self.store,
+            max_age: self.max_age,
+            timeout: self.timeout,
+            deadline,
+            make_call: self.make_call,
+        };
+        let codec = self.codec;
+        if self.layers.is_empty() {
+            let (value, origin) = lookup.get(headers, self.payload, codec.decode).await?;
+            return Ok(Cached { value, origin });
         }
-        Err(Status::deadline_exceeded(format!(
-            "neither `{}` nor the service had `{}` within {:?}",
-            self.store.bucket(),
-            key.key,
-            self.timeout
-        )))
+        let timed_out = lookup.timed_out();
+        let request = Request {
+            id: self.method.id,
+            subject: self.subject?,
+            headers,
+            body: Body::Message(self.payload),
+            extensions: Extensions::new(),
+            deadline: Some(deadline),
+            context: self.context,
+            destination: Some(Arc::new(LookupDestination {
+                lookup: Arc::new(lookup),
+                codec,
+            })),
+            bypass: None,
+            max_payload: usize::MAX,
+        };
+        let bound = backoff::after(deadline, LAYERS_GRACE);
+        let reply = timeout_at(bound, self.layers.applied().run(request));
+        let reply = reply.await.unwrap_or(Err(timed_out))?;
+        let origin = reply.origin().unwrap_or(Origin::Service);
+        let value = layered::decode_message(codec)(reply)?.into_inner();
+        Ok(Cached { value, origin })
     }
 }
 
@@ -265,120 +265,5 @@ impl<T> Deref for Cached<T> {
 
     fn deref(&self) -> &T {
         &self.value
-    }
-}
-
-/// Where a [`Cached`] response came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Origin {
-    /// The store of the method.
-    #[non_exhaustive]
-    Store {
-        /// The revision of the entry.
-        revision: u64,
-        /// When the entry was written, by the clock of the server.
-        created: SystemTime,
-        /// How long ago that was, by the clock of this machine; zero if that clock is behind the clock of the server.
-        age: Duration,
-    },
-    /// A call of the service.
-    Service,
-}
-
-impl Origin {
-    pub(crate) fn store(revision: u64, created: SystemTime) -> Self {
-        Self::Store {
-            revision,
-            created,
-            age: SystemTime::now()
-                .duration_since(created)
-                .unwrap_or_default(),
-        }
-    }
-
-    pub(crate) fn is_younger_than(&self, max_age: Duration) -> bool {
-        match self {
-            Self::Store { age, .. } => *age < max_age,
-            Self::Service => true,
-        }
-    }
-}
-
-/// One look-up, and one call of the service on a miss.
-struct ReadThrough {
-    single_flight: Arc<SingleFlight>,
-    key: CacheKey,
-    store: ResponseStore,
-    max_age: Duration,
-}
-
-impl ReadThrough {
-    async fn run(
-        self,
-        total_timeout: Duration,
-        lookup_timeout: Duration,
-        call: BoxFuture<'static, Result<Bytes, Status>>,
-    ) -> Outcome {
-        let read = async {
-            let lookup = self.look_up(lookup_timeout).await;
-            if let Some(Lookup { hit: Some(hit), .. }) = lookup {
-                return Ok(hit);
-            }
-            let value = call.await?;
-            if let Some(lookup) = lookup.filter(|_| self.store.is_client_only()) {
-                tokio::spawn(self.fill(value.clone(), lookup.revision));
-            }
-            Ok(CachedBytes {
-                value,
-                origin: Origin::Service,
-            })
-        };
-        timeout(total_timeout, read).await.ok()
-    }
-
-    /// Looks up the entry; `None` if the look-up is not needed or has failed.
-    async fn look_up(&self, lookup_timeout: Duration) -> Option<Lookup> {
-        // Even if no entry is young enough, a client that stores the response needs the revision to replace.
-        if self.max_age.is_zero() && !self.store.is_client_only() {
-            return None;
-        }
-        let lookup = self.store.look_up(&self.key.key, self.max_age);
-        let result = timeout(lookup_timeout, lookup)
-            .await
-            .unwrap_or_else(|_| Err(StoreError::timed_out()));
-        self.log_failure(result, "a store cannot be read: the service is called")
-    }
-
-    fn fill(&self, value: Bytes, revision: u64) -> impl Future<Output = ()> + use<> {
-        let read_through = Self {
-            single_flight: Arc::clone(&self.single_flight),
-            key: self.key.clone(),
-            store: self.store.clone(),
-            max_age: self.max_age,
-        };
-        async move {
-            let key = &read_through.key.key;
-            let result = read_through.store.fill(key, &value, revision).await;
-            read_through.log_failure(result, "a response cannot be stored");
-        }
-    }
-
-    /// Logs a failure: the first one after a success as a warning, further ones at the level `debug`.
-    fn log_failure<R>(&self, result: Result<R, StoreError>, failure: &'static str) -> Option<R> {
-        let method = self.key.method;
-        let is_first = self
-            .single_flight
-            .is_first_failure(method, failure, result.is_err());
-        match &result {
-            Ok(_) => {}
-            Err(error) if is_first => {
-                warn_limited!(bucket = self.store.bucket(), key = %self.key.key, error = chain(error), "{failure}");
-            }
-            Err(error) => {
-                tracing::debug!(bucket = self.store.bucket(), key = %self.key.key, error = chain(error), "{failure}");
-            }
-        }
-        result.ok()
     }
 }

@@ -11,10 +11,11 @@ use async_nats::HeaderMap;
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt, Shared, WeakShared};
 
-use crate::client::cached::call::Origin;
 use crate::descriptor::key::Key;
+use crate::middleware::origin::Origin;
 use crate::status::Status;
 use crate::sync::Mutex;
+use crate::transport::headers;
 
 /// The longest time that a look-up in a store may take.
 const MAX_LOOKUP_TIME: Duration = Duration::from_secs(1);
@@ -54,7 +55,7 @@ impl CallOptions {
         self.max_age <= other.max_age
             && self.timeout >= other.timeout
             && self.lookup_timeout() <= other.lookup_timeout()
-            && self.headers == other.headers
+            && headers::equal_but_trace(&self.headers, &other.headers)
     }
 
     /// The timeout of the look-up. At least half of the timeout remains for the call of the service.

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::client::cached::call::Origin;
 use crate::client::cached::singleflight::CachedBytes;
 use crate::descriptor::key::Key;
+use crate::middleware::origin::Origin;
 use crate::status::Status;
 use crate::store::error::{StoreError, StoreErrorKind};
 use crate::store::kv::handle::KvStore;

@@ -11,7 +11,7 @@ use futures::{Stream, StreamExt};
 
 use crate::codec::MessageCodec;
 use crate::descriptor::method::Method;
-use crate::server::call::{Answer, Body};
+use crate::middleware::body::{Answer, Body};
 use crate::server::endpoint::Endpoint;
 use crate::status::Status;
 use crate::stream::output;
@@ -143,6 +143,6 @@ impl<Resp: Send + 'static> Output<Resp> for Streaming<Resp> {
         let messages = AssertUnwindSafe(output::encoded(self, codec))
             .catch_unwind()
             .map(move |item| item.unwrap_or_else(|panic| Err(endpoint.panicked(panic.as_ref()))));
-        Ok((Answer::Stream(Box::new(Streaming::new(messages))), None))
+        Ok((Answer::Stream(messages.boxed()), None))
     }
 }

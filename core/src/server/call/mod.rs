@@ -16,52 +16,27 @@ use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
 
-use async_nats::{HeaderMap, Subject};
-use bytes::Bytes;
+use async_nats::HeaderMap;
 use futures::FutureExt;
 use tokio::time::Instant;
 
 use crate::context::Context;
 use crate::descriptor::method::Method;
+use crate::middleware::body::Answer;
+use crate::middleware::on_end::OnEnd;
+use crate::middleware::request::Request;
 use crate::persist::{Pending, Writes};
 use crate::server::call::body::{Input, Output};
 use crate::server::endpoint::Endpoint;
 use crate::status::Status;
-use crate::stream::streaming::Streaming;
-use crate::transport::claim::Claim;
-
-/// A request, as the dispatcher passes it to the pipeline.
-pub(crate) struct Request {
-    pub(crate) subject: Subject,
-    pub(crate) headers: Option<HeaderMap>,
-    pub(crate) body: Body,
-    /// When the call must be answered, see [`Endpoint::deadline`].
-    pub(crate) deadline: Option<Instant>,
-    /// The largest reply in bytes, headers included.
-    pub(crate) max_payload: usize,
-}
-
-/// The body of a request. A stream is boxed: it is several times the size of a message, and the body moves with each call.
-#[derive(Debug)]
-pub(crate) enum Body {
-    Message(Bytes),
-    Stream(Box<Streaming<Bytes>>),
-}
 
 /// The reply to a request.
 pub(crate) struct Reply {
     pub(crate) result: Result<Answer, Status>,
-    /// Holds the response headers, also those that the stream of a handler sets later.
-    pub(crate) cx: Context,
-}
-
-/// The body of a successful reply. As small as a message, like [`Body`].
-#[derive(Debug)]
-pub(crate) enum Answer {
-    Message(Bytes),
-    Stream(Box<Streaming<Bytes>>),
-    /// The reference to a stored response that is too large for a message.
-    Object(Box<Claim>),
+    /// The response headers. They travel with an error as well.
+    pub(crate) headers: HeaderMap,
+    /// What is to be told about the end of the call.
+    pub(crate) on_end: OnEnd,
 }
 
 /// A call whose handler has returned. Its reply may still wait for writes; `pending` is empty if the call has failed.
@@ -93,15 +68,24 @@ where
         subject,
         headers,
         body,
+        extensions,
         deadline,
+        bypass,
         max_payload,
+        ..
     } = request;
     let shared = Arc::clone(&endpoint.context);
-    let cx = Context::of_call(shared, subject, headers, deadline);
+    let cx = Context::of_call(shared, subject, headers, extensions, deadline);
     async move {
         let result = {
             let steps = pin!(
                 AssertUnwindSafe(async {
+                    if let Some(bypass) = bypass
+                        && !bypass.is_open()
+                    {
+                        // Boxed: calls that are not streams need no space for it.
+                        Box::pin(bypass.open()).await?;
+                    }
                     let input = I::decode(body, method, &endpoint)?;
 
                     let mut writes = match input.as_message() {
@@ -132,14 +116,14 @@ where
                 ended.unwrap_or_else(|panic| Err(endpoint.panicked(panic.as_ref())))
             })
         };
-        Handled::new(result, cx, deadline)
+        Handled::new(result, cx.take_response_headers(), deadline)
     }
 }
 
 impl Handled {
     fn new(
         result: Result<(Answer, Pending), Status>,
-        cx: Context,
+        headers: HeaderMap,
         deadline: Option<Instant>,
     ) -> Self {
         let (result, pending) = match result {
@@ -147,9 +131,22 @@ impl Handled {
             Err(status) => (Err(status), Pending::default()),
         };
         Self {
-            reply: Reply { result, cx },
+            reply: Reply {
+                result,
+                headers,
+                on_end: OnEnd::default(),
+            },
             pending,
             deadline,
+        }
+    }
+
+    /// A call whose reply is complete.
+    pub(crate) fn replied(reply: Reply) -> Self {
+        Self {
+            reply,
+            pending: Pending::default(),
+            deadline: None,
         }
     }
 
@@ -174,7 +171,7 @@ impl Handled {
             deadline,
         } = self;
         let result = match within(deadline, pending.acknowledged()).await {
-            Ok(Ok(Some(claim))) => Ok(Answer::Object(claim)),
+            Ok(Ok(Some(claim))) => reply.result.map(|answer| answer.stored_as(claim)),
             Ok(Ok(None)) => reply.result,
             Ok(Err(status)) | Err(status) => Err(status),
         };
@@ -190,11 +187,14 @@ pub(crate) async fn within<T>(
     let Some(deadline) = deadline else {
         return Ok(work.await);
     };
-    let exceeded = || Status::deadline_exceeded("the call was not answered within its deadline");
     if deadline <= Instant::now() {
-        return Err(exceeded());
+        return Err(deadline_exceeded());
     }
     tokio::time::timeout_at(deadline, work)
         .await
-        .map_err(|_| exceeded())
+        .map_err(|_| deadline_exceeded())
+}
+
+pub(crate) fn deadline_exceeded() -> Status {
+    Status::deadline_exceeded("the call was not answered within its deadline")
 }

@@ -12,10 +12,12 @@ use super::*;
 use crate::codec::{CodecError, MessageCodec};
 use crate::context::{EndpointContext, Names};
 use crate::descriptor::method::MethodKind;
+use crate::middleware::body::Body;
 use crate::server::router::Router;
 use crate::server::stats::Counters;
 use crate::service_error::ErrorCodec;
 use crate::status::Code;
+use crate::stream::streaming::Streaming;
 
 /// Numbers as text.
 const TEXT: MessageCodec<u64> = MessageCodec {
@@ -33,7 +35,7 @@ static METHOD: Method<u64, u64, Status> = METHOD_OF_TEXT;
 
 const METHOD_OF_TEXT: Method<u64, u64, Status> = Method::new(
     0,
-    "method",
+    ("Numbers", "method"),
     TEXT,
     TEXT,
     ErrorCodec {
@@ -70,10 +72,10 @@ async fn call(
     headers.insert("Accept-Language", "en");
     let request = Request {
         subject: "numbers.method".into(),
-        headers: Some(headers),
+        headers,
         body,
         deadline,
-        max_payload: usize::MAX,
+        ..Request::new("")
     };
     (route.handler)(Arc::new(endpoint), request)
         .await
@@ -86,9 +88,8 @@ fn message(text: &'static str) -> Body {
 }
 
 fn stream(texts: &'static [&'static str]) -> Body {
-    Body::Stream(Box::new(Streaming::iter(
-        texts.iter().map(|text| Bytes::from_static(text.as_bytes())),
-    )))
+    let texts = texts.iter().map(|text| Bytes::from_static(text.as_bytes()));
+    Body::Stream(Streaming::iter(texts).boxed())
 }
 
 fn bytes(reply: Reply) -> Result<Bytes, Status> {
@@ -124,7 +125,7 @@ fn double(router: &mut Router<()>) {
 #[tokio::test]
 async fn a_unary_method() {
     let reply = call(double, message("21"), None).await;
-    let language = reply.cx.take_response_headers();
+    let language = reply.headers.clone();
     assert_eq!(language.get("Content-Language").unwrap().as_str(), "en");
     assert_eq!(bytes(reply).unwrap(), "42");
 }
@@ -150,7 +151,7 @@ async fn the_errors_of_a_unary_method() {
 async fn an_error_keeps_the_response_headers() {
     let reply = call(double, message("0"), None).await;
     assert!(reply.result.is_err());
-    assert!(!reply.cx.take_response_headers().is_empty());
+    assert!(!reply.headers.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -302,7 +303,7 @@ fn the_router_knows_the_kind_of_a_method() {
     let kinds: Vec<_> = router
         .into_routes()
         .iter()
-        .map(|route| route.settings.kind)
+        .map(|route| route.settings.id.kind)
         .collect();
     assert_eq!(
         kinds,

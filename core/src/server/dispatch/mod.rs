@@ -22,7 +22,8 @@ use futures::{FutureExt, StreamExt};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use crate::server::call::{Body, Handled};
+use crate::middleware::body::Body;
+use crate::server::call::Handled;
 use crate::server::dispatch::calls::{Calls, Waiting};
 use crate::server::dispatch::reply::{Caller, Failure, PendingReply, Responder};
 use crate::server::endpoint::Endpoint;
@@ -215,7 +216,7 @@ impl Dispatcher {
     /// Queues a request, or refuses it.
     fn accept(&self, message: Message, received: Instant, calls: &mut Calls) {
         let settings = &self.endpoint().settings;
-        if settings.kind.is_streaming() {
+        if settings.id.kind.is_streaming() {
             calls.reap_finished();
             if calls.open() >= settings.max_in_flight() {
                 // Streams are not queued: the open ones may never end.
@@ -349,7 +350,7 @@ impl Dispatcher {
                     .is_err()
                 {
                     // The server was dropped without a stop: calls run to their end, but streams may have none.
-                    if !responder.endpoint.settings.kind.is_streaming() {
+                    if !responder.endpoint.settings.id.kind.is_streaming() {
                         std::future::pending::<()>().await;
                     }
                     tokio::time::sleep(drain_timeout).await;

@@ -14,7 +14,11 @@ use futures::future::BoxFuture;
 use tokio::time::Instant;
 
 use crate::log::warn_limited;
-use crate::server::call::{Answer, Body, Handled, Reply, Request};
+use crate::middleware::Extensions;
+use crate::middleware::body::{Answer, Body};
+use crate::middleware::on_end::OnEnd;
+use crate::middleware::request::Request;
+use crate::server::call::{Handled, Reply};
 use crate::server::endpoint::Endpoint;
 use crate::server::memory::Memory;
 use crate::status::Status;
@@ -63,6 +67,12 @@ impl Failure {
             headers: stopping,
             status: Status::unavailable("the service is stopping"),
         }
+    }
+}
+
+impl Failure {
+    pub(crate) fn into_status(self) -> Status {
+        self.status
     }
 }
 
@@ -118,10 +128,15 @@ impl Responder {
     ) -> Request {
         let deadline = self.endpoint.deadline(received, started, headers.as_ref());
         Request {
+            id: self.endpoint.settings.id,
             subject,
-            headers,
+            headers: headers.unwrap_or_default(),
             body,
+            extensions: Extensions::new(),
             deadline,
+            context: None,
+            destination: None,
+            bypass: None,
             max_payload: self.gate.max_payload(),
         }
     }
@@ -153,22 +168,25 @@ impl Responder {
         reply: Reply,
         took: Duration,
     ) -> Option<PendingReply> {
-        let mut headers = reply.cx.take_response_headers();
-        let result = match reply.result {
-            Ok(Answer::Message(payload)) => self.count(to.is_some(), Ok(payload), took),
-            // Counted as a success, though the headers hold an error: clients of this crate fetch the response from the object store.
-            Ok(Answer::Object(claim)) => {
+        let Reply {
+            result,
+            mut headers,
+            mut on_end,
+        } = reply;
+        let result = match result {
+            Ok(Answer::Message(payload)) => Ok(payload),
+            // A success, though the headers hold an error: clients of this crate fetch the response from the object store.
+            Ok(Answer::Object(stored)) => {
+                let claim = stored.claim;
                 self.endpoint.counters.record(None, took);
+                on_end.end(&Ok(()));
                 claim.write(&mut headers);
-                Err(claim.status(self.gate.max_payload()))
+                return self.send(&to?, Err(claim.status(self.gate.max_payload())), headers);
             }
-            Ok(Answer::Stream(_)) => self.count(
-                to.is_some(),
-                Err(Status::internal("the response is a stream")),
-                took,
-            ),
-            Err(status) => self.count(to.is_some(), Err(status), took),
+            Ok(Answer::Stream(_)) => Err(Status::internal("the response is a stream")),
+            Err(status) => Err(status),
         };
+        let result = self.count(to.is_some(), result, &mut headers, took, &mut on_end);
         self.send(&to?, result, headers)
     }
 
@@ -190,28 +208,46 @@ impl Responder {
         }))
     }
 
-    /// Counts the call, with an error if its response cannot be sent.
+    /// Counts the call, and tells its end. It ends with an error if its response is too large for a message.
     pub(crate) fn count(
         &self,
         is_sent: bool,
-        result: Result<Bytes, Status>,
+        mut result: Result<Bytes, Status>,
+        headers: &mut HeaderMap,
         took: Duration,
+        on_end: &mut OnEnd,
     ) -> Result<Bytes, Status> {
-        let max = self.gate.max_payload();
-        let result = match result {
-            Ok(payload) if is_sent && payload.len() > max => {
-                let size = payload.len();
-                Err(Status::resource_exhausted(format!(
-                    "the response has {size} bytes, and the NATS server takes messages of up to {max} bytes"
-                )))
-            }
-            result => result,
-        };
+        if let Ok(payload) = &result
+            && is_sent
+            && let Err(status) = self.fits(payload, headers)
+        {
+            result = Err(status);
+        }
         self.endpoint.counters.record(result.as_ref().err(), took);
+        if !on_end.is_empty() {
+            on_end.end(&result.as_ref().map(|_| ()).map_err(Status::clone));
+        }
         result
     }
 
-    /// Sends a reply, or an error in place of one that is too large. If nobody listens on `to`, the NATS server reports that to `from`.
+    /// Whether a response fits into a message. Removes the headers if it does not fit because of them.
+    fn fits(&self, payload: &Bytes, headers: &mut HeaderMap) -> Result<(), Status> {
+        let (size, max) = (payload.len(), self.gate.max_payload());
+        if size > max {
+            return Err(Status::resource_exhausted(format!(
+                "the response has {size} bytes, and the NATS server takes messages of up to {max} bytes"
+            )));
+        }
+        if size + headers::headers_len(headers) > max {
+            *headers = HeaderMap::new();
+            return Err(Status::resource_exhausted(format!(
+                "the response and its headers have more than the {max} bytes that the NATS server takes"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Sends a reply that fits into a message. If nobody listens on `to`, the NATS server reports that to `from`.
     pub(crate) fn reply(
         &self,
         to: &PeerSubject,
@@ -221,25 +257,16 @@ impl Responder {
     ) -> Publishing {
         let mut message = Outgoing::to_peer(to).with_headers(headers);
         message.reply = from;
-        let status = match result {
-            Err(status) => status,
-            Ok(payload) => {
-                let max = self.gate.max_payload();
-                message = message.with_payload(payload);
-                if message.size() <= max {
-                    return self.gate.publish(Lane::Reply, message);
-                }
-                let status = Status::resource_exhausted(format!(
-                    "the response and its headers have more than the {max} bytes that the NATS server takes"
-                ));
-                self.endpoint.counters.record_error(&status);
-                message = message.with_headers(HeaderMap::new());
-                status
+        match result {
+            Ok(payload) => self
+                .gate
+                .publish(Lane::Reply, message.with_payload(payload)),
+            Err(status) => {
+                let none = HeaderMap::new();
+                self.gate
+                    .publish_status(Lane::Reply, message, &none, &status)
             }
-        };
-        let none = HeaderMap::new();
-        self.gate
-            .publish_status(Lane::Reply, message, &none, &status)
+        }
     }
 
     /// Leaves a message to the gate.
@@ -270,7 +297,7 @@ impl Responder {
                 return None;
             }
         };
-        let is_stream = self.endpoint.settings.kind.is_streaming();
+        let is_stream = self.endpoint.settings.id.kind.is_streaming();
         let stream = is_stream.then(|| {
             StreamCaller::from_request(&self.gate, request.headers.as_ref(), reply.as_ref())
         });

@@ -9,13 +9,16 @@ use std::time::Duration;
 
 use async_nats::{HeaderMap, Message};
 use bytes::Bytes;
+use futures::StreamExt;
 use futures::future::BoxFuture;
 use tokio::time::Instant;
 
 use crate::codec::BYTES_CODEC;
-use crate::context::Context;
-use crate::server::call::{Answer, Body, Handled, Reply, within};
-use crate::server::dispatch::reply::{Caller, Responder, StreamCaller};
+use crate::middleware::body::{Answer, Body};
+use crate::middleware::bypass::Bypass;
+use crate::middleware::on_end::OnEnd;
+use crate::server::call::{Handled, Reply, within};
+use crate::server::dispatch::reply::{Caller, Failure, Responder, StreamCaller};
 use crate::server::router::Handler;
 use crate::status::{Code, Status};
 use crate::stream::delivery::{Delivery, delivery};
@@ -45,6 +48,7 @@ struct StreamCall {
     link: Link,
     received: Instant,
     deadline: Option<Instant>,
+    on_end: OnEnd,
 }
 
 /// Serves a request of a method that streams, until the stream is over.
@@ -59,7 +63,7 @@ pub(crate) async fn serve(
 ) {
     let settings = &responder.endpoint.settings;
     let offer = message.headers.as_ref().and_then(wire::offered_credit);
-    let (delivery, body) = if settings.kind.streams_requests() {
+    let (delivery, body) = if settings.id.kind.streams_requests() {
         let window = flow::window(settings.window, settings.window_bytes);
         let memory = match offer {
             Some(_) => &responder.memory.streams,
@@ -68,10 +72,34 @@ pub(crate) async fn serve(
         let memory = Some(Arc::clone(memory));
         let (delivery, incoming) = delivery(window, BYTES_CODEC, Code::InvalidArgument, memory);
         let messages = Streaming::incoming(incoming);
-        (Some(delivery), Body::Stream(Box::new(messages)))
+        (Some(delivery), Body::Stream(messages.boxed()))
     } else {
         (None, Body::Message(message.payload.clone()))
     };
+    let endpoint = Arc::clone(&responder.endpoint);
+    let mut request = responder.request(message.subject, message.headers, body, received, started);
+    let bypass = Arc::new(Bypass::of_stream());
+    request.bypass = Some(Arc::clone(&bypass));
+    let deadline = request.deadline;
+    let mut call = handler(endpoint, request);
+    // The stream is opened when its request has passed the layers, so that one which refuses it does so before the handshake.
+    let early = tokio::select! {
+        biased;
+        early = &mut call => Some(early.into_reply()),
+        () = bypass.requested() => None,
+    };
+    match early {
+        None => {}
+        Some(Reply {
+            result: Err(status),
+            ..
+        }) => {
+            responder.fail(caller, &status.into()).await;
+            return;
+        }
+        // A layer has answered the call itself.
+        Some(reply) => call = Box::pin(std::future::ready(Handled::replied(reply))),
+    }
     let opened = tokio::time::timeout(
         PUBLISH_TIMEOUT,
         open(&responder, &caller, &stream, offer, delivery),
@@ -85,20 +113,23 @@ pub(crate) async fn serve(
     let link = match opened {
         Ok(link) => link,
         Err(status) => {
-            responder.refuse(caller, status);
+            // The layers see why the call fails.
+            bypass.opened(Err(status.clone()));
+            let seen = call.await.into_reply().result.err();
+            responder.refuse(caller, seen.unwrap_or(status));
             return;
         }
     };
-    let endpoint = Arc::clone(&responder.endpoint);
-    let request = responder.request(message.subject, message.headers, body, received, started);
-    let call = StreamCall {
+    bypass.opened(Ok(()));
+    let stream = StreamCall {
         responder,
         caller: stream,
         link,
         received,
-        deadline: request.deadline,
+        deadline,
+        on_end: OnEnd::default(),
     };
-    call.run(handler(endpoint, request)).await;
+    stream.run(call).await;
 }
 
 /// Accepts a stream: subscribes to an inbox, announces it to the caller, and confirms the extension if the caller offers it.
@@ -151,18 +182,29 @@ async fn open(
     Ok(link)
 }
 
+impl Drop for StreamCall {
+    /// A call that has not ended is dropped when the server stops, which its caller is told by others.
+    fn drop(&mut self) {
+        self.on_end.end(&Err(Failure::stopping().into_status()));
+    }
+}
+
 impl StreamCall {
     /// Runs the handler and sends its responses, until the end or until the caller is lost.
     async fn run(mut self, mut handled: BoxFuture<'static, Handled>) {
         let endpoint = Arc::clone(&self.responder.endpoint);
-        let mut output = Output::new(futures::stream::empty());
-        let mut cx = None;
+        let mut output = Output::new(futures::stream::empty().boxed());
         let reply = run_handler(&mut self.link, &mut handled);
         let reply = within(self.deadline, reply).await.flatten();
         let mut result = match reply {
-            Ok(reply) => {
-                let cx = cx.insert(reply.cx);
-                self.answer(reply.result, cx, &mut output).await
+            Ok(Reply {
+                result,
+                headers,
+                on_end,
+            }) => {
+                self.on_end = on_end;
+                output.headers = headers;
+                self.answer(result, &mut output).await
             }
             Err(status) => Err(status),
         };
@@ -171,12 +213,7 @@ impl StreamCall {
         if let Err(panic) = dropped.and(output.close()) {
             result = Err(endpoint.panicked(panic.as_ref()));
         }
-        if output.headers.is_empty()
-            && let Some(cx) = cx
-        {
-            output.headers = cx.take_response_headers();
-        }
-        let is_single = !endpoint.settings.kind.streams_responses();
+        let is_single = !endpoint.settings.id.kind.streams_responses();
         if is_single && !self.link.extension {
             self.wait_for_listener().await;
         }
@@ -184,13 +221,16 @@ impl StreamCall {
             return;
         }
         if is_single {
-            self.respond(result, output.headers).await;
+            self.respond(result, std::mem::take(&mut output.headers))
+                .await;
         } else {
             // A stream that its caller has cancelled is no error of the endpoint.
-            let status = result.err();
-            let error = status.as_ref().filter(|_| self.link.peer.is_some());
+            let result = result.map(drop);
+            let status = result.as_ref().err();
+            let error = status.filter(|_| self.link.peer.is_some());
             endpoint.counters.record(error, self.received.elapsed());
-            self.link.end(&mut output, status.as_ref()).await;
+            self.on_end.end(&result);
+            self.link.end(&mut output, status).await;
         }
         self.link.finish_mapping().await;
     }
@@ -199,15 +239,13 @@ impl StreamCall {
     async fn answer(
         &mut self,
         answer: Result<Answer, Status>,
-        cx: &Context,
         output: &mut Output,
     ) -> Result<Bytes, Status> {
         match answer? {
             Answer::Message(response) => Ok(response),
-            Answer::Object(claim) => Err(claim.status(self.responder.gate.max_payload())),
+            Answer::Object(stored) => Err(stored.claim.status(self.responder.gate.max_payload())),
             Answer::Stream(messages) => {
-                *output = Output::new(*messages);
-                output.headers = cx.take_response_headers();
+                output.set_stream(messages);
                 let sent = async {
                     self.link.announce_opened(output).await?;
                     transfer(&mut self.link, output).await
@@ -229,13 +267,17 @@ impl StreamCall {
         }
     }
 
-    async fn respond(&mut self, result: Result<Bytes, Status>, headers: HeaderMap) {
+    async fn respond(&mut self, result: Result<Bytes, Status>, mut headers: HeaderMap) {
         let took = self.received.elapsed();
         let Some(to) = self.link.peer.take() else {
             self.responder.endpoint.counters.record(None, took);
+            self.on_end.end(&result.map(drop));
             return;
         };
-        let result = self.responder.count(true, result, took);
+        let on_end = &mut self.on_end;
+        let result = self
+            .responder
+            .count(true, result, &mut headers, took, on_end);
         if self.link.extension {
             let reply = self.responder.reply(&to, result, headers, None);
             self.responder.log_unsent(reply.await);

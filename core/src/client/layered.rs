@@ -1,0 +1,319 @@
+//! Calls that pass layers, or go to a service in this process: requests and replies are bytes, and have the types of the middleware.
+//!
+//! Other calls need fewer steps, see [`Exchange`](crate::client::call::Exchange). May use what `client/call.rs` uses. Guarantees that a call
+//! ends by its timeout, whatever its layers do, and that they see the errors of the call within.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::Message;
+use bytes::Bytes;
+use futures::StreamExt;
+use tokio::time::{Instant, timeout_at};
+
+use crate::backoff;
+use crate::client::call::{OpenedBy, Response, Times};
+use crate::client::fetch::Fetch;
+use crate::client::stream;
+use crate::codec::{BYTES_CODEC, MessageCodec};
+use crate::context::Context;
+use crate::descriptor::method::{MethodId, MethodKind};
+use crate::middleware::Extensions;
+use crate::middleware::body::{Answer, Body, Messages};
+use crate::middleware::inner::{Destination, Inner, ReplyFuture};
+use crate::middleware::reply::Reply;
+use crate::middleware::request::Request;
+use crate::status::Status;
+use crate::stream::flow::Credit;
+use crate::stream::streaming::Streaming;
+use crate::transport::headers;
+use crate::transport::mux::Multiplexer;
+use crate::transport::outgoing::Outgoing;
+use crate::transport::request::{RequestFuture, timed_out};
+
+/// How much longer than the call within its layers may take, so that they see its `DEADLINE_EXCEEDED`. Timers are as exact as this.
+pub(crate) const LAYERS_GRACE: Duration = Duration::from_millis(5);
+
+/// The services that a client calls.
+#[derive(Clone)]
+pub(crate) enum Peer {
+    Nats(Arc<Multiplexer>),
+    #[cfg(feature = "testing")]
+    InProcess(Arc<dyn LocalServices>),
+}
+
+/// Services in this process.
+#[cfg(feature = "testing")]
+pub(crate) trait LocalServices: Send + Sync {
+    /// Runs a request as the endpoint of its subject does.
+    fn call(&self, request: Request, opened_by: OpenedBy) -> ReplyFuture;
+}
+
+/// A call that passes layers.
+pub(crate) struct Layered<T> {
+    pub(crate) layers: Inner,
+    pub(crate) peer: Peer,
+    pub(crate) id: MethodId,
+    /// The stream of requests; `None` for a method that takes one message.
+    pub(crate) requests: Option<Messages>,
+    pub(crate) fetch: Option<Fetch>,
+    /// How many messages of the service may be on their way.
+    pub(crate) window: Credit,
+    pub(crate) opened_by: OpenedBy,
+    pub(crate) decode: Decode<T>,
+}
+
+/// Decodes a reply.
+pub(crate) type Decode<T> = Box<dyn FnOnce(Reply) -> Result<Response<T>, Status> + Send>;
+
+impl<T> Layered<T> {
+    pub(crate) async fn run(
+        self: Box<Self>,
+        outgoing: Outgoing,
+        context: Option<Context>,
+        times: Times,
+    ) -> Result<Response<T>, Status> {
+        let Outgoing {
+            subject,
+            headers,
+            payload,
+            ..
+        } = outgoing;
+        let ends = Ends::of(times);
+        let bounds_reply = bounds_reply(self.id.kind);
+        let destination = Sending {
+            peer: self.peer,
+            ends,
+            fetch: self.fetch,
+            window: self.window,
+            opened_by: self.opened_by,
+        };
+        let request = Request {
+            id: self.id,
+            subject: subject.clone(),
+            headers,
+            body: self.requests.map_or(Body::Message(payload), Body::Stream),
+            extensions: Extensions::new(),
+            deadline: if self.id.kind.is_streaming() {
+                ends.total
+            } else {
+                Some(ends.reply)
+            },
+            context,
+            destination: Some(Arc::new(destination)),
+            bypass: None,
+            max_payload: usize::MAX,
+        };
+        let reply = self.layers.run(request);
+        let bound = if bounds_reply {
+            Some(ends.reply)
+        } else {
+            ends.total
+        };
+        let reply = match bound {
+            Some(bound) => timeout_at(backoff::after(bound, LAYERS_GRACE), reply)
+                .await
+                .unwrap_or_else(|_| Err(timed_out(&subject, times.timeout))),
+            None => reply.await,
+        };
+        (self.decode)(reply?)
+    }
+}
+
+/// Whether the timeout of a call bounds the time until its reply, or until its stream is open. The response to a stream of requests comes
+/// when that has ended.
+fn bounds_reply(kind: MethodKind) -> bool {
+    kind != MethodKind::ClientStreaming
+}
+
+/// When the steps of a call must have ended.
+#[derive(Clone, Copy)]
+struct Ends {
+    times: Times,
+    reply: Instant,
+    total: Option<Instant>,
+}
+
+impl Ends {
+    fn of(times: Times) -> Self {
+        let now = Instant::now();
+        Self {
+            times,
+            reply: backoff::after(now, times.timeout),
+            total: times.total_timeout.map(|total| backoff::after(now, total)),
+        }
+    }
+
+    /// What is left of the times: layers may have taken a part of them.
+    fn left(&self) -> Times {
+        let now = Instant::now();
+        Times {
+            timeout: self.reply.saturating_duration_since(now),
+            total_timeout: self.total.map(|total| total.saturating_duration_since(now)),
+        }
+    }
+}
+
+/// Sends a request that has passed the layers.
+struct Sending {
+    peer: Peer,
+    ends: Ends,
+    fetch: Option<Fetch>,
+    window: Credit,
+    opened_by: OpenedBy,
+}
+
+impl Destination for Sending {
+    fn call(&self, mut request: Request) -> ReplyFuture {
+        let left = self.ends.left();
+        if left.timeout.is_zero() {
+            let status = timed_out(&request.subject, self.ends.times.timeout);
+            return Box::pin(std::future::ready(Err(status)));
+        }
+        left.announce(&mut request.headers, request.id.kind.is_streaming());
+        match &self.peer {
+            Peer::Nats(multiplexer) => {
+                let multiplexer = Arc::clone(multiplexer);
+                if request.id.kind.is_streaming() {
+                    let (window, opened_by) = (self.window, self.opened_by);
+                    Box::pin(open(multiplexer, request, left, window, opened_by))
+                } else {
+                    Box::pin(send(multiplexer, request, left, self.fetch.clone()))
+                }
+            }
+            #[cfg(feature = "testing")]
+            Peer::InProcess(services) => {
+                let ends = self.ends;
+                let is_bounded = bounds_reply(request.id.kind);
+                let subject = request.subject.clone();
+                let reply = services.call(request, self.opened_by);
+                if !is_bounded {
+                    return reply;
+                }
+                Box::pin(async move {
+                    timeout_at(ends.reply, reply)
+                        .await
+                        .unwrap_or_else(|_| Err(timed_out(&subject, ends.times.timeout)))
+                })
+            }
+        }
+    }
+}
+
+/// Sends a request of one message, and waits for its reply.
+async fn send(
+    multiplexer: Arc<Multiplexer>,
+    request: Request,
+    times: Times,
+    fetch: Option<Fetch>,
+) -> Result<Reply, Status> {
+    let outgoing = outgoing(request).0;
+    let reply = RequestFuture::new(multiplexer, outgoing, times.timeout);
+    let reply = match fetch {
+        Some(fetch) => Box::new(fetch).reply(reply, times.timeout).await?,
+        None => reply.await?,
+    };
+    of_message(reply)
+}
+
+/// Opens a stream.
+async fn open(
+    multiplexer: Arc<Multiplexer>,
+    request: Request,
+    times: Times,
+    window: Credit,
+    opened_by: OpenedBy,
+) -> Result<Reply, Status> {
+    let kind = request.id.kind;
+    let (outgoing, requests) = outgoing(request);
+    let opening = times.opening(multiplexer.gate.clone(), outgoing, opened_by);
+    let opened = match (kind, requests) {
+        (MethodKind::ClientStreaming, Some(requests)) => {
+            return of_message(stream::client_streaming(opening, requests).await?);
+        }
+        (_, Some(requests)) => {
+            stream::bidirectional(opening, requests, BYTES_CODEC, window).await?
+        }
+        (_, None) => stream::server_streaming(opening, BYTES_CODEC, window).await?,
+    };
+    let (messages, headers) = opened.into_parts();
+    Ok(Reply::of(headers, Answer::Stream(messages.boxed())))
+}
+
+fn outgoing(request: Request) -> (Outgoing, Option<Messages>) {
+    let outgoing = Outgoing::to_own(request.subject).with_headers(request.headers);
+    match request.body {
+        Body::Message(payload) => (outgoing.with_payload(payload), None),
+        Body::Stream(messages) => (outgoing, Some(messages)),
+    }
+}
+
+fn of_message(reply: Message) -> Result<Reply, Status> {
+    match headers::read_status(&reply) {
+        Some(status) => Err(status),
+        None => Ok(Reply::of(
+            reply.headers.unwrap_or_default(),
+            Answer::Message(reply.payload),
+        )),
+    }
+}
+
+/// Decodes a response of one message.
+pub(crate) fn decode_message<T: 'static>(codec: MessageCodec<T>) -> Decode<T> {
+    Box::new(move |reply| {
+        let Reply {
+            headers,
+            answer,
+            mut on_end,
+            ..
+        } = reply;
+        let decoded = message(answer).and_then(|payload| {
+            (codec.decode)(payload).map_err(|error| {
+                Status::internal(format!("failed to decode the response: {error}"))
+            })
+        });
+        on_end.end(&decoded.as_ref().map(|_| ()).map_err(Status::clone));
+        Ok(Response::new(decoded?, headers))
+    })
+}
+
+/// The response of a method that does not stream.
+pub(crate) fn message(answer: Answer) -> Result<Bytes, Status> {
+    match answer {
+        Answer::Message(payload) => Ok(payload),
+        Answer::Object(stored) => Ok(stored.response),
+        Answer::Stream(_) => Err(Status::internal("the response is a stream")),
+    }
+}
+
+/// Decodes a stream of responses.
+pub(crate) fn decode_stream<T: Send + 'static>(codec: MessageCodec<T>) -> Decode<Streaming<T>> {
+    Box::new(move |reply| {
+        let Reply {
+            headers,
+            answer,
+            on_end,
+            ..
+        } = reply;
+        let messages = match answer {
+            Answer::Stream(messages) => messages,
+            // A layer has answered with one message.
+            other => futures::stream::iter([message(other)]).boxed(),
+        };
+        let mut number = 0_u64;
+        let decoded = messages.map(move |message| {
+            number += 1;
+            (codec.decode)(message?).map_err(|error| {
+                Status::internal(format!(
+                    "failed to decode message {number} of the stream: {error}"
+                ))
+            })
+        });
+        let decoded = if on_end.is_empty() {
+            Streaming::new(decoded)
+        } else {
+            Streaming::new(on_end.watch(decoded))
+        };
+        Ok(Response::new(decoded, headers))
+    })
+}

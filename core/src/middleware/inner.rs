@@ -1,0 +1,174 @@
+//! The service that a layer surrounds, without its type, and what a layer has to make of it.
+
+use std::any::Any;
+use std::fmt;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures::future::BoxFuture;
+use tower_service::Service;
+
+use crate::middleware::error::{self, BoxError};
+use crate::middleware::reply::Reply;
+use crate::middleware::request::Request;
+use crate::status::Status;
+
+/// The future of a request that goes through layers.
+pub(crate) type ReplyFuture = BoxFuture<'static, Result<Reply, Status>>;
+
+/// Where a request goes behind all layers: the handler of an endpoint, or the connection of a client.
+pub(crate) trait Destination: Send + Sync {
+    fn call(&self, request: Request) -> ReplyFuture;
+}
+
+/// The service that a layer surrounds: the next layer, or the handler. A layer is a `tower_layer::Layer<Inner>`.
+///
+/// ```
+/// use std::task::{Context, Poll};
+///
+/// use natsmicro::middleware::{Inner, Reply, Request};
+/// use natsmicro::Status;
+/// use tower_layer::{Layer, layer_fn};
+/// use tower_service::Service;
+///
+/// /// Counts requests, as a service of tower. `from_fn` is shorter.
+/// #[derive(Clone)]
+/// struct Counting(Inner);
+///
+/// impl Service<Request> for Counting {
+///     type Response = Reply;
+///     type Error = Status;
+///     type Future = <Inner as Service<Request>>::Future;
+///
+///     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Status>> {
+///         self.0.poll_ready(cx)
+///     }
+///
+///     fn call(&mut self, request: Request) -> Self::Future {
+///         println!("{} is called", request.method());
+///         self.0.call(request)
+///     }
+/// }
+///
+/// # fn example(nats: natsmicro::async_nats::Client) {
+/// let client = natsmicro::Client::new(nats).layer(layer_fn(Counting));
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Inner(Option<Arc<dyn Erased>>);
+
+/// What a layer has to make of an [`Inner`]: a service of tower from [`Request`] to [`Reply`] that is `Clone`, since each call has a clone of
+/// it. It is implemented for all of them.
+pub trait LayerService: sealed::Sealed {}
+
+/// Keeps [`LayerService`] to the services that it describes.
+mod sealed {
+    use super::{BoxError, Inner, LayerService, Reply, Request, Service};
+
+    pub trait Sealed: Sized {
+        fn into_inner(self) -> Inner;
+    }
+
+    impl<S> LayerService for S where S: Sealed {}
+
+    impl<S, E, F> Sealed for S
+    where
+        // Not `Clone`, as tower's `RateLimit`? A buffer around it is: `ServiceBuilder::new().buffer(64).rate_limit(..)`.
+        S: Clone,
+        S: Service<Request, Response = Reply, Error = E, Future = F>,
+        E: Into<BoxError>,
+        F: Future<Output = Result<Reply, E>> + Send + 'static,
+        S: Send + Sync + 'static,
+    {
+        fn into_inner(self) -> Inner {
+            Inner::erase(self)
+        }
+    }
+}
+
+trait Erased: Send + Sync {
+    fn call(&self, request: Request) -> ReplyFuture;
+}
+
+struct Layered<S>(S);
+
+impl Inner {
+    /// The end of all layers: the destination of the request.
+    pub(crate) fn destination() -> Self {
+        Self(None)
+    }
+
+    pub(crate) fn new(service: impl LayerService) -> Self {
+        service.into_inner()
+    }
+
+    fn erase<S, E, F>(service: S) -> Self
+    where
+        S: Service<Request, Response = Reply, Error = E, Future = F>,
+        S: Clone + Send + Sync + 'static,
+        E: Into<BoxError>,
+        F: Future<Output = Result<Reply, E>> + Send + 'static,
+    {
+        let mut service = Some(service);
+        // So that a service which is one already is not put into another allocation.
+        if let Some(inner) = (&mut service as &mut dyn Any).downcast_mut::<Option<Self>>() {
+            return inner.take().unwrap_or_else(Self::destination);
+        }
+        match service {
+            Some(service) => Self(Some(Arc::new(Layered(service)))),
+            None => Self::destination(),
+        }
+    }
+
+    pub(crate) fn run(&self, request: Request) -> ReplyFuture {
+        if let Some(layered) = &self.0 {
+            return layered.call(request);
+        }
+        match request.destination.clone() {
+            Some(destination) => destination.call(request),
+            None => Box::pin(std::future::ready(Err(Status::unimplemented(
+                "a request that a test has made goes nowhere: use `Next::from_fn`",
+            )))),
+        }
+    }
+}
+
+impl<S, E, F> Erased for Layered<S>
+where
+    S: Service<Request, Response = Reply, Error = E, Future = F>,
+    S: Clone + Send + Sync + 'static,
+    E: Into<BoxError>,
+    F: Future<Output = Result<Reply, E>> + Send + 'static,
+{
+    fn call(&self, request: Request) -> ReplyFuture {
+        let mut service = self.0.clone();
+        Box::pin(async move {
+            poll_fn(|cx| service.poll_ready(cx))
+                .await
+                .map_err(error::status)?;
+            service.call(request).await.map_err(error::status)
+        })
+    }
+}
+
+impl Service<Request> for Inner {
+    type Response = Reply;
+    type Error = Status;
+    type Future = BoxFuture<'static, Result<Reply, Status>>;
+
+    /// Always ready: each call waits in its own future until the service within is.
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        self.run(request)
+    }
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inner").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,129 @@
+//! Layers around the handlers of endpoints.
+//!
+//! The pipeline of a call becomes the destination of its request, and the layers run in front of it in the same future. A service with
+//! layers of its own is the destination of what has passed those of the server. Handlers without layers stay as they are.
+
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
+use std::sync::Arc;
+
+use futures::FutureExt;
+use tokio::time::Instant;
+
+use crate::middleware::bypass::Bypass;
+use crate::middleware::inner::{Destination, Inner, ReplyFuture};
+use crate::middleware::layers::Layers;
+use crate::middleware::on_end::OnEnd;
+use crate::middleware::reply::Reply;
+use crate::middleware::request::Request;
+use crate::server::call::{self, Handled, deadline_exceeded};
+use crate::server::endpoint::Endpoint;
+use crate::server::router::Handler;
+use crate::status::Status;
+
+/// Puts layers around the handler of an endpoint, the first ones innermost.
+pub(crate) fn layered(endpoint: &Arc<Endpoint>, handler: Handler, layers: [&Layers; 2]) -> Handler {
+    if layers.iter().all(|layers| layers.is_empty()) {
+        return handler;
+    }
+    let endpoint = Arc::clone(endpoint);
+    let mut destination: Arc<dyn Destination> = Arc::new(Pipeline { endpoint, handler });
+    for layers in layers.into_iter().filter(|layers| !layers.is_empty()) {
+        destination = Arc::new(Layered {
+            layers: layers.applied(),
+            destination,
+        });
+    }
+    Arc::new(move |endpoint, request| Box::pin(run(Arc::clone(&destination), endpoint, request)))
+}
+
+/// The pipeline of an endpoint, behind all layers.
+struct Pipeline {
+    endpoint: Arc<Endpoint>,
+    handler: Handler,
+}
+
+impl Destination for Pipeline {
+    fn call(&self, request: Request) -> ReplyFuture {
+        let bypass = request.bypass.clone();
+        let handled = (self.handler)(Arc::clone(&self.endpoint), request);
+        Box::pin(async move {
+            let call::Reply {
+                result, headers, ..
+            } = handled.await.reply().await;
+            match result {
+                Ok(answer) => Ok(Reply::of(headers, answer)),
+                Err(status) => {
+                    if let Some(bypass) = bypass {
+                        bypass.keep_headers(headers);
+                    }
+                    Err(status)
+                }
+            }
+        })
+    }
+}
+
+/// Layers in front of a destination.
+struct Layered {
+    layers: Inner,
+    destination: Arc<dyn Destination>,
+}
+
+impl Destination for Layered {
+    fn call(&self, mut request: Request) -> ReplyFuture {
+        request.destination = Some(Arc::clone(&self.destination));
+        self.layers.run(request)
+    }
+}
+
+/// Runs a call with layers to its reply. The pipeline has the same deadline, so that the layers see that it has passed; a layer that itself
+/// waits is dropped.
+async fn run(
+    destination: Arc<dyn Destination>,
+    endpoint: Arc<Endpoint>,
+    mut request: Request,
+) -> Handled {
+    let deadline = request.deadline;
+    let bypass = request
+        .bypass
+        .get_or_insert_with(|| Arc::new(Bypass::of_open_call()));
+    let bypass = Arc::clone(bypass);
+    // In an `async` block, since a layer may panic before its future is polled.
+    let call = async move { destination.call(request).await };
+    let result = until(deadline, AssertUnwindSafe(call).catch_unwind()).await;
+    let result = result.unwrap_or_else(|panic| Err(endpoint.panicked(panic.as_ref())));
+    Handled::replied(match result {
+        Ok(Reply {
+            headers,
+            answer,
+            on_end,
+            ..
+        }) => call::Reply {
+            result: Ok(answer),
+            headers,
+            on_end,
+        },
+        Err(status) => call::Reply {
+            result: Err(status),
+            headers: bypass.take_headers(),
+            on_end: OnEnd::default(),
+        },
+    })
+}
+
+type Caught = std::thread::Result<Result<Reply, Status>>;
+
+/// Runs layers until the deadline. At that moment they are polled once more: the timer of the pipeline within may end later than this one.
+async fn until(deadline: Option<Instant>, call: impl Future<Output = Caught>) -> Caught {
+    let Some(deadline) = deadline else {
+        return call.await;
+    };
+    let mut call = pin!(call);
+    if let Ok(result) = tokio::time::timeout_at(deadline, &mut call).await {
+        return result;
+    }
+    tokio::task::yield_now().await;
+    call.now_or_never()
+        .unwrap_or_else(|| Ok(Err(deadline_exceeded())))
+}
