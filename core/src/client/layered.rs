@@ -278,7 +278,7 @@ pub(crate) fn decode_message<T: 'static>(codec: MessageCodec<T>) -> Decode<T> {
 }
 
 /// The response of a method that does not stream.
-pub(crate) fn message(answer: Answer) -> Result<Bytes, Status> {
+fn message(answer: Answer) -> Result<Bytes, Status> {
     match answer {
         Answer::Message(payload) => Ok(payload),
         Answer::Object(stored) => Ok(stored.response),
@@ -295,11 +295,7 @@ pub(crate) fn decode_stream<T: Send + 'static>(codec: MessageCodec<T>) -> Decode
             on_end,
             ..
         } = reply;
-        let messages = match answer {
-            Answer::Stream(messages) => messages,
-            // A layer has answered with one message.
-            other => futures::stream::iter([message(other)]).boxed(),
-        };
+        let messages = answer.into_messages();
         let mut number = 0_u64;
         let decoded = messages.map(move |message| {
             number += 1;

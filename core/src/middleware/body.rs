@@ -3,6 +3,7 @@
 use std::fmt;
 
 use bytes::Bytes;
+use futures::StreamExt;
 use futures::stream::BoxStream;
 
 use crate::status::Status;
@@ -48,6 +49,15 @@ impl Answer {
         match self {
             Self::Message(response) => Self::Object(Box::new(StoredResponse { response, claim })),
             other => other,
+        }
+    }
+
+    /// The messages of a stream. A layer may have answered it with one message.
+    pub(crate) fn into_messages(self) -> Messages {
+        match self {
+            Self::Stream(messages) => messages,
+            Self::Message(message) => futures::stream::iter([Ok(message)]).boxed(),
+            Self::Object(stored) => futures::stream::iter([Ok(stored.response)]).boxed(),
         }
     }
 

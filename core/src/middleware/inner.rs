@@ -55,8 +55,12 @@ pub(crate) trait Destination: Send + Sync {
 /// let client = natsmicro::Client::new(nats).layer(layer_fn(Counting));
 /// # }
 /// ```
-#[derive(Clone)]
-pub struct Inner(Option<Arc<dyn Erased>>);
+pub struct Inner {
+    /// `None` for the destination of a request.
+    shared: Option<Arc<dyn Erased>>,
+    /// A clone of the service that was asked whether it is ready.
+    own: Option<Box<dyn Own>>,
+}
 
 /// What a layer has to make of an [`Inner`]: a service of tower from [`Request`] to [`Reply`] that is `Clone`, since each call has a clone of
 /// it. It is implemented for all of them.
@@ -87,8 +91,18 @@ mod sealed {
     }
 }
 
+/// A service without its type, of which each call has a clone.
 trait Erased: Send + Sync {
     fn call(&self, request: Request) -> ReplyFuture;
+
+    fn own(&self) -> Box<dyn Own>;
+}
+
+/// A clone of a service, without its type.
+trait Own: Send + Sync {
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Status>>;
+
+    fn call(self: Box<Self>, request: Request) -> ReplyFuture;
 }
 
 struct Layered<S>(S);
@@ -96,7 +110,10 @@ struct Layered<S>(S);
 impl Inner {
     /// The end of all layers: the destination of the request.
     pub(crate) fn destination() -> Self {
-        Self(None)
+        Self {
+            shared: None,
+            own: None,
+        }
     }
 
     pub(crate) fn new(service: impl LayerService) -> Self {
@@ -115,14 +132,12 @@ impl Inner {
         if let Some(inner) = (&mut service as &mut dyn Any).downcast_mut::<Option<Self>>() {
             return inner.take().unwrap_or_else(Self::destination);
         }
-        match service {
-            Some(service) => Self(Some(Arc::new(Layered(service)))),
-            None => Self::destination(),
-        }
+        let shared = service.map(|service| Arc::new(Layered(service)) as Arc<dyn Erased>);
+        Self { shared, own: None }
     }
 
     pub(crate) fn run(&self, request: Request) -> ReplyFuture {
-        if let Some(layered) = &self.0 {
+        if let Some(layered) = &self.shared {
             return layered.call(request);
         }
         match request.destination.clone() {
@@ -150,6 +165,27 @@ where
             service.call(request).await.map_err(error::status)
         })
     }
+
+    fn own(&self) -> Box<dyn Own> {
+        Box::new(Layered(self.0.clone()))
+    }
+}
+
+impl<S, E, F> Own for Layered<S>
+where
+    S: Service<Request, Response = Reply, Error = E, Future = F>,
+    S: Send + Sync + 'static,
+    E: Into<BoxError>,
+    F: Future<Output = Result<Reply, E>> + Send + 'static,
+{
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        self.0.poll_ready(cx).map_err(error::status)
+    }
+
+    fn call(mut self: Box<Self>, request: Request) -> ReplyFuture {
+        let reply = self.0.call(request);
+        Box::pin(async move { reply.await.map_err(error::status) })
+    }
 }
 
 impl Service<Request> for Inner {
@@ -157,13 +193,31 @@ impl Service<Request> for Inner {
     type Error = Status;
     type Future = BoxFuture<'static, Result<Reply, Status>>;
 
-    /// Always ready: each call waits in its own future until the service within is.
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Status>> {
-        Poll::Ready(Ok(()))
+    /// Whether the service within is ready; the handler, or the connection, always is.
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        match (&mut self.own, &self.shared) {
+            (Some(own), _) => own.poll_ready(cx),
+            (None, Some(shared)) => self.own.insert(shared.own()).poll_ready(cx),
+            (None, None) => Poll::Ready(Ok(())),
+        }
     }
 
+    /// Runs the request. If it was not asked before whether it is ready, the future waits until it is.
     fn call(&mut self, request: Request) -> Self::Future {
-        self.run(request)
+        match self.own.take() {
+            Some(own) => own.call(request),
+            None => self.run(request),
+        }
+    }
+}
+
+impl Clone for Inner {
+    fn clone(&self) -> Self {
+        // Whether a service is ready is not handed on, as everywhere in tower.
+        Self {
+            shared: self.shared.clone(),
+            own: None,
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use futures::FutureExt;
 use tokio::time::Instant;
 
+use crate::middleware::body::Answer;
 use crate::middleware::bypass::Bypass;
 use crate::middleware::inner::{Destination, Inner, ReplyFuture};
 use crate::middleware::layers::Layers;
@@ -85,6 +86,7 @@ async fn run(
     mut request: Request,
 ) -> Handled {
     let deadline = request.deadline;
+    let streams_responses = request.id.kind.streams_responses();
     let bypass = request
         .bypass
         .get_or_insert_with(|| Arc::new(Bypass::of_open_call()));
@@ -100,7 +102,11 @@ async fn run(
             on_end,
             ..
         }) => call::Reply {
-            result: Ok(answer),
+            result: Ok(if streams_responses {
+                Answer::Stream(answer.into_messages())
+            } else {
+                answer
+            }),
             headers,
             on_end,
         },

@@ -9,6 +9,7 @@ mod calls;
 mod claims;
 mod connection;
 mod kv;
+mod middleware;
 mod objects;
 mod permissions;
 mod persist;
