@@ -78,8 +78,33 @@ struct ResponseHeaders {
 #[derive(Debug, Default)]
 pub(crate) struct EndpointContext {
     pub(crate) names: Arc<Names>,
-    /// Becomes true, or is closed, when the server is told to stop. `None` outside a server.
-    pub(crate) stopping: Option<watch::Receiver<bool>>,
+    /// How far the stop of the server is; closed when the server is dropped. `None` outside a server.
+    pub(crate) stopping: Option<watch::Receiver<Stopping>>,
+}
+
+/// How far the stop of a server is. It only goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
+pub(crate) enum Stopping {
+    No,
+    /// Open calls and streams should end.
+    Told,
+    /// The drain time is over: open calls are cut off.
+    Over,
+}
+
+impl EndpointContext {
+    /// Waits until the drain time of the server is over. Never ends outside a server, or when the server is dropped without a stop.
+    pub(crate) async fn drain_over(&self) {
+        if let Some(stopping) = &self.stopping
+            && let Ok(_) = stopping
+                .clone()
+                .wait_for(|stopping| *stopping == Stopping::Over)
+                .await
+        {
+            return;
+        }
+        std::future::pending().await
+    }
 }
 
 /// The names of an endpoint.
@@ -219,7 +244,10 @@ impl Context {
         async move {
             match stopping {
                 // Fails if the server was dropped.
-                Some(mut stopping) => drop(stopping.wait_for(|is_stopping| *is_stopping).await),
+                Some(mut stopping) => {
+                    let told = |stopping: &Stopping| *stopping >= Stopping::Told;
+                    drop(stopping.wait_for(told).await);
+                }
                 None => std::future::pending().await,
             }
         }

@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
 use crate::backoff;
-use crate::context::Names;
+use crate::context::{Names, Stopping};
 use crate::log::error_limited;
 use crate::persist::queue::{AllLost, Queue};
 use crate::server::dispatch::Phase;
@@ -40,7 +40,7 @@ pub(crate) struct Parts {
     pub(crate) endpoints: Vec<RunningEndpoint>,
     pub(crate) phase: watch::Sender<Phase>,
     /// Tells handlers that the server is stopping.
-    pub(crate) stopping: watch::Sender<bool>,
+    pub(crate) stopping: watch::Sender<Stopping>,
     /// Closed when all endpoints have left their queue groups: then the last guard of a dispatcher is dropped.
     pub(crate) left_queue_groups: mpsc::Receiver<Infallible>,
     pub(crate) queues: Vec<Arc<Queue>>,
@@ -197,7 +197,7 @@ impl Parts {
     }
 
     async fn end(&mut self, lost: Shared<BoxFuture<'static, ()>>) -> Losses {
-        self.stopping.send_replace(true);
+        self.stopping.send_replace(Stopping::Told);
         let deadline = backoff::after(Instant::now(), self.drain_timeout);
         let time = TimeLeft::new(deadline, lost);
         let left = self.leave_queue_groups(&time).await;
@@ -206,7 +206,7 @@ impl Parts {
         let Finished {
             unfinished,
             panicked,
-        } = finish_calls(&mut self.endpoints, &self.phase, &time).await;
+        } = finish_calls(&mut self.endpoints, &self.phase, &self.stopping, &time).await;
         join_all(self.queues.iter().map(|queue| drain(queue, &time))).await;
         self.discovery.clear();
         let arrived = self.replies_arrived(&time).await;
@@ -270,6 +270,7 @@ struct Finished {
 async fn finish_calls(
     endpoints: &mut [RunningEndpoint],
     phase: &watch::Sender<Phase>,
+    stopping: &watch::Sender<Stopping>,
     time: &TimeLeft,
 ) -> Finished {
     let mut finished = Finished::default();
@@ -281,6 +282,8 @@ async fn finish_calls(
             None => late.push(running),
         }
     }
+    // First, so that the layers of a call see its end before it is dropped.
+    stopping.send_replace(Stopping::Over);
     phase.send_replace(Phase::Ended);
     // A handler that blocks its thread cannot be dropped, so the wait is bounded.
     let end = Instant::now() + time.drop_timeout();
@@ -324,12 +327,13 @@ mod tests {
             endpoint("broken", tokio::spawn(async { panic!("planted") }), 0),
             endpoint("late", tokio::spawn(at_end), 1),
         ];
+        let stopping = watch::Sender::new(Stopping::Told);
         let deadline = Instant::now() + Duration::from_millis(100);
         let time = TimeLeft::new(deadline, std::future::pending().boxed().shared());
         let Finished {
             unfinished,
             panicked,
-        } = finish_calls(&mut endpoints, &phase, &time).await;
+        } = finish_calls(&mut endpoints, &phase, &stopping, &time).await;
         let losses = Losses {
             unfinished,
             panicked,

@@ -18,6 +18,7 @@ use crate::middleware::on_end::OnEnd;
 use crate::middleware::reply::Reply;
 use crate::middleware::request::Request;
 use crate::server::call::{self, Handled, deadline_exceeded};
+use crate::server::dispatch::reply::Failure;
 use crate::server::endpoint::Endpoint;
 use crate::server::router::Handler;
 use crate::status::Status;
@@ -47,11 +48,19 @@ struct Pipeline {
 impl Destination for Pipeline {
     fn call(&self, request: Request) -> ReplyFuture {
         let bypass = request.bypass.clone();
-        let handled = (self.handler)(Arc::clone(&self.endpoint), request);
+        let endpoint = Arc::clone(&self.endpoint);
+        let handled = (self.handler)(Arc::clone(&endpoint), request);
         Box::pin(async move {
-            let call::Reply {
-                result, headers, ..
-            } = handled.await.reply().await;
+            let reply = async { handled.await.reply().await };
+            let (result, headers) = tokio::select! {
+                biased;
+                reply = reply => (reply.result, reply.headers),
+                // The layers see that the stop cuts off the call, with what its caller gets.
+                () = endpoint.context.drain_over() => {
+                    let (status, headers) = Failure::stopping().into_parts();
+                    (Err(status), headers)
+                }
+            };
             match result {
                 Ok(answer) => Ok(Reply::of(headers, answer)),
                 Err(status) => {

@@ -29,6 +29,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tower_layer::Layer;
 
+use crate::context::Stopping;
 use crate::error::Error;
 use crate::middleware::inner::{Inner, LayerService};
 use crate::middleware::layers::Layers;
@@ -302,7 +303,7 @@ impl Server {
         let events = self.persistence.events.clone();
         let stores = open_stores(&self.services, self.persistence).await?;
         let (phase, phase_receiver) = watch::channel(Phase::Running);
-        let (stopping, stopping_receiver) = watch::channel(false);
+        let (stopping, stopping_receiver) = watch::channel(Stopping::No);
         let (queue_group_guard, left_queue_groups) = mpsc::channel(1);
         let starter = Starter {
             gate: Gate::new(self.nats, reply_subjects, events),

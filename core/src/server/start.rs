@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
-use crate::context::{EndpointContext, Names};
+use crate::context::{EndpointContext, Names, Stopping};
 use crate::descriptor::method::{MethodSettings, QueueGroup};
 use crate::middleware::layers::Layers;
 use crate::persist::Stores;
@@ -40,8 +40,8 @@ pub(crate) struct Starter {
     pub(crate) memory: Memory,
     pub(crate) stores: OpenStores,
     pub(crate) phase: watch::Receiver<Phase>,
-    /// Becomes true when the server is told to stop.
-    pub(crate) stopping: watch::Receiver<bool>,
+    /// How far the stop of the server is.
+    pub(crate) stopping: watch::Receiver<Stopping>,
     /// Those of the server.
     pub(crate) layers: Layers,
     /// Cloned for each endpoint, see [`Dispatcher`].
@@ -164,7 +164,7 @@ pub(crate) fn endpoint(
     service: &ServiceSettings,
     method: &MethodSettings,
     stores: impl FnOnce(&Arc<Names>) -> Stores,
-    stopping: Option<watch::Receiver<bool>>,
+    stopping: Option<watch::Receiver<Stopping>>,
 ) -> Endpoint {
     let names = Arc::new(Names {
         service: service.name.clone(),

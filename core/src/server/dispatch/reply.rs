@@ -71,8 +71,9 @@ impl Failure {
 }
 
 impl Failure {
-    pub(crate) fn into_status(self) -> Status {
-        self.status
+    /// The status, and the headers that are sent with it.
+    pub(crate) fn into_parts(self) -> (Status, HeaderMap) {
+        (self.status, self.headers)
     }
 }
 

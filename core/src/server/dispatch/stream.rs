@@ -185,7 +185,10 @@ async fn open(
 impl Drop for StreamCall {
     /// A call that has not ended is dropped when the server stops, which its caller is told by others.
     fn drop(&mut self) {
-        self.on_end.end(&Err(Failure::stopping().into_status()));
+        if !self.on_end.is_empty() {
+            let (status, _) = Failure::stopping().into_parts();
+            self.on_end.end(&Err(status));
+        }
     }
 }
 

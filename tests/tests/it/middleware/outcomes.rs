@@ -2,7 +2,7 @@
 
 use async_nats::jetstream;
 use futures::StreamExt;
-use natsmicro::{Client, RunningServer, Status, Streaming};
+use natsmicro::{Client, RunningServer, ServiceError as _, Status, Streaming};
 use natsmicro_tests::common::{Nats, soon};
 
 use super::shop::{Audit, Impl, OrderError, ShopClient, ShopServer, code, codes, order};
@@ -72,8 +72,6 @@ async fn read_to_end<T>(opened: Result<Streaming<T>, OrderError>) -> Result<(), 
     }
     Ok(())
 }
-
-use natsmicro::ServiceError as _;
 
 #[tokio::test]
 async fn of_unary_calls() {
@@ -171,7 +169,7 @@ async fn of_callers_that_leave() {
 }
 
 #[tokio::test]
-async fn of_streams_at_the_stop() {
+async fn of_calls_that_a_stop_cuts_off() {
     let nats = Nats::start().await;
     let served = Audit::default();
     let server = nats
@@ -182,15 +180,33 @@ async fn of_streams_at_the_stop() {
     let client = EndlessClient::new(nats.caller.clone());
     let mut messages = soon(client.endless()).await.unwrap();
     soon(messages.next()).await.unwrap().unwrap();
-    soon(server.stop()).await.unwrap_err();
+    let inbox = nats.caller.new_inbox();
+    let mut replies = nats.caller.subscribe(inbox.clone()).await.unwrap();
+    let request = nats
+        .caller
+        .publish_with_reply("endless.wait", inbox, "".into());
+    request.await.unwrap();
+    natsmicro_tests::common::synced(&nats.caller).await;
+    let lost = soon(server.stop()).await.unwrap_err();
+    let calls: usize = lost.unfinished_calls().iter().map(|it| it.calls).sum();
+    assert_eq!(calls, 2);
     let end = soon(messages.next()).await.unwrap().unwrap_err();
     assert_eq!(end.code().as_str(), "UNAVAILABLE");
-    assert_eq!(served.next().await, ("endless", "UNAVAILABLE".to_owned()));
+    let reply = soon(replies.next()).await.unwrap();
+    let (code, _) = natsmicro_tests::common::error_of(&reply).unwrap();
+    assert_eq!(code, "UNAVAILABLE");
+    let headers = reply.headers.unwrap();
+    assert_eq!(headers.get("Natsmicro-Stopping").unwrap().as_str(), "1");
+    let mut seen = [served.next().await, served.next().await];
+    seen.sort();
+    let unavailable = |method| (method, "UNAVAILABLE".to_owned());
+    assert_eq!(seen, [unavailable("endless"), unavailable("wait")]);
 }
 
 #[natsmicro::service(codec = "json", subject_prefix = "endless")]
 trait Stream {
     async fn endless(&self) -> Result<Streaming<u64>, Status>;
+    async fn wait(&self) -> Result<(), Status>;
 }
 
 type EndlessClient = StreamClient;
@@ -207,5 +223,9 @@ impl Stream for Endless {
     async fn endless(&self) -> Result<Streaming<u64>, Status> {
         let one = futures::stream::iter([Ok(1)]);
         Ok(Streaming::new(one.chain(futures::stream::pending())))
+    }
+
+    async fn wait(&self) -> Result<(), Status> {
+        std::future::pending().await
     }
 }
