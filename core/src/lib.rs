@@ -157,7 +157,7 @@
 //! | --- | --- | --- |
 //! | `protobuf` | yes | messages that derive [`prost::Message`](https://docs.rs/prost) |
 //! | `json` | yes | messages that derive serde's traits |
-//! | `testing` | no | `natsmicro::testing` |
+//! | `testing` | no | `natsmicro::testing`, `Client::in_process` |
 //!
 //! The MSRV is 1.89, that of async-nats; it is raised in minor versions only.
 

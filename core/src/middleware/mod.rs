@@ -66,7 +66,8 @@
 //! The service that a layer makes has to be a `Service<Request, Response = Reply>` that is `Clone + Send + Sync + 'static`, with a future
 //! that is `Send`. Its error becomes a [`Status`](crate::Status): one that is anywhere in its chain of sources as it is, the `Elapsed` and
 //! `Overloaded` of tower as `DEADLINE_EXCEEDED` and `RESOURCE_EXHAUSTED`, and anything else as `INTERNAL`, whose cause is logged and not
-//! sent. `RateLimit` is not `Clone`; a buffer in front of it is:
+//! sent. A layer is asked whether it is ready by each call, in the future of that call; a [`from_fn`] layer always is, and lets what is
+//! inside wait when it runs it. `RateLimit` is not `Clone`; a buffer in front of it is:
 //!
 //! ```ignore
 //! let limited = ServiceBuilder::new().buffer(64).rate_limit(100, Duration::from_secs(1));
