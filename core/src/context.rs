@@ -103,7 +103,7 @@ impl EndpointContext {
         {
             return;
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 
