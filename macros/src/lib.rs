@@ -193,6 +193,7 @@ pub fn service(args: TokenStream, item: TokenStream) -> TokenStream {
 /// | `metadata(operation = "write")` | none | what discovery shows besides |
 /// | `queue_group = "workers"` | the service's | which group shares the requests; `false`: every instance gets each |
 /// | `max_in_flight = 64` | 1024, or 10,000 streams | how many requests are handled, or streams open, at once; `1`: in order |
+/// | `idempotent` | off | a call may be handled more than once, so that a client with a `Retry` may send it again after a failure |
 /// | `skip` | off | keep the method off NATS; through the client it runs its default body, or answers `UNIMPLEMENTED` without one |
 /// | `validate = check` | none | the function that refuses requests before the handler, `fn(&Request) -> Result<(), E>` |
 ///

@@ -84,6 +84,8 @@ pub(crate) struct Endpoint {
     pub(crate) max_in_flight: Option<MaxInFlight>,
     /// Its own queue group.
     pub(crate) queue_group: OwnGroup,
+    /// Whether a call may be handled more than once.
+    pub(crate) idempotent: bool,
     /// What is called with each request before the handler.
     pub(crate) validate: Option<FunctionPath>,
 }
