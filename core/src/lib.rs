@@ -200,6 +200,7 @@ pub mod guide {
 pub use self::client::Client;
 pub use self::client::cached::call::{Cached, CachedCall};
 pub use self::client::call::{Call, CallFuture, Response};
+pub use self::client::retry::settings::{Retry, RetryStats};
 #[cfg(feature = "json")]
 pub use self::codec::Json;
 #[cfg(feature = "protobuf")]

@@ -13,6 +13,7 @@ pub(crate) trait r#Match: Named {
     #[object_store(bucket = "archive", key = "a.{id}")]
     async fn archive(&self, cx: &other::Context, request: Archive) -> Result<Found, MatchError>;
 
+    #[endpoint(idempotent)]
     async fn ping(&self) -> Result<(), Status>;
 
     async fn uptime(&self, cx: &other::Context) -> Result<Uptime, Status>;

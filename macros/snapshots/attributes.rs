@@ -89,12 +89,13 @@ impl MatchDescriptor {
             ),
         );
     const PING: ::other::__private::Method<(), (), Status> = ::other::__private::Method::new(
-        2,
-        ("Match", "ping"),
-        ::other::__private::message::<crate::Cbor, ()>(),
-        ::other::__private::message::<crate::Cbor, ()>(),
-        <Status as ::other::ServiceError>::CODEC,
-    );
+            2,
+            ("Match", "ping"),
+            ::other::__private::message::<crate::Cbor, ()>(),
+            ::other::__private::message::<crate::Cbor, ()>(),
+            <Status as ::other::ServiceError>::CODEC,
+        )
+        .idempotent();
     const UPTIME: ::other::__private::Method<(), Uptime, Status> = ::other::__private::Method::new(
         3,
         ("Match", "uptime"),

@@ -107,6 +107,38 @@ use diag::Diagnostics;
 /// A stream is known by its name: it is written `Streaming<T>`, not as an alias. [`#[stream]`](macro@stream) sets its window.
 /// The response of a method that streams cannot be stored.
 ///
+/// # Default bodies
+///
+/// A method may have a body. An implementation that leaves the method out serves that body, so that a method which is added to a trait
+/// later breaks no implementation of it, and a fake in a test implements only what the test calls. The body may call the other methods of
+/// the trait, and take its request apart in its parameters.
+///
+/// ```
+/// # use natsmicro::Status;
+/// # #[derive(Clone, PartialEq, prost::Message)] pub struct FindUser { #[prost(string, tag = "1")] pub id: String }
+/// # #[derive(Clone, PartialEq, prost::Message)] pub struct User { #[prost(string, tag = "1")] pub name: String }
+/// #[natsmicro::service]
+/// pub trait Users {
+///     async fn find(&self, request: FindUser) -> Result<User, Status>;
+///
+///     /// Added in version 1.3.
+///     async fn delete(&self, _request: FindUser) -> Result<(), Status> {
+///         Err(Status::unimplemented("users cannot be deleted here"))
+///     }
+/// }
+///
+/// struct Fake;
+///
+/// impl Users for Fake {
+///     async fn find(&self, request: FindUser) -> Result<User, Status> {
+///         Ok(User { name: request.id })
+///     }
+/// }
+/// ```
+///
+/// The client calls the service also for a method with a body. Where all instances were built before the method was added, the call fails
+/// with `UNAVAILABLE`, since nobody listens on its subject. Only the body of a method with `#[endpoint(skip)]` runs in the client.
+///
 /// # Settings
 ///
 /// | setting | default | meaning |
@@ -161,7 +193,8 @@ pub fn service(args: TokenStream, item: TokenStream) -> TokenStream {
 /// | `metadata(operation = "write")` | none | what discovery shows besides |
 /// | `queue_group = "workers"` | the service's | which group shares the requests; `false`: every instance gets each |
 /// | `max_in_flight = 64` | 1024, or 10,000 streams | how many requests are handled, or streams open, at once; `1`: in order |
-/// | `skip` | off | keep the method off NATS; through the client it answers `UNIMPLEMENTED` |
+/// | `idempotent` | off | a call may be handled more than once, so that a client with a `Retry` may send it again after a failure |
+/// | `skip` | off | keep the method off NATS; through the client it runs its default body, or answers `UNIMPLEMENTED` without one |
 /// | `validate = check` | none | the function that refuses requests before the handler, `fn(&Request) -> Result<(), E>` |
 ///
 /// The timeout counts from the arrival of a request. What waits for its turn until then, because of `max_in_flight`, gets

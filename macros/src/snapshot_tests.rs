@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 use proc_macro2::TokenStream;
-use quote::ToTokens;
+use quote::{ToTokens, quote};
 use syn::parse::Parser;
 use syn::punctuated::Punctuated;
 use syn::{Attribute, Item, ItemTrait, Meta, Token, TraitItem};
@@ -36,6 +36,11 @@ fn streaming() {
 #[test]
 fn attributes() {
     service("attributes");
+}
+
+#[test]
+fn default_bodies() {
+    service("default_bodies");
 }
 
 #[test]
@@ -75,6 +80,8 @@ struct Size {
     stores: usize,
     buckets: usize,
     deletions: usize,
+    /// The lines of default bodies.
+    bodies: usize,
     /// What is written in the attributes goes over line by line.
     settings: usize,
 }
@@ -86,12 +93,16 @@ impl Size {
             stores: 0,
             buckets: 0,
             deletions: 0,
+            bodies: 0,
             settings: count_settings(settings),
         };
         for item in &item.items {
             let TraitItem::Fn(method) = item else {
                 panic!("{}", item.to_token_stream())
             };
+            if let Some(body) = &method.default {
+                size.bodies += pretty(quote!(fn body() #body)).lines().count() + 6;
+            }
             for attr in &method.attrs {
                 let store =
                     attr.path().is_ident("kv_store") || attr.path().is_ident("object_store");
@@ -113,12 +124,13 @@ impl Size {
     }
 
     /// A store has eight lines in the descriptor and five functions of 28 lines together; a bucket has four lines for patterns;
-    /// a deletion has eleven lines in the descriptor.
+    /// a deletion has eleven lines in the descriptor; a body has six lines around it.
     fn lines(&self) -> usize {
         50 + 25 * self.methods
             + 36 * self.stores
             + 4 * self.buckets
             + 11 * self.deletions
+            + self.bodies
             + self.settings
     }
 }

@@ -23,6 +23,7 @@ pub trait Users {
         metadata(operation = "write"),
         queue_group = false,
         max_in_flight = 1,
+        idempotent,
         validate = has_an_id
     )]
     #[kv_store(

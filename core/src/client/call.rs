@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::task::{self, Poll, ready};
 use std::time::Duration;
 
-use async_nats::{HeaderMap, HeaderValue, Message, Subject};
+use async_nats::{HeaderMap, Message, Subject};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use tokio::time::Instant;
@@ -18,6 +18,8 @@ use tokio::time::Instant;
 use crate::backoff;
 use crate::client::fetch::Fetch;
 use crate::client::layered::Layered;
+use crate::client::retry::attempts::RetryPolicy;
+use crate::client::retry::unary;
 use crate::codec::MessageCodec;
 use crate::context::Context;
 use crate::service_error::ErrorCodec;
@@ -65,6 +67,8 @@ pub struct Call<T, E = Status> {
     total_timeout: Option<Duration>,
     /// The call on whose behalf this one is made.
     context: Option<Context>,
+    /// How it is retried; `None` if it is not.
+    retry: Option<RetryPolicy>,
     exchange: Exchange<T>,
     error: ErrorCodec<E>,
 }
@@ -102,6 +106,7 @@ pub(crate) struct Opening {
     /// When the stream must have ended.
     pub(crate) deadline: Option<Instant>,
     pub(crate) opened_by: OpenedBy,
+    pub(crate) retry: Option<RetryPolicy>,
 }
 
 impl<T> Exchange<T> {
@@ -147,6 +152,7 @@ impl<T: 'static, E> Call<T, E> {
             timeout,
             total_timeout: None,
             context: None,
+            retry: None,
             exchange,
             error,
         }
@@ -177,9 +183,17 @@ impl<T: 'static, E> Call<T, E> {
         self
     }
 
+    pub(crate) fn retried(mut self, retry: Option<RetryPolicy>) -> Self {
+        self.retry = retry;
+        self
+    }
+
     /// Makes it a call that several callers share. It has no timeout and ends when they drop it, since each of them has a deadline of its
-    /// own.
-    pub(crate) fn shared(mut self, headers: HeaderMap) -> Self {
+    /// own. None waits for longer than `until`.
+    pub(crate) fn shared(mut self, headers: HeaderMap, until: Instant) -> Self {
+        if let Some(retry) = &mut self.retry {
+            retry.until = Some(until);
+        }
         if let Ok(outgoing) = &mut self.outgoing {
             outgoing.headers = headers;
         }
@@ -210,6 +224,9 @@ impl<T: 'static, E> Call<T, E> {
             Ok(outgoing) => outgoing,
             Err(status) => return PendingCall::Failed(status),
         };
+        if let Some(Err(status)) = self.retry.as_ref().map(RetryPolicy::check) {
+            return PendingCall::Failed(status);
+        }
         if let Some(cx) = &self.context {
             cx.pass_trace(&mut outgoing.headers);
         }
@@ -232,21 +249,35 @@ impl<T: 'static, E> Call<T, E> {
             times.announce(&mut outgoing.headers, self.exchange.is_stream());
         }
         match self.exchange {
-            Exchange::Message(multiplexer, codec) => {
-                PendingCall::Message(RequestFuture::new(multiplexer, outgoing, timeout), codec)
-            }
+            Exchange::Message(multiplexer, codec) => match self.retry {
+                None => {
+                    PendingCall::Message(RequestFuture::new(multiplexer, outgoing, timeout), codec)
+                }
+                Some(retry) => {
+                    let reply = unary::retried(retry, multiplexer, outgoing, None, timeout);
+                    PendingCall::Unary(Box::pin(reply), codec)
+                }
+            },
             Exchange::MessageOrObject(multiplexer, codec, fetch) => {
-                let request = RequestFuture::new(multiplexer, outgoing, timeout);
-                let reply = fetch.reply(request, timeout);
-                PendingCall::MessageOrObject(Box::pin(reply), codec)
+                let fetch = Some(*fetch);
+                let reply: BoxFuture<'static, _> = match self.retry {
+                    None => Box::pin(unary::once(multiplexer, outgoing, fetch, timeout)),
+                    Some(retry) => {
+                        Box::pin(unary::retried(retry, multiplexer, outgoing, fetch, timeout))
+                    }
+                };
+                PendingCall::Unary(reply, codec)
             }
             Exchange::Stream(multiplexer, open, opened_by) => PendingCall::Boxed(open(
-                times.opening(multiplexer.gate.clone(), outgoing, opened_by),
+                times.opening(multiplexer.gate.clone(), outgoing, opened_by, self.retry),
             )),
             // Announces the timeout behind the layers, which take a part of it.
-            Exchange::Layered(layered) => {
-                PendingCall::Boxed(Box::pin(layered.run(outgoing, self.context, times)))
-            }
+            Exchange::Layered(layered) => PendingCall::Boxed(Box::pin(layered.run(
+                outgoing,
+                self.context,
+                times,
+                self.retry,
+            ))),
         }
     }
 }
@@ -270,16 +301,17 @@ impl Times {
             self.total_timeout.map(|_| self.timeout)
         };
         if let Some(announced) = announced {
-            // Rounded up, since the service would reject a timeout of zero at once.
-            let millis = announced.as_nanos().div_ceil(1_000_000);
-            headers.insert(
-                headers::TIMEOUT,
-                HeaderValue::from(u64::try_from(millis).unwrap_or(u64::MAX)),
-            );
+            headers::insert_timeout(headers, announced);
         }
     }
 
-    pub(crate) fn opening(&self, gate: Gate, outgoing: Outgoing, opened_by: OpenedBy) -> Opening {
+    pub(crate) fn opening(
+        &self,
+        gate: Gate,
+        outgoing: Outgoing,
+        opened_by: OpenedBy,
+        retry: Option<RetryPolicy>,
+    ) -> Opening {
         Opening {
             gate,
             outgoing,
@@ -288,6 +320,7 @@ impl Times {
                 .total_timeout
                 .map(|total| backoff::after(Instant::now(), total)),
             opened_by,
+            retry,
         }
     }
 }
@@ -296,8 +329,10 @@ impl Times {
 pub(crate) enum PendingCall<T> {
     /// The request cannot be sent.
     Failed(Status),
+    /// One request and its reply.
     Message(RequestFuture, MessageCodec<T>),
-    MessageOrObject(BoxFuture<'static, Result<Message, Status>>, MessageCodec<T>),
+    /// A request that may be retried, or whose response may have to be fetched.
+    Unary(BoxFuture<'static, Result<Message, Status>>, MessageCodec<T>),
     Boxed(StreamFuture<T>),
 }
 
@@ -311,7 +346,7 @@ impl<T> Future for PendingCall<T> {
                 let reply = ready!(Pin::new(request).poll(cx));
                 Poll::Ready(reply.and_then(|reply| Response::decode(reply, *codec)))
             }
-            Self::MessageOrObject(reply, codec) => {
+            Self::Unary(reply, codec) => {
                 let reply = ready!(reply.as_mut().poll(cx));
                 Poll::Ready(reply.and_then(|reply| Response::decode(reply, *codec)))
             }

@@ -21,7 +21,6 @@ use crate::store::object::bucket::ObjectBucket;
 use crate::store::object::read::{self, Version};
 use crate::transport::claim::Claim;
 use crate::transport::headers;
-use crate::transport::request::RequestFuture;
 
 /// The settings for fetching the responses of one method.
 #[derive(Clone)]
@@ -36,8 +35,8 @@ pub(crate) struct Fetch {
 impl Fetch {
     /// Waits for the reply, and replaces its payload by the object if it refers to one. Takes no longer than `timeout`.
     pub(crate) async fn reply(
-        self: Box<Self>,
-        request: RequestFuture,
+        &self,
+        request: impl Future<Output = Result<Message, Status>>,
         timeout: Duration,
     ) -> Result<Message, Status> {
         let deadline = backoff::after(Instant::now(), timeout);

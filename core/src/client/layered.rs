@@ -12,9 +12,11 @@ use futures::StreamExt;
 use tokio::time::{Instant, timeout_at};
 
 use crate::backoff;
-use crate::client::call::{OpenedBy, Response, Times};
+use crate::client::call::{OpenedBy, Opening, Response, Times};
 use crate::client::fetch::Fetch;
-use crate::client::stream;
+use crate::client::open;
+use crate::client::retry::attempts::RetryPolicy;
+use crate::client::retry::unary;
 use crate::codec::{BYTES_CODEC, MessageCodec};
 use crate::context::Context;
 use crate::descriptor::method::{MethodId, MethodKind};
@@ -29,7 +31,7 @@ use crate::stream::streaming::Streaming;
 use crate::transport::headers;
 use crate::transport::mux::Multiplexer;
 use crate::transport::outgoing::Outgoing;
-use crate::transport::request::{RequestFuture, timed_out};
+use crate::transport::request::timed_out;
 
 /// How much longer than the call within its layers may take, so that they see its `DEADLINE_EXCEEDED`. Timers are as exact as this.
 pub(crate) const LAYERS_GRACE: Duration = Duration::from_millis(5);
@@ -72,6 +74,7 @@ impl<T> Layered<T> {
         outgoing: Outgoing,
         context: Option<Context>,
         times: Times,
+        retry: Option<RetryPolicy>,
     ) -> Result<Response<T>, Status> {
         let Outgoing {
             subject,
@@ -87,6 +90,7 @@ impl<T> Layered<T> {
             fetch: self.fetch,
             window: self.window,
             opened_by: self.opened_by,
+            retry,
         };
         let request = Request {
             id: self.id,
@@ -161,6 +165,7 @@ struct Sending {
     fetch: Option<Fetch>,
     window: Credit,
     opened_by: OpenedBy,
+    retry: Option<RetryPolicy>,
 }
 
 impl Destination for Sending {
@@ -173,13 +178,27 @@ impl Destination for Sending {
         left.announce(&mut request.headers, request.id.kind.is_streaming());
         match &self.peer {
             Peer::Nats(multiplexer) => {
-                let multiplexer = Arc::clone(multiplexer);
-                if request.id.kind.is_streaming() {
-                    let (window, opened_by) = (self.window, self.opened_by);
-                    Box::pin(open(multiplexer, request, left, window, opened_by))
-                } else {
-                    Box::pin(send(multiplexer, request, left, self.fetch.clone()))
+                let (multiplexer, retry) = (Arc::clone(multiplexer), self.retry.clone());
+                if !request.id.kind.is_streaming() {
+                    let outgoing = outgoing(request).0;
+                    let (fetch, timeout) = (self.fetch.clone(), left.timeout);
+                    return match retry {
+                        None => {
+                            let reply = unary::once(multiplexer, outgoing, fetch, timeout);
+                            Box::pin(async move { of_message(reply.await?) })
+                        }
+                        Some(retry) => {
+                            let reply =
+                                unary::retried(retry, multiplexer, outgoing, fetch, timeout);
+                            Box::pin(async move { of_message(reply.await?) })
+                        }
+                    };
                 }
+                let kind = request.id.kind;
+                let (outgoing, requests) = outgoing(request);
+                let gate = multiplexer.gate.clone();
+                let opening = left.opening(gate, outgoing, self.opened_by, retry);
+                Box::pin(open_stream(kind, opening, requests, self.window))
             }
             #[cfg(feature = "testing")]
             Peer::InProcess(services) => {
@@ -200,41 +219,19 @@ impl Destination for Sending {
     }
 }
 
-/// Sends a request of one message, and waits for its reply.
-async fn send(
-    multiplexer: Arc<Multiplexer>,
-    request: Request,
-    times: Times,
-    fetch: Option<Fetch>,
-) -> Result<Reply, Status> {
-    let outgoing = outgoing(request).0;
-    let reply = RequestFuture::new(multiplexer, outgoing, times.timeout);
-    let reply = match fetch {
-        Some(fetch) => Box::new(fetch).reply(reply, times.timeout).await?,
-        None => reply.await?,
-    };
-    of_message(reply)
-}
-
 /// Opens a stream.
-async fn open(
-    multiplexer: Arc<Multiplexer>,
-    request: Request,
-    times: Times,
+async fn open_stream(
+    kind: MethodKind,
+    opening: Opening,
+    requests: Option<Messages>,
     window: Credit,
-    opened_by: OpenedBy,
 ) -> Result<Reply, Status> {
-    let kind = request.id.kind;
-    let (outgoing, requests) = outgoing(request);
-    let opening = times.opening(multiplexer.gate.clone(), outgoing, opened_by);
     let opened = match (kind, requests) {
         (MethodKind::ClientStreaming, Some(requests)) => {
-            return of_message(stream::client_streaming(opening, requests).await?);
+            return of_message(open::client_streaming(opening, requests).await?);
         }
-        (_, Some(requests)) => {
-            stream::bidirectional(opening, requests, BYTES_CODEC, window).await?
-        }
-        (_, None) => stream::server_streaming(opening, BYTES_CODEC, window).await?,
+        (_, Some(requests)) => open::bidirectional(opening, requests, BYTES_CODEC, window).await?,
+        (_, None) => open::server_streaming(opening, BYTES_CODEC, window).await?,
     };
     let (messages, headers) = opened.into_parts();
     Ok(Reply::of(headers, Answer::Stream(messages.boxed())))

@@ -10,8 +10,10 @@ pub(crate) mod cached;
 pub(crate) mod call;
 pub(crate) mod fetch;
 pub(crate) mod layered;
+mod open;
+pub(crate) mod retry;
 mod stores;
-pub(crate) mod stream;
+mod stream;
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -27,6 +29,8 @@ use crate::client::fetch::Fetch;
 #[cfg(feature = "testing")]
 use crate::client::layered::LocalServices;
 use crate::client::layered::{Decode, Layered, Peer};
+use crate::client::retry::attempts::{Retries, RetryPolicy};
+use crate::client::retry::settings::{Retry, RetryStats};
 use crate::codec::MessageCodec;
 use crate::descriptor::method::{Method, MethodId, MethodKind, MethodSettings};
 use crate::descriptor::service::{DEFAULT_TIMEOUT, Describe, ServiceDescriptor};
@@ -69,6 +73,7 @@ pub struct Client {
     timeout: Option<Duration>,
     jetstream: Option<Arc<JetStream>>,
     max_response_size: usize,
+    retries: Option<Arc<Retries>>,
 }
 
 impl Client {
@@ -87,6 +92,7 @@ impl Client {
             timeout: None,
             jetstream: None,
             max_response_size: DEFAULT_MAX_RESPONSE_SIZE,
+            retries: None,
         }
     }
 
@@ -100,6 +106,7 @@ impl Client {
             timeout: None,
             jetstream: None,
             max_response_size: DEFAULT_MAX_RESPONSE_SIZE,
+            retries: None,
         }
     }
 
@@ -249,6 +256,47 @@ impl Client {
         self.max_response_size = bytes;
         self
     }
+
+    /// Sends calls again that have failed for a reason that may pass: because nobody listens on the subject of the method, or, for a
+    /// method with `#[endpoint(idempotent)]`, with any `UNAVAILABLE`. By default no call is. [`Retry`] describes what is retried, and for
+    /// how long; a call without retries costs nothing more for it.
+    ///
+    /// This client and its clones share one budget and one set of counters. Those of another call of this function are others. To
+    /// [layers](crate::middleware), a call with its retries is one call. Services in this process are called once.
+    ///
+    /// ```no_run
+    /// # use natsmicro::{Retry, Status};
+    /// # #[natsmicro::service(codec = "json")]
+    /// # pub trait Users { #[endpoint(idempotent)] async fn find(&self, name: String) -> Result<u64, Status>; }
+    /// # async fn example(nats: natsmicro::async_nats::Client) -> Result<(), Status> {
+    /// let client = natsmicro::Client::new(nats).with_retry(Retry::exponential(3));
+    /// let users = UsersClient::new(client.clone());
+    /// let id = users.find("ada".to_owned()).await?;
+    /// println!("{id}, {:?}", client.retry_stats());
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with_retry(mut self, retry: Retry) -> Self {
+        self.retries = Some(Retries::new(retry));
+        self
+    }
+
+    /// What the retries of this client and its clones came to since [`with_retry`](Self::with_retry); all zero without it.
+    ///
+    /// ```no_run
+    /// # fn example(client: &natsmicro::Client) {
+    /// let stats = client.retry_stats();
+    /// println!("{} retries, {} calls recovered", stats.retries, stats.recovered);
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn retry_stats(&self) -> RetryStats {
+        self.retries
+            .as_ref()
+            .map(|retries| retries.stats())
+            .unwrap_or_default()
+    }
 }
 
 impl From<async_nats::Client> for Client {
@@ -394,7 +442,7 @@ impl ServiceClient {
         let payload = encode_request(method, request);
         let exchange = match self.direct() {
             Some(multiplexer) => Exchange::stream(multiplexer, move |opening| {
-                stream::server_streaming(opening, codec, window)
+                open::server_streaming(opening, codec, window)
             }),
             None => self.layered(
                 &method.settings,
@@ -417,10 +465,10 @@ impl ServiceClient {
         Resp: Send + 'static,
     {
         let codec = method.response;
-        let requests = stream::request_messages(requests, method.request);
+        let requests = open::request_messages(requests, method.request);
         let exchange = match self.direct() {
             Some(multiplexer) => Exchange::stream(multiplexer, move |opening| async move {
-                let message = stream::client_streaming(opening, requests).await?;
+                let message = open::client_streaming(opening, requests).await?;
                 Response::decode(message, codec)
             }),
             None => self.layered(
@@ -444,10 +492,10 @@ impl ServiceClient {
         Resp: Send + 'static,
     {
         let (codec, window) = (method.response, window(&method.settings));
-        let requests = stream::request_messages(requests, method.request);
+        let requests = open::request_messages(requests, method.request);
         let exchange = match self.direct() {
             Some(multiplexer) => Exchange::stream(multiplexer, move |opening| {
-                stream::bidirectional(opening, requests, codec, window)
+                open::bidirectional(opening, requests, codec, window)
             }),
             None => self.layered(
                 &method.settings,
@@ -480,10 +528,21 @@ impl ServiceClient {
             exchange,
             method.error,
         );
+        let call = call.retried(self.retry_policy(settings));
         match self.client.timeout {
             Some(timeout) if !is_stream => call.with_timeout(timeout),
             _ => call,
         }
+    }
+
+    /// How calls of a method are retried; `None` if they are not.
+    fn retry_policy(&self, method: &MethodSettings) -> Option<RetryPolicy> {
+        let retries = self.client.retries.as_ref()?;
+        Some(RetryPolicy {
+            retries: Arc::clone(retries),
+            is_idempotent: method.idempotent,
+            until: None,
+        })
     }
 
     /// The default timeout of a call whose response is one message.

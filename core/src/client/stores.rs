@@ -80,10 +80,10 @@ impl ServiceClient {
         let key = key.bind(request).and_then(|key| key.complete(&[]));
         // Behind the layers, which a cached call has passed.
         let client = self.without_layers();
-        let make_call = move |headers, payload| {
+        let make_call = move |headers, payload, until| {
             let exchange = client.unary(&method.settings, codec::BYTES_CODEC);
             let call = client.new_call(method, Ok(payload), exchange);
-            let call = call.shared(headers).send();
+            let call = call.shared(headers, until).send();
             call.map_ok(Response::into_inner).boxed()
         };
         CachedCall::new(

@@ -1,30 +1,26 @@
-//! The caller's end of a stream: sends the request that opens it, then the stream of requests, and receives until it is over.
+//! The caller's end of a stream, in one attempt: sends the request that opens it, then the stream of requests, and receives until it is over.
 //!
 //! A task of its own runs the [`Link`], so the stream outlives the call that opened it. The call gets exactly one result; an
 //! error after that is the last item of the stream of responses. A call or stream that is dropped is cancelled at the service.
 
 use std::ops::ControlFlow;
-use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
-use async_nats::{HeaderMap, HeaderValue, Message, Subject};
+use async_nats::{HeaderValue, Message, Subject};
 use bytes::Bytes;
 use futures::StreamExt;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::backoff;
-use crate::client::call::{OpenedBy, Opening, Response};
-use crate::codec::MessageCodec;
+use crate::client::call::{OpenedBy, Opening};
+use crate::client::retry::attempts::{FailedBy, Failure};
 use crate::descriptor::method::MethodKind;
-use crate::middleware::body::Messages;
-use crate::status::{Code, Status};
-use crate::stream::delivery::{Delivery, delivery};
-use crate::stream::flow::Credit;
+use crate::status::Status;
+use crate::stream::delivery::Delivery;
 use crate::stream::link::{Event, Link, Role, malformed};
 use crate::stream::mapping::Mapping;
-use crate::stream::output::{Output, encoded};
-use crate::stream::streaming::Streaming;
+use crate::stream::output::Output;
 use crate::transport::backlog::Lane;
 use crate::transport::headers;
 use crate::transport::outgoing::{Outgoing, PublishError};
@@ -33,60 +29,31 @@ use crate::transport::request::{timed_out, unanswered};
 /// How long a service without the extension, which has stopped receiving, may take to send its final error.
 const FINAL_ERROR_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Opens a stream of responses.
-pub(crate) async fn server_streaming<Resp: Send + 'static>(
-    opening: Opening,
-    codec: MessageCodec<Resp>,
-    window: Credit,
-) -> Result<Response<Streaming<Resp>>, Status> {
-    let (delivery, incoming) = delivery(window, codec, Code::Internal, None);
-    let opened = open_stream(MethodKind::ServerStreaming, opening, Some(delivery), None).await?;
-    let headers = handler_headers(opened.headers);
-    Ok(Response::new(Streaming::incoming(incoming), headers))
+/// A stream that was not opened, or a call without its response.
+pub(super) struct Unopened {
+    pub(super) failure: Failure,
+    /// The requests, if they were asked back and none of them was taken.
+    pub(super) output: Option<Box<Output>>,
 }
 
-/// Sends a stream of requests and waits for the response.
-pub(crate) async fn client_streaming(
-    opening: Opening,
-    requests: Messages,
-) -> Result<Message, Status> {
-    let output = Output::new(requests);
-    open_stream(MethodKind::ClientStreaming, opening, None, Some(output)).await
-}
-
-/// Opens streams in both directions.
-pub(crate) async fn bidirectional<Resp: Send + 'static>(
-    opening: Opening,
-    requests: Messages,
-    responses: MessageCodec<Resp>,
-    window: Credit,
-) -> Result<Response<Streaming<Resp>>, Status> {
-    let (delivery, incoming) = delivery(window, responses, Code::Internal, None);
-    let output = Output::new(requests);
-    let opened = open_stream(
-        MethodKind::Bidirectional,
-        opening,
-        Some(delivery),
-        Some(output),
-    )
-    .await?;
-    let headers = handler_headers(opened.headers);
-    Ok(Response::new(Streaming::incoming(incoming), headers))
-}
-
-/// The response headers of the handler, without the headers of the protocol.
-fn handler_headers(all: Option<HeaderMap>) -> HeaderMap {
-    headers::filtered(&all.unwrap_or_default(), |name| !headers::is_reserved(name))
+impl From<Status> for Unopened {
+    fn from(status: Status) -> Self {
+        Self {
+            failure: status.into(),
+            output: None,
+        }
+    }
 }
 
 /// Runs the stream on a task of its own, and returns the message of the service that opens it: the response if that is no stream. If
 /// this future is dropped, the task cancels the stream at the service.
-async fn open_stream(
+pub(super) async fn attempt(
     kind: MethodKind,
     opening: Opening,
     delivery: Option<Delivery>,
     output: Option<Output>,
-) -> Result<Message, Status> {
+    returns_output: bool,
+) -> Result<Message, Unopened> {
     let (caller, answer) = oneshot::channel();
     let open_by = backoff::after(Instant::now(), opening.timeout);
     let (subject, timeout) = (opening.outgoing.subject().clone(), opening.timeout);
@@ -106,6 +73,7 @@ async fn open_stream(
                     output,
                     caller: Some(caller),
                     waits_for_handler,
+                    returns_output,
                     subject: opening.outgoing.subject().clone(),
                     timeout: opening.timeout,
                     open_by,
@@ -116,14 +84,14 @@ async fn open_stream(
             }
             Err(status) => {
                 // Fails only if the call was dropped: nobody waits for its result then.
-                let _ = caller.send(Err(status));
+                let _ = caller.send(Err(status.into()));
             }
         }
     });
     let answer = async {
         answer
             .await
-            .unwrap_or_else(|_| Err(Status::cancelled("the runtime is shutting down")))
+            .unwrap_or_else(|_| Err(Status::cancelled("the runtime is shutting down").into()))
     };
     if !waits_for_handler {
         return answer.await;
@@ -131,7 +99,7 @@ async fn open_stream(
     // The task bounds only the time until the request is accepted. To the task, a call that ends here was dropped.
     tokio::time::timeout_at(open_by, answer)
         .await
-        .unwrap_or_else(|_| Err(timed_out(&subject, timeout)))
+        .unwrap_or_else(|_| Err(timed_out(&subject, timeout).into()))
 }
 
 /// The caller's end of a stream.
@@ -145,9 +113,11 @@ struct CallerEnd {
     /// The requests to send; `None` if there are none, or no more of them are to be sent.
     output: Option<Output>,
     /// Takes the result of the call.
-    caller: Option<oneshot::Sender<Result<Message, Status>>>,
+    caller: Option<oneshot::Sender<Result<Message, Unopened>>>,
     /// The call of a method that streams both ways has its result when the handler has returned its stream, and not before.
     waits_for_handler: bool,
+    /// Whether the caller gets its requests back if the service has not accepted the call.
+    returns_output: bool,
     subject: Subject,
     /// Bounds the time until the stream is open, and the time from the last request to the response.
     timeout: Duration,
@@ -172,29 +142,37 @@ enum Opened {
 impl CallerEnd {
     async fn run(mut self, request: Outgoing) {
         let opened = tokio::time::timeout_at(self.open_by, self.open(request)).await;
-        let result = match opened.unwrap_or_else(|_| Err(self.timeout_status())) {
+        let opened = opened.unwrap_or_else(|_| Err(self.timeout_status().into()));
+        let is_unopened = opened.is_err();
+        let result = match opened {
             Ok(Opened::Accepted(message)) => {
                 if self.kind == MethodKind::Bidirectional && !self.waits_for_handler {
                     self.resolve_call(Ok(message));
                 }
-                self.transfer_in_time().await
+                self.transfer_in_time().await.map_err(Failure::from)
             }
             Ok(Opened::Stream(message)) => {
                 self.resolve_call(Ok(message));
-                self.transfer_in_time().await
+                self.transfer_in_time().await.map_err(Failure::from)
             }
             Ok(Opened::Response(message)) => Ok(Some(message)),
-            Err(status) => Err(status),
+            Err(failure) => Err(failure),
         };
         let failed = result.is_err();
         match result {
             Ok(None) => {}
             Ok(Some(response)) => self.resolve_call(Ok(response)),
-            Err(status) => {
+            Err(failure) => {
                 if let Some(delivery) = &self.link.delivery {
-                    delivery.end(Some(status.clone()));
+                    delivery.end(Some(failure.status.clone()));
                 }
-                self.resolve_call(Err(status));
+                let output = self
+                    .output
+                    .as_mut()
+                    .filter(|_| is_unopened && self.returns_output);
+                let output =
+                    output.map(|output| Box::new(std::mem::replace(output, no_requests())));
+                self.resolve_call(Err(Unopened { failure, output }));
             }
         }
         if let Some(mut output) = self.output.take() {
@@ -211,12 +189,13 @@ impl CallerEnd {
     }
 
     /// Sends the request, and waits until the service has accepted it.
-    async fn open(&mut self, mut request: Outgoing) -> Result<Opened, Status> {
+    async fn open(&mut self, mut request: Outgoing) -> Result<Opened, Failure> {
         if request.headers.get(headers::REPLY_TO).is_some() {
-            return Err(Status::invalid_argument(format!(
+            let status = Status::invalid_argument(format!(
                 "header `{}` is used by the protocol of streams; choose another name",
                 headers::REPLY_TO
-            )));
+            ));
+            return Err(status.into());
         }
         request.headers.insert(
             headers::REPLY_TO,
@@ -231,7 +210,7 @@ impl CallerEnd {
             }
             _ => Status::unavailable(format!("the request to `{}` failed: {error}", self.subject)),
         })?;
-        let mut is_dropped = false;
+        let (mut is_dropped, mut is_heard) = (false, false);
         loop {
             let signal = tokio::select! {
                 signal = self.link.wait() => signal,
@@ -244,9 +223,10 @@ impl CallerEnd {
             let Some(event) = self.link.handle(signal).await else {
                 continue;
             };
-            let opened = self.handle_before_open(event)?;
+            let opened = self.handle_before_open(event, is_heard)?;
+            is_heard = true;
             if is_dropped && (self.link.peer.is_some() || opened.is_some()) {
-                return Err(call_dropped());
+                return Err(call_dropped().into());
             }
             if let Some(opened) = opened {
                 return Ok(opened);
@@ -254,8 +234,17 @@ impl CallerEnd {
         }
     }
 
-    /// Reacts to an event before the stream is open; returns how it was opened, if it was.
-    fn handle_before_open(&mut self, event: Event) -> Result<Option<Opened>, Status> {
+    /// Reacts to an event before the stream is open; returns how it was opened, if it was. `is_heard` tells whether there was an earlier
+    /// one.
+    fn handle_before_open(
+        &mut self,
+        event: Event,
+        is_heard: bool,
+    ) -> Result<Option<Opened>, Failure> {
+        let by_service = |status| Failure {
+            status,
+            by: FailedBy::Service,
+        };
         let expects_response = self.kind == MethodKind::ClientStreaming;
         match event {
             Event::Control(control) if control.state.opened && self.kind.streams_responses() => {
@@ -273,15 +262,23 @@ impl CallerEnd {
                 Ok(Some(Opened::Stream(message)))
             }
             Event::Response(message) => {
-                response_or_error(expects_response, message).map(|it| Some(Opened::Response(it)))
+                let response = response_or_error(expects_response, message).map_err(by_service)?;
+                Ok(Some(Opened::Response(response)))
             }
-            Event::NoListener => Err(Status::unavailable(format!(
-                "no instance of the service answers on `{}`; is it running?",
-                self.subject
-            ))),
-            Event::End(Some(status), _) | Event::Fault(status) | Event::PeerLost(status) => {
-                Err(status)
-            }
+            Event::NoListener => Err(Failure {
+                status: Status::unavailable(format!(
+                    "no instance of the service answers on `{}`; is it running?",
+                    self.subject
+                )),
+                // Of the messages that the NATS server reports, only the request needs no answer of the service before it.
+                by: if is_heard {
+                    FailedBy::Client
+                } else {
+                    FailedBy::Nobody
+                },
+            }),
+            Event::End(Some(status), _) => Err(by_service(status)),
+            Event::Fault(status) | Event::PeerLost(status) => Err(status.into()),
             Event::ReaderDropped => Ok(None),
         }
     }
@@ -396,10 +393,13 @@ impl CallerEnd {
         }
     }
 
-    fn resolve_call(&mut self, result: Result<Message, Status>) {
-        if let Some(caller) = self.caller.take() {
-            // Fails only if the call was dropped: nobody waits for its result then.
-            let _ = caller.send(result);
+    fn resolve_call(&mut self, result: Result<Message, Unopened>) {
+        if let Some(caller) = self.caller.take()
+            && let Err(Err(unopened)) = caller.send(result)
+            && let Some(mut output) = unopened.output
+        {
+            // The call was dropped, and nobody waits for its result. A destructor of the user's stream may panic.
+            let _ = output.close();
         }
     }
 
@@ -408,16 +408,8 @@ impl CallerEnd {
     }
 }
 
-/// The encoded requests. A panic of the user's stream ends it with an error.
-pub(crate) fn request_messages<T: Send + 'static>(
-    requests: Streaming<T>,
-    codec: MessageCodec<T>,
-) -> Messages {
-    let requests = AssertUnwindSafe(encoded(requests, codec)).catch_unwind();
-    let panicked = || Err(Status::internal("the stream of requests panicked"));
-    requests
-        .map(move |item| item.unwrap_or_else(|_| panicked()))
-        .boxed()
+fn no_requests() -> Output {
+    Output::new(futures::stream::empty().boxed())
 }
 
 fn call_dropped() -> Status {
@@ -439,7 +431,7 @@ async fn next_request(output: &mut Option<Output>) -> Option<Option<Result<Bytes
 }
 
 /// Waits until the call is dropped; pending if it already has its result.
-async fn caller_dropped(caller: &mut Option<oneshot::Sender<Result<Message, Status>>>) {
+async fn caller_dropped(caller: &mut Option<oneshot::Sender<Result<Message, Unopened>>>) {
     match caller {
         Some(caller) => caller.closed().await,
         None => std::future::pending().await,

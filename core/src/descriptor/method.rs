@@ -27,6 +27,8 @@ pub(crate) struct MethodSettings {
     pub(crate) metadata: Pairs,
     pub(crate) queue_group: QueueGroup,
     pub(crate) max_in_flight: Option<usize>,
+    /// Whether a call may be handled more than once.
+    pub(crate) idempotent: bool,
     pub(crate) window: u32,
     pub(crate) window_bytes: u64,
     pub(crate) stores: MethodStores,
@@ -163,6 +165,7 @@ impl<Req, Resp, E> Method<Req, Resp, E> {
                 metadata: &[],
                 queue_group: QueueGroup::OfService,
                 max_in_flight: None,
+                idempotent: false,
                 window: DEFAULT_WINDOW,
                 window_bytes: DEFAULT_WINDOW_BYTES,
                 stores: MethodStores::NONE,
@@ -212,6 +215,13 @@ impl<Req, Resp, E> Method<Req, Resp, E> {
     #[must_use]
     pub const fn max_in_flight(mut self, max_in_flight: usize) -> Self {
         self.settings.max_in_flight = Some(max_in_flight);
+        self
+    }
+
+    /// Sets `idempotent`.
+    #[must_use]
+    pub const fn idempotent(mut self) -> Self {
+        self.settings.idempotent = true;
         self
     }
 

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use async_nats::{HeaderMap, HeaderName, HeaderValue, Message};
 
@@ -131,6 +132,21 @@ pub(crate) fn write_status(headers: &mut HeaderMap, status: &Status) {
     let message = header_text(status.message(), code.as_str());
     headers.insert(ERROR, message);
     headers.insert(ERROR_CODE, code);
+}
+
+/// Tells the service for how long the caller waits.
+pub(crate) fn insert_timeout(headers: &mut HeaderMap, timeout: Duration) {
+    // Rounded up, since the service would reject a timeout of zero at once.
+    let millis = timeout.as_nanos().div_ceil(1_000_000);
+    let millis = u64::try_from(millis).unwrap_or(u64::MAX);
+    headers.insert(TIMEOUT, HeaderValue::from(millis));
+}
+
+/// Tells the service for how long the caller still waits, if the headers say how long it waits.
+pub(crate) fn renew_timeout(headers: &mut HeaderMap, remaining: Duration) {
+    if headers.get(TIMEOUT).is_some() {
+        insert_timeout(headers, remaining);
+    }
 }
 
 /// The size of the headers on the wire in bytes, which counts towards the `max_payload` of the server.

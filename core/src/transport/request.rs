@@ -36,7 +36,10 @@ enum RequestState {
     /// Sending needs to wait: for the first subscription of a client, or for the connection.
     Sending(BoxFuture<'static, Result<PendingReply, RequestError>>),
     Waiting(PendingReply),
-    Done,
+    /// The request has ended; whether because nobody has a subscription to its subject.
+    Done {
+        found_nobody: bool,
+    },
 }
 
 impl RequestFuture {
@@ -52,6 +55,11 @@ impl RequestFuture {
             timer: None,
             state: RequestState::New,
         }
+    }
+
+    /// Whether the request has failed because nobody has a subscription to its subject, so that nobody has received it.
+    pub(crate) fn found_nobody(&self) -> bool {
+        matches!(self.state, RequestState::Done { found_nobody: true })
     }
 
     fn poll_reply(&mut self, cx: &mut task::Context<'_>) -> Poll<Result<Message, RequestError>> {
@@ -73,7 +81,7 @@ impl RequestFuture {
                     self.wait(sent?);
                 }
                 RequestState::Waiting(reply) => return reply.poll_unpin(cx),
-                RequestState::Done => return Poll::Pending,
+                RequestState::Done { .. } => return Poll::Pending,
             }
         }
     }
@@ -82,6 +90,10 @@ impl RequestFuture {
         self.outgoing.payload = Bytes::new();
         self.state = RequestState::Waiting(reply);
     }
+
+    fn end(&mut self, found_nobody: bool) {
+        self.state = RequestState::Done { found_nobody };
+    }
 }
 
 impl Future for RequestFuture {
@@ -89,22 +101,23 @@ impl Future for RequestFuture {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        let (subject, timeout) = (this.outgoing.subject(), this.timeout);
+        let timeout = this.timeout;
         if let RequestState::New = this.state
             && timeout.is_zero()
         {
-            this.state = RequestState::Done;
-            return Poll::Ready(Err(timed_out(subject, timeout)));
+            this.end(false);
+            return Poll::Ready(Err(timed_out(this.outgoing.subject(), timeout)));
         }
         if let Poll::Ready(reply) = this.poll_reply(cx) {
-            this.state = RequestState::Done;
+            let is_unheard = |error: &RequestError| error.kind() == RequestErrorKind::NoResponders;
+            this.end(reply.as_ref().is_err_and(is_unheard));
             return Poll::Ready(reply.map_err(|error| failed(this.outgoing.subject(), &error)));
         }
         let timer = this
             .timer
             .get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
         ready!(timer.as_mut().poll(cx));
-        this.state = RequestState::Done;
+        this.end(false);
         let gate = &this.multiplexer.gate;
         Poll::Ready(Err(unanswered(gate, this.outgoing.subject(), timeout)))
     }

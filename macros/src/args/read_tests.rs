@@ -45,7 +45,7 @@ fn unknown_settings() {
     assert_eq!(
         messages::<EndpointArgs>(AttrName::Endpoint, quote!(zzz)),
         [
-            "unknown setting `zzz`\nhelp: the settings are `max_in_flight`, `metadata`, `name`, `proto_name`, `queue_group`, `skip`, `timeout`, `validate`"
+            "unknown setting `zzz`\nhelp: the settings are `idempotent`, `max_in_flight`, `metadata`, `name`, `proto_name`, `queue_group`, `skip`, `timeout`, `validate`"
         ]
     );
     assert_eq!(

@@ -163,6 +163,7 @@ settings! {
 settings! {
     /// `#[endpoint(..)]`
     EndpointArgs {
+        idempotent: Flag,
         max_in_flight: Number<1, { u32::MAX as u64 }>,
         metadata: Metadata,
         name: Text<MethodName>,

@@ -88,6 +88,7 @@ fn other_name<'a>(name: &str, names: &[&'a str]) -> Option<&'a str> {
         "concurrency" | "max_concurrency" | "parallel" | "parallelism" => &["max_in_flight"],
         "deadline" => &["timeout"],
         "ignore" => &["skip"],
+        "retry" | "retryable" | "retriable" | "repeatable" | "safe" => &["idempotent"],
         "doc" | "docs" => &["description"],
         "buffer" | "buffer_size" | "capacity" | "credit" | "credits" => &["window"],
         "bytes" | "max_bytes" | "window_size" => &["window_bytes"],

@@ -137,7 +137,8 @@ fn call(expander: &Expander<'_>, method: &Method) -> TokenStream {
     }
 }
 
-/// The trait for the client, so that code generic over the service takes it. A call through the trait hands on the context.
+/// The trait for the client, so that code generic over the service takes it. A call through the trait hands on the context. A skipped
+/// method with a default body is left to that body.
 /// ```text
 /// impl UserService for UserServiceClient {
 ///     async fn generate_report(&self, cx: &Context, request: ReportRequest) -> Result<Report, Status> {
@@ -149,7 +150,8 @@ pub(super) fn implementation(expander: &Expander<'_>) -> TokenStream {
     let service = expander.service;
     let (ident, client, service_cfgs) = (&service.ident, expander.client(), &service.cfgs);
     let deprecated = expander.allow_deprecated(service.methods());
-    let methods = service.methods().map(|method| {
+    let written = |method: &&Method| !(method.endpoint.skipped && method.default.is_some());
+    let methods = service.methods().filter(written).map(|method| {
         if method.endpoint.skipped {
             skipped(expander, method)
         } else {
@@ -195,7 +197,7 @@ fn forwarded(expander: &Expander<'_>, method: &Method) -> TokenStream {
     }
 }
 
-/// A skipped method is there, but nobody answers.
+/// A skipped method without a default body is there, but nobody answers.
 fn skipped(expander: &Expander<'_>, method: &Method) -> TokenStream {
     let p = &expander.private;
     let (cfgs, sig, output) = (&method.attrs.cfgs, &method.sig, &method.output.ty);

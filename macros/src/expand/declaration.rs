@@ -2,10 +2,10 @@
 //!
 //! Assumes the model. Guarantees the trait as it was written, but for `async fn` and our own attributes.
 
-use proc_macro2::TokenStream;
-use quote::{ToTokens, quote, quote_spanned};
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::{ToTokens, TokenStreamExt, quote, quote_spanned};
 use syn::spanned::Spanned;
-use syn::{ReturnType, Signature, Token, Type};
+use syn::{Block, ReturnType, Signature, Token, Type};
 
 use super::expander::Expander;
 use crate::krate::call_site_at;
@@ -70,12 +70,47 @@ fn declared_method(expander: &Expander<'_>, method: &Method) -> TokenStream {
     if expander.service.async_trait.is_some() {
         return quote!(#(#attrs)* #sig #default #semicolon);
     }
-    if let (true, Some(body)) = (expander.broken, &method.default) {
-        return quote!(#(#attrs)* #[allow(async_fn_in_trait)] #sig #body);
-    }
     let is_send = !(expander.broken && may_hold_anything(expander, method));
-    let desugared = desugar(method, is_send);
-    quote!(#(#attrs)* #desugared #semicolon)
+    match default {
+        Some(body) if !is_send || !method.output.nameable => {
+            quote!(#(#attrs)* #[allow(async_fn_in_trait)] #sig #body)
+        }
+        Some(body) => {
+            let (desugared, body) = (desugar(method, is_send), default_body(method, body));
+            quote!(#(#attrs)* #desugared #body)
+        }
+        None => {
+            let desugared = desugar(method, is_send);
+            quote!(#(#attrs)* #desugared #semicolon)
+        }
+    }
+}
+
+/// Input: `{ Ok(Pong) }`
+/// Output: `{ async move { if let Some(output) = None::<Result<Pong, Status>> { return output; } Ok(Pong) } }`
+///
+/// An `async` block takes its type from what is returned first, and an `async fn` from its signature. With a `return` of the declared type
+/// before all others, rustc infers and reports in the body as it does in an `async fn`.
+fn default_body(method: &Method, body: &Block) -> TokenStream {
+    let ty = &method.output.ty;
+    let span = call_site_at(ty.span());
+    let output = Ident::new("output", Span::mixed_site().located_at(ty.span()));
+    let typed = quote_spanned! {span=>
+        if let ::core::option::Option::Some(#output) = ::core::option::Option::None::<#ty> {
+            return #output;
+        }
+    };
+    let mut block = TokenStream::new();
+    body.brace_token.surround(&mut block, |block| {
+        typed.to_tokens(block);
+        block.append_all(&body.stmts);
+    });
+    let asyncness = method
+        .sig
+        .asyncness
+        .map_or(span, |it| call_site_at(it.span()));
+    let future = quote_spanned!(asyncness=> async move);
+    quote!({ #future #block })
 }
 
 /// Whether a method has a mistake for which its future may well hold what is not `Send`: it is generic, or takes a reference.

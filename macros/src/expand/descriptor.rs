@@ -98,6 +98,7 @@ fn constant(expander: &Expander<'_>, method: &Method) -> TokenStream {
         setting(p, "queue_group", endpoint.queue_group.group.as_ref()),
         setting(p, "max_in_flight", endpoint.max_in_flight.as_ref()),
     ];
+    let idempotent = endpoint.idempotent.then(|| quote!(.idempotent()));
     let validate = endpoint
         .validate
         .as_ref()
@@ -119,7 +120,7 @@ fn constant(expander: &Expander<'_>, method: &Method) -> TokenStream {
     quote! {
         #(#cfgs)*
         const #name: #p::Method<#request, #response, #error> =
-            #p::Method::new(#index, (#service_name, #method_name), #request_codec, #response_codec, #error_codec) #endpoint_name #(#settings)* #validate #(#windows)* #(#stores)* #deletions;
+            #p::Method::new(#index, (#service_name, #method_name), #request_codec, #response_codec, #error_codec) #endpoint_name #(#settings)* #idempotent #validate #(#windows)* #(#stores)* #deletions;
     }
 }
 

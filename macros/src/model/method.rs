@@ -18,11 +18,11 @@ pub(crate) struct Method {
     /// The place among all methods of the trait, whatever their cfgs.
     pub(crate) index: usize,
     pub(crate) attrs: MethodAttrs,
-    /// The signature as written, with plain names for the parameters.
+    /// The signature as written, with plain names for the parameters unless there is a body.
     pub(crate) sig: Signature,
     /// What `sig` was before it was made `async` again; reported.
     pub(crate) rewritten: Option<Rewritten>,
-    /// Not allowed, but kept: implementations can rely on it.
+    /// What an implementation that leaves the method out serves.
     pub(crate) default: Option<Block>,
     /// The end of the declaration, if it has no body.
     pub(crate) semicolon: Option<Token![;]>,
@@ -84,6 +84,8 @@ pub(crate) struct Endpoint {
     pub(crate) max_in_flight: Option<MaxInFlight>,
     /// Its own queue group.
     pub(crate) queue_group: OwnGroup,
+    /// Whether a call may be handled more than once.
+    pub(crate) idempotent: bool,
     /// What is called with each request before the handler.
     pub(crate) validate: Option<FunctionPath>,
 }

@@ -51,6 +51,7 @@ pub(super) fn endpoint(method: &Ident, args: EndpointArgs, diags: &mut Diagnosti
         metadata: args.metadata.into_value(),
         max_in_flight: args.max_in_flight.into_value(),
         queue_group: queue_group(args.queue_group),
+        idempotent: args.idempotent.is_on(),
         validate: args.validate.into_value(),
     }
 }
@@ -58,6 +59,7 @@ pub(super) fn endpoint(method: &Ident, args: EndpointArgs, diags: &mut Diagnosti
 /// Nothing but `skip` says anything of a skipped method.
 fn no_effect(args: &EndpointArgs, diags: &mut Diagnostics) {
     let keys = [
+        args.idempotent.given().map(|given| &given.key),
         args.max_in_flight.given().map(|given| &given.key),
         args.metadata.given().map(|given| &given.key),
         args.name.given().map(|given| &given.key),

@@ -1,15 +1,15 @@
 //! One method of the trait: its attributes and its signature.
 //!
 //! Assumes a method as syn read it. Guarantees a signature that rustc accepts in a trait (plain names for the parameters, no `const`,
-//! no `...`) and, where no error was reported, an `async` method that takes `&self`, at most one context and one request, and returns
-//! something. A skipped method stays off NATS and may take and return what it likes.
+//! no `...`; patterns only where there is a body) and, where no error was reported, an `async` method that takes `&self`, at most one
+//! context and one request, and returns something. A skipped method stays off NATS and may take and return what it likes.
 
 use proc_macro2::Span;
 use quote::ToTokens;
 use syn::punctuated::Punctuated;
 use syn::{
-    Attribute, FnArg, Ident, Pat, PatType, Receiver, ReceiverKind, Safety, Signature, Token,
-    TraitItemFn, parse_quote,
+    AttrStyle, Attribute, FnArg, Ident, Pat, PatType, Receiver, ReceiverKind, Safety, Signature,
+    Token, TraitItemFn, parse_quote,
 };
 
 use super::attrs::{Sorted, settings, sort};
@@ -26,7 +26,7 @@ use crate::model::signature::Request;
 pub(super) fn parse(index: usize, function: TraitItemFn, diags: &mut Diagnostics) -> Method {
     let mut sig = function.sig;
     let name = sig.ident.to_string();
-    let Sorted { attrs, ours } = sort(function.attrs, &name, diags);
+    let Sorted { attrs, ours } = sort(outer(function.attrs), &name, diags);
     let mut endpoint_args = EndpointArgs::default();
     let (mut stream, mut stores, mut deletions) = (None, Vec::new(), Vec::new());
     for (name, attr) in ours {
@@ -44,6 +44,7 @@ pub(super) fn parse(index: usize, function: TraitItemFn, diags: &mut Diagnostics
     let mut reader = Reader {
         name,
         skipped: endpoint.skipped,
+        has_body: function.default.is_some(),
         diags,
     };
 
@@ -53,14 +54,6 @@ pub(super) fn parse(index: usize, function: TraitItemFn, diags: &mut Diagnostics
     reader.receiver(&sig);
     let (context, request) = reader.parameters(&mut sig.inputs);
     let output = messages::output(&sig, endpoint.skipped, reader.diags);
-    if let Some(body) = &function.default {
-        let message = format!("method `{}` cannot have a default body", reader.name);
-        reader.diags.help(
-            body,
-            message,
-            "end the declaration with `;` and implement it on the service type",
-        );
-    }
 
     Method {
         index,
@@ -81,6 +74,14 @@ pub(super) fn parse(index: usize, function: TraitItemFn, diags: &mut Diagnostics
     }
 }
 
+/// The attributes in front of the method; those at the start of its body, `#![allow(..)]`, mean the same.
+fn outer(mut attrs: Vec<Attribute>) -> Vec<Attribute> {
+    for attr in &mut attrs {
+        attr.style = AttrStyle::Outer;
+    }
+    attrs
+}
+
 /// `user` for `_user`: generated code uses its parameters.
 fn used(ident: &Ident, fallback: &str) -> Ident {
     let name = ident.to_string();
@@ -96,6 +97,7 @@ fn used(ident: &Ident, fallback: &str) -> Ident {
 struct Reader<'a> {
     name: String,
     skipped: bool,
+    has_body: bool,
     diags: &'a mut Diagnostics,
 }
 
@@ -279,7 +281,8 @@ impl Reader<'_> {
         }
     }
 
-    /// The name of a parameter. A pattern gets `fallback`, or rustc would have its say as well (E0642).
+    /// The name of a parameter. A pattern gets `fallback`; without a body it is an error, and replaced, or rustc would have its say as well
+    /// (E0642).
     fn plain_name(&mut self, parameter: &mut PatType, fallback: &str, what: &str) -> Ident {
         if let Pat::Ident(pat) = &*parameter.pat
             && pat.by_ref.is_none()
@@ -301,9 +304,11 @@ impl Reader<'_> {
                 "destructure it in the implementation".to_owned(),
             ),
         };
-        self.diags
-            .help(&parameter.pat, format!("{what} needs a plain name"), help);
-        *parameter.pat = parse_quote!(#ident);
+        if !self.has_body {
+            self.diags
+                .help(&parameter.pat, format!("{what} needs a plain name"), help);
+            *parameter.pat = parse_quote!(#ident);
+        }
         ident
     }
 

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::backoff;
 use crate::client::cached::singleflight::{
     CacheKey, CachedBytes, CallOptions, Outcome, SingleFlight,
 };
@@ -25,9 +26,10 @@ use crate::middleware::request::Request;
 use crate::status::Status;
 use crate::store::error::StoreError;
 
-/// Makes the call of the service with these headers and this payload. The call has no timeout; its callers have.
+/// Makes the call of the service with these headers and this payload. The call has no timeout; its callers have, and none waits for longer
+/// than the given moment.
 pub(crate) type MakeCall =
-    dyn Fn(HeaderMap, Bytes) -> BoxFuture<'static, Result<Bytes, Status>> + Send + Sync;
+    dyn Fn(HeaderMap, Bytes, Instant) -> BoxFuture<'static, Result<Bytes, Status>> + Send + Sync;
 
 /// What a cached call asks for.
 pub(crate) struct SharedLookup {
@@ -56,7 +58,8 @@ impl SharedLookup {
         };
         while Instant::now() < self.deadline {
             let call = self.single_flight.join(&self.key, &options, || {
-                let call = (self.make_call)(options.headers.clone(), payload.clone());
+                let until = backoff::after(Instant::now(), options.timeout);
+                let call = (self.make_call)(options.headers.clone(), payload.clone(), until);
                 let read_through = ReadThrough {
                     single_flight: Arc::clone(&self.single_flight),
                     key: self.key.clone(),

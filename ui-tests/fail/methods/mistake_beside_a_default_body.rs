@@ -1,26 +1,26 @@
-// A method with a default body.
+// A mistake in one method of a trait whose other method has a default body.
 
 use natsmicro::Status;
 use natsmicro_ui_tests::{SaveUser, User};
 
 #[natsmicro::service]
 pub trait Users {
-    async fn save(&self, request: SaveUser) -> Result<User, Status> {
+    async fn save(&self, SaveUser { id, .. }: SaveUser) -> Result<User, Status> {
+        self.ping().await?;
         Ok(User {
-            id: request.id,
+            id,
             ..User::default()
         })
     }
+
+    fn ping(&self) -> Result<(), Status>;
 }
 
 struct InMemory;
 
 impl Users for InMemory {
-    async fn save(&self, request: SaveUser) -> Result<User, Status> {
-        Ok(User {
-            id: request.id,
-            ..User::default()
-        })
+    async fn ping(&self) -> Result<(), Status> {
+        Ok(())
     }
 }
 
