@@ -9,13 +9,17 @@ use std::time::Duration;
 
 use async_nats::Subject;
 use tokio::time::Instant;
+use tower::retry::budget::{Budget, TpsBudget};
 
 use crate::backoff::Backoff;
-use crate::client::retry::budget::Budget;
 use crate::client::retry::settings::{Retry, RetryStats};
 use crate::status::{Code, Status};
 use crate::transport::gate::Gate;
 
+/// How long a call gives room to retries.
+const BUDGET_PERIOD: Duration = Duration::from_secs(10);
+/// As many retries per second as no client makes.
+const MAX_MIN_PER_SECOND: u32 = 1_000_000_000;
 /// No pause is longer than this, whatever the settings say.
 const MAX_PAUSE: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -23,11 +27,18 @@ const MAX_PAUSE: Duration = Duration::from_secs(24 * 60 * 60);
 #[derive(Debug)]
 pub(crate) struct Retries {
     retry: Retry,
-    budget: Budget,
+    budget: TpsBudget,
     /// Makes random numbers of `draws`.
     random: RandomState,
     draws: AtomicU64,
     counters: Counters,
+}
+
+/// The budget of the settings, within the bounds that tower's has.
+fn budget(retry: &Retry) -> TpsBudget {
+    let min_per_second = retry.budget_min_per_second.min(MAX_MIN_PER_SECOND);
+    let percent = u16::try_from(retry.budget_percent).unwrap_or(u16::MAX);
+    TpsBudget::new(BUDGET_PERIOD, min_per_second, f32::from(percent) / 100.0)
 }
 
 #[derive(Debug, Default)]
@@ -41,7 +52,7 @@ struct Counters {
 impl Retries {
     pub(crate) fn new(retry: Retry) -> Arc<Self> {
         Arc::new(Self {
-            budget: Budget::new(retry.budget_percent, retry.budget_min_per_second),
+            budget: budget(&retry),
             retry,
             random: RandomState::new(),
             draws: AtomicU64::new(0),
@@ -125,7 +136,7 @@ pub(crate) struct Attempts {
 impl Attempts {
     /// The first attempt of a call that ends at `deadline`.
     pub(crate) fn new(policy: RetryPolicy, deadline: Instant) -> Self {
-        policy.retries.budget.deposit(Instant::now());
+        policy.retries.budget.deposit();
         let retry = &policy.retries.retry;
         Self {
             backoff: Backoff::new(retry.first_pause, retry.max_pause.min(MAX_PAUSE)),
@@ -166,7 +177,7 @@ impl Attempts {
             counters.exhausted.fetch_add(1, Ordering::Relaxed);
             return false;
         }
-        if !budget.withdraw(now) {
+        if !budget.withdraw() {
             counters.over_budget.fetch_add(1, Ordering::Relaxed);
             tracing::debug!(%subject, error = %failure.status, "the budget of the client has no retry left");
             return false;
