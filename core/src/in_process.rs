@@ -12,7 +12,6 @@ use futures::StreamExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use tower_layer::Layer;
 
 use crate::client::Client;
 use crate::client::call::OpenedBy;
@@ -21,7 +20,8 @@ use crate::descriptor::method::MethodKind;
 use crate::middleware::Extensions;
 use crate::middleware::body::{Answer, Messages};
 use crate::middleware::bypass::Bypass;
-use crate::middleware::inner::{Inner, LayerService, ReplyFuture};
+use crate::middleware::inner::ReplyFuture;
+use crate::middleware::layer::CallLayer;
 use crate::middleware::layers::Layers;
 use crate::middleware::on_end::OnEnd;
 use crate::middleware::reply::Reply;
@@ -94,11 +94,7 @@ impl InProcess {
 
     /// Puts a layer around the calls of all services, as [`Server::layer`](crate::Server::layer) does. Layers of the client are added to the
     /// [`Client`] that is built.
-    pub fn layer<L>(mut self, layer: L) -> Self
-    where
-        L: Layer<Inner> + Send + Sync + 'static,
-        L::Service: LayerService,
-    {
+    pub fn layer(mut self, layer: impl CallLayer) -> Self {
         self.layers.push(layer);
         self
     }

@@ -21,7 +21,6 @@ use std::time::Duration;
 
 use async_nats::Subject;
 use bytes::Bytes;
-use tower_layer::Layer;
 
 use crate::client::cached::singleflight::SingleFlight;
 use crate::client::call::{Call, Exchange, OpenedBy, Response};
@@ -35,7 +34,7 @@ use crate::codec::MessageCodec;
 use crate::descriptor::method::{Method, MethodId, MethodKind, MethodSettings};
 use crate::descriptor::service::{DEFAULT_TIMEOUT, Describe, ServiceDescriptor};
 use crate::middleware::body::Messages;
-use crate::middleware::inner::{Inner, LayerService};
+use crate::middleware::layer::CallLayer;
 use crate::middleware::layers::Layers;
 use crate::status::Status;
 use crate::store::bucket::jetstream::JetStream;
@@ -131,11 +130,7 @@ impl Client {
     /// # }
     /// ```
     #[must_use]
-    pub fn layer<L>(mut self, layer: L) -> Self
-    where
-        L: Layer<Inner> + Send + Sync + 'static,
-        L::Service: LayerService,
-    {
+    pub fn layer(mut self, layer: impl CallLayer) -> Self {
         self.layers.push(layer);
         self
     }

@@ -6,7 +6,8 @@ use std::task::{Context, Poll};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::middleware::inner::{Inner, LayerService};
+use crate::middleware::inner::Inner;
+use crate::middleware::layer::LayerService;
 use crate::middleware::next::Next;
 use crate::middleware::reply::Reply;
 use crate::middleware::request::Request;
@@ -26,41 +27,49 @@ use crate::status::Status;
 /// }));
 /// # }
 /// ```
-pub fn from_fn<F, Fut>(function: F) -> FromFn<F>
+pub fn from_fn<F, Fut>(function: F) -> FromFn<F, Fut>
 where
-    F: Fn(Request, Next) -> Fut + Clone + Send + Sync + 'static,
-    Fut: Future<Output = Result<Reply, Status>> + Send + 'static,
+    F: Fn(Request, Next) -> Fut, // An `async fn(Request, Next) -> Result<Reply, Status>`, or a closure like it.
+    F: Clone + Send + Sync + 'static, // Each call has a clone: share state in an `Arc`.
+    Fut: Future<Output = Result<Reply, Status>>, // Of an `async fn`, which can turn other errors into a `Status`.
+    Fut: Send + 'static,                         // Hold nothing like an `Rc` across an `await`.
 {
-    FromFn { function }
+    FromFn {
+        function,
+        call: |function, request, next| function(request, next),
+    }
 }
 
 /// The layer that [`from_fn`] makes.
-#[derive(Clone)]
-pub struct FromFn<F> {
+pub struct FromFn<F, Fut> {
     function: F,
+    call: Call<F, Fut>,
 }
 
 /// The service that [`FromFn`] makes.
-#[derive(Clone)]
-pub struct FromFnService<F> {
+pub struct FromFnService<F, Fut> {
     function: F,
+    call: Call<F, Fut>,
     inner: Inner,
 }
 
-impl<F: Clone, S: LayerService> Layer<S> for FromFn<F> {
-    type Service = FromFnService<F>;
+/// Calls the function. So only [`from_fn`] asks for a function of the right type, and a wrong one is one error of the compiler.
+type Call<F, Fut> = fn(&F, Request, Next) -> Fut;
 
-    fn layer(&self, inner: S) -> FromFnService<F> {
+impl<F: Clone, Fut, S: LayerService> Layer<S> for FromFn<F, Fut> {
+    type Service = FromFnService<F, Fut>;
+
+    fn layer(&self, inner: S) -> FromFnService<F, Fut> {
         FromFnService {
             function: self.function.clone(),
+            call: self.call,
             inner: Inner::new(inner),
         }
     }
 }
 
-impl<F, Fut> Service<Request> for FromFnService<F>
+impl<F, Fut> Service<Request> for FromFnService<F, Fut>
 where
-    F: Fn(Request, Next) -> Fut,
     Fut: Future<Output = Result<Reply, Status>> + Send + 'static,
 {
     type Response = Reply;
@@ -72,17 +81,36 @@ where
     }
 
     fn call(&mut self, request: Request) -> Fut {
-        (self.function)(request, Next::new(self.inner.clone()))
+        (self.call)(&self.function, request, Next::new(self.inner.clone()))
     }
 }
 
-impl<F> fmt::Debug for FromFn<F> {
+impl<F: Clone, Fut> Clone for FromFn<F, Fut> {
+    fn clone(&self) -> Self {
+        Self {
+            function: self.function.clone(),
+            call: self.call,
+        }
+    }
+}
+
+impl<F: Clone, Fut> Clone for FromFnService<F, Fut> {
+    fn clone(&self) -> Self {
+        Self {
+            function: self.function.clone(),
+            call: self.call,
+            inner: self.inner.clone(),
+        }
+    }
+}
+
+impl<F, Fut> fmt::Debug for FromFn<F, Fut> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FromFn").finish_non_exhaustive()
     }
 }
 
-impl<F> fmt::Debug for FromFnService<F> {
+impl<F, Fut> fmt::Debug for FromFnService<F, Fut> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FromFnService").finish_non_exhaustive()
     }

@@ -1,4 +1,4 @@
-//! The service that a layer surrounds, without its type, and what a layer has to make of it.
+//! The service that a layer surrounds, without its type.
 
 use std::any::Any;
 use std::fmt;
@@ -10,6 +10,7 @@ use futures::future::BoxFuture;
 use tower_service::Service;
 
 use crate::middleware::error::{self, BoxError};
+use crate::middleware::layer::LayerService;
 use crate::middleware::reply::Reply;
 use crate::middleware::request::Request;
 use crate::status::Status;
@@ -62,35 +63,6 @@ pub struct Inner {
     own: Option<Box<dyn Own>>,
 }
 
-/// What a layer has to make of an [`Inner`]: a service of tower from [`Request`] to [`Reply`] that is `Clone`, since each call has a clone of
-/// it. It is implemented for all of them.
-pub trait LayerService: sealed::Sealed {}
-
-/// Keeps [`LayerService`] to the services that it describes.
-mod sealed {
-    use super::{BoxError, Inner, LayerService, Reply, Request, Service};
-
-    pub trait Sealed: Sized {
-        fn into_inner(self) -> Inner;
-    }
-
-    impl<S> LayerService for S where S: Sealed {}
-
-    impl<S, E, F> Sealed for S
-    where
-        // Not `Clone`, as tower's `RateLimit`? A buffer around it is: `ServiceBuilder::new().buffer(64).rate_limit(..)`.
-        S: Clone,
-        S: Service<Request, Response = Reply, Error = E, Future = F>,
-        E: Into<BoxError>,
-        F: Future<Output = Result<Reply, E>> + Send + 'static,
-        S: Send + Sync + 'static,
-    {
-        fn into_inner(self) -> Inner {
-            Inner::erase(self)
-        }
-    }
-}
-
 /// A service without its type, of which each call has a clone.
 trait Erased: Send + Sync {
     fn call(&self, request: Request) -> ReplyFuture;
@@ -120,7 +92,7 @@ impl Inner {
         service.into_inner()
     }
 
-    fn erase<S, E, F>(service: S) -> Self
+    pub(super) fn erase<S, E, F>(service: S) -> Self
     where
         S: Service<Request, Response = Reply, Error = E, Future = F>,
         S: Clone + Send + Sync + 'static,

@@ -3,9 +3,8 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use tower_layer::Layer;
-
-use crate::middleware::inner::{Inner, LayerService};
+use crate::middleware::inner::Inner;
+use crate::middleware::layer::CallLayer;
 
 /// Layers, the outermost first. Cheap to clone; clones share the services that the layers make.
 #[derive(Clone, Default)]
@@ -21,16 +20,12 @@ type Apply = dyn Fn(Inner) -> Inner + Send + Sync;
 
 impl Layers {
     /// Adds a layer inside the others.
-    pub(crate) fn push<L>(&mut self, layer: L)
-    where
-        L: Layer<Inner> + Send + Sync + 'static,
-        L::Service: LayerService,
-    {
+    pub(crate) fn push(&mut self, layer: impl CallLayer) {
         let mut layers = self
             .0
             .as_ref()
             .map_or_else(Vec::new, |list| list.layers.clone());
-        layers.push(Arc::new(move |inner| Inner::new(layer.layer(inner))));
+        layers.push(Arc::new(move |inner| layer.apply(inner)));
         self.0 = Some(Arc::new(List {
             layers,
             applied: OnceLock::new(),

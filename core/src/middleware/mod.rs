@@ -69,11 +69,16 @@
 //! sent. A layer is asked whether it is ready by each call, in the future of that call; a [`from_fn`] layer always is, and lets what is
 //! inside wait when it runs it. `RateLimit` is not `Clone`; a buffer in front of it is:
 //!
-//! ```ignore
-//! let limited = ServiceBuilder::new().buffer(64).rate_limit(100, Duration::from_secs(1));
-//! let server = Server::new(nats).layer(limited);
 //! ```
-// The example is compiled in the tests of this crate, which have tower's `buffer` and `limit`.
+//! use std::time::Duration;
+//!
+//! use tower::ServiceBuilder;
+//!
+//! # fn example(nats: natsmicro::async_nats::Client) {
+//! let limited = ServiceBuilder::new().buffer(64).rate_limit(100, Duration::from_secs(1));
+//! let server = natsmicro::Server::new(nats).layer(limited);
+//! # }
+//! ```
 //!
 //! May use `transport`, `context` and `descriptor`; knows neither server nor client. Guarantees that a layer sees each request once, and
 //! that the functions given to [`Reply::on_end`] are called exactly once.
@@ -83,6 +88,7 @@ pub(crate) mod bypass;
 mod error;
 pub(crate) mod from_fn;
 pub(crate) mod inner;
+pub(crate) mod layer;
 pub(crate) mod layers;
 pub(crate) mod next;
 pub(crate) mod on_end;
@@ -92,7 +98,8 @@ pub(crate) mod request;
 
 pub use self::error::BoxError;
 pub use self::from_fn::{FromFn, FromFnService, from_fn};
-pub use self::inner::{Inner, LayerService};
+pub use self::inner::Inner;
+pub use self::layer::{CallLayer, LayerService};
 pub use self::next::Next;
 pub use self::reply::Reply;
 pub use self::request::Request;

@@ -27,11 +27,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tower_layer::Layer;
 
 use crate::context::Stopping;
 use crate::error::Error;
-use crate::middleware::inner::{Inner, LayerService};
+use crate::middleware::layer::CallLayer;
 use crate::middleware::layers::Layers;
 use crate::persist::LostWrite;
 use crate::persist::open::{OpenErrorKind, OpenStores, Persistence, ServedMethod};
@@ -269,11 +268,7 @@ impl Server {
     /// let server = natsmicro::Server::new(nats).layer(from_fn(timed));
     /// # }
     /// ```
-    pub fn layer<L>(mut self, layer: L) -> Self
-    where
-        L: Layer<Inner> + Send + Sync + 'static,
-        L::Service: LayerService,
-    {
+    pub fn layer(mut self, layer: impl CallLayer) -> Self {
         self.layers.push(layer);
         self
     }

@@ -8,9 +8,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tower_layer::Layer;
-
-use crate::middleware::inner::{Inner, LayerService};
+use crate::middleware::layer::CallLayer;
 use crate::middleware::layers::Layers;
 use crate::server::router::{Dispatch, Route, Router};
 
@@ -100,11 +98,7 @@ impl<S, D: Dispatch<S>> ServiceServer<S, D> {
     ///
     /// let users = UsersServer::new(Impl).layer(from_fn(only_with_token));
     /// ```
-    pub fn layer<L>(mut self, layer: L) -> Self
-    where
-        L: Layer<Inner> + Send + Sync + 'static,
-        L::Service: LayerService,
-    {
+    pub fn layer(mut self, layer: impl CallLayer) -> Self {
         self.layers.push(layer);
         self
     }

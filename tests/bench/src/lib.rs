@@ -7,6 +7,7 @@
 //! cargo bench -p natsmicro-bench --bench streams              # streams of each kind
 //! cargo bench -p natsmicro-bench --bench overhead             # what a call costs beside NATS
 //! cargo bench -p natsmicro-bench --bench instructions         # the same in instructions, counted by valgrind
+//! cargo bench -p natsmicro-bench --bench in_process           # a call without NATS
 //! cargo bench -p natsmicro-bench --bench expansion            # what the macro costs a build
 //! cargo bench -p natsmicro-bench --bench memory               # whether memory grows with the number of calls
 //! ```

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use async_nats::HeaderMap;
 use futures::StreamExt;
-use natsmicro::middleware::{MethodKind, Next, Reply, Request, from_fn};
+use natsmicro::middleware::{CallLayer, MethodKind, Next, Reply, Request, from_fn};
 use natsmicro::{Client, Code, Status, Streaming};
 use natsmicro_tests::common::{Nats, error_of, soon};
 
@@ -69,21 +69,15 @@ async fn a_stream_is_refused_before_its_handshake() {
 
 type Log = Arc<Mutex<Vec<String>>>;
 
-fn logged(
-    log: Log,
-    name: &'static str,
-) -> natsmicro::middleware::FromFn<
-    impl Fn(Request, Next) -> futures::future::BoxFuture<'static, Result<Reply, Status>> + Clone,
-> {
+fn logged(log: Log, name: &'static str) -> impl CallLayer {
     from_fn(move |request: Request, next: Next| {
         let log = Arc::clone(&log);
-        let future = async move {
+        async move {
             log.lock().unwrap().push(format!("{name} before"));
             let reply = next.run(request).await;
             log.lock().unwrap().push(format!("{name} after"));
             reply
-        };
-        Box::pin(future) as futures::future::BoxFuture<'static, _>
+        }
     })
 }
 

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::StreamExt;
-use natsmicro::middleware::{Layer, Next, Reply, Request, from_fn};
+use natsmicro::middleware::{CallLayer, Next, Reply, Request, from_fn};
 use natsmicro::{Code, Context, ServiceError, Status, Streaming};
 use serde::{Deserialize, Serialize};
 
@@ -186,12 +186,7 @@ pub async fn authenticate(mut request: Request, next: Next) -> Result<Reply, Sta
 pub struct Audit(Arc<Mutex<Vec<(&'static str, String)>>>);
 
 impl Audit {
-    pub fn layer(
-        &self,
-    ) -> impl Layer<natsmicro::middleware::Inner, Service: natsmicro::middleware::LayerService>
-    + Send
-    + Sync
-    + 'static {
+    pub fn layer(&self) -> impl CallLayer + use<> {
         let audit = self.clone();
         from_fn(move |request: Request, next: Next| {
             let audit = audit.clone();
