@@ -90,7 +90,7 @@ const KV_REMAINDER: Right = publish(
     "<api>.CONSUMER.INFO.KV_<bucket>.*",
     "what remains to be read",
 )
-.or(STALLED);
+.or(AGEING);
 const KV_END: Right = publish("<api>.CONSUMER.DELETE.KV_<bucket>.*", "the end").or(ABANDONED);
 const OBJECT_REMAINDER: Right = publish(
     "<api>.CONSUMER.INFO.OBJ_<bucket>.*",
@@ -98,7 +98,8 @@ const OBJECT_REMAINDER: Right = publish(
 )
 .or(STALLED);
 const OBJECT_END: Right = publish("<api>.CONSUMER.DELETE.OBJ_<bucket>.*", "the end").or(ABANDONED);
-const STALLED: &str = "a reader that waits for messages which have expired waits longer, and the age of a cache may grow";
+const STALLED: &str = "a reader that waits for messages which have expired waits longer";
+const AGEING: &str = "a reader that waits for messages which have expired waits longer, and a cache with a pattern does not know its age";
 const ABANDONED: &str = "the NATS server removes what was not deleted after a minute";
 
 /// A service whose methods stream nothing.
