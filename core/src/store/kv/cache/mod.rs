@@ -50,7 +50,8 @@ const MIN_MAX_AGE: Duration = Duration::from_millis(100);
 /// In a quiet bucket a look is one request for the state of the stream. While the bucket is written to, a cache with a pattern lets the
 /// server count the keys that match, and may ask for the state of its consumer.
 ///
-/// Entries expire by the clock of the server.
+/// Entries expire by the clock of the server. While entries with a TTL of their own expire all the time, the number of keys is not exact, and
+/// a purge of few keys shows when it is again.
 ///
 /// Cheap to clone. The last clone that is dropped ends the task that keeps the copy.
 ///

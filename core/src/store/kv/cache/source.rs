@@ -146,12 +146,12 @@ impl<T: Send + Sync + 'static> Source<T> {
         liveness: Arc<Liveness>,
         seen: watch::Receiver<Seen>,
     ) -> Result<Look, StoreError> {
+        let asked_at = Instant::now();
         let mut found = Vec::with_capacity(uncovered.len());
         for key in uncovered {
             let message = self.newest(&key).await?;
             found.push((key, message));
         }
-        let mut asked_at = Instant::now();
         let (mut report, mut basis) = self.within(async |bucket| ask(bucket, None).await).await?;
         let is_unchanged = last.is_some_and(|last| is_unchanged(&last, &report.info.state));
         let subjects = if is_unchanged && found.is_empty() {
@@ -159,7 +159,6 @@ impl<T: Send + Sync + 'static> Source<T> {
         } else if self.pattern == ">" && report.info.config.sources.is_none() {
             Some(report.info.state.subjects_count)
         } else {
-            asked_at = Instant::now();
             let counted = async |bucket: &KvBucket| ask(bucket, Some(&self.pattern)).await;
             (report, basis) = self.within(counted).await?;
             Some(report.total)

@@ -19,6 +19,8 @@ use crate::store::kv::entry::{Entry, is_expiry};
 use crate::store::kv::ttl::MessageTtl;
 use crate::store::reader::delivery::BucketMessage;
 
+/// How many keys are looked up at once.
+const MAX_LOOKED_UP: usize = 64;
 /// How late the server may remove what has expired.
 const EXPIRY_SLACK: Duration = Duration::from_secs(3);
 /// How early it may seem to, by the reading of its clock.
@@ -58,6 +60,7 @@ pub(crate) struct Basis {
 
 /// A key that is not held: its value was left out or has just expired, or it has none.
 struct UnheldKey {
+    revision: u64,
     expires: Option<SystemTime>,
     has_value: bool,
 }
@@ -118,18 +121,39 @@ impl<T> CacheState<T> {
         self.entries.len() + self.unheld.len()
     }
 
-    /// How many of [`subjects`](Self::subjects) the server may have removed already, and how many it may have besides them.
-    pub(crate) fn uncertain_subjects(&self) -> (usize, usize) {
+    /// How many of [`subjects`](Self::subjects) the server has removed since they have expired, at least and at most. `first_sequence` is
+    /// that of the first message that it has.
+    pub(crate) fn expired_subjects(&self, first_sequence: u64) -> (usize, usize) {
         let latest = self.now() + CLOCK_SLACK;
-        let held = self.entries.values().map(|held| held.expires);
-        let all = held.chain(self.unheld.values().map(|unheld| unheld.expires));
-        let expired = all.filter(|expires| expires.is_some_and(|expires| expires <= latest));
-        (expired.count(), self.uncovered.len())
+        let held = self.entries.values().map(|it| (it.revision, it.expires));
+        let unheld = self.unheld.values().map(|it| (it.revision, it.expires));
+        let expired = held
+            .chain(unheld)
+            .filter(|(_, expires)| expires.is_some_and(|expires| expires <= latest));
+        let basis = self.basis.as_ref();
+        if basis.is_some_and(|basis| basis.facts.allows_entry_ttl) {
+            return (0, expired.count());
+        }
+        // They expire in the order of the stream.
+        let gone = expired.filter(|(revision, _)| *revision < first_sequence);
+        let gone = gone.count();
+        (gone, gone)
     }
 
-    /// The keys to look up: a message that has expired may have uncovered an older one.
+    /// How many keys may have a message besides [`subjects`](Self::subjects).
+    pub(crate) fn uncovered_subjects(&self) -> usize {
+        self.uncovered.len()
+    }
+
+    /// The keys to look up next: a message that has expired may have uncovered an older one.
     pub(crate) fn uncovered(&self) -> Vec<String> {
-        self.uncovered.iter().cloned().collect()
+        let next = self.uncovered.iter().take(MAX_LOOKED_UP);
+        next.cloned().collect()
+    }
+
+    /// Whether there are so many keys to look up that loading all is faster.
+    pub(crate) fn has_many_uncovered(&self) -> bool {
+        self.uncovered.len() > MAX_LOOKED_UP
     }
 
     /// What the bucket has for a key of [`uncovered`](Self::uncovered). Returns the event to send. Does nothing if the key was written since.
@@ -262,7 +286,7 @@ impl<T> CacheState<T> {
             }
             Ok(Entry { key, operation, .. }) => {
                 let removed = self.remove(&key);
-                self.set_unheld(&key, expires, false);
+                self.set_unheld(&key, revision, expires, false);
                 if let Some(expires) = expires.filter(|_| is_covering) {
                     self.covers.insert(key.clone(), expires);
                 }
@@ -302,7 +326,7 @@ impl<T> CacheState<T> {
                 if let Some((_, oldest)) = self.by_revision.pop_first()
                     && let Some(left_out) = self.entries.remove(&oldest)
                 {
-                    self.set_unheld(&oldest, left_out.expires, true);
+                    self.set_unheld(&oldest, left_out.revision, left_out.expires, true);
                 }
                 self.is_complete = false;
             }
@@ -311,8 +335,18 @@ impl<T> CacheState<T> {
         self.entries.insert(key, held);
     }
 
-    fn set_unheld(&mut self, key: &str, expires: Option<SystemTime>, has_value: bool) {
-        let unheld = UnheldKey { expires, has_value };
+    fn set_unheld(
+        &mut self,
+        key: &str,
+        revision: u64,
+        expires: Option<SystemTime>,
+        has_value: bool,
+    ) {
+        let unheld = UnheldKey {
+            revision,
+            expires,
+            has_value,
+        };
         self.unheld.insert(self.hash(key), unheld);
     }
 
@@ -343,7 +377,7 @@ impl<T> CacheState<T> {
         for key in expired_keys {
             if let Some(held) = self.remove(&key) {
                 events.push(CacheEvent::Changed(held.of(&key, None, Operation::Purge)));
-                self.set_unheld(&key, held.expires, false);
+                self.set_unheld(&key, held.revision, held.expires, false);
                 if held.is_covering {
                     self.uncovered.insert(key);
                 }

@@ -4,6 +4,7 @@
 //! and uncover older ones, consumers are paused. So the task looks at the bucket twice within the maximum age of the cache, and compares
 //! how many keys have a message, and what has arrived.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ use crate::store::kv::cache::shared::CacheShared;
 use crate::store::kv::cache::source::{Arrival, ChangeFeed, Look, Seen};
 use crate::store::kv::cache::state::CacheState;
 use crate::store::reader::delivery::ReaderEvent;
-use crate::store::reader::liveness::ConsumerProgress;
+use crate::store::reader::liveness::{ConsumerProgress, Liveness};
 
 /// How often the cache removes expired entries.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
@@ -319,41 +320,68 @@ impl Comparison {
             .into_iter()
             .filter_map(|(key, message)| state.uncover(&codec, &feed.prefix, &key, message))
             .collect();
-        let (subjects, (fewer, more)) = (state.subjects(), state.uncertain_subjects());
+        let possible = self.possible_subjects(&state, look.stream.first_sequence);
+        let has_many_uncovered = state.has_many_uncovered();
         drop(state);
         shared.send_events(uncovered);
-        match look.arrival {
+        if has_many_uncovered {
+            let reason = "many entries have expired over older ones";
+            return Verdict::Disagrees(Disagreement::Stale(reason));
+        }
+        let verdict = self.judge_arrival(&feed.liveness, look.arrival);
+        verdict.unwrap_or_else(|| match look.subjects {
+            Some(found) => self.judge_subjects(found, &possible),
+            None => Verdict::Agrees,
+        })
+    }
+
+    /// `None` if all that the bucket has has arrived.
+    fn judge_arrival(&mut self, liveness: &Liveness, arrival: Arrival) -> Option<Verdict> {
+        let reason = match arrival {
+            Arrival::Complete => {
+                self.behind = None;
+                return None;
+            }
             Arrival::Paused(pending) => {
-                feed.liveness.set_pending(pending);
-                return Verdict::Disagrees(Disagreement::Stale("its consumer is paused"));
+                liveness.set_pending(pending);
+                "its consumer is paused"
             }
             Arrival::Behind(pending, progress) => {
-                feed.liveness.set_pending(pending);
+                liveness.set_pending(pending);
                 let is_stuck = !progress.name.is_empty() && self.behind.as_ref() == Some(&progress);
                 self.behind = Some(progress);
-                if is_stuck {
-                    return Verdict::Disagrees(Disagreement::Stale(
-                        "its consumer delivers nothing",
-                    ));
+                if !is_stuck {
+                    return Some(Verdict::Behind);
                 }
-                return Verdict::Behind;
+                "its consumer delivers nothing"
             }
-            Arrival::Complete => self.behind = None,
-        }
-        let Some(found) = look.subjects else {
-            return Verdict::Agrees;
         };
+        Some(Verdict::Disagrees(Disagreement::Stale(reason)))
+    }
+
+    /// How many keys the server may have counted, if the copy is as the bucket.
+    fn possible_subjects<T>(
+        &self,
+        state: &CacheState<T>,
+        first_sequence: u64,
+    ) -> RangeInclusive<usize> {
         let (least, most) = self.subjects;
-        let found = usize::try_from(found).unwrap_or(usize::MAX);
-        let possible = least.min(subjects).saturating_sub(fewer)..=most.max(subjects) + more;
-        if possible.contains(&found) {
+        let (subjects, more) = (state.subjects(), state.uncovered_subjects());
+        let (fewest_expired, most_expired) = state.expired_subjects(first_sequence);
+        let most = most.max(subjects).saturating_sub(fewest_expired) + more;
+        least.min(subjects).saturating_sub(most_expired)..=most
+    }
+
+    fn judge_subjects(&mut self, found: u64, possible: &RangeInclusive<usize>) -> Verdict {
+        if usize::try_from(found).is_ok_and(|found| possible.contains(&found)) {
             return Verdict::Agrees;
         }
         self.doubts += 1;
         if self.doubts < MAX_DOUBTS {
             Verdict::Doubtful
         } else {
-            Verdict::Disagrees(Disagreement::Stale("keys were removed without a message"))
+            let reason = "keys were removed without a message";
+            Verdict::Disagrees(Disagreement::Stale(reason))
         }
     }
 }
