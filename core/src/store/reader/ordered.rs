@@ -232,7 +232,8 @@ impl OrderedConsumer {
                 } else {
                     // A heartbeat means that nothing is pending, even if the last message counted more: those may have expired. (One of a
                     // consumer that was paused means nothing.)
-                    self.caught_up()?;
+                    self.caught_up();
+                    self.settle_trail()?;
                 }
             }
             StatusCode::TIMEOUT | StatusCode::REQUEST_TERMINATED => {
@@ -281,7 +282,11 @@ impl OrderedConsumer {
             *initial = initial.saturating_sub(1).min(pending);
         }
         if pending == 0 {
-            self.caught_up()?;
+            self.caught_up();
+            // A replica that lags behind has nothing pending either, and delivers in order.
+            if self.trail.end() <= Some(message.sequence) {
+                self.settle_trail()?;
+            }
         } else {
             self.liveness.set_pending(pending);
         }
@@ -322,13 +327,18 @@ impl OrderedConsumer {
     }
 
     /// Nothing is pending: what comes from now on are changes, and the requests for those reserve no budget.
-    fn caught_up(&mut self) -> Result<(), StoreError> {
-        if !self.trail.settle() && !self.may_expire {
-            return Err(self.range.lost_revisions());
-        }
+    fn caught_up(&mut self) {
         self.liveness.set_pending(0);
         self.demand.release();
-        Ok(())
+    }
+
+    /// Fails if the stream does not have what was read before an interruption, or what came after it.
+    fn settle_trail(&mut self) -> Result<(), StoreError> {
+        if self.trail.settle() || self.may_expire {
+            Ok(())
+        } else {
+            Err(self.range.lost_revisions())
+        }
     }
 
     /// Finds out why nothing was received, and restarts the consumer if it is dead.
@@ -366,7 +376,7 @@ impl OrderedConsumer {
             Ok(Ok(Ok(info))) => {
                 if info.num_pending == 0 && info.delivered.consumer_sequence == self.delivered {
                     self.initial = Some(0);
-                    self.caught_up()?;
+                    self.caught_up();
                     self.position = self.position.max(info.delivered.stream_sequence);
                 }
                 Ok(())
@@ -445,14 +455,10 @@ impl OrderedConsumer {
         self.subject = delivery_subject(&self.inbox, &info.name);
         self.delivered = 0;
         self.liveness.record();
-        let pending = info.num_pending;
         if self.initial.is_some() {
-            self.initial = Some(pending);
+            self.initial = Some(info.num_pending);
         }
         self.adopt_consumer();
-        if pending == 0 {
-            self.caught_up().map_err(ConsumerFailure::Permanent)?;
-        }
         Ok(())
     }
 

@@ -44,6 +44,11 @@ impl Trail {
         self.footprints.front().map(|first| first.sequence)
     }
 
+    /// The sequence of the last message; `None` if nothing was read.
+    pub(crate) fn end(&self) -> Option<u64> {
+        self.footprints.back().map(|last| last.sequence)
+    }
+
     /// Adds a message that was not read before.
     pub(crate) fn add(&mut self, message: &BucketMessage) {
         if !self.is_settled {

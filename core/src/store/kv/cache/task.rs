@@ -34,7 +34,7 @@ const DISAGREEMENT_BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Durat
 /// How many looks in succession disagree before the bucket is loaded again: the server counts keys while they are written.
 const MAX_DOUBTS: u32 = 3;
 /// The pause before a look that follows one which disagreed.
-const DOUBT_PAUSE: Duration = Duration::from_millis(50);
+const DOUBT_PAUSE: Duration = Duration::from_millis(10);
 /// The least time that a look may take.
 const MIN_LOOK_TIMEOUT: Duration = Duration::from_secs(1);
 
