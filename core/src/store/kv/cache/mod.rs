@@ -164,7 +164,7 @@ impl<T: Send + Sync + 'static> KvCache<T> {
     }
 
     /// All changes of the keys that match from now on, whether they are held or not. A stream that is more than 1,024 events
-    /// behind yields [`Missed`](CacheEvent::Missed) in place of the oldest.
+    /// behind yields [`Missed`](crate::store::CacheEvent::Missed) in place of the oldest.
     ///
     /// An entry that is dropped to stay within [`with_max_entries`](CacheBuilder::with_max_entries) causes no event, since the bucket
     /// still has it. When an entry that is not held expires, there is an event only in a bucket with `marker_ttl`, whose server
