@@ -90,7 +90,7 @@ const KV_REMAINDER: Right = publish(
     "<api>.CONSUMER.INFO.KV_<bucket>.*",
     "what remains to be read",
 )
-.or(STALLED);
+.or(AGEING);
 const KV_END: Right = publish("<api>.CONSUMER.DELETE.KV_<bucket>.*", "the end").or(ABANDONED);
 const OBJECT_REMAINDER: Right = publish(
     "<api>.CONSUMER.INFO.OBJ_<bucket>.*",
@@ -99,6 +99,7 @@ const OBJECT_REMAINDER: Right = publish(
 .or(STALLED);
 const OBJECT_END: Right = publish("<api>.CONSUMER.DELETE.OBJ_<bucket>.*", "the end").or(ABANDONED);
 const STALLED: &str = "a reader that waits for messages which have expired waits longer";
+const AGEING: &str = "a reader that waits for messages which have expired waits longer, and a cache with a pattern does not know its age";
 const ABANDONED: &str = "the NATS server removes what was not deleted after a minute";
 
 /// A service whose methods stream nothing.
@@ -395,6 +396,10 @@ pub const KV_DELETE_BUCKET: Feature = Feature {
     text: "`delete_bucket`. For an Object Store, `OBJ_` takes the place of `KV_`.",
     rights: &[
         REPLIES,
+        publish(
+            "<api>.STREAM.INFO.KV_<bucket>",
+            "whether the stream of that name is a bucket",
+        ),
         publish("<api>.STREAM.DELETE.KV_<bucket>", "the bucket"),
     ],
 };

@@ -20,6 +20,7 @@ use crate::persist::stats::WriteOrigin;
 use crate::persist::target::{Action, Bucket, Target};
 use crate::store::bucket::jetstream::JetStream;
 use crate::store::bucket::provision::{ProvisionOptions, provision};
+use crate::store::bucket::shape::check_is_writable;
 use crate::store::error::{StoreError, StoreErrorKind, missing_permissions};
 use crate::store::kv::bucket::KvBucket;
 use crate::transport::events::ConnectionEvents;
@@ -33,7 +34,7 @@ pub(crate) type OpenError = Error<OpenErrorKind>;
 pub(crate) enum OpenErrorKind {
     /// A method must write before it replies, and there is no JetStream.
     JetStreamRequired,
-    /// Two methods disagree on the settings of a bucket, or the bucket has others.
+    /// Two methods disagree on the settings of a bucket, or the bucket has others, cannot be written to, or is none.
     BucketMismatch,
     /// A bucket is missing, and may not or cannot be created.
     BucketNotFound,
@@ -398,17 +399,15 @@ async fn open_written(
         StoreKind::Kv => {
             let opened = jetstream.open::<KvBucket>(name).await;
             let kv = opened.map_err(not_opened)?;
-            let store = kv.store();
             // async-nats does not expose the prefix of a JetStream domain.
-            if store.use_jetstream_prefix {
+            if kv.is_behind_prefix() {
                 check_key_ttl_reachable(written)?;
                 return Ok(Bucket::Kv(kv).into());
             }
             let gate = &jetstream.gate;
-            let prefix = store.put_prefix.as_ref().unwrap_or(&store.prefix);
-            let takes_batches =
-                store.put_prefix.is_none() && store.stream.cached_info().config.allow_batch_publish;
-            let batches = if takes_batches {
+            let facts = kv.facts().known();
+            let prefix = facts.written_prefix();
+            let batches = if facts.takes_batches {
                 // If the subscription fails, each value is written by itself.
                 Batches::open(gate.clone(), prefix).await.ok()
             } else {
@@ -434,8 +433,12 @@ async fn open_deleted_from(
     method: ServedMethod<'_>,
     deletion: &Deletion,
 ) -> Result<Writable, OpenError> {
-    let opened = jetstream.open(deletion.bucket).await;
-    let kv = opened.map_err(|error| match error.kind() {
+    let opened = async {
+        let info = jetstream.info(StoreKind::Kv, deletion.bucket).await?;
+        check_is_writable(StoreKind::Kv, deletion.bucket, &info.config)?;
+        jetstream.open(deletion.bucket).await
+    };
+    let kv = opened.await.map_err(|error| match error.kind() {
         StoreErrorKind::BucketNotFound => OpenError::new(
             OpenErrorKind::BucketNotFound,
             format!(
@@ -465,7 +468,9 @@ impl From<Bucket> for Writable {
 fn not_provisioned(error: StoreError) -> OpenError {
     error.map_kind(|kind| match kind {
         StoreErrorKind::BucketNotFound => OpenErrorKind::BucketNotFound,
-        StoreErrorKind::BucketMismatch => OpenErrorKind::BucketMismatch,
+        StoreErrorKind::BucketMismatch | StoreErrorKind::NotABucket => {
+            OpenErrorKind::BucketMismatch
+        }
         StoreErrorKind::Unsupported => OpenErrorKind::Unsupported,
         StoreErrorKind::PermissionDenied => OpenErrorKind::PermissionDenied,
         _ => OpenErrorKind::Nats,
@@ -473,7 +478,12 @@ fn not_provisioned(error: StoreError) -> OpenError {
 }
 
 fn cannot_open(gate: &Gate, kind: StoreKind, bucket: &str, error: StoreError) -> OpenError {
-    if *error.kind() == StoreErrorKind::PermissionDenied {
+    if matches!(
+        error.kind(),
+        StoreErrorKind::PermissionDenied
+            | StoreErrorKind::BucketMismatch
+            | StoreErrorKind::NotABucket
+    ) {
         return not_provisioned(error);
     }
     let text = format!("bucket `{bucket}` cannot be opened");

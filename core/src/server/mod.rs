@@ -61,7 +61,8 @@ pub enum StartErrorKind {
     DuplicateSubject,
     /// A method has `persist = "before_response"`, and the server has no JetStream.
     JetStreamRequired,
-    /// A bucket has other settings than the service declares, or two methods declare it with different settings.
+    /// A bucket has other settings than the service declares, or two methods declare it with different settings; it is sealed; or there is
+    /// a stream of its name which is no bucket. The text says which, and names each difference.
     BucketMismatch,
     /// A bucket is missing, and the policy is not to create it; or a method deletes from it, and no method of this server writes to it.
     BucketNotFound,

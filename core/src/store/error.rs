@@ -32,8 +32,11 @@ pub enum StoreErrorKind {
     /// The bucket does not exist. A service creates the buckets that it writes to when it starts;
     /// [`create_bucket`](crate::store::kv::handle::KvStore::create_bucket) makes those that are `client_only`.
     BucketNotFound,
-    /// `create_bucket` found a bucket with other settings; the text names each.
+    /// `create_bucket` found a bucket with other settings, or one that cannot be written to; the text names each difference.
     BucketMismatch,
+    /// There is a stream of the bucket's name, and it is no bucket: it has other subjects, acknowledges nothing, is a work queue, or allows
+    /// no rollups; the text says what. It is neither used nor changed.
+    NotABucket,
     /// The key is invalid; the source is an [`InvalidKey`].
     InvalidKey,
     /// `create` found an entry.

@@ -11,6 +11,7 @@ mod connection;
 mod kv;
 mod middleware;
 mod objects;
+mod operators;
 mod permissions;
 mod persist;
 mod service;

@@ -10,6 +10,7 @@ use async_nats::jetstream::{Context, stream};
 
 use crate::descriptor::bucket::StoreKind;
 use crate::store::bucket::publish::Publisher;
+use crate::store::bucket::shape::check_is_bucket;
 use crate::store::error::{StoreError, StoreErrorKind, cannot_open, is_no_stream, no_such_bucket};
 use crate::store::reader::budget::Budget;
 use crate::sync::Mutex;
@@ -106,7 +107,7 @@ impl JetStream {
         Ok(opened)
     }
 
-    /// The current state of a bucket at the server.
+    /// The current state of a bucket at the server. Fails if the stream is no bucket.
     pub(crate) async fn info(
         &self,
         kind: StoreKind,
@@ -116,12 +117,18 @@ impl JetStream {
         let request = format!("STREAM.INFO.{stream}");
         let found = self.context.get_stream(stream);
         match unless_refused(&self.gate, &request, found).await? {
-            Ok(stream) => Ok(stream.cached_info().clone()),
+            Ok(stream) => {
+                let info = stream.cached_info();
+                check_is_bucket(kind, bucket, &info.config)?;
+                Ok(info.clone())
+            }
             Err(error) => Err(cannot_open(bucket, error)),
         }
     }
 
+    /// Deletes a bucket. Fails if the stream is no bucket.
     pub(crate) async fn delete(&self, kind: StoreKind, bucket: &str) -> Result<(), StoreError> {
+        self.info(kind, bucket).await?;
         let stream = kind.stream_name(bucket);
         let request = format!("STREAM.DELETE.{stream}");
         let deleted = self.context.delete_stream(stream);
@@ -134,8 +141,8 @@ impl JetStream {
         }
     }
 
-    /// Operations on a deleted bucket fail as if JetStream were down, and so do those on a connection that is lost. This looks, asks the
-    /// server, and returns the error that applies.
+    /// Operations on a deleted bucket, or on a stream that is no bucket any more, fail as if JetStream were down, and so do those on a
+    /// connection that is lost. This looks, asks the server, and returns the error that applies.
     pub(crate) async fn explain(
         &self,
         kind: StoreKind,
@@ -149,9 +156,14 @@ impl JetStream {
             return StoreError::connection_lost().with_source(error);
         }
         match tokio::time::timeout(self.timeout, self.info(kind, bucket)).await {
-            Ok(Err(missing)) if *missing.kind() == StoreErrorKind::BucketNotFound => {
+            Ok(Err(cause))
+                if matches!(
+                    cause.kind(),
+                    StoreErrorKind::BucketNotFound | StoreErrorKind::NotABucket
+                ) =>
+            {
                 self.forget(kind, bucket);
-                missing
+                cause
             }
             _ => error,
         }

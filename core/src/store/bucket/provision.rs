@@ -9,10 +9,14 @@ use crate::descriptor::declared::DeclaredBucket;
 use crate::error::chain;
 use crate::log::warn_limited;
 use crate::store::bucket::jetstream::JetStream;
+use crate::store::bucket::shape::{check_is_bucket, check_is_writable, subjects};
 use crate::store::error::{StoreError, StoreErrorKind};
 use crate::transport::refused::unless_refused;
 
 /// How a starting server provisions the buckets of its services.
+///
+/// A stream that has the name of a bucket and is none is never changed, and neither is a bucket that is sealed: the start fails, whatever
+/// the policy is, and the error says why.
 ///
 /// A bucket that it creates or updates on nats-server 2.14 or newer takes batches, unless
 /// [`Server::with_batches`](crate::server::Server::with_batches) disables them.
@@ -23,7 +27,8 @@ pub enum BucketPolicy {
     #[default]
     Create,
     /// Creates missing buckets, and changes settings that differ. A smaller `max_history` is refused, since it would delete
-    /// revisions at once. A `ttl` that is new or shorter is applied, and the server then deletes older entries.
+    /// revisions at once. A `ttl` that is new or shorter is applied, and the server then deletes older entries. Settings that the server
+    /// does not take over are an error.
     Update,
     /// Creates and changes nothing, for accounts that may not. A missing bucket is an error, and so is one with other
     /// settings.
@@ -114,6 +119,8 @@ async fn reconcile(
     options: ProvisionOptions,
 ) -> Result<(), StoreError> {
     let bucket = &declared.bucket;
+    check_is_bucket(bucket.kind, bucket.name, &found)?;
+    check_is_writable(bucket.kind, bucket.name, &found)?;
     let differences = declared.differences(&found);
     if options.policy != BucketPolicy::Update {
         let is_refused = |difference: &&Difference| difference.effect == Effect::Refused;
@@ -143,7 +150,7 @@ async fn reconcile(
         updated.map_err(failed)
     });
     match updated {
-        Ok(_) => {}
+        Ok(updated) => check_taken_over(declared, &updated.config)?,
         Err(error) if differences.is_empty() => {
             let error = chain(&error);
             warn_limited!(
@@ -157,6 +164,23 @@ async fn reconcile(
     }
     tracing::info!(bucket = bucket.name, ?differences, "updated a bucket");
     Ok(())
+}
+
+/// Fails if a bucket that was updated still has other settings: nats-server leaves out in silence what it does not know or allow.
+fn check_taken_over(declared: &DeclaredBucket, answered: &Config) -> Result<(), StoreError> {
+    let differences = declared.differences(answered);
+    if differences.is_empty() {
+        return Ok(());
+    }
+    Err(StoreError::new(
+        StoreErrorKind::BucketMismatch,
+        format!(
+            "{} `{}` was updated, and nats-server has not taken over all settings: {}",
+            declared.bucket.kind.noun(),
+            declared.bucket.name,
+            listed(&differences)
+        ),
+    ))
 }
 
 /// Refuses to lower the history, which deletes revisions at once.
@@ -175,18 +199,6 @@ fn check_history(bucket: &BucketDescriptor, found: i64, declared: i64) -> Result
 }
 
 fn mismatch(declared: &DeclaredBucket, differences: &[&Difference]) -> StoreError {
-    let differences: Vec<_> = differences
-        .iter()
-        .map(|difference| {
-            let Difference {
-                setting,
-                found,
-                declared,
-                ..
-            } = difference;
-            format!("`{setting}` is {found} and not {declared}")
-        })
-        .collect();
     let cure = if declared.is_client_only {
         "change the declaration or the bucket"
     } else {
@@ -198,9 +210,22 @@ fn mismatch(declared: &DeclaredBucket, differences: &[&Difference]) -> StoreErro
             "{} `{}` has other settings than the service declares: {}; {cure}",
             declared.bucket.kind.noun(),
             declared.bucket.name,
-            differences.join(", ")
+            listed(differences.iter().copied())
         ),
     )
+}
+
+fn listed<'a>(differences: impl IntoIterator<Item = &'a Difference>) -> String {
+    let texts = differences.into_iter().map(|difference| {
+        let Difference {
+            setting,
+            found,
+            declared,
+            ..
+        } = difference;
+        format!("`{setting}` is {found} and not {declared}")
+    });
+    texts.collect::<Vec<_>>().join(", ")
 }
 
 /// The configuration of a new bucket.
@@ -210,6 +235,7 @@ fn config_of(declared: &DeclaredBucket) -> Config {
     } = declared.bucket;
     let mut config = Config {
         name: kind.stream_name(bucket),
+        subjects: subjects(kind, bucket),
         discard: DiscardPolicy::New,
         allow_rollup: true,
         allow_direct: true,
@@ -218,15 +244,9 @@ fn config_of(declared: &DeclaredBucket) -> Config {
         storage: StorageType::File,
         ..Config::default()
     };
-    match kind {
-        StoreKind::Kv => {
-            config.subjects = vec![format!("$KV.{bucket}.>")];
-            config.deny_delete = true;
-            config.max_message_size = -1;
-        }
-        StoreKind::Object => {
-            config.subjects = vec![format!("$O.{bucket}.C.>"), format!("$O.{bucket}.M.>")];
-        }
+    if kind == StoreKind::Kv {
+        config.deny_delete = true;
+        config.max_message_size = -1;
     }
     declared.apply(&mut config);
     config

@@ -1,15 +1,16 @@
 //! One Key-Value bucket, in bytes: the typed handle and the persistence of a service both use it.
 
+use std::error::Error as StdError;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_nats::client::{RequestError, RequestErrorKind};
 use async_nats::header::{
     NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_MESSAGE_ID, NATS_MESSAGE_TTL, NATS_ROLLUP,
 };
-use async_nats::jetstream::context::Context;
+use async_nats::jetstream::context::{Context, KeyValueErrorKind};
 use async_nats::jetstream::kv;
 use async_nats::jetstream::message::StreamMessage;
-use async_nats::jetstream::response::Response;
 use async_nats::jetstream::stream::{
     DirectGetError, DirectGetErrorKind, LastRawMessageError, LastRawMessageErrorKind,
 };
@@ -20,10 +21,11 @@ use tokio::time::Instant;
 
 use crate::descriptor::bucket::StoreKind;
 use crate::descriptor::operation::Operation;
+use crate::store::bucket::facts::BucketFacts;
 use crate::store::bucket::jetstream::{Bucket, JetStream};
 use crate::store::bucket::publish::Publisher;
 use crate::store::error::{StoreError, StoreErrorKind, WriteError, cannot_open};
-use crate::store::kv::clock::{Clock, ServerTime};
+use crate::store::kv::clock::Clock;
 use crate::store::reader::raw::{self, Which};
 use crate::store::reader::suspects;
 use crate::sync::Mutex;
@@ -42,7 +44,9 @@ const CLOCK_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct KvBucket {
     context: Context,
+    /// Of async-nats. Only for what goes through a JetStream domain or prefix, and for the requests to the API.
     store: kv::Store,
+    facts: BucketFacts,
     /// `None` behind a JetStream domain or prefix, where only async-nats knows the subject.
     direct_reads: Option<DirectReads>,
     publisher: Publisher,
@@ -58,8 +62,8 @@ pub(crate) struct KvBucket {
 #[derive(Debug)]
 struct DirectReads {
     multiplexer: Arc<Multiplexer>,
-    /// The subject of the requests, up to the key.
-    prefix: String,
+    /// The subject of the requests, up to the subject of the message.
+    address: String,
 }
 
 impl Bucket for KvBucket {
@@ -67,17 +71,30 @@ impl Bucket for KvBucket {
 
     async fn open(jetstream: &JetStream, bucket: &str) -> Result<Self, StoreError> {
         let request = format!("STREAM.INFO.{}", Self::KIND.stream_name(bucket));
+        let asked_at = Instant::now();
         let store = jetstream.context.get_key_value(bucket);
-        let store = unless_refused(&jetstream.gate, &request, store).await?;
-        let store = store.map_err(|error| cannot_open(bucket, error))?;
-        let is_plain = !store.use_jetstream_prefix && store.put_prefix.is_none();
-        let direct_reads = is_plain.then(|| DirectReads {
+        let mut store = match unless_refused(&jetstream.gate, &request, store).await? {
+            Ok(store) => store,
+            // async-nats means a stream that is no bucket.
+            Err(error) if error.kind() == KeyValueErrorKind::InvalidStoreName => {
+                jetstream.info(Self::KIND, bucket).await?;
+                return Err(cannot_open(bucket, error));
+            }
+            Err(error) => return Err(cannot_open(bucket, error)),
+        };
+        let info = store.stream.cached_info();
+        let facts = BucketFacts::new(jetstream, Self::KIND, bucket, info, asked_at)?;
+        let known = facts.known();
+        store.prefix.clone_from(&known.prefix);
+        store.put_prefix.clone_from(&known.write_prefix);
+        let direct_reads = (!store.use_jetstream_prefix).then(|| DirectReads {
             multiplexer: Arc::clone(&jetstream.multiplexer),
-            prefix: format!("$JS.API.DIRECT.GET.{}.{}", store.stream_name, store.prefix),
+            address: format!("$JS.API.DIRECT.GET.{}.", store.stream_name),
         });
         Ok(Self {
             context: jetstream.context.clone(),
             store,
+            facts,
             direct_reads,
             publisher: jetstream.publisher.clone(),
             gate: jetstream.gate.clone(),
@@ -88,12 +105,21 @@ impl Bucket for KvBucket {
 }
 
 impl KvBucket {
-    pub(crate) fn store(&self) -> &kv::Store {
-        &self.store
+    pub(crate) fn facts(&self) -> &BucketFacts {
+        &self.facts
+    }
+
+    /// Whether it is reached through a JetStream domain or prefix, which async-nats does not expose.
+    pub(crate) fn is_behind_prefix(&self) -> bool {
+        self.store.use_jetstream_prefix
     }
 
     pub(crate) fn context(&self) -> &Context {
         &self.context
+    }
+
+    pub(crate) fn stream_name(&self) -> &str {
+        &self.store.stream_name
     }
 
     pub(crate) fn gate(&self) -> &Gate {
@@ -102,7 +128,27 @@ impl KvBucket {
 
     /// Writes a value; with `expected`, only if that is the revision of the key, 0 for none. `id` becomes the message id, by which a
     /// later attempt recognises the entry as its own; behind a JetStream domain or prefix it is not sent.
+    ///
+    /// Refused with a TTL if the bucket keeps older revisions: the one before would come back.
     pub(crate) async fn write(
+        &self,
+        key: &str,
+        value: Bytes,
+        expected: Option<u64>,
+        ttl: Option<Duration>,
+        id: Option<&str>,
+    ) -> Result<u64, WriteError> {
+        // The server does not contradict that.
+        if ttl.is_some() && Box::pin(self.facts.recent()).await?.history > 1 {
+            let refused = StoreError::unsupported(
+                "the bucket keeps several revisions, and the one before would come back when this one expires",
+            );
+            return Err(WriteError::Refused(refused.into()));
+        }
+        self.store_value(key, value, expected, ttl, id).await
+    }
+
+    async fn store_value(
         &self,
         key: &str,
         value: Bytes,
@@ -137,8 +183,7 @@ impl KvBucket {
 
     /// The subject to which a key is written, below the prefix of the JetStream API if the bucket is behind one.
     fn written_subject(&self, key: &str) -> String {
-        let prefix = self.store.put_prefix.as_ref().unwrap_or(&self.store.prefix);
-        format!("{prefix}{key}")
+        [self.facts.known().written_prefix(), key].concat()
     }
 
     /// Awaits a write that async-nats makes, behind a JetStream domain or prefix.
@@ -192,21 +237,12 @@ impl KvBucket {
     }
 
     async fn read_clock(&self) -> Result<Clock, StoreError> {
-        let failed = "cannot read the clock of the server";
         let asked = Instant::now();
-        let subject = format!("STREAM.INFO.{}", self.store.stream_name);
-        let answer = self
-            .context
-            .request::<_, _, Response<ServerTime>>(subject.clone(), &());
-        let answer = unless_refused(&self.gate, &subject, answer).await?;
-        match answer.map_err(|error| StoreError::nats(failed, error))? {
-            Response::Ok(now) => {
-                let clock = Clock::read(&now, asked);
-                *self.clock.lock() = clock;
-                clock.ok_or_else(|| StoreError::new(StoreErrorKind::Nats, failed))
-            }
-            Response::Err { error } => Err(StoreError::nats(failed, error)),
-        }
+        let (report, _) = self.facts.look(&()).await?;
+        let clock = Clock::read(&report.ts, asked);
+        *self.clock.lock() = clock;
+        let failed = "cannot read the clock of the server";
+        clock.ok_or_else(|| StoreError::new(StoreErrorKind::Nats, failed))
     }
 
     /// A message of a key, markers included: the newest one, or that of a revision.
@@ -221,7 +257,7 @@ impl KvBucket {
             return self.read_carefully(key, &subject, revision).await;
         }
         let reading = suspects::Read::begin(&self.gate, &subject);
-        let read = self.read_from(key, &subject, revision, source).await?;
+        let read = self.read_from(&subject, revision, source).await?;
         reading.answered();
         // The revision may belong to another key.
         Ok(read.filter(|message| message.subject.as_str() == subject))
@@ -229,21 +265,41 @@ impl KvBucket {
 
     async fn read_from(
         &self,
-        key: &str,
+        subject: &str,
+        revision: Option<u64>,
+        source: ReadFrom,
+    ) -> Result<Option<StreamMessage>, StoreError> {
+        let source = match source {
+            // Boxed, as below.
+            ReadFrom::AnyReplica if !Box::pin(self.facts.allows_direct_reads()).await? => {
+                ReadFrom::Leader
+            }
+            source => source,
+        };
+        match self.read_once(subject, revision, source).await {
+            // Nobody answers direct reads if they are not allowed any more.
+            Err(error) if source == ReadFrom::AnyReplica && has_no_responders(&error) => {
+                // Boxed, as below.
+                if Box::pin(self.facts.now()).await?.allows_direct_reads {
+                    return Err(error);
+                }
+                self.read_once(subject, revision, ReadFrom::Leader).await
+            }
+            read => read,
+        }
+    }
+
+    async fn read_once(
+        &self,
         subject: &str,
         revision: Option<u64>,
         source: ReadFrom,
     ) -> Result<Option<StreamMessage>, StoreError> {
         let stream = &self.store.stream;
-        let source = if stream.cached_info().config.allow_direct {
-            source
-        } else {
-            ReadFrom::Leader
-        };
         if let (ReadFrom::AnyReplica, None, Some(direct_reads)) =
             (source, revision, &self.direct_reads)
         {
-            return direct_reads.newest(key).await;
+            return direct_reads.newest(subject).await;
         }
         let name = &self.store.stream_name;
         let request = match (source, revision) {
@@ -339,24 +395,9 @@ impl KvBucket {
         self.written(key, purged).await.map(|()| None)
     }
 
-    /// Whether single entries may have a TTL, as of when the bucket was opened. A server older than 2.11 silently ignores TTLs, and
-    /// lacks this setting.
-    pub(crate) fn allows_entry_ttl(&self) -> bool {
-        self.store.stream.cached_info().config.allow_message_ttl
-    }
-
-    /// How many revisions of a key are kept.
-    pub(crate) fn history(&self) -> i64 {
-        self.store
-            .stream
-            .cached_info()
-            .config
-            .max_messages_per_subject
-    }
-
     /// The subject for a key or a pattern.
     pub(crate) fn subject(&self, pattern: &str) -> String {
-        format!("{}{pattern}", self.store.prefix)
+        [&self.facts.known().prefix, pattern].concat()
     }
 
     /// Writes a value if the key has none; a deleted key has none. A value that an earlier attempt with the same `id` has stored counts
@@ -368,13 +409,14 @@ impl KvBucket {
         ttl: Option<Duration>,
         id: Option<&str>,
     ) -> Result<u64, WriteError> {
-        let conflict = match self.write(key, value.clone(), Some(0), ttl, id).await {
+        let conflict = match self.store_value(key, value.clone(), Some(0), ttl, id).await {
             Err(conflict @ WriteError::Conflict(_)) => conflict,
             done => return done,
         };
         match self.newest(key).await? {
             Some(newest) if is_marker(&newest) => {
-                self.write(key, value, Some(newest.sequence), ttl, id).await
+                self.store_value(key, value, Some(newest.sequence), ttl, id)
+                    .await
             }
             newest => own_revision(newest, id).ok_or(conflict),
         }
@@ -398,8 +440,8 @@ impl KvBucket {
 }
 
 impl DirectReads {
-    async fn newest(&self, key: &str) -> Result<Option<StreamMessage>, StoreError> {
-        let request = Outgoing::to([&self.prefix, key].concat());
+    async fn newest(&self, subject: &str) -> Result<Option<StreamMessage>, StoreError> {
+        let request = Outgoing::to([&self.address, subject].concat());
         let failed = "cannot read the entry";
         let reply = self.multiplexer.request(request).await;
         let reply = reply.map_err(|error| match mux::violation(&error) {
@@ -451,6 +493,21 @@ fn found(read: Result<StreamMessage, impl ReadError>) -> Result<Option<StreamMes
         Err(error) if error.is_not_found() => Ok(None),
         Err(error) => Err(StoreError::nats("cannot read the entry", error)),
     }
+}
+
+/// Whether a request failed because nobody serves it.
+fn has_no_responders(error: &(dyn StdError + 'static)) -> bool {
+    let request = error.downcast_ref::<RequestError>();
+    let direct = error.downcast_ref::<DirectGetError>();
+    request.is_some_and(|error| error.kind() == RequestErrorKind::NoResponders)
+        || direct.is_some_and(|error| {
+            let kind = error.kind();
+            matches!(
+                kind,
+                DirectGetErrorKind::ErrorResponse(StatusCode::NO_RESPONDERS, _)
+            )
+        })
+        || error.source().is_some_and(has_no_responders)
 }
 
 /// The headers of a write that depends on the revision of its key, or that expires.

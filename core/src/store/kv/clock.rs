@@ -2,7 +2,6 @@
 
 use std::time::{Duration, SystemTime};
 
-use serde::Deserialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::time::Instant;
@@ -22,17 +21,11 @@ pub(crate) struct Clock {
     answered_at: Instant,
 }
 
-/// The time in the stream information of the server.
-#[derive(Deserialize)]
-pub(crate) struct ServerTime {
-    ts: String,
-}
-
 impl Clock {
-    /// `None` if the text is not a time.
-    pub(crate) fn read(now: &ServerTime, asked_at: Instant) -> Option<Self> {
+    /// Reads the time in an answer of the server; `None` if the text is not a time.
+    pub(crate) fn read(now: &str, asked_at: Instant) -> Option<Self> {
         Some(Self {
-            server_time: OffsetDateTime::parse(&now.ts, &Rfc3339).ok()?.into(),
+            server_time: OffsetDateTime::parse(now, &Rfc3339).ok()?.into(),
             asked_at,
             answered_at: Instant::now(),
         })
@@ -60,6 +53,11 @@ impl Clock {
         } else {
             None
         }
+    }
+
+    /// The time of the server now. It may be later by as much as the answer took.
+    pub(crate) fn now(&self) -> SystemTime {
+        self.at(Instant::now(), self.answered_at)
     }
 
     /// The time of the server at `moment`, if its clock was read at `read_at`.
@@ -100,7 +98,7 @@ mod tests {
 
     #[test]
     fn times_of_the_server() {
-        let read = |ts: &str| Clock::read(&ServerTime { ts: ts.to_owned() }, Instant::now());
+        let read = |ts: &str| Clock::read(ts, Instant::now());
         let clock = read("2026-11-22T10:39:54.123456789Z");
         let since = clock.and_then(|clock| {
             clock

@@ -348,11 +348,6 @@ impl<T> KvStore<T> {
         self.handle
             .within(async |jetstream| {
                 let bucket = self.bucket_for_ttl(jetstream, ttl).await?;
-                if ttl.is_some() && bucket.history() > 1 {
-                    return Err(StoreError::unsupported(
-                        "the bucket keeps several revisions, and the one before would come back when this one expires",
-                    ));
-                }
                 Ok(bucket.write(key, value, expected, ttl, None).await?)
             })
             .await
@@ -387,7 +382,7 @@ impl<T> KvStore<T> {
         jetstream: &JetStream,
         ttl: Option<Duration>,
     ) -> Result<Arc<KvBucket>, StoreError> {
-        let mut bucket = jetstream.open::<KvBucket>(self.bucket()).await?;
+        let bucket = jetstream.open::<KvBucket>(self.bucket()).await?;
         let Some(ttl) = ttl else {
             return Ok(bucket);
         };
@@ -396,12 +391,9 @@ impl<T> KvStore<T> {
                 "a TTL is at least one second: shorter ones are unknown to nats-server",
             ));
         }
-        if !bucket.allows_entry_ttl() {
-            // The setting may have been changed since the bucket was opened.
-            jetstream.forget(StoreKind::Kv, self.bucket());
-            bucket = jetstream.open::<KvBucket>(self.bucket()).await?;
-        }
-        if bucket.allows_entry_ttl() {
+        let facts = bucket.facts();
+        // The setting may have been changed since it was looked up.
+        if facts.known().allows_entry_ttl || facts.now().await?.allows_entry_ttl {
             return Ok(bucket);
         }
         Err(StoreError::unsupported(format!(

@@ -19,8 +19,10 @@ use base64::engine::general_purpose::URL_SAFE;
 use bytes::Bytes;
 use ring::digest;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
+use tokio::time::Instant;
 
 use crate::descriptor::bucket::StoreKind;
+use crate::store::bucket::facts::BucketFacts;
 use crate::store::bucket::jetstream::{Bucket, JetStream};
 use crate::store::bucket::publish::Publisher;
 use crate::store::error::{StoreError, WriteError, cannot_open};
@@ -57,6 +59,7 @@ pub(crate) struct ObjectBucket {
     budget: Arc<Budget>,
     name: String,
     stream: Stream,
+    facts: Arc<BucketFacts>,
     unanswered: UnansweredConnection,
     clean_up_tasks: Arc<Semaphore>,
 }
@@ -67,9 +70,12 @@ impl Bucket for ObjectBucket {
     async fn open(jetstream: &JetStream, bucket: &str) -> Result<Self, StoreError> {
         let stream = Self::KIND.stream_name(bucket);
         let request = format!("STREAM.INFO.{stream}");
+        let asked_at = Instant::now();
         let stream = jetstream.context.get_stream(stream);
         let stream = unless_refused(&jetstream.gate, &request, stream).await?;
         let stream = stream.map_err(|error| cannot_open(bucket, error))?;
+        let info = stream.cached_info();
+        let facts = BucketFacts::new(jetstream, Self::KIND, bucket, info, asked_at)?;
         Ok(Self {
             context: jetstream.context.clone(),
             gate: jetstream.gate.clone(),
@@ -77,6 +83,7 @@ impl Bucket for ObjectBucket {
             budget: Arc::clone(&jetstream.budget),
             name: bucket.to_owned(),
             stream,
+            facts: Arc::new(facts),
             unanswered: UnansweredConnection::default(),
             clean_up_tasks: Arc::new(Semaphore::new(MAX_CLEAN_UP_TASKS)),
         })
@@ -185,7 +192,7 @@ impl ObjectBucket {
         timeout: Duration,
     ) -> Option<BatchGet> {
         let is_small = meta.chunks <= READ_WINDOW && meta.size <= READ_WINDOW * CHUNK_SIZE;
-        if !is_small || !self.stream.cached_info().config.allow_direct {
+        if !is_small || !self.facts.allows_direct_reads().await.ok()? {
             return None;
         }
         BatchGet::start(range, meta.chunks, meta.size, timeout, &self.unanswered).await

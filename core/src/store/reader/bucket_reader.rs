@@ -156,7 +156,10 @@ impl BucketReader {
                 }
             };
             match (&mut self.state, until) {
-                (_, Some(until)) => self.state = State::Careful { position, until },
+                (_, Some(until)) => {
+                    self.liveness.set_consumer("");
+                    self.state = State::Careful { position, until };
+                }
                 (State::Consumer(consumer), None) => consumer.continue_after_interruption().await?,
                 (State::Careful { .. }, None) => {}
             }

@@ -1,17 +1,27 @@
-//! The time of the last contact of a reader with the server, and how many messages it is behind.
+//! What a reader reports while it reads: when it last heard from the server, how far it is behind, and which consumer it has.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Written by a reader, and read to report its state. The two values are independent, so relaxed ordering is enough.
+use crate::sync::Mutex;
+
+/// Written by a reader, and read to report its state. The values are independent, so relaxed ordering is enough.
 #[derive(Debug)]
 pub(crate) struct Liveness {
     since: Instant,
     /// Milliseconds from `since` to the last contact.
     last_contact_ms: AtomicU64,
     pending: AtomicU64,
+    consumer: Mutex<ConsumerProgress>,
+}
+
+/// The server-side consumer of a reader, and how many of its messages the reader has received. The name is empty while there is none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ConsumerProgress {
+    pub(crate) name: String,
+    pub(crate) delivered: u64,
 }
 
 impl Liveness {
@@ -20,7 +30,25 @@ impl Liveness {
             since: Instant::now(),
             last_contact_ms: AtomicU64::new(0),
             pending: AtomicU64::new(0),
+            consumer: Mutex::default(),
         }
+    }
+
+    /// Records that the reader has another consumer; an empty name stands for none.
+    pub(crate) fn set_consumer(&self, name: &str) {
+        *self.consumer.lock() = ConsumerProgress {
+            name: name.to_owned(),
+            delivered: 0,
+        };
+    }
+
+    /// Records a message of the consumer.
+    pub(crate) fn set_delivered(&self, messages: u64) {
+        self.consumer.lock().delivered = messages;
+    }
+
+    pub(crate) fn consumer(&self) -> ConsumerProgress {
+        self.consumer.lock().clone()
     }
 
     /// Records a message from the server.

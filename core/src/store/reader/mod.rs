@@ -1,10 +1,10 @@
 //! Reads of many messages of a bucket's stream.
 //!
 //! [`bucket_reader`](self::bucket_reader) reads a range, with [`ordered`](self::ordered), a consumer that survives reconnects, and
-//! carefully past messages that async-nats cannot parse; [`direct`](self::direct) reads a few messages with one request;
+//! carefully past messages that async-nats cannot parse; [`trail`](self::trail) is how that consumer knows its stream again; [`direct`](self::direct) reads a few messages with one request;
 //! [`budget`](self::budget) bounds what the readers of a client request together.
 //!
-//! May use the leaves, `transport`, and `store::error`. Knows neither keys nor objects nor codecs. Guarantees that messages come
+//! May use the leaves, `transport`, `descriptor::operation`, and `store::error`. Knows neither keys nor objects nor codecs. Guarantees that messages come
 //! in the order of the stream, without gap and without repeat, or that the reader ends with an error.
 
 pub(crate) mod bucket_reader;
@@ -17,3 +17,4 @@ pub(crate) mod ordered;
 pub(crate) mod range;
 pub(crate) mod raw;
 pub(crate) mod suspects;
+pub(crate) mod trail;

@@ -18,12 +18,13 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::backoff::Backoff;
 use crate::error::chain;
-use crate::store::error::{StoreError, StoreErrorKind};
+use crate::store::error::StoreError;
 use crate::store::reader::delivery::{BucketMessage, ReadError, ReaderEvent, header_number};
 use crate::store::reader::demand::{Demand, HEARTBEAT_INTERVAL, RequestEnd};
 use crate::store::reader::liveness::Liveness;
 use crate::store::reader::range::{ConsumerFailure, Range, Start, from_sequence};
 use crate::store::reader::suspects;
+use crate::store::reader::trail::Trail;
 use crate::transport::events::{Action, Violation, Violations};
 use crate::transport::refused::{is_request, unless_refused};
 
@@ -39,7 +40,8 @@ const RESTART_BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), Duratio
 /// An ordered consumer. When its server-side consumer is lost or skips a message, it creates another one that continues after
 /// `position`.
 ///
-/// Invariants: every message up to `position` that the range selects was yielded or superseded, and none is yielded twice.
+/// Invariants: every message up to `position` that the range selects was yielded or superseded, and none is yielded twice. After an
+/// interruption, what was read last is read again and compared, so that another history of the stream is an error.
 /// `delivered` and `demand` belong to the current server-side consumer and start over with each one; messages of an earlier one are
 /// recognised by its name and dropped.
 pub(crate) struct OrderedConsumer {
@@ -57,6 +59,10 @@ pub(crate) struct OrderedConsumer {
     created: Option<SystemTime>,
     /// The stream sequence up to which the stream has been read.
     position: u64,
+    /// The last messages that were read; only of an endless range.
+    trail: Trail,
+    /// Whether the server may remove messages by itself, so that one that is gone is no sign of another stream.
+    may_expire: bool,
     /// How many messages the current server-side consumer has delivered.
     delivered: u64,
     demand: Demand,
@@ -124,6 +130,8 @@ impl OrderedConsumer {
             connection,
             created,
             position: 0,
+            trail: Trail::new(),
+            may_expire: false,
             delivered: 0,
             demand: Demand::new(range.window, range.budget.share()),
             initial: Some(initial),
@@ -149,6 +157,9 @@ impl OrderedConsumer {
         loop {
             if self.initial == Some(0) {
                 self.initial = None;
+                if self.range.start == Start::Newest {
+                    self.trail.keep_last();
+                }
                 return Ok(ReaderEvent::CaughtUp);
             }
             self.request().await?;
@@ -219,8 +230,10 @@ impl OrderedConsumer {
                 if last.is_some_and(|last| last != self.delivered) {
                     self.restart("a message was lost").await?;
                 } else {
-                    // A heartbeat means that nothing is pending, even if the last message counted more: those may have expired.
+                    // A heartbeat means that nothing is pending, even if the last message counted more: those may have expired. (One of a
+                    // consumer that was paused means nothing.)
                     self.caught_up();
+                    self.settle_trail()?;
                 }
             }
             StatusCode::TIMEOUT | StatusCode::REQUEST_TERMINATED => {
@@ -251,22 +264,33 @@ impl OrderedConsumer {
             return Ok(None);
         }
         self.delivered += 1;
+        self.liveness.set_delivered(self.delivered);
         self.demand.delivered();
-        if pending == 0 {
-            self.caught_up();
-        } else {
-            self.liveness.set_pending(pending);
+        // The consumer began again before `position`, and this message was yielded before.
+        let is_repeated = message.sequence <= self.position;
+        if is_repeated && !self.trail.recognises(&message) {
+            return Err(self.range.lost_revisions());
+        }
+        if !is_repeated {
+            self.position = message.sequence;
+            if self.created.is_some() {
+                self.trail.add(&message);
+            }
         }
         if let Some(initial) = &mut self.initial {
             // The server's count also covers messages that vanish while the initial part is delivered.
             *initial = initial.saturating_sub(1).min(pending);
         }
-        if message.sequence <= self.position {
-            // The initial part was started anew, and this message was yielded before.
-            return Ok(None);
+        if pending == 0 {
+            self.caught_up();
+            // A replica that lags behind has nothing pending either, and delivers in order.
+            if self.trail.end() <= Some(message.sequence) {
+                self.settle_trail()?;
+            }
+        } else {
+            self.liveness.set_pending(pending);
         }
-        self.position = message.sequence;
-        Ok(Some(message))
+        Ok((!is_repeated).then_some(message))
     }
 
     /// Reads the position of a message; `None` if it is not from the current server-side consumer.
@@ -306,6 +330,15 @@ impl OrderedConsumer {
     fn caught_up(&mut self) {
         self.liveness.set_pending(0);
         self.demand.release();
+    }
+
+    /// Fails if the stream does not have what was read before an interruption, or what came after it.
+    fn settle_trail(&mut self) -> Result<(), StoreError> {
+        if self.trail.settle() || self.may_expire {
+            Ok(())
+        } else {
+            Err(self.range.lost_revisions())
+        }
     }
 
     /// Finds out why nothing was received, and restarts the consumer if it is dead.
@@ -402,15 +435,22 @@ impl OrderedConsumer {
         self.connection = self.range.connection();
         self.delete_consumer().await;
         if let Some(created) = self.created {
-            self.check_same_stream(created).await?;
+            let same = self.range.check_same_stream(created, self.position);
+            self.may_expire = same.await?;
         }
+        let next = self.trail.start().unwrap_or(self.position + 1);
         let policy = match self.range.start {
             // Not from `position`: values that were superseded in the meantime are not current values.
             Start::Newest if self.initial.is_some() => DeliverPolicy::LastPerSubject,
-            Start::At(first) => from_sequence(first.max(self.position + 1)),
-            Start::Newest | Start::Next => from_sequence(self.position + 1),
+            Start::At(first) => from_sequence(first.max(next)),
+            Start::Newest | Start::Next => from_sequence(next),
         };
         self.consumer = self.range.consume(policy).await?;
+        if let DeliverPolicy::LastPerSubject = policy {
+            self.trail.clear();
+        } else {
+            self.trail.retrace();
+        }
         let info = self.consumer.cached_info();
         self.subject = delivery_subject(&self.inbox, &info.name);
         self.delivered = 0;
@@ -420,26 +460,6 @@ impl OrderedConsumer {
         }
         self.adopt_consumer();
         Ok(())
-    }
-
-    /// Fails for good if the bucket was replaced or has lost messages that were read.
-    async fn check_same_stream(&self, created: SystemTime) -> Result<(), ConsumerFailure> {
-        let bucket = &self.range.bucket;
-        let info = self.range.info().await?;
-        let (kind, text) = if SystemTime::from(info.created) != created {
-            (
-                StoreErrorKind::BucketNotFound,
-                format!("bucket `{bucket}` was deleted, and another was made under its name"),
-            )
-        } else if info.state.last_sequence < self.position {
-            (
-                StoreErrorKind::Nats,
-                format!("bucket `{bucket}` has lost revisions that were read"),
-            )
-        } else {
-            return Ok(());
-        };
-        Err(ConsumerFailure::Permanent(StoreError::new(kind, text)))
     }
 
     /// Waits, and discards what still comes from the consumer that is given up.
@@ -463,6 +483,7 @@ impl OrderedConsumer {
     /// Takes over the counts of a new server-side consumer. One that has nothing to deliver has read up to where it stands.
     fn adopt_consumer(&mut self) {
         let info = self.consumer.cached_info();
+        self.liveness.set_consumer(&info.name);
         if self.initial == Some(0) {
             self.position = self.position.max(info.delivered.stream_sequence);
         }

@@ -2,15 +2,15 @@
 
 use std::error::Error as StdError;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_nats::jetstream::Context;
 use async_nats::jetstream::consumer::pull::Config;
 use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy};
-use async_nats::jetstream::stream::{Info, Stream};
+use async_nats::jetstream::stream::{DiscardPolicy, Info, Stream};
 
 use crate::log::warn_limited;
-use crate::store::error::{StoreError, is_no_stream, no_such_bucket};
+use crate::store::error::{StoreError, StoreErrorKind, is_no_stream, no_such_bucket};
 use crate::store::reader::budget::Budget;
 use crate::transport::events::Violation;
 use crate::transport::gate::Gate;
@@ -83,6 +83,40 @@ impl Range {
         let request = format!("STREAM.INFO.{}", self.stream);
         let info = unless_refused(&self.gate, &request, stream.get_info()).await?;
         info.map_err(|error| self.failure(error))
+    }
+
+    /// Fails for good if the bucket is not the one that was created at `created`, or has not as many revisions as were read. Otherwise
+    /// returns whether the server may remove its messages by itself.
+    pub(crate) async fn check_same_stream(
+        &self,
+        created: SystemTime,
+        position: u64,
+    ) -> Result<bool, ConsumerFailure> {
+        let info = self.info().await?;
+        let bucket = &self.bucket;
+        if SystemTime::from(info.created) != created {
+            return Err(ConsumerFailure::Permanent(StoreError::new(
+                StoreErrorKind::BucketNotFound,
+                format!("bucket `{bucket}` was deleted, and another was made under its name"),
+            )));
+        }
+        if info.state.last_sequence < position {
+            return Err(ConsumerFailure::Permanent(self.lost_revisions()));
+        }
+        let config = info.config;
+        let is_bounded = config.max_bytes > 0 || config.max_messages > 0;
+        Ok(!config.max_age.is_zero()
+            || config.allow_message_ttl
+            || (is_bounded && config.discard == DiscardPolicy::Old))
+    }
+
+    /// The bucket is no longer what was read of it.
+    pub(crate) fn lost_revisions(&self) -> StoreError {
+        let bucket = &self.bucket;
+        StoreError::new(
+            StoreErrorKind::Nats,
+            format!("bucket `{bucket}` has lost revisions that were read"),
+        )
     }
 
     pub(crate) async fn consume(

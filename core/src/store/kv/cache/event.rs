@@ -20,7 +20,7 @@ pub enum CacheEvent<T> {
     },
     /// The bucket was lost or deleted, and the cache has dropped all entries.
     Cleared,
-    /// The cache was loaded again.
+    /// The cache was loaded again after it was cleared.
     Loaded,
     /// This many events were dropped, because they were not read in time.
     Missed(u64),
@@ -45,12 +45,16 @@ impl<T> Clone for CacheEvent<T> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CacheStatus {
-    /// The time since the last message from the server. It sends one at least every five seconds, so that more than ten seconds mean an
-    /// interruption.
+    /// How long ago the copy was last found to agree with the bucket: no change that is older is missing. At most about half of
+    /// [`max_age`](Self::max_age) while all is well; more than that if the connection is interrupted, the server does not answer, or the
+    /// cache is behind.
     pub age: Duration,
-    /// The newest revision that was seen.
+    /// The time within which a change shows that no message announces, as an operator's purge; see
+    /// [`with_max_age`](crate::store::CacheBuilder::with_max_age). Changes that the bucket announces show at once.
+    pub max_age: Duration,
+    /// The newest revision that was seen; 0 while the bucket is lost.
     pub revision: u64,
-    /// How many changes the server had yet to send at that message.
+    /// How many changes the server had yet to send when it was last heard of.
     pub behind: u64,
     /// How many keys are held.
     pub entries: usize,

@@ -1,0 +1,228 @@
+//! What is known of a bucket, in one place for all who use it.
+//!
+//! Operators change, purge and make buckets again while they are in use. So nobody keeps a copy of these facts: they are asked for when
+//! they are needed, and looked up again when an answer of the server contradicts them, or when they are too old to decide something that
+//! the server would not contradict.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use async_nats::jetstream::Context;
+use async_nats::jetstream::response::Response;
+use async_nats::jetstream::stream::{Config, Info};
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use crate::descriptor::bucket::StoreKind;
+use crate::store::bucket::jetstream::JetStream;
+use crate::store::bucket::shape::{check_is_bucket, mirrored_bucket, mirrored_prefix};
+use crate::store::error::{StoreError, cannot_open};
+use crate::sync::RwLock;
+use crate::transport::gate::Gate;
+use crate::transport::refused::unless_refused;
+
+/// How old facts may be where the server does not contradict what follows from them.
+const MAX_AGE: Duration = Duration::from_secs(5);
+/// An offset that no list reaches: of the subjects that match, the server then tells the number alone.
+const BEYOND_ALL: usize = 1 << 40;
+
+/// What is known of a bucket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Facts {
+    /// When its stream was created. Another one under its name is another bucket, whose revisions begin again.
+    pub(crate) created: SystemTime,
+    /// How long entries live; `None` for ever.
+    pub(crate) ttl: Option<Duration>,
+    /// How many revisions of a key are kept.
+    pub(crate) history: i64,
+    /// Whether single entries may have a TTL. A server older than 2.11 silently ignores TTLs, and lacks this setting.
+    pub(crate) allows_entry_ttl: bool,
+    pub(crate) allows_direct_reads: bool,
+    pub(crate) takes_batches: bool,
+    /// The start of the subjects of its messages, the last dot included.
+    pub(crate) prefix: String,
+    /// The start of the subjects to which it is written, if that is another one: that of the origin of a mirror.
+    pub(crate) write_prefix: Option<String>,
+}
+
+/// The facts of one bucket, shared by all who use it through one connection.
+#[derive(Debug)]
+pub(crate) struct BucketFacts {
+    context: Context,
+    gate: Gate,
+    kind: StoreKind,
+    bucket: String,
+    known: RwLock<Known>,
+    /// Held during a look-up, so that many who need one share it.
+    looking_up: tokio::sync::Mutex<()>,
+}
+
+#[derive(Clone, Debug)]
+struct Known {
+    facts: Arc<Facts>,
+    /// When the server was asked for them.
+    asked_at: Instant,
+}
+
+/// The answer of the server to a look at a stream.
+#[derive(Deserialize)]
+pub(crate) struct Report {
+    #[serde(flatten)]
+    pub(crate) info: Info,
+    /// The time of the server.
+    pub(crate) ts: String,
+    /// How many subjects have messages, of those that were asked for.
+    #[serde(default)]
+    pub(crate) total: u64,
+}
+
+#[derive(Serialize)]
+struct CountSubjects<'a> {
+    subjects_filter: &'a str,
+    offset: usize,
+}
+
+impl Facts {
+    /// Fails if the stream is no bucket.
+    pub(crate) fn of(kind: StoreKind, bucket: &str, info: &Info) -> Result<Self, StoreError> {
+        let config = &info.config;
+        check_is_bucket(kind, bucket, config)?;
+        let (prefix, write_prefix) = prefixes(kind, bucket, config);
+        Ok(Self {
+            created: info.created.into(),
+            ttl: (!config.max_age.is_zero()).then_some(config.max_age),
+            history: config.max_messages_per_subject,
+            allows_entry_ttl: config.allow_message_ttl,
+            allows_direct_reads: config.allow_direct,
+            takes_batches: config.allow_batch_publish && config.mirror.is_none(),
+            prefix,
+            write_prefix,
+        })
+    }
+
+    /// The start of the subjects to which the bucket is written.
+    pub(crate) fn written_prefix(&self) -> &str {
+        self.write_prefix.as_ref().unwrap_or(&self.prefix)
+    }
+}
+
+/// Where a bucket has its messages, and where it is written to, if that is elsewhere.
+fn prefixes(kind: StoreKind, bucket: &str, config: &Config) -> (String, Option<String>) {
+    let own = match kind {
+        StoreKind::Kv => format!("$KV.{bucket}."),
+        StoreKind::Object => format!("$O.{bucket}."),
+    };
+    let mirror = config.mirror.as_ref().filter(|_| kind == StoreKind::Kv);
+    let Some((mirror, origin)) = mirror.and_then(|it| Some((it, mirrored_bucket(it)?))) else {
+        return (own, None);
+    };
+    let prefix = mirrored_prefix(bucket, mirror).unwrap_or(own);
+    let api = mirror.external.as_ref().map(|it| it.api_prefix.as_str());
+    let written = match api.filter(|api| !api.is_empty()) {
+        Some(api) => format!("{api}.$KV.{origin}."),
+        None => format!("$KV.{origin}."),
+    };
+    let write_prefix = (written != prefix).then_some(written);
+    (prefix, write_prefix)
+}
+
+impl BucketFacts {
+    /// The facts in an answer for which the server was asked at `asked_at`. Fails if the stream is no bucket.
+    pub(crate) fn new(
+        jetstream: &JetStream,
+        kind: StoreKind,
+        bucket: &str,
+        info: &Info,
+        asked_at: Instant,
+    ) -> Result<Self, StoreError> {
+        let facts = Arc::new(Facts::of(kind, bucket, info)?);
+        Ok(Self {
+            context: jetstream.context.clone(),
+            gate: jetstream.gate.clone(),
+            kind,
+            bucket: bucket.to_owned(),
+            known: RwLock::new(Known { facts, asked_at }),
+            looking_up: tokio::sync::Mutex::default(),
+        })
+    }
+
+    /// What was found last, at any time.
+    pub(crate) fn known(&self) -> Arc<Facts> {
+        Arc::clone(&self.known.read().facts)
+    }
+
+    /// What is known, looked up again if it is too old to decide something that the server would not contradict.
+    pub(crate) async fn recent(&self) -> Result<Arc<Facts>, StoreError> {
+        let moment = Instant::now().checked_sub(MAX_AGE);
+        match moment {
+            Some(moment) => self.since(moment).await,
+            None => Ok(self.known()),
+        }
+    }
+
+    /// Whether any replica answers reads.
+    pub(crate) async fn allows_direct_reads(&self) -> Result<bool, StoreError> {
+        if self.known().allows_direct_reads {
+            // If not, nobody answers the read.
+            return Ok(true);
+        }
+        // No answer shows that they are allowed again.
+        Ok(self.recent().await?.allows_direct_reads)
+    }
+
+    /// What the server says now.
+    pub(crate) async fn now(&self) -> Result<Arc<Facts>, StoreError> {
+        self.since(Instant::now()).await
+    }
+
+    /// What the server has said when it was asked at `moment` or later.
+    async fn since(&self, moment: Instant) -> Result<Arc<Facts>, StoreError> {
+        let is_asked_since = || {
+            let known = self.known.read();
+            (known.asked_at >= moment).then(|| Arc::clone(&known.facts))
+        };
+        if let Some(facts) = is_asked_since() {
+            return Ok(facts);
+        }
+        let _only_one = self.looking_up.lock().await;
+        match is_asked_since() {
+            Some(facts) => Ok(facts),
+            None => self.look(&()).await.map(|(_, facts)| facts),
+        }
+    }
+
+    /// Looks at the stream, and counts the subjects with messages that match.
+    pub(crate) async fn count(&self, subjects: &str) -> Result<(Report, Arc<Facts>), StoreError> {
+        let request = CountSubjects {
+            subjects_filter: subjects,
+            offset: BEYOND_ALL,
+        };
+        self.look(&request).await
+    }
+
+    /// Looks at the stream.
+    pub(crate) async fn look(
+        &self,
+        request: &(impl Serialize + ?Sized),
+    ) -> Result<(Report, Arc<Facts>), StoreError> {
+        let asked_at = Instant::now();
+        let subject = format!("STREAM.INFO.{}", self.kind.stream_name(&self.bucket));
+        let answer = self
+            .context
+            .request::<_, _, Response<Report>>(subject.clone(), request);
+        let answer = unless_refused(&self.gate, &subject, answer).await?;
+        let report = match answer.map_err(|error| cannot_open(&self.bucket, error))? {
+            Response::Ok(report) => report,
+            Response::Err { error } => return Err(cannot_open(&self.bucket, error)),
+        };
+        let facts = Arc::new(Facts::of(self.kind, &self.bucket, &report.info)?);
+        let mut known = self.known.write();
+        if known.asked_at <= asked_at {
+            *known = Known {
+                facts: Arc::clone(&facts),
+                asked_at,
+            };
+        }
+        Ok((report, facts))
+    }
+}
