@@ -30,6 +30,7 @@ pub trait Prices {
     async fn set_price(&self, price: Price) -> Result<Price, Status>;
 }
 
+#[expect(clippy::ptr_arg, reason = "the request is a `String`")]
 fn is_named(item: &String) -> Result<(), Status> {
     if item.is_empty() {
         return Err(Status::invalid_argument("the item has no name"));
