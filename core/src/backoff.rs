@@ -2,6 +2,7 @@
 //!
 //! A leaf: uses nothing of the crate.
 
+use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -31,6 +32,15 @@ impl Backoff {
         pause
     }
 
+    /// A pause for one of several that compete: between half of the next one and all of it, so that they do not meet again.
+    pub(crate) fn next_random_pause(&mut self) -> Duration {
+        let pause = self.next_pause();
+        // Of which the standard library seeds each anew.
+        let [first, second, ..] = RandomState::new().hash_one(()).to_le_bytes();
+        let random = u32::from(u16::from_le_bytes([first, second]));
+        pause / 2 + pause * random / (2 * u32::from(u16::MAX))
+    }
+
     /// Waits before the next attempt.
     pub(crate) async fn wait(&mut self) {
         tokio::time::sleep(self.next_pause()).await;
@@ -46,6 +56,19 @@ mod tests {
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_millis(150));
         let pauses: Vec<_> = (0..4).map(|_| backoff.next_pause().as_millis()).collect();
         assert_eq!(pauses, [50, 100, 150, 150]);
+    }
+
+    #[test]
+    fn random_pauses_lie_between_half_and_all() {
+        let second = Duration::from_secs(1);
+        let mut backoff = Backoff::new(second, second);
+        let pauses: Vec<_> = (0..100).map(|_| backoff.next_random_pause()).collect();
+        assert!(
+            pauses
+                .iter()
+                .all(|pause| (second / 2..=second).contains(pause))
+        );
+        assert!(pauses.iter().any(|pause| pause != &pauses[0]));
     }
 
     #[test]

@@ -94,8 +94,8 @@
 //! Only successful responses are stored, as the very bytes of the reply. With `persist = "after_response"` (the default) the
 //! write is queued when the handler has finished, and the reply does not wait for it: if the process is killed, the responses
 //! that were not yet acknowledged are lost, though their callers have them. With `persist = "before_response"` the reply waits
-//! for the acknowledgement, and a write that fails fails the call. After the deadline of that call no attempt at the write is begun:
-//! it is given up.
+//! for the acknowledgement, and a write that fails fails the call. It waits until shortly before the deadline of the call: half a second,
+//! or a quarter of the time if that is less. After that no attempt at the write is begun: it is given up.
 //!
 //! A deletion by [`#[kv_delete]`](macro@kv_delete) is one of these writes: what is said here holds for it too.
 //!
@@ -112,6 +112,10 @@
 //! Nothing is handed to a connection that is known to be down. What was handed over before cannot be taken back, and may replace a newer
 //! value: what async-nats holds or has just sent when a connection breaks, what waits in the sockets of a nats-server that stands still
 //! and goes on, and what a cluster commits long after it was sent. Nor do objects stand back.
+//!
+//! What a bucket refuses for good is given up at once: a value that is too large, any value if it is full, all writes if it is gone. A
+//! bucket in memory that a restart of nats-server has lost is made again, without its entries, unless the policy is
+//! [`BucketPolicy::Never`](crate::store::BucketPolicy::Never).
 //!
 //! What is given up is logged, counted in `$SRV.STATS`, handed to `Server::on_lost_write`, and listed by
 //! [`RunningServer::stop`]. The queue is bounded: when it is full, calls wait before their handlers run.

@@ -14,9 +14,9 @@ use tokio::time::Instant;
 
 use crate::backoff::Backoff;
 use crate::descriptor::usage::Write;
-use crate::error::chain;
 use crate::persist::age::{Age, Trace};
 use crate::persist::delete::{DeleteOptions, delete};
+use crate::persist::presence::Found;
 use crate::persist::target::{Action, Bucket, Failure, Target, WriteOutcome};
 use crate::store::error::{StoreError, WriteError};
 use crate::store::kv::bucket::{KvBucket, is_marker};
@@ -203,21 +203,38 @@ impl Attempts<'_> {
                     }
                     | Action::Delete { .. } => {}
                 },
-                Err(WriteError::Uncertain(source)) => {
+                Err(error @ WriteError::Uncertain(_)) => {
                     self.may_be_stored |= self.is_sending;
-                    self.last_cause = Some(chain(source.as_ref()));
+                    self.last_cause = Some(error.chain());
                     backoff.wait().await;
                 }
-                Err(error @ (WriteError::Refused(_) | WriteError::TooLarge(_))) => {
-                    let cause = chain(error.source());
-                    return Err(if self.may_be_stored {
-                        Failure::Store(cause)
-                    } else {
-                        Failure::Refused(cause)
-                    });
+                Err(error @ WriteError::Contended) => {
+                    self.last_cause = Some(error.chain());
+                    backoff.wait().await;
                 }
+                Err(error @ WriteError::NotTaken(_)) => {
+                    self.last_cause = Some(error.chain());
+                    if self.target.queue.shared().presence.look().await == Found::Missing {
+                        let cause = format!("bucket `{}` is gone", self.target.name);
+                        return Err(self.refused(cause));
+                    }
+                    backoff.wait().await;
+                }
+                Err(
+                    error
+                    @ (WriteError::Refused(_) | WriteError::TooLarge(_) | WriteError::Full(_)),
+                ) => return Err(self.refused(error.chain())),
             }
             self.is_repeated = true;
+        }
+    }
+
+    /// The failure of a write that would be refused each time.
+    fn refused(&self, cause: String) -> Failure {
+        if self.may_be_stored {
+            Failure::Store(cause)
+        } else {
+            Failure::Refused(cause)
         }
     }
 

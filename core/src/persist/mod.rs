@@ -14,6 +14,7 @@ pub(crate) mod batches;
 pub(crate) mod delete;
 pub(crate) mod open;
 pub(crate) mod plain_put;
+pub(crate) mod presence;
 pub(crate) mod queue;
 pub(crate) mod stats;
 pub(crate) mod target;
@@ -22,10 +23,11 @@ pub(crate) mod worker;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::context::Context;
 use crate::descriptor::bucket::StoreKind;
@@ -133,7 +135,7 @@ pub(crate) struct QueuedWrite {
     pub(crate) start: WriteStart,
     /// Receives the outcome of the write, if a reply waits for it.
     pub(crate) done: Option<oneshot::Sender<WriteOutcome>>,
-    /// The deadline of the call whose reply waits for it: no attempt is made after it.
+    /// Until when a reply waits for it: no attempt is made afterwards.
     pub(crate) due: Option<Instant>,
 }
 
@@ -154,8 +156,20 @@ impl QueuedWrite {
 #[derive(Default)]
 pub(crate) struct Pending {
     acknowledgements: Vec<Acknowledgement>,
+    /// Until when they are waited for, a little before the deadline of the call.
+    due: Option<Instant>,
     /// The object that replaces a response that is too large for a reply; its digest comes with the acknowledgement.
     claim: Option<Box<Claim>>,
+}
+
+/// The most time of a call that is left for its reply when a write is not acknowledged, and the share of the time of the write.
+const MAX_REPLY_TIME: Duration = Duration::from_millis(500);
+const REPLY_SHARE: u32 = 4;
+
+/// Until when the reply of a call waits for a write that is queued now, so that the caller gets an answer in time.
+fn write_deadline(deadline: Instant) -> Instant {
+    let remaining = deadline.saturating_duration_since(Instant::now());
+    deadline - MAX_REPLY_TIME.min(remaining / REPLY_SHARE)
 }
 
 /// A write that a reply waits for, and the channel on which its outcome arrives.
@@ -201,7 +215,15 @@ impl Stores {
 
     /// The counts of the writes; `None` if the endpoint makes none.
     pub(crate) fn stats(&self) -> Option<PersistenceStats> {
-        (!self.effects.is_empty()).then(|| self.origin.counters.stats())
+        if self.effects.is_empty() {
+            return None;
+        }
+        let queues = self.effects.iter().filter(|it| it.writes_to_queue > 0);
+        let recreated = queues.map(|it| it.target.queue.shared().presence.recreated());
+        Some(PersistenceStats {
+            buckets_recreated: recreated.sum(),
+            ..self.origin.counters.stats()
+        })
     }
 
     /// Back to zero, except for the writes that are still pending.
@@ -379,7 +401,9 @@ impl Stores {
             }));
         }
         self.origin.counters.pending.fetch_add(1, Ordering::Relaxed);
-        let due = cx.deadline().filter(|_| is_awaited);
+        let deadline = cx.deadline().filter(|_| is_awaited);
+        let due = deadline.map(write_deadline);
+        pending.due = due.or(pending.due);
         target.queue.submit(QueuedWrite {
             origin: Arc::clone(&self.origin),
             target: Arc::clone(target),
@@ -387,7 +411,7 @@ impl Stores {
             payload,
             expected,
             permit,
-            start: target.queue.shared().start_write(due),
+            start: target.queue.shared().start_write(deadline),
             done,
             due,
         });
@@ -408,11 +432,16 @@ impl Pending {
         !self.acknowledgements.is_empty()
     }
 
-    /// Waits for the acknowledgements. If a write fails, so does the call. Returns the reference to the object that replaces the
+    /// Waits for the acknowledgements. If a write fails or is not acknowledged in time, so does the call. Returns the reference to the object that replaces the
     /// response, if one does.
     pub(crate) async fn acknowledged(mut self) -> Result<Option<Box<Claim>>, Status> {
         for (target, acknowledgement) in self.acknowledgements {
-            match acknowledgement.await {
+            let late = || Failure::Store("not acknowledged in time".to_owned()).status(&target);
+            let outcome = match self.due {
+                Some(due) => timeout_at(due, acknowledgement).await.map_err(|_| late())?,
+                None => acknowledgement.await,
+            };
+            match outcome {
                 Ok(Ok(digest)) => {
                     if let (Some(claim), Some(digest)) = (&mut self.claim, digest) {
                         claim.digest = digest;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::context::Names;
-use crate::descriptor::bucket::{BucketDescriptor, Disagreement, StoreKind};
+use crate::descriptor::bucket::{BucketDescriptor, Disagreement, Storage, StoreKind};
 use crate::descriptor::declared::{DeclaredBucket, MethodStore, MethodStores};
 use crate::descriptor::deletion::Deletion;
 use crate::descriptor::method::{MethodSettings, Place};
@@ -15,11 +15,12 @@ use crate::log::warn_limited;
 use crate::persist::Stores;
 use crate::persist::batches::Batches;
 use crate::persist::plain_put::PlainPut;
+use crate::persist::presence::Presence;
 use crate::persist::queue::{AllLost, OnLostWrite, Queue};
 use crate::persist::stats::WriteOrigin;
 use crate::persist::target::{Action, Bucket, Target};
 use crate::store::bucket::jetstream::JetStream;
-use crate::store::bucket::provision::{ProvisionOptions, provision};
+use crate::store::bucket::provision::{BucketPolicy, ProvisionOptions, provision};
 use crate::store::bucket::shape::check_is_writable;
 use crate::store::error::{StoreError, StoreErrorKind, missing_permissions};
 use crate::store::kv::bucket::KvBucket;
@@ -84,6 +85,14 @@ struct OpenBucket {
     purge_ttl: Option<Duration>,
 }
 
+/// A bucket before it has a queue.
+struct OpenedBucket {
+    writable: Writable,
+    presence: Presence,
+    is_compared: bool,
+    purge_ttl: Option<Duration>,
+}
+
 /// A bucket with the faster ways of writing to it, as far as it allows them.
 struct Writable {
     bucket: Bucket,
@@ -114,14 +123,24 @@ impl OpenStores {
             return Ok(open);
         };
         let jetstream = JetStream::new(context, OPEN_TIMEOUT, persistence.events.clone());
+        let jetstream = Arc::new(jetstream);
         open.gate = Some(jetstream.gate.clone());
         for written in written_buckets(methods)? {
             let bucket = &written.declared.bucket;
             let opening = open_written(&jetstream, &written, persistence.buckets);
             let writable = in_time(&jetstream.gate, bucket.kind, bucket.name, opening).await?;
             let key = (bucket.kind, bucket.name);
+            let recreated = is_recreated(&written.declared, persistence.buckets);
+            let recreated = recreated.then_some((written.declared, persistence.buckets));
+            let presence = Presence::new(Arc::clone(&jetstream), key.0, key.1, recreated);
             let purge_ttl = bucket.settings.purge_ttl;
-            open.add(key, writable, written.is_compared, purge_ttl, &persistence);
+            let opened = OpenedBucket {
+                writable,
+                presence,
+                is_compared: written.is_compared,
+                purge_ttl,
+            };
+            open.add(key, opened, &persistence);
         }
         for method in methods {
             for deletion in method.settings.deletions {
@@ -132,7 +151,14 @@ impl OpenStores {
                 let opening = open_deleted_from(&jetstream, *method, deletion);
                 let (kind, bucket) = key;
                 let writable = in_time(&jetstream.gate, kind, bucket, opening).await?;
-                open.add(key, writable, false, None, &persistence);
+                let presence = Presence::new(Arc::clone(&jetstream), kind, bucket, None);
+                let opened = OpenedBucket {
+                    writable,
+                    presence,
+                    is_compared: false,
+                    purge_ttl: None,
+                };
+                open.add(key, opened, &persistence);
             }
         }
         Ok(open)
@@ -141,13 +167,18 @@ impl OpenStores {
     fn add(
         &mut self,
         key: (StoreKind, &'static str),
-        mut writable: Writable,
-        is_compared: bool,
-        purge_ttl: Option<Duration>,
+        opened: OpenedBucket,
         persistence: &Persistence,
     ) {
+        let OpenedBucket {
+            mut writable,
+            presence,
+            is_compared,
+            purge_ttl,
+        } = opened;
         let queue = Arc::new(Queue::start(
             writable.bucket.gate().clone(),
+            presence,
             persistence.timeout,
             persistence.on_lost.clone(),
             Arc::clone(&self.lost),
@@ -281,6 +312,8 @@ struct WrittenBucket {
     is_compared: bool,
     /// A method of the server writes entries with a TTL of their own.
     has_key_ttl: bool,
+    /// A method of the server writes with `create` or `update`.
+    has_conditions: bool,
 }
 
 /// Each bucket that a method stores into, once, with the settings of all methods merged. The methods must agree on the settings; the
@@ -306,10 +339,17 @@ fn written_buckets(methods: &[ServedMethod<'_>]) -> Result<Vec<WrittenBucket>, O
         written.push(WrittenBucket {
             declared,
             is_compared: writers.clone().any(|usage| usage.write == Write::Update),
-            has_key_ttl: writers.any(|usage| usage.key_ttl.is_some()),
+            has_key_ttl: writers.clone().any(|usage| usage.key_ttl.is_some()),
+            has_conditions: writers.any(|usage| usage.write != Write::Put),
         });
     }
     Ok(written)
+}
+
+/// Whether the server makes a bucket again that a restart of the NATS server has lost: one in memory, if it may make buckets.
+fn is_recreated(declared: &DeclaredBucket, options: ProvisionOptions) -> bool {
+    options.policy != BucketPolicy::Never
+        && declared.bucket.settings.storage == Some(Storage::Memory)
 }
 
 fn stores<'a>(
@@ -401,7 +441,7 @@ async fn open_written(
             let kv = opened.map_err(not_opened)?;
             // async-nats does not expose the prefix of a JetStream domain.
             if kv.is_behind_prefix() {
-                check_key_ttl_reachable(written)?;
+                check_reachable(written)?;
                 return Ok(Bucket::Kv(kv).into());
             }
             let gate = &jetstream.gate;
@@ -491,17 +531,21 @@ fn cannot_open(gate: &Gate, kind: StoreKind, bucket: &str, error: StoreError) ->
     not_provisioned(error.explained(gate, kind, bucket))
 }
 
-/// Refuses a `key_ttl` behind a JetStream domain or prefix: an entry with a TTL is written as a message of ours, and async-nats does not
-/// expose the prefix for its subject.
-fn check_key_ttl_reachable(written: &WrittenBucket) -> Result<(), OpenError> {
-    if written.has_key_ttl {
-        return Err(OpenError::new(
-            OpenErrorKind::Unsupported,
-            format!(
-                "bucket `{}` has a `key_ttl`, which cannot be written through a JetStream domain or prefix",
-                written.declared.bucket.name
-            ),
-        ));
-    }
-    Ok(())
+/// Refuses what cannot be written behind a JetStream domain or prefix: an entry with a TTL, or with the message id by which a repetition
+/// recognises it. These are messages of ours, and async-nats does not expose the prefix for their subjects.
+fn check_reachable(written: &WrittenBucket) -> Result<(), OpenError> {
+    let bucket = written.declared.bucket.name;
+    let setting = if written.has_key_ttl {
+        "`key_ttl`"
+    } else if written.has_conditions {
+        "`write = \"create\"` or `\"update\"`"
+    } else {
+        return Ok(());
+    };
+    Err(OpenError::new(
+        OpenErrorKind::Unsupported,
+        format!(
+            "bucket `{bucket}` has {setting}, which a service cannot use through a JetStream domain or prefix"
+        ),
+    ))
 }

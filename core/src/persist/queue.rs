@@ -10,11 +10,13 @@ use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use crate::log::error_limited;
 use crate::persist::age::WriteStart;
 use crate::persist::batches::Batches;
+use crate::persist::presence::Presence;
 use crate::persist::stats::WriteOrigin;
 use crate::persist::target::{Failure, Target, WriteOutcome};
 use crate::persist::worker::Worker;
@@ -35,6 +37,8 @@ pub(crate) struct Queue {
     writes: mpsc::UnboundedSender<QueuedWrite>,
     /// One permit per write that may be held. Never closed.
     capacity: Arc<Semaphore>,
+    /// Looks for a bucket in memory after each reconnect.
+    following: Option<AbortHandle>,
     /// Set to true to make the worker give up all writes.
     give_up: watch::Sender<bool>,
     shared: Arc<Shared>,
@@ -47,6 +51,7 @@ pub(crate) struct Queue {
 pub(crate) struct Shared {
     /// The connection to the bucket.
     pub(crate) gate: Gate,
+    pub(crate) presence: Arc<Presence>,
     /// How long attempts at a write go on.
     pub(crate) timeout: Duration,
     on_lost: Option<OnLostWrite>,
@@ -117,6 +122,7 @@ impl Queue {
     /// Starts the worker. It ends when the queue is dropped and everything queued is settled.
     pub(crate) fn start(
         gate: Gate,
+        presence: Presence,
         timeout: Duration,
         on_lost: Option<OnLostWrite>,
         lost: AllLost,
@@ -124,8 +130,13 @@ impl Queue {
     ) -> Self {
         let (writes, queued) = mpsc::unbounded_channel();
         let (give_up, stops) = watch::channel(false);
+        let presence = Arc::new(presence);
+        let following = presence
+            .is_recreated()
+            .then(|| tokio::spawn(Arc::clone(&presence).follow_connection()).abort_handle());
         let shared = Arc::new(Shared {
             gate,
+            presence,
             timeout,
             on_lost,
             pending: AtomicUsize::new(0),
@@ -140,6 +151,7 @@ impl Queue {
         Self {
             writes,
             capacity: Arc::new(Semaphore::new(MAX_WRITES)),
+            following,
             give_up,
             shared,
         }
@@ -247,6 +259,14 @@ impl Queue {
                 error_limited!("queued writes are lost with the task that wrote them");
                 self.shared.lost.lock().count += self.shared.pending.load(Ordering::Acquire);
             }
+        }
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        if let Some(following) = &self.following {
+            following.abort();
         }
     }
 }
@@ -366,20 +386,20 @@ mod tests {
     use futures::FutureExt;
 
     use super::*;
+    use crate::descriptor::bucket::StoreKind;
+    use crate::store::bucket::jetstream::JetStream;
     use crate::testing::NatsServer;
-    use crate::transport::subject::ReplySubjects;
 
     /// A permit is released without a write when the handler fails.
     #[tokio::test]
     async fn released_capacity_wakes_waiting_callers() {
         let server = NatsServer::start().await.unwrap();
-        let gate = Gate::new(
-            server.connect().await.unwrap(),
-            ReplySubjects::default(),
-            None,
-        );
+        let context = async_nats::jetstream::new(server.connect().await.unwrap());
         let timeout = Duration::from_secs(1);
-        let queue = Queue::start(gate, timeout, None, AllLost::default(), None);
+        let jetstream = Arc::new(JetStream::new(context, timeout, None));
+        let gate = jetstream.gate.clone();
+        let presence = Presence::new(jetstream, StoreKind::Kv, "bucket", None);
+        let queue = Queue::start(gate, presence, timeout, None, AllLost::default(), None);
         let mut taken = queue
             .reserve(u32::try_from(MAX_WRITES).unwrap_or(u32::MAX))
             .await;

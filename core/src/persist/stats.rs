@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::context::Names;
 
-/// The numbers of writes of a method by their result: of the responses that it persists, and of its deletions.
+/// The numbers of writes of a method by their result: of the responses that it persists, and of its deletions. All but the last one are
+/// set back to zero by a reset.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PersistenceStats {
@@ -21,6 +22,10 @@ pub struct PersistenceStats {
     pub persist_failed: u64,
     /// Queued or in flight.
     pub persist_pending: u64,
+    /// How often a bucket in memory was gone, since the NATS server was restarted, and was made again without its entries. Counts for all
+    /// methods that write to the bucket, since the start of the server.
+    #[serde(default)]
+    pub buckets_recreated: u64,
 }
 
 /// The endpoint that a write belongs to: its names for the log, and its counters.
@@ -49,6 +54,7 @@ impl WriteCounters {
             skipped: load(&self.skipped),
             persist_failed: load(&self.failed),
             persist_pending: load(&self.pending),
+            buckets_recreated: 0,
         }
     }
 

@@ -66,7 +66,7 @@ pub enum StartErrorKind {
     BucketMismatch,
     /// A bucket is missing, and the policy is not to create it; or a method deletes from it, and no method of this server writes to it.
     BucketNotFound,
-    /// The NATS server is too old for a setting.
+    /// The NATS server is too old for a setting, or a JetStream domain or prefix does not allow it.
     Unsupported,
     /// The permissions of the connection do not cover a subscription, or a request for a bucket; the text names the subjects. Known with
     /// [`Server::with_connection_events`] only. What is needed is listed in [`guide::permissions`](crate::guide::permissions).

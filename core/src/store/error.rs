@@ -1,4 +1,4 @@
-//! The errors of stores, and the classification of failed writes: in conflict, refused, too large, or uncertain.
+//! The errors of stores, and the classification of failed writes: in conflict, refused, too large, without room, or uncertain.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -16,7 +16,7 @@ use bytes::Bytes;
 use crate::codec::CodecError;
 use crate::descriptor::bucket::StoreKind;
 use crate::descriptor::key::InvalidKey;
-use crate::error::Error;
+use crate::error::{Error, chain};
 use crate::transport::events::Violation;
 use crate::transport::gate::Gate;
 
@@ -45,6 +45,11 @@ pub enum StoreErrorKind {
     WrongRevision,
     /// The value is larger than the bucket or the server takes.
     TooLarge,
+    /// The bucket is full: the value does not fit into its `max_bytes`, or into what the account or the disk of the server has. Nothing
+    /// was stored.
+    Full,
+    /// Others keep writing to the same key or object, and were faster each time. Nothing was stored; a later attempt may succeed.
+    Contended,
     /// The value could not be encoded.
     Encode,
     /// The stored value is not a message of the expected type.
@@ -248,10 +253,16 @@ impl From<InvalidKey> for StoreError {
 pub(crate) enum WriteError {
     /// The entry is at another revision than expected.
     Conflict(BoxError),
+    /// The same, each time that it was tried. Nothing is stored.
+    Contended,
     /// A retry would fail too.
     Refused(BoxError),
     /// The value exceeds the limit of the bucket or the server.
     TooLarge(BoxError),
+    /// The bucket, the account or the server has no room for the value.
+    Full(BoxError),
+    /// Nobody took the message, so that it is not stored: the stream has no leader now, or there is no stream.
+    NotTaken(BoxError),
     /// The value may or may not have been stored.
     Uncertain(BoxError),
 }
@@ -268,6 +279,7 @@ impl WriteError {
                 match publish.kind() {
                     PublishErrorKind::WrongLastSequence => classify = Self::Conflict,
                     PublishErrorKind::MaxPayloadExceeded => classify = Self::TooLarge,
+                    PublishErrorKind::StreamNotFound => classify = Self::NotTaken,
                     _ => {}
                 }
             } else if let Some(refused) = current.downcast_ref::<async_nats::jetstream::Error>() {
@@ -276,6 +288,12 @@ impl WriteError {
                     ErrorCode::STREAM_WRONG_LAST_SEQUENCE
                     | ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT => Self::Conflict,
                     ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM => Self::TooLarge,
+                    ErrorCode::STREAM_STORE_FAILED
+                    | ErrorCode::ACCOUNT_RESOURCES_EXCEEDED
+                    | ErrorCode::INSUFFICIENT_RESOURCES
+                    | ErrorCode::MEMORY_RESOURCES_EXCEEDED
+                    | ErrorCode::STORAGE_RESOURCES_EXCEEDED => Self::Full,
+                    ErrorCode::STREAM_NOT_FOUND => Self::NotTaken,
                     // Transient refusals, such as an overloaded server.
                     _ if matches!(refused.code(), 408 | 409 | 429) => Self::Uncertain,
                     _ if (400..500).contains(&refused.code()) => Self::Refused,
@@ -287,12 +305,16 @@ impl WriteError {
         classify(Box::new(error))
     }
 
-    pub(crate) fn source(&self) -> &(dyn StdError + 'static) {
+    /// The error with its causes, in one line.
+    pub(crate) fn chain(&self) -> String {
         match self {
+            Self::Contended => "others keep writing to the same key".to_owned(),
             Self::Conflict(source)
             | Self::Refused(source)
             | Self::TooLarge(source)
-            | Self::Uncertain(source) => source.as_ref(),
+            | Self::Full(source)
+            | Self::NotTaken(source)
+            | Self::Uncertain(source) => chain(source.as_ref()),
         }
     }
 }
@@ -302,6 +324,7 @@ impl From<StoreError> for WriteError {
     fn from(error: StoreError) -> Self {
         match error.kind() {
             StoreErrorKind::PermissionDenied => Self::Refused(error.into()),
+            _ if is_no_stream(&error) => Self::NotTaken(error.into()),
             _ => Self::Uncertain(error.into()),
         }
     }
@@ -331,6 +354,14 @@ impl From<WriteError> for StoreError {
                 "the value is too large for the store",
             )
             .with_source(source),
+            WriteError::Full(source) => {
+                Self::new(StoreErrorKind::Full, "the bucket has no room for the value")
+                    .with_source(source)
+            }
+            WriteError::Contended => Self::new(
+                StoreErrorKind::Contended,
+                "others keep writing to the same key",
+            ),
             WriteError::Refused(source) if is_ttl_refused(source.as_ref()) => {
                 Self::unsupported("the bucket does not take this TTL").with_source(source)
             }
@@ -339,7 +370,9 @@ impl From<WriteError> for StoreError {
                 Err(source) => Self::new(StoreErrorKind::Nats, "the server refused the write")
                     .with_source(source),
             },
-            WriteError::Uncertain(source) => match source.downcast::<Self>() {
+            WriteError::NotTaken(source) | WriteError::Uncertain(source) => match source
+                .downcast::<Self>()
+            {
                 Ok(error) => *error,
                 Err(source) => Self::new(StoreErrorKind::Nats, "the write was not acknowledged")
                     .with_source(source),

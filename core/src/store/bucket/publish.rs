@@ -65,6 +65,7 @@ fn unsent(error: RequestError) -> WriteError {
     }
     match error.kind() {
         RequestErrorKind::MaxPayloadExceeded => WriteError::TooLarge(error.into()),
+        RequestErrorKind::NoResponders => WriteError::NotTaken(error.into()),
         _ => WriteError::Uncertain(error.into()),
     }
 }

@@ -19,6 +19,7 @@ use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt};
 use tokio::time::Instant;
 
+use crate::backoff::Backoff;
 use crate::descriptor::bucket::StoreKind;
 use crate::descriptor::operation::Operation;
 use crate::store::bucket::facts::BucketFacts;
@@ -37,6 +38,9 @@ use crate::transport::refused::unless_refused;
 /// Marks a message that stores no value.
 const KV_OPERATION: &str = "KV-Operation";
 
+/// The most attempts to create an entry while others write and remove the key, and the pauses between them.
+const MAX_CREATE_ATTEMPTS: usize = 40;
+const CREATE_BACKOFF: Backoff = Backoff::new(Duration::from_millis(1), Duration::from_millis(50));
 /// How long the server may take to say what time it is.
 const CLOCK_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -159,7 +163,10 @@ impl KvBucket {
         if self.store.use_jetstream_prefix {
             return match (expected, ttl) {
                 (_, Some(_)) => Err(WriteError::Refused(
-                    "a TTL cannot be written through a JetStream domain or prefix".into(),
+                    StoreError::unsupported(
+                        "a TTL cannot be written through a JetStream domain or prefix",
+                    )
+                    .into(),
                 )),
                 (None, None) => self.written(key, self.store.put(key, value)).await,
                 (Some(revision), None) => {
@@ -401,7 +408,7 @@ impl KvBucket {
     }
 
     /// Writes a value if the key has none; a deleted key has none. A value that an earlier attempt with the same `id` has stored counts
-    /// as written.
+    /// as written. Conflicts only with a value that was there after an attempt.
     pub(crate) async fn create(
         &self,
         key: &str,
@@ -409,17 +416,26 @@ impl KvBucket {
         ttl: Option<Duration>,
         id: Option<&str>,
     ) -> Result<u64, WriteError> {
-        let conflict = match self.store_value(key, value.clone(), Some(0), ttl, id).await {
-            Err(conflict @ WriteError::Conflict(_)) => conflict,
-            done => return done,
-        };
-        match self.newest(key).await? {
-            Some(newest) if is_marker(&newest) => {
-                self.store_value(key, value, Some(newest.sequence), ttl, id)
-                    .await
+        let mut backoff = CREATE_BACKOFF;
+        let mut expected = 0;
+        for attempt in 0..MAX_CREATE_ATTEMPTS {
+            // The first conflict most likely tells of a marker from before.
+            if attempt > 1 {
+                tokio::time::sleep(backoff.next_random_pause()).await;
             }
-            newest => own_revision(newest, id).ok_or(conflict),
+            let written = self.store_value(key, value.clone(), Some(expected), ttl, id);
+            let conflict = match written.await {
+                Err(conflict @ WriteError::Conflict(_)) => conflict,
+                done => return done,
+            };
+            expected = match self.newest(key).await? {
+                // What was there has been removed without a marker.
+                None => 0,
+                Some(newest) if is_marker(&newest) => newest.sequence,
+                newest => return own_revision(newest, id).ok_or(conflict),
+            };
         }
+        Err(WriteError::Contended)
     }
 
     /// Writes a value over a revision. A value that an earlier attempt with the same `id` has stored counts as written.

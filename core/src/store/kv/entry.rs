@@ -65,6 +65,7 @@ impl<T> Entry<T> {
             sequence,
             published,
             is_malformed,
+            is_repeated: _,
         } = message;
         let key = subject.strip_prefix(prefix).unwrap_or(&subject);
         if is_malformed {

@@ -174,7 +174,8 @@ impl<T> KvStore<T> {
     }
 
     /// Sets the value of a key that has none and returns the new revision; fails with
-    /// [`AlreadyExists`](StoreErrorKind::AlreadyExists) otherwise.
+    /// [`AlreadyExists`](StoreErrorKind::AlreadyExists) otherwise. A deleted key has none. Fails with
+    /// [`Contended`](StoreErrorKind::Contended) if others keep deleting the key, again and again between two requests of this.
     pub async fn create(&self, key: impl AsRef<str>, value: &T) -> Result<u64, StoreError> {
         let key = check_key(key.as_ref())?;
         let value = self.handle.encode(value)?;
@@ -273,7 +274,8 @@ impl<T> KvStore<T> {
         self.handle.create_bucket().await
     }
 
-    /// Deletes the bucket with all entries. A service that writes to it creates it again only when it is restarted.
+    /// Deletes the bucket with all entries. A service that writes to it creates it again only when it is restarted,
+    /// or at the next write if it is in memory.
     pub async fn delete_bucket(&self) -> Result<(), StoreError> {
         self.handle.delete_bucket().await
     }

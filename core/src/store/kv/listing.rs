@@ -41,6 +41,7 @@ impl Stream for Keys {
                 return Poll::Ready(None);
             };
             match ready!(events.poll_next_unpin(cx)) {
+                Some(Ok(ReaderEvent::Message(message))) if message.is_repeated => {}
                 Some(Ok(ReaderEvent::Message(message))) => {
                     let operation = message.headers.as_ref().map(Operation::of);
                     if operation.is_none_or(|operation| operation == Operation::Put) {

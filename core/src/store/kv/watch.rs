@@ -22,7 +22,8 @@ use crate::store::reader::range::Start;
 pub enum WatchEvent<T> {
     /// A key was written, deleted or purged; before [`EndOfInitial`](Self::EndOfInitial) an entry that existed when the watch started.
     Entry(Entry<T>),
-    /// All entries that existed when the watch started have been yielded. A key that is written at this time may follow as a change.
+    /// Each key that had a value when the watch started, and has one still, has been yielded. What is written meanwhile may be among
+    /// the entries before this, and follows otherwise.
     EndOfInitial,
 }
 
@@ -48,8 +49,7 @@ pub enum WatchEvent<T> {
 pub struct Watch<T> {
     bucket: String,
     events: BoxStream<'static, Result<ReaderEvent, StoreError>>,
-    /// Whether deletions are skipped: true until the end of the initial part, if they are not wanted there.
-    hides_deletions: bool,
+    skips: Skips,
     read: Box<dyn Fn(BucketMessage) -> Result<Entry<T>, StoreError> + Send + Sync>,
 }
 
@@ -57,13 +57,13 @@ impl<T> Watch<T> {
     pub(crate) fn new(
         bucket: &str,
         events: BoxStream<'static, Result<ReaderEvent, StoreError>>,
-        hides_deletions: bool,
+        skips: Skips,
         read: impl Fn(BucketMessage) -> Result<Entry<T>, StoreError> + Send + Sync + 'static,
     ) -> Self {
         Self {
             bucket: bucket.to_owned(),
             events,
-            hides_deletions,
+            skips,
             read: Box::new(read),
         }
     }
@@ -78,15 +78,22 @@ impl<T> Stream for Watch<T> {
                 None => return Poll::Ready(None),
                 Some(Err(error)) => Err(error),
                 Some(Ok(ReaderEvent::CaughtUp)) => {
-                    self.hides_deletions = false;
+                    self.skips = Skips::Nothing;
                     Ok(WatchEvent::EndOfInitial)
                 }
-                Some(Ok(ReaderEvent::Message(message))) => match (self.read)(message) {
-                    Ok(entry) if self.hides_deletions && entry.operation != Operation::Put => {
+                Some(Ok(ReaderEvent::Message(message))) => {
+                    let is_repeated = message.is_repeated;
+                    if is_repeated && self.skips == Skips::DeletionsAndRepetitions {
                         continue;
                     }
-                    read => read.map(WatchEvent::Entry),
-                },
+                    let skips_deletion = !is_repeated && self.skips != Skips::Nothing;
+                    match (self.read)(message) {
+                        Ok(entry) if skips_deletion && entry.operation != Operation::Put => {
+                            continue;
+                        }
+                        read => read.map(WatchEvent::Entry),
+                    }
+                }
             };
             return Poll::Ready(Some(event));
         }
@@ -99,6 +106,16 @@ impl<T> fmt::Debug for Watch<T> {
             .field("bucket", &self.bucket)
             .finish_non_exhaustive()
     }
+}
+
+/// What is left out of the initial part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Skips {
+    Nothing,
+    /// Markers of keys that were deleted before. One that follows a value in the initial part is a change.
+    Deletions,
+    /// Also what follows the first entry of a key.
+    DeletionsAndRepetitions,
 }
 
 /// What a watch yields before the changes.
@@ -175,12 +192,15 @@ impl<T: 'static> WatchBuilder<T> {
         };
         let store = self.store;
         let (consumer, prefix) = store.consume(&self.patterns, start, false, true).await?;
-        let hides_deletions = matches!(self.initial, Initial::Values);
+        let skips = match self.initial {
+            Initial::Values => Skips::Deletions,
+            Initial::ValuesAndDeletions | Initial::From(_) | Initial::Nothing => Skips::Nothing,
+        };
         let codec = store.codec();
         Ok(Watch::new(
             store.bucket(),
             consumer.into_stream(),
-            hides_deletions,
+            skips,
             move |message| Entry::of_delivered(&codec, &prefix, message),
         ))
     }

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::header::{NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_MESSAGE_ID, NATS_ROLLUP};
-use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::context::Context;
 use async_nats::jetstream::publish::PublishAck;
 use async_nats::jetstream::stream::Stream;
@@ -21,14 +20,16 @@ use ring::digest;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 use tokio::time::Instant;
 
+use crate::backoff::Backoff;
 use crate::descriptor::bucket::StoreKind;
 use crate::store::bucket::facts::BucketFacts;
 use crate::store::bucket::jetstream::{Bucket, JetStream};
 use crate::store::bucket::publish::Publisher;
 use crate::store::error::{StoreError, WriteError, cannot_open};
-use crate::store::object::info::{Meta, Stored, encode_meta, incomplete};
+use crate::store::object::info::{Current, Meta, Stored, encode_meta, incomplete};
 use crate::store::reader::bucket_reader::BucketReader;
 use crate::store::reader::budget::Budget;
+use crate::store::reader::delivery::BucketMessage;
 use crate::store::reader::direct::{BatchGet, UnansweredConnection};
 use crate::store::reader::range::{Range, Start};
 use crate::store::reader::raw::{self, Which};
@@ -43,8 +44,9 @@ pub(crate) const CHUNK_SIZE: usize = 128 * 1024;
 pub(crate) const CLEAN_UP_TIMEOUT: Duration = Duration::from_secs(1);
 /// The most such tasks per bucket: they add up while the server is unreachable, or if the account may not remove chunks.
 const MAX_CLEAN_UP_TASKS: usize = 64;
-/// The most attempts of a change to write its metadata while other clients keep writing to the same name.
-pub(crate) const MAX_META_ATTEMPTS: usize = 16;
+/// The pauses of a change that others were faster than.
+const CONTENTION_BACKOFF: Backoff =
+    Backoff::new(Duration::from_millis(2), Duration::from_millis(200));
 /// The most chunks that are in flight to a reader, or unread.
 const READ_WINDOW: usize = 32;
 /// The most metadata messages that are in flight to a list, or unread.
@@ -142,8 +144,7 @@ impl ObjectBucket {
         let message = Outgoing::to(self.chunks_of(id)).with_headers(headers);
         match self.publisher.publish(message).await {
             Ok(ack) => Ok(Some(ack)),
-            Err(error) if is_full(&error) => Ok(None),
-            Err(WriteError::Uncertain(error)) => Err(WriteError::Uncertain(error).into()),
+            Err(error @ (WriteError::Uncertain(_) | WriteError::NotTaken(_))) => Err(error.into()),
             Err(_) => Ok(None),
         }
     }
@@ -161,18 +162,27 @@ impl ObjectBucket {
 
     /// The newest metadata of an object, which may say that the object is deleted.
     pub(crate) async fn newest(&self, name: &str) -> Result<Option<Stored>, StoreError> {
-        let subject = self.meta_subject(name);
-        let stream = StoreKind::Object.stream_name(&self.name);
-        let which = Which::Newest {
-            last_by_subj: &subject,
-        };
-        let message = raw::read(&self.gate, &self.context, &stream, which).await?;
-        let Some(message) = message else {
+        let Some(message) = self.newest_message(name).await? else {
             return Ok(None);
         };
         let message = message.into_stream_message(name)?;
         let modified = message.time.into();
         Stored::read(name, message.sequence, modified, message.payload).map(Some)
+    }
+
+    /// The same as a change finds it, also where it cannot be read.
+    pub(crate) async fn current(&self, name: &str) -> Result<Option<Current>, StoreError> {
+        let message = self.newest_message(name).await?;
+        Ok(message.as_ref().map(Current::read))
+    }
+
+    async fn newest_message(&self, name: &str) -> Result<Option<BucketMessage>, StoreError> {
+        let subject = self.meta_subject(name);
+        let stream = StoreKind::Object.stream_name(&self.name);
+        let which = Which::Newest {
+            last_by_subj: &subject,
+        };
+        raw::read(&self.gate, &self.context, &stream, which).await
     }
 
     /// The range of the stream that holds the chunks of an object.
@@ -250,15 +260,29 @@ fn is_token(nuid: &str) -> bool {
             .all(|c| c.is_ascii_graphic() && !matches!(c, '.' | '*' | '>'))
 }
 
-fn is_full(error: &WriteError) -> bool {
-    let refused = error
-        .source()
-        .downcast_ref::<async_nats::jetstream::Error>();
-    refused.is_some_and(|refused| refused.error_code() == ErrorCode::STREAM_STORE_FAILED)
+/// The pauses of one change between its attempts to write metadata while other clients keep writing to the same name.
+pub(crate) struct Contention {
+    backoff: Backoff,
+    deadline: Instant,
 }
 
-pub(crate) fn contended() -> WriteError {
-    WriteError::Uncertain("others keep writing to the same object".into())
+impl Contention {
+    pub(crate) fn until(deadline: Instant) -> Self {
+        Self {
+            backoff: CONTENTION_BACKOFF,
+            deadline,
+        }
+    }
+
+    /// Waits before the next attempt. Fails if that would be after the deadline.
+    pub(crate) async fn pause(&mut self) -> Result<(), WriteError> {
+        let end = Instant::now() + self.backoff.next_random_pause();
+        if end >= self.deadline {
+            return Err(WriteError::Contended);
+        }
+        tokio::time::sleep_until(end).await;
+        Ok(())
+    }
 }
 
 /// The digest of what was written to `context`, as metadata has it.

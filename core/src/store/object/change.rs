@@ -14,8 +14,8 @@ use crate::backoff::Backoff;
 use crate::error::chain;
 use crate::log::warn_limited;
 use crate::store::error::{StoreError, StoreErrorKind, WriteError, is_no_stream};
-use crate::store::object::bucket::{MAX_META_ATTEMPTS, ObjectBucket, contended};
-use crate::store::object::info::{Meta, Stored};
+use crate::store::object::bucket::{Contention, ObjectBucket};
+use crate::store::object::info::{Current, Meta, Stored};
 use crate::transport::random::random_token;
 
 /// How long a task in the background tries to remove chunks.
@@ -26,34 +26,47 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 const CLEAN_UP_BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(10));
 
 /// Deletes an object. Waits up to `clean_up_timeout` for the removal of its chunks, which then continues in the background. Deleting an
-/// object that does not exist is no error.
+/// object that does not exist is no error. Others that keep changing it are given way to until `deadline`.
 pub(crate) async fn delete(
     bucket: &ObjectBucket,
     name: &str,
+    deadline: Instant,
     clean_up_timeout: Duration,
 ) -> Result<(), WriteError> {
     let mut change = Change::delete(bucket, name);
-    for _ in 0..MAX_META_ATTEMPTS {
-        let Some(stored) = bucket.newest(name).await? else {
+    let mut contention = Contention::until(deadline);
+    loop {
+        let Some(current) = bucket.current(name).await? else {
             return Ok(());
         };
-        if stored.meta.deleted {
-            change.record_earlier_change(&stored);
-        } else {
-            let mut meta = stored.meta.clone();
-            meta.deleted = true;
-            meta.size = 0;
-            meta.chunks = 0;
-            meta.digest = None;
-            match change.publish(&meta, Some(&stored)).await {
-                Err(WriteError::Conflict(_)) => continue,
-                published => published?,
-            };
+        let meta = match &current.meta {
+            Some(meta) if meta.deleted => {
+                change.record_earlier_change(&current);
+                break;
+            }
+            Some(meta) => Meta {
+                deleted: true,
+                size: 0,
+                chunks: 0,
+                digest: None,
+                ..meta.clone()
+            },
+            None => Meta::deleted(
+                bucket.name(),
+                name,
+                current.nuid.clone().unwrap_or_default(),
+            ),
+        };
+        match change.publish(&meta, Some(&current)).await {
+            Err(WriteError::Conflict(_)) => contention.pause().await?,
+            published => {
+                published?;
+                break;
+            }
         }
-        change.settle(clean_up_timeout).await;
-        return Ok(());
     }
-    Err(contended())
+    change.settle(clean_up_timeout).await;
+    Ok(())
 }
 
 /// A put or a delete. [`settle`](Self::settle) removes the orphaned chunks: those that no object refers to. If the change is dropped
@@ -127,13 +140,13 @@ impl Change {
     pub(crate) async fn publish(
         &mut self,
         meta: &Meta,
-        current: Option<&Stored>,
+        current: Option<&Current>,
     ) -> Result<u64, WriteError> {
         let clean_up = &mut self.clean_up;
-        clean_up.old = current.map(|stored| stored.meta.nuid.clone());
+        clean_up.old = current.and_then(|current| current.nuid.clone());
         clean_up.message = random_token();
         clean_up.outcome = ChangeOutcome::Unknown;
-        let revision = current.map_or(0, |stored| stored.revision);
+        let revision = current.map_or(0, |current| current.revision);
         let published = clean_up
             .bucket
             .publish_meta(meta, revision, &clean_up.message)
@@ -147,9 +160,9 @@ impl Change {
     }
 
     /// Records that an earlier change had the same effect. That one may not have removed the chunks.
-    pub(crate) fn record_earlier_change(&mut self, stored: &Stored) {
-        self.clean_up.old = Some(stored.meta.nuid.clone());
-        self.clean_up.outcome = ChangeOutcome::Stored(stored.revision);
+    fn record_earlier_change(&mut self, current: &Current) {
+        self.clean_up.old.clone_from(&current.nuid);
+        self.clean_up.outcome = ChangeOutcome::Stored(current.revision);
     }
 
     /// Removes the orphaned chunks, and returns the revision if the change is known to be stored by then.

@@ -14,9 +14,9 @@ use crate::descriptor::declared::{MethodStore, MethodStores};
 use crate::store::bucket::handle::{Handle, decode};
 use crate::store::bucket::jetstream::JetStream;
 use crate::store::bucket::status::BucketStatus;
-use crate::store::error::StoreError;
+use crate::store::error::{StoreError, WriteError};
 use crate::store::kv::listing::Entries;
-use crate::store::kv::watch::Watch;
+use crate::store::kv::watch::{Skips, Watch};
 use crate::store::object::bucket::{CLEAN_UP_TIMEOUT, ObjectBucket};
 use crate::store::object::info::{ObjectInfo, Stored, check_name, entry};
 use crate::store::object::put_from::PutFromBuilder;
@@ -131,7 +131,8 @@ impl<T> ObjectStore<T> {
     }
 
     /// Stores a message under a name, in place of an earlier one, and returns the revision of the object. Of concurrent puts
-    /// the last one wins. A put that [fails](Self#clean-up-after-an-operation) leaves nothing behind. The last quarter of
+    /// the last one wins; one that does not get through within the client's timeout fails with
+    /// [`Contended`](crate::store::error::StoreErrorKind::Contended). A put that [fails](Self#clean-up-after-an-operation) leaves nothing behind. The last quarter of
     /// the client's timeout, at most a second, is reserved for removing the chunks of a put that was not stored in time.
     pub async fn put(&self, name: impl AsRef<str>, value: &T) -> Result<u64, StoreError> {
         let name = check_name(name.as_ref())?;
@@ -148,6 +149,7 @@ impl<T> ObjectStore<T> {
         let deadline = backoff::after(Instant::now(), jetstream.timeout.saturating_sub(clean_up));
         match write::put(&bucket, name, data, deadline, clean_up).await {
             Ok(put) => Ok(put.revision),
+            Err(WriteError::Contended) => Err(WriteError::Contended.into()),
             Err(_) if Instant::now() >= deadline => Err(bucket.timed_out()),
             Err(error) => Err(jetstream
                 .explain(StoreKind::Object, self.bucket(), error.into())
@@ -156,13 +158,16 @@ impl<T> ObjectStore<T> {
     }
 
     /// Deletes an object, with chunks that an interrupted deletion has not removed. Deleting an object that does not exist is no error.
+    /// Fails with [`Contended`](crate::store::error::StoreErrorKind::Contended) if others keep changing it for the client's timeout.
     pub async fn delete(&self, name: impl AsRef<str>) -> Result<(), StoreError> {
         let name = check_name(name.as_ref())?;
         self.handle
             .within(async |jetstream| {
                 let bucket = jetstream.open::<ObjectBucket>(self.bucket()).await?;
                 let clean_up = CLEAN_UP_TIMEOUT.min(jetstream.timeout / 4);
-                Ok(Box::pin(change::delete(&bucket, name, clean_up)).await?)
+                let remaining = jetstream.timeout.saturating_sub(clean_up);
+                let deadline = backoff::after(Instant::now(), remaining);
+                Ok(Box::pin(change::delete(&bucket, name, deadline, clean_up)).await?)
             })
             .await
     }
@@ -233,7 +238,8 @@ impl<T> ObjectStore<T> {
         )
     }
 
-    /// The objects of the bucket, in the order in which they were written.
+    /// The objects of the bucket, each once, in the order in which they were written. One that is there all the time is among them,
+    /// whatever is written meanwhile.
     ///
     /// ```no_run
     /// # use futures::TryStreamExt;
@@ -248,16 +254,18 @@ impl<T> ObjectStore<T> {
     /// # }
     /// ```
     pub async fn list(&self) -> Result<Entries<ObjectInfo>, StoreError> {
-        Ok(Entries::new(self.follow(false).await?))
+        Ok(Entries::new(
+            self.follow(false, Skips::DeletionsAndRepetitions).await?,
+        ))
     }
 
     /// Follows the objects: first the existing ones, then [`EndOfInitial`](crate::store::kv::watch::WatchEvent::EndOfInitial) (also if there
     /// are none), then each that is stored or deleted. In all other respects it is as [`KvStore::watch`](crate::store::kv::handle::KvStore::watch).
     pub async fn watch(&self) -> Result<Watch<ObjectInfo>, StoreError> {
-        self.follow(true).await
+        self.follow(true, Skips::Deletions).await
     }
 
-    async fn follow(&self, endless: bool) -> Result<Watch<ObjectInfo>, StoreError> {
+    async fn follow(&self, endless: bool, skips: Skips) -> Result<Watch<ObjectInfo>, StoreError> {
         let consumer = self
             .handle
             .within(async |jetstream| {
@@ -268,7 +276,7 @@ impl<T> ObjectStore<T> {
         Ok(Watch::new(
             self.bucket(),
             consumer.into_stream(),
-            true,
+            skips,
             entry,
         ))
     }
@@ -295,7 +303,8 @@ impl<T> ObjectStore<T> {
         self.handle.create_bucket().await
     }
 
-    /// Deletes the bucket with all objects. A service that writes to it creates it again only when it is restarted.
+    /// Deletes the bucket with all objects. A service that writes to it creates it again only when it is restarted,
+    /// or at the next write if it is in memory.
     pub async fn delete_bucket(&self) -> Result<(), StoreError> {
         self.handle.delete_bucket().await
     }

@@ -59,6 +59,16 @@ pub(crate) struct Stored {
     pub(crate) modified: SystemTime,
 }
 
+/// What a change finds under a name, which may be metadata that cannot be read: another client has written it, and a change goes over it.
+#[derive(Clone)]
+pub(crate) struct Current {
+    pub(crate) revision: u64,
+    /// The id of its chunks; `None` if even that cannot be read.
+    pub(crate) nuid: Option<String>,
+    /// `None` if it cannot be read.
+    pub(crate) meta: Option<Meta>,
+}
+
 /// The metadata of ADR-20. Its modification time is not read: the time of the message is used, since a client can write any time.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Meta {
@@ -110,6 +120,46 @@ const META_CODEC: MessageCodec<Meta> = MessageCodec {
 
 pub(crate) fn encode_meta(meta: &Meta) -> Result<bytes::Bytes, CodecError> {
     (META_CODEC.encode)(meta)
+}
+
+impl Current {
+    pub(crate) fn read(message: &BucketMessage) -> Self {
+        #[derive(Deserialize)]
+        struct Chunks {
+            nuid: String,
+        }
+        let meta: Option<Meta> = serde_json::from_slice(&message.payload).ok();
+        let nuid = match &meta {
+            Some(meta) => Some(meta.nuid.clone()),
+            None => serde_json::from_slice(&message.payload)
+                .ok()
+                .map(|Chunks { nuid }| nuid),
+        };
+        Self {
+            revision: message.sequence,
+            nuid,
+            meta,
+        }
+    }
+}
+
+impl Meta {
+    /// What a deletion writes in place of metadata that cannot be read.
+    pub(crate) fn deleted(bucket: &str, name: &str, nuid: String) -> Self {
+        Self {
+            name: name.to_owned(),
+            description: None,
+            metadata: None,
+            headers: None,
+            options: None,
+            bucket: bucket.to_owned(),
+            nuid,
+            size: 0,
+            chunks: 0,
+            digest: None,
+            deleted: true,
+        }
+    }
 }
 
 impl Stored {
@@ -164,6 +214,7 @@ pub(crate) fn entry(message: BucketMessage) -> Result<Entry<ObjectInfo>, StoreEr
         sequence,
         published,
         is_malformed,
+        is_repeated: _,
         headers: _,
     } = message;
     if is_malformed {

@@ -8,10 +8,9 @@ use futures::stream::{self, Stream, StreamExt};
 use ring::digest::{self, SHA256};
 use tokio::time::Instant;
 
+use crate::backoff;
 use crate::store::error::WriteError;
-use crate::store::object::bucket::{
-    CHUNK_SIZE, MAX_META_ATTEMPTS, ObjectBucket, contended, digest_text,
-};
+use crate::store::object::bucket::{CHUNK_SIZE, Contention, ObjectBucket, digest_text};
 use crate::store::object::change::Change;
 use crate::store::object::info::{Meta, Options};
 
@@ -84,7 +83,8 @@ impl ObjectWriter {
             deleted: false,
         };
         let bucket = self.change.bucket().clone();
-        tokio::time::timeout(timeout, self.publish(&meta))
+        let deadline = backoff::after(Instant::now(), timeout);
+        tokio::time::timeout_at(deadline, self.publish(&meta, deadline))
             .await
             .unwrap_or_else(|_| Err(timed_out(&bucket)))
     }
@@ -135,15 +135,15 @@ impl ObjectWriter {
     }
 
     /// Stores the metadata that makes the chunks the object. It replaces one known version, whose chunks are removed afterwards.
-    async fn publish(&mut self, meta: &Meta) -> Result<u64, WriteError> {
-        for _ in 0..MAX_META_ATTEMPTS {
-            let current = self.change.bucket().newest(&meta.name).await?;
+    async fn publish(&mut self, meta: &Meta, deadline: Instant) -> Result<u64, WriteError> {
+        let mut contention = Contention::until(deadline);
+        loop {
+            let current = self.change.bucket().current(&meta.name).await?;
             match self.change.publish(meta, current.as_ref()).await {
-                Err(WriteError::Conflict(_)) => {}
+                Err(WriteError::Conflict(_)) => contention.pause().await?,
                 published => return published,
             }
         }
-        Err(contended())
     }
 
     /// Ends a put: removes its own chunks if it has failed, and the replaced ones if it has succeeded. A put whose acknowledgement was lost

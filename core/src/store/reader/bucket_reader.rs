@@ -11,6 +11,7 @@ use crate::backoff::Backoff;
 use crate::error::chain;
 use crate::log::warn_limited;
 use crate::store::error::{StoreError, StoreErrorKind};
+use crate::store::reader::coverage::Coverage;
 use crate::store::reader::delivery::{BucketMessage, ReadError, ReaderEvent};
 use crate::store::reader::liveness::Liveness;
 use crate::store::reader::ordered::{ATTEMPT_TIMEOUT, OrderedConsumer};
@@ -37,6 +38,8 @@ pub(crate) struct BucketReader {
     state: State,
     liveness: Arc<Liveness>,
     has_caught_up: bool,
+    /// What the initial part has covered; `None` after its end, and for a range that does not begin with all keys.
+    coverage: Option<Box<Coverage>>,
     /// Whether the current consumer delivers superseded messages of a range that has none before it has caught up.
     skips_superseded: bool,
     /// When a look at what interrupted the connection last failed, and how often one did, each soon after the other.
@@ -66,15 +69,26 @@ impl BucketReader {
             None => None,
         };
         let liveness = Arc::new(Liveness::new());
-        let state = match (position, until) {
-            (Some(position), Some(until)) => State::Careful { position, until },
-            _ => State::Consumer(consumer(&range, &liveness).await?),
+        let mut coverage = Coverage::of(&range).map(Box::new);
+        let state = if let (Some(position), Some(until)) = (position, until) {
+            State::Careful { position, until }
+        } else {
+            let consumer = consumer(&range, &liveness).await?;
+            if consumer.initial_pending() == 0 {
+                // There was no key.
+                coverage = None;
+            }
+            if let Some(coverage) = &mut coverage {
+                coverage.begin_at(consumer.stream_end());
+            }
+            State::Consumer(consumer)
         };
         Ok(Self {
             range,
             state,
             liveness,
             has_caught_up: false,
+            coverage,
             skips_superseded: false,
             failed_looks: None,
         })
@@ -108,21 +122,24 @@ impl BucketReader {
     /// Waits for the next event, through any number of reconnects.
     pub(crate) async fn next(&mut self) -> Result<ReaderEvent, StoreError> {
         loop {
+            if self.coverage.as_ref().is_some_and(|it| it.is_complete()) {
+                return Ok(self.end_initial());
+            }
             match &mut self.state {
                 State::Consumer(consumer) => match consumer.next().await {
                     // Reported before the consumer was replaced.
                     Ok(ReaderEvent::CaughtUp) if self.has_caught_up => {}
-                    Ok(ReaderEvent::CaughtUp) => {
-                        self.has_caught_up = true;
-                        return Ok(ReaderEvent::CaughtUp);
+                    Ok(ReaderEvent::CaughtUp) if self.coverage.is_some() => {
+                        self.compare_coverage().await?;
                     }
+                    Ok(ReaderEvent::CaughtUp) => return Ok(self.end_initial()),
                     Ok(ReaderEvent::Message(message)) => {
                         if self.has_caught_up || !self.skips_superseded {
-                            return Ok(ReaderEvent::Message(message));
+                            return Ok(self.yielded(message));
                         }
                         match self.is_superseded(&message).await {
                             Ok(true) => {}
-                            Ok(false) => return Ok(ReaderEvent::Message(message)),
+                            Ok(false) => return Ok(self.yielded(message)),
                             // The consumer reports that, and where it ended.
                             Err(error) if *error.kind() == StoreErrorKind::ConnectionLost => {}
                             Err(error) => return Err(error),
@@ -135,11 +152,46 @@ impl BucketReader {
                 },
                 State::Careful { .. } => {
                     if let Some(message) = self.read_carefully().await? {
-                        return Ok(ReaderEvent::Message(message));
+                        return Ok(self.yielded(message));
                     }
                 }
             }
         }
+    }
+
+    fn yielded(&mut self, mut message: BucketMessage) -> ReaderEvent {
+        if let Some(coverage) = &mut self.coverage {
+            message.is_repeated = coverage.record(&message);
+        }
+        ReaderEvent::Message(message)
+    }
+
+    fn end_initial(&mut self) -> ReaderEvent {
+        self.has_caught_up = true;
+        self.coverage = None;
+        if let State::Consumer(consumer) = &mut self.state {
+            consumer.end_initial();
+        }
+        ReaderEvent::CaughtUp
+    }
+
+    /// The consumer has delivered what it knew of. Goes on with the initial part if keys are missing.
+    fn compare_coverage(&mut self) -> BoxFuture<'_, Result<(), StoreError>> {
+        // Boxed: the future is large and seldom created.
+        let compare = async move {
+            let range = &self.range;
+            let Some(coverage) = &mut self.coverage else {
+                return Ok(());
+            };
+            let pending = self.liveness.pending();
+            let missing = attempted(range, || coverage.find_missing(range, pending)).await?;
+            coverage.wait_for(missing, &range.bucket)?;
+            if let State::Consumer(consumer) = &mut self.state {
+                consumer.continue_initial();
+            }
+            Ok(())
+        };
+        compare.boxed()
     }
 
     /// The connection was interrupted where the message after `position` was to come.

@@ -10,7 +10,8 @@ use crate::store::error::StoreError;
 /// An item of a reader.
 pub(crate) enum ReaderEvent {
     Message(BucketMessage),
-    /// All messages that matched when the reader started have been delivered. Comes exactly once, also if there were none.
+    /// Each key that had a message when the reader started, and has had one since, has been delivered. Comes exactly once, also if there
+    /// were none.
     CaughtUp,
 }
 
@@ -38,6 +39,8 @@ pub(crate) struct BucketMessage {
     pub(crate) published: SystemTime,
     /// Whether its headers cannot be read. They are `None` then.
     pub(crate) is_malformed: bool,
+    /// Whether the initial part had an earlier message with the same subject.
+    pub(crate) is_repeated: bool,
 }
 
 /// The number in a header of NATS; `None` if the header is missing or holds something else.

@@ -50,18 +50,20 @@ impl Demand {
         }
     }
 
-    /// Sends requests until the window is used or the budget is exhausted. `pending` is how many messages the server still has.
+    /// Sends requests until the window is used or the budget is exhausted. `pending` is how many messages the server still has. Where
+    /// nothing is requested yet, this waits for room in the budget if the messages are `awaited`.
     pub(crate) async fn request(
         &mut self,
         consumer: &Consumer<Config>,
         inbox: &Subject,
         pending: u64,
+        awaited: bool,
     ) -> Result<(), StoreError> {
         while self.requested <= self.batch {
             let most = MAX_REQUEST_BYTES.max(self.min_bytes);
             let max_bytes = if pending == 0 {
                 most
-            } else if self.requested == 0 {
+            } else if self.requested == 0 && awaited {
                 self.share.release();
                 self.share.reserve(self.min_bytes, most).await
             } else if let Some(bytes) = self.share.try_reserve(self.min_bytes, most) {

@@ -1,14 +1,16 @@
 //! Reads of many messages of a bucket's stream.
 //!
 //! [`bucket_reader`](self::bucket_reader) reads a range, with [`ordered`](self::ordered), a consumer that survives reconnects, and
-//! carefully past messages that async-nats cannot parse; [`trail`](self::trail) is how that consumer knows its stream again; [`direct`](self::direct) reads a few messages with one request;
-//! [`budget`](self::budget) bounds what the readers of a client request together.
+//! carefully past messages that async-nats cannot parse; [`trail`](self::trail) is how that consumer knows its stream again;
+//! [`direct`](self::direct) reads a few messages with one request; [`budget`](self::budget) bounds what the readers of a client request
+//! together; [`coverage`](self::coverage) tells when the initial part of a reader is complete.
 //!
 //! May use the leaves, `transport`, `descriptor::operation`, and `store::error`. Knows neither keys nor objects nor codecs. Guarantees that messages come
 //! in the order of the stream, without gap and without repeat, or that the reader ends with an error.
 
 pub(crate) mod bucket_reader;
 pub(crate) mod budget;
+pub(crate) mod coverage;
 pub(crate) mod delivery;
 pub(crate) mod demand;
 pub(crate) mod direct;

@@ -57,6 +57,8 @@ pub(crate) struct OrderedConsumer {
     connection: u64,
     /// When the stream was created; `None` if the range is not endless.
     created: Option<SystemTime>,
+    /// Where the stream ended before the first server-side consumer was made; `None` if that is of no use.
+    stream_end: Option<u64>,
     /// The stream sequence up to which the stream has been read.
     position: u64,
     /// The last messages that were read; only of an endless range.
@@ -109,14 +111,18 @@ impl OrderedConsumer {
             let consumer = range.consume(policy).await;
             consumer.map_err(ConsumerFailure::into_error)
         };
-        let created = async {
-            if !range.endless {
+        let stream = async {
+            if !range.endless && !range.has_all_keys() {
                 return Ok(None);
             }
-            let info = range.info().await.map_err(ConsumerFailure::into_error)?;
-            Ok(Some(SystemTime::from(info.created)))
+            let info = range.info().await;
+            info.map(Some).map_err(ConsumerFailure::into_error)
         };
-        let (consumer, created) = tokio::try_join!(consumer, created)?;
+        // The stream first: what is written after the answer comes after the beginning of the consumer.
+        let (stream, consumer) = tokio::try_join!(biased; stream, consumer)?;
+        let stream_end = stream.as_ref().map(|info| info.state.last_sequence);
+        let created = stream.filter(|_| range.endless);
+        let created = created.map(|info| SystemTime::from(info.created));
         let info = consumer.cached_info();
         let initial = match range.start {
             Start::Next => 0,
@@ -129,6 +135,7 @@ impl OrderedConsumer {
             violations,
             connection,
             created,
+            stream_end,
             position: 0,
             trail: Trail::new(),
             may_expire: false,
@@ -142,14 +149,31 @@ impl OrderedConsumer {
             range,
         };
         ordered.adopt_consumer();
-        // Requested now and not with the first read: a value that is superseded before it was sent is never delivered.
-        ordered.request().await?;
+        // Requested now if the budget has room, so that the first messages are on their way. Somebody may open many readers first, and
+        // then read from them.
+        ordered.request(false).await?;
         Ok(ordered)
     }
 
     /// How many messages of the initial part are to come.
     pub(crate) fn initial_pending(&self) -> u64 {
         self.initial.unwrap_or(0)
+    }
+
+    /// Where the stream ended before the first server-side consumer was made, if that is known.
+    pub(crate) fn stream_end(&self) -> Option<u64> {
+        self.stream_end
+    }
+
+    /// Continues the initial part with what the server has now; its end is reported again.
+    pub(crate) fn continue_initial(&mut self) {
+        // The next message tells how many follow it.
+        self.initial = Some(u64::MAX);
+    }
+
+    /// Ends the initial part, whatever is still to come of it.
+    pub(crate) fn end_initial(&mut self) {
+        self.initial = None;
     }
 
     /// Waits for the next event, through any number of reconnects.
@@ -162,7 +186,7 @@ impl OrderedConsumer {
                 }
                 return Ok(ReaderEvent::CaughtUp);
             }
-            self.request().await?;
+            self.request(true).await?;
             let wait = if self.initial.is_some() {
                 STALL_TIMEOUT
             } else {
@@ -205,10 +229,10 @@ impl OrderedConsumer {
         }
     }
 
-    async fn request(&mut self) -> Result<(), StoreError> {
+    async fn request(&mut self, awaited: bool) -> Result<(), StoreError> {
         let pending = self.liveness.pending();
         self.demand
-            .request(&self.consumer, &self.subject, pending)
+            .request(&self.consumer, &self.subject, pending, awaited)
             .await
     }
 
@@ -320,6 +344,7 @@ impl OrderedConsumer {
                 sequence,
                 published,
                 is_malformed: false,
+                is_repeated: false,
             },
             consumer_sequence,
             pending,

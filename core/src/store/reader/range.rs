@@ -1,13 +1,17 @@
 //! The part of a bucket's stream that a reader reads, and the server-side consumers for it.
 
 use std::error::Error as StdError;
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_nats::jetstream::Context;
 use async_nats::jetstream::consumer::pull::Config;
 use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy};
+use async_nats::jetstream::response::Response;
 use async_nats::jetstream::stream::{DiscardPolicy, Info, Stream};
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Serialize};
 
 use crate::log::warn_limited;
 use crate::store::error::{StoreError, StoreErrorKind, is_no_stream, no_such_bucket};
@@ -19,6 +23,9 @@ use crate::transport::refused::unless_refused;
 
 /// How long the server keeps a consumer without requests.
 const INACTIVE_THRESHOLD: Duration = Duration::from_secs(60);
+
+/// By how many subjects the pages of a list overlap: one that vanishes while they are read moves those after it to the page before.
+const PAGE_OVERLAP: usize = 1_000;
 
 /// Where to start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +68,11 @@ pub(crate) enum ConsumerFailure {
 impl Range {
     pub(crate) fn connection(&self) -> u64 {
         self.gate.connection_epoch()
+    }
+
+    /// Whether its initial part has every key.
+    pub(crate) fn has_all_keys(&self) -> bool {
+        matches!(self.start, Start::Newest | Start::At(0 | 1))
     }
 
     /// Up to where a consumer has read that has read up to `position`: what comes before the start counts as read.
@@ -119,6 +131,39 @@ impl Range {
         )
     }
 
+    /// The subjects that match `filter` and have messages.
+    pub(crate) async fn listed_subjects(&self, filter: &str) -> Result<Vec<String>, StoreError> {
+        let failed = "cannot list the keys of the bucket";
+        let address = format!("STREAM.INFO.{}", self.stream);
+        let mut subjects = Vec::new();
+        let mut offset = 0;
+        loop {
+            let request = ListRequest {
+                subjects_filter: filter,
+                offset,
+            };
+            let answer = self
+                .context
+                .request::<_, _, Response<ListAnswer>>(address.clone(), &request);
+            let answer = unless_refused(&self.gate, &address, answer).await?;
+            let page = match answer.map_err(|error| StoreError::nats(failed, error))? {
+                Response::Ok(page) => page,
+                Response::Err { error } if is_no_stream(&error) => {
+                    return Err(no_such_bucket(&self.bucket));
+                }
+                Response::Err { error } => return Err(StoreError::nats(failed, error)),
+            };
+            let ListedSubjects(listed) = page.state.subjects.unwrap_or_default();
+            let end = offset + listed.len();
+            let is_last = end >= page.total || listed.len() <= PAGE_OVERLAP;
+            subjects.extend(listed);
+            if is_last {
+                return Ok(subjects);
+            }
+            offset = end - PAGE_OVERLAP;
+        }
+    }
+
     pub(crate) async fn consume(
         &self,
         deliver_policy: DeliverPolicy,
@@ -168,6 +213,56 @@ impl Range {
         } else {
             ConsumerFailure::Transient(StoreError::nats("cannot read the bucket", error))
         }
+    }
+}
+
+/// A request for the subjects of a stream, from the one at `offset` on.
+#[derive(Serialize)]
+struct ListRequest<'a> {
+    subjects_filter: &'a str,
+    offset: usize,
+}
+
+/// The parts of the answer that are read.
+#[derive(Deserialize)]
+struct ListAnswer {
+    /// How many subjects match, in all pages together.
+    #[serde(default)]
+    total: usize,
+    state: ListedState,
+}
+
+#[derive(Deserialize)]
+struct ListedState {
+    /// Missing if there are none.
+    subjects: Option<ListedSubjects>,
+}
+
+/// The keys of a map from subjects to their numbers of messages.
+#[derive(Default)]
+struct ListedSubjects(Vec<String>);
+
+impl<'de> Deserialize<'de> for ListedSubjects {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Keys;
+
+        impl<'de> Visitor<'de> for Keys {
+            type Value = ListedSubjects;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map of subjects")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
+                let mut subjects = Vec::new();
+                while let Some((subject, IgnoredAny)) = map.next_entry()? {
+                    subjects.push(subject);
+                }
+                Ok(ListedSubjects(subjects))
+            }
+        }
+
+        deserializer.deserialize_map(Keys)
     }
 }
 

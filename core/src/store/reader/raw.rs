@@ -67,6 +67,7 @@ fn parse(raw: RawMessage) -> BucketMessage {
             sequence: message.sequence,
             published: message.time.into(),
             is_malformed: false,
+            is_repeated: false,
         },
         Err(_) => BucketMessage {
             subject: raw.subject.into(),
@@ -75,6 +76,7 @@ fn parse(raw: RawMessage) -> BucketMessage {
             sequence: raw.sequence,
             published: raw.time.into(),
             is_malformed: true,
+            is_repeated: false,
         },
     }
 }

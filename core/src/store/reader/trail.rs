@@ -155,6 +155,7 @@ mod tests {
             sequence,
             published: SystemTime::UNIX_EPOCH + Duration::from_secs(second),
             is_malformed: false,
+            is_repeated: false,
         }
     }
 

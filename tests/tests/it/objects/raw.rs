@@ -169,7 +169,7 @@ async fn what_fails_leaves_nothing_behind() -> TestResult {
     let error = store.put_from("a", &bytes(40 * CHUNK)[..]).await;
     assert_eq!(
         error.unwrap_err().kind(),
-        &StoreErrorKind::Nats,
+        &StoreErrorKind::Full,
         "it is full"
     );
     no_chunks_are_left(&nats).await;

@@ -168,7 +168,13 @@ async fn writes_are_counted_where_there_are_any() -> TestResult {
             break kept;
         }
     };
-    let data = json!({"persisted": 3, "skipped": 0, "persist_failed": 0, "persist_pending": 0});
+    let data = json!({
+        "persisted": 3,
+        "skipped": 0,
+        "persist_failed": 0,
+        "persist_pending": 0,
+        "buckets_recreated": 0,
+    });
     assert_eq!(kept["data"], data);
     assert_eq!(kept["num_errors"], 2);
 

@@ -1,0 +1,9 @@
+//! Writes say what became of them, and are given up when they cannot succeed.
+
+mod contended;
+mod create;
+mod domain;
+mod full;
+mod gone;
+mod memory;
+mod unreadable;
