@@ -31,7 +31,7 @@ use crate::stream::streaming::Streaming;
 use crate::transport::headers;
 use crate::transport::mux::Multiplexer;
 use crate::transport::outgoing::Outgoing;
-use crate::transport::request::timed_out;
+use crate::transport::request::{RequestFuture, timed_out};
 
 /// How much longer than the call within its layers may take, so that they see its `DEADLINE_EXCEEDED`. Timers are as exact as this.
 pub(crate) const LAYERS_GRACE: Duration = Duration::from_millis(5);
@@ -182,12 +182,17 @@ impl Destination for Sending {
                 if !request.id.kind.is_streaming() {
                     let outgoing = outgoing(request).0;
                     let (fetch, timeout) = (self.fetch.clone(), left.timeout);
-                    return match retry {
-                        None => {
+                    // Each in a future of its own size: that of most requests is small, and moved several times.
+                    return match (retry, fetch) {
+                        (None, None) => {
+                            let reply = RequestFuture::new(multiplexer, outgoing, timeout);
+                            Box::pin(async move { of_message(reply.await?) })
+                        }
+                        (None, fetch) => {
                             let reply = unary::once(multiplexer, outgoing, fetch, timeout);
                             Box::pin(async move { of_message(reply.await?) })
                         }
-                        Some(retry) => {
+                        (Some(retry), fetch) => {
                             let reply =
                                 unary::retried(retry, multiplexer, outgoing, fetch, timeout);
                             Box::pin(async move { of_message(reply.await?) })
