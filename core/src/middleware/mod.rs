@@ -56,6 +56,9 @@
 //! The layers are applied once, when the server starts, to all of its endpoints together: `ConcurrencyLimitLayer::new(500)` admits 500 calls
 //! of the server. A call waits for a layer that is not ready within its own deadline, and counts as in flight meanwhile.
 //!
+//! What a client reads from a store does not reach the service, and so not its layers: who may read a bucket is for the
+//! [permissions](crate::guide::permissions) of NATS.
+//!
 //! # On a client
 //!
 //! Layers surround sending and receiving: a request is encoded before them, and a response decoded after them. Calls that are made through
