@@ -2,7 +2,7 @@
 
 pub use std::string::{String, ToString};
 
-pub use crate::client::ServiceClient;
+pub use crate::client::service_client::ServiceClient;
 #[cfg(feature = "json")]
 pub use crate::codec::JsonMessage;
 #[cfg(feature = "protobuf")]

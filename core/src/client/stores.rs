@@ -10,7 +10,7 @@ use futures::{FutureExt, TryFutureExt};
 use crate::client::cached::call::CachedCall;
 use crate::client::cached::store::ResponseStore;
 use crate::client::call::Response;
-use crate::client::{ServiceClient, encode_request};
+use crate::client::service_client::{ServiceClient, encode_request};
 use crate::codec;
 use crate::codec::MessageCodec;
 use crate::descriptor::bucket::{BucketDescriptor, StoreKind};

@@ -14,11 +14,11 @@ use futures::future::{BoxFuture, FutureExt};
 use tokio::time::{Instant, timeout_at};
 
 use crate::backoff;
-use crate::client::ServiceClient;
 use crate::client::cached::lookup::{LookupDestination, MakeCall, SharedLookup};
 use crate::client::cached::singleflight::{CacheKey, SingleFlight};
 use crate::client::cached::store::ResponseStore;
 use crate::client::layered::{self, LAYERS_GRACE};
+use crate::client::service_client::ServiceClient;
 use crate::codec::MessageCodec;
 use crate::context::Context;
 use crate::descriptor::key::Key;
