@@ -229,7 +229,9 @@ async fn no_acknowledged_value_is_lost_or_replaced_by_an_older_one() -> TestResu
     let keys = setting("NATSMICRO_KILLS_KEYS", DEFAULT_KEYS);
     let since = Instant::now();
     let cluster = NatsCluster::start(3).await?;
-    let left = server(&cluster).await.add_service(LeftServer::new(Service));
+    // One of the services writes in batches.
+    let left = server(&cluster).await.with_batches(true);
+    let left = left.add_service(LeftServer::new(Service));
     let right = server(&cluster)
         .await
         .add_service(RightServer::new(Service));

@@ -135,7 +135,7 @@ impl Server {
                 jetstream: None,
                 buckets: ProvisionOptions {
                     policy: BucketPolicy::default(),
-                    batches: true,
+                    batches: false,
                 },
                 timeout: PERSIST_TIMEOUT,
                 on_lost: None,
@@ -161,13 +161,15 @@ impl Server {
     }
 
     /// Whether the responses of concurrent calls are written in batches, which nats-server 2.14 and newer acknowledge as a whole;
-    /// on by default.
+    /// off by default.
     ///
     /// Batches reduce the work of nats-server, and do not change what is stored or in which order. For them, the Key-Value buckets
-    /// that this server creates get the setting `allow_batched`. An existing bucket without it keeps its setting, unless the policy
-    /// is [`BucketPolicy::Update`], and is written to one entry at a time. So is a bucket that loses the setting while the service
-    /// runs, because another client updates it. A bucket with the setting is offline on a nats-server older than 2.14: disable
-    /// batches if you may have to downgrade.
+    /// that this server creates get the setting `allow_batched`. **A bucket with the setting is offline on a nats-server older than 2.14**,
+    /// so that a rollback of nats-server takes it away until the newer version is back: that is why they are opted into.
+    ///
+    /// An existing bucket without the setting keeps it so, unless the policy is [`BucketPolicy::Update`], and is written to one entry at a
+    /// time. So is a bucket that loses the setting while the service runs, because another client updates it. A bucket that has the setting
+    /// keeps it, and is written to in batches, also by servers that have not opted in.
     pub fn with_batches(mut self, enabled: bool) -> Self {
         self.persistence.buckets.batches = enabled;
         self

@@ -18,8 +18,8 @@ use crate::transport::refused::unless_refused;
 /// A stream that has the name of a bucket and is none is never changed, and neither is a bucket that is sealed: the start fails, whatever
 /// the policy is, and the error says why.
 ///
-/// A bucket that it creates or updates on nats-server 2.14 or newer takes batches, unless
-/// [`Server::with_batches`](crate::server::Server::with_batches) disables them.
+/// A bucket that it creates or updates on nats-server 2.14 or newer takes batches if
+/// [`Server::with_batches`](crate::server::Server::with_batches) says so.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BucketPolicy {

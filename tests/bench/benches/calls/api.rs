@@ -40,6 +40,15 @@ pub(crate) trait Ours {
     async fn object(&self, request: Item) -> Result<Item, Status>;
 }
 
+/// The stored responses of `Ours`, written in batches.
+#[natsmicro::service(subject_prefix = "batched")]
+pub(crate) trait Batched {
+    #[kv_store(bucket = "after_batched", key = "k.<id>")]
+    async fn after(&self, request: Item) -> Result<Item, Status>;
+    #[kv_store(bucket = "before_batched", key = "k.<id>", persist = "before_response")]
+    async fn before(&self, request: Item) -> Result<Item, Status>;
+}
+
 /// Work for about a millisecond: the same amount each time, whatever else the machine does.
 pub(crate) fn compute() {
     let mut hash = 0_u64;

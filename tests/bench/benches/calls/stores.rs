@@ -11,7 +11,9 @@ use natsmicro::{KvStore, Origin};
 use natsmicro_bench::{Calling, Case, Sample, closed_loop};
 use prost::Message as _;
 
-use crate::api::{BY_HAND, Item, OursClient, PENDING, PUT_AWAITED, PUT_SPAWNED, WINDOW_BEHIND};
+use crate::api::{
+    BY_HAND, BatchedClient, Item, OursClient, PENDING, PUT_AWAITED, PUT_SPAWNED, WINDOW_BEHIND,
+};
 use crate::by_hand::WINDOW;
 use crate::calls::{OURS, echo, item, request};
 
@@ -21,6 +23,8 @@ pub(crate) const AFTER: &str = "natsmicro, after_response";
 const AFTER_HOT: &str = "natsmicro, after_response, one key";
 pub(crate) const BEFORE: &str = "natsmicro, before_response";
 const BEFORE_HOT: &str = "natsmicro, before_response, one key";
+pub(crate) const AFTER_BATCHED: &str = "natsmicro, after_response, in batches";
+pub(crate) const BEFORE_BATCHED: &str = "natsmicro, before_response, in batches";
 pub(crate) const AWAITED: &str = "by hand: put awaited per request";
 const IN_A_TASK: &str = "by hand: put awaited in a task";
 /// The same with fewer calls at once, where it is the time of a call that counts.
@@ -49,6 +53,8 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new(STORED, BEFORE_HOT, |calling| {
             stored(calling, 256, true, true)
         }),
+        Case::new(STORED, AFTER_BATCHED, |calling| batched(calling, false)),
+        Case::new(STORED, BEFORE_BATCHED, |calling| batched(calling, true)),
         Case::new(STORED, AWAITED, |calling| {
             request(calling, PUT_AWAITED, 256, 128)
         }),
@@ -226,6 +232,26 @@ async fn stored(calling: Calling, in_flight: usize, before: bool, one_key: bool)
             } else {
                 ours.after(item).await.is_ok()
             }
+        }
+    })
+    .await;
+    written(&nats, sample).await
+}
+
+/// Stored in batches, 256 in flight.
+async fn batched(calling: Calling, before: bool) -> Sample {
+    let nats = calling.nats;
+    let client = BatchedClient::new(nats.clone());
+    let sample = closed_loop(256, calling.seconds, move |number, turn| {
+        let client = client.clone();
+        async move {
+            let item = item(number, turn, 128);
+            let stored = if before {
+                client.before(item)
+            } else {
+                client.after(item)
+            };
+            stored.await.is_ok()
         }
     })
     .await;

@@ -4,7 +4,8 @@ use natsmicro_bench::{By, Target};
 
 use crate::calls::{COMPUTE, IS_IN_PLACE, OURS, SHAPES, SPAWNS, WAIT};
 use crate::stores::{
-    AFTER, AWAITED, BEFORE, CACHE, NOT_STORED, PUT_LARGE, READ, READ_IN_TURN, STORED, THEIRS,
+    AFTER, AFTER_BATCHED, AWAITED, BEFORE, BEFORE_BATCHED, CACHE, NOT_STORED, PUT_LARGE, READ,
+    READ_IN_TURN, STORED, THEIRS,
 };
 
 pub(crate) fn all() -> Vec<Target> {
@@ -27,6 +28,8 @@ pub(crate) fn all() -> Vec<Target> {
         target(COMPUTE, OURS, SPAWNS, 0.95),
         target(STORED, AFTER, NOT_STORED, 0.55),
         target(STORED, BEFORE, NOT_STORED, 0.40),
+        target(STORED, AFTER_BATCHED, NOT_STORED, 0.55),
+        target(STORED, BEFORE_BATCHED, NOT_STORED, 0.40),
         target(STORED, AFTER, AWAITED, 8.0),
         target(READ, OURS, THEIRS, 1.0),
         target(READ_IN_TURN, CACHE, OURS, 1000.0),

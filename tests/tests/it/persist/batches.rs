@@ -28,7 +28,8 @@ impl Batched for Echo {
 }
 
 async fn start(nats: &Nats, policy: BucketPolicy) -> (RunningServer, BatchedClient) {
-    let server = nats.service().await.with_bucket_policy(policy);
+    let server = nats.service().await.with_batches(true);
+    let server = server.with_bucket_policy(policy);
     let server = server.add_service(BatchedServer::new(Echo));
     (
         server.start().await.unwrap(),
@@ -182,9 +183,9 @@ async fn a_bucket_of_somebody_else() -> TestResult {
 }
 
 #[tokio::test]
-async fn none_if_they_are_switched_off() -> TestResult {
+async fn none_unless_they_are_switched_on() -> TestResult {
     let nats = Nats::start().await;
-    let server = nats.service().await.with_batches(false);
+    let server = nats.service().await;
     let server = server.add_service(BatchedServer::new(Echo)).start().await?;
     assert!(!nats.stream_config("KV_before").await.allow_batch_publish);
     two_rounds(&BatchedClient::new(nats.client()), 0).await?;
