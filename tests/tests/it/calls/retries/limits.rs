@@ -111,14 +111,15 @@ async fn each_attempt_sends_the_time_that_is_left() -> TestResult {
 async fn the_timeout_bounds_all_attempts_together() -> TestResult {
     let nats = Nats::start().await;
     let (client, counted) = retrying(&nats, quick(u32::MAX));
-    let call = client
-        .once(text("it"))
-        .with_timeout(Duration::from_millis(200));
-    // That nobody is there says more than that the time is over.
-    assert_eq!(code_of(soon(call).await), "UNAVAILABLE");
+    let call = client.once(text("it")).with_timeout(Duration::from_secs(1));
+    let code = code_of(soon(call).await);
     let stats = counted.retry_stats();
     assert!(stats.retries > 1, "{stats:?}");
-    assert_eq!(stats.exhausted, 1);
+    // That nobody is there says more than that the time is over, unless that was while an attempt waited for its answer.
+    match code.as_str() {
+        "UNAVAILABLE" => assert_eq!(stats.exhausted, 1),
+        code => assert_eq!(code, "DEADLINE_EXCEEDED"),
+    }
     Ok(())
 }
 
