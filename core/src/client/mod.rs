@@ -208,7 +208,7 @@ impl Client {
     /// Sets how long a call, or an operation on a store, waits for its response. By default a call waits for the `timeout = ..` of its
     /// method, or 10 seconds if there is none.
     ///
-    /// As with [`Call::with_timeout`], the timeout is sent to the service, which drops the handler when it has passed. A
+    /// As with [`Call::with_timeout`](crate::Call::with_timeout), the timeout is sent to the service, which drops the handler when it has passed. A
     /// [`CachedCall`](crate::CachedCall) does not send it, since several callers may share it. A stream only has to be opened within
     /// this time.
     #[must_use]

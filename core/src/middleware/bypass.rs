@@ -11,7 +11,8 @@ use crate::sync::Mutex;
 pub(crate) struct Bypass {
     /// The response headers that the handler of a failed call has set. They travel with whatever error the layers make of it.
     headers: Mutex<HeaderMap>,
-    opening: watch::Sender<Opening>,
+    /// `None` for a call that needs no opening.
+    opening: Option<watch::Sender<Opening>>,
 }
 
 /// The stages of a stream. A stream is opened when its request has passed the layers.
@@ -25,18 +26,17 @@ enum Opening {
 impl Bypass {
     /// For a call whose request has been accepted already, or needs no acceptance.
     pub(crate) fn of_open_call() -> Self {
-        Self::at(Opening::Opened(Ok(())))
+        Self {
+            headers: Mutex::default(),
+            opening: None,
+        }
     }
 
     /// For a stream that the dispatcher opens when its request has passed the layers.
     pub(crate) fn of_stream() -> Self {
-        Self::at(Opening::InLayers)
-    }
-
-    fn at(opening: Opening) -> Self {
         Self {
             headers: Mutex::default(),
-            opening: watch::Sender::new(opening),
+            opening: Some(watch::Sender::new(Opening::InLayers)),
         }
     }
 
@@ -50,14 +50,17 @@ impl Bypass {
 
     /// Lets the dispatcher open the stream, and waits until it has. At once for a call that is open.
     pub(crate) async fn open(&self) -> Result<(), Status> {
-        self.opening.send_if_modified(|opening| {
+        let Some(sender) = &self.opening else {
+            return Ok(());
+        };
+        sender.send_if_modified(|opening| {
             let is_first = matches!(opening, Opening::InLayers);
             if is_first {
                 *opening = Opening::Requested;
             }
             is_first
         });
-        let mut opening = self.opening.subscribe();
+        let mut opening = sender.subscribe();
         let is_opened = |opening: &Opening| matches!(opening, Opening::Opened(_));
         match opening.wait_for(is_opened).await.as_deref() {
             Ok(Opening::Opened(result)) => result.clone(),
@@ -68,7 +71,10 @@ impl Bypass {
 
     /// Waits until the request has passed the layers.
     pub(crate) async fn requested(&self) {
-        let mut opening = self.opening.subscribe();
+        let Some(sender) = &self.opening else {
+            return;
+        };
+        let mut opening = sender.subscribe();
         let is_requested = |opening: &Opening| !matches!(opening, Opening::InLayers);
         // Cannot fail: the sender is in `self`.
         let _ = opening.wait_for(is_requested).await;
@@ -76,10 +82,14 @@ impl Bypass {
 
     /// Tells the pipeline that the stream is open, or why it cannot be opened.
     pub(crate) fn opened(&self, result: Result<(), Status>) {
-        self.opening.send_replace(Opening::Opened(result));
+        if let Some(sender) = &self.opening {
+            sender.send_replace(Opening::Opened(result));
+        }
     }
 
     pub(crate) fn is_open(&self) -> bool {
-        matches!(*self.opening.borrow(), Opening::Opened(Ok(())))
+        let is_opened =
+            |sender: &watch::Sender<Opening>| matches!(*sender.borrow(), Opening::Opened(Ok(())));
+        self.opening.as_ref().is_none_or(is_opened)
     }
 }

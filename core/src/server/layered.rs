@@ -3,7 +3,7 @@
 //! The pipeline of a call becomes the destination of its request, and the layers run in front of it in the same future. A service with
 //! layers of its own is the destination of what has passed those of the server. Handlers without layers stay as they are.
 
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ pub(crate) fn layered(endpoint: &Arc<Endpoint>, handler: Handler, layers: [&Laye
             destination,
         });
     }
-    Arc::new(move |endpoint, request| Box::pin(run(Arc::clone(&destination), endpoint, request)))
+    Arc::new(move |endpoint, request| Box::pin(run(&*destination, endpoint, request)))
 }
 
 /// The pipeline of an endpoint, behind all layers.
@@ -89,21 +89,33 @@ impl Destination for Layered {
 
 /// Runs a call with layers to its reply. The pipeline has the same deadline, so that the layers see that it has passed; a layer that itself
 /// waits is dropped.
-async fn run(
-    destination: Arc<dyn Destination>,
+///
+/// No `async fn`: the request would take space in its future, which moves with the call.
+fn run(
+    destination: &dyn Destination,
     endpoint: Arc<Endpoint>,
     mut request: Request,
-) -> Handled {
+) -> impl Future<Output = Handled> + use<> {
     let deadline = request.deadline;
     let streams_responses = request.id.kind.streams_responses();
     let bypass = request
         .bypass
         .get_or_insert_with(|| Arc::new(Bypass::of_open_call()));
     let bypass = Arc::clone(bypass);
-    // In an `async` block, since a layer may panic before its future is polled.
-    let call = async move { destination.call(request).await };
-    let result = until(deadline, AssertUnwindSafe(call).catch_unwind()).await;
-    let result = result.unwrap_or_else(|panic| Err(endpoint.panicked(panic.as_ref())));
+    // The clone of a layer's service may panic.
+    let called = catch_unwind(AssertUnwindSafe(|| destination.call(request)));
+    async move {
+        let result = match called {
+            Ok(call) => until(deadline, AssertUnwindSafe(call).catch_unwind()).await,
+            Err(panic) => Err(panic),
+        };
+        let result = result.unwrap_or_else(|panic| Err(endpoint.panicked(panic.as_ref())));
+        replied(result, &bypass, streams_responses)
+    }
+}
+
+/// The reply that the layers have made of a call.
+fn replied(result: Result<Reply, Status>, bypass: &Bypass, streams_responses: bool) -> Handled {
     Handled::replied(match result {
         Ok(Reply {
             headers,
