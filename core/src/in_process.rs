@@ -198,7 +198,7 @@ impl LocalEndpoint {
             headers,
             mut on_end,
         } = handled.reply().await;
-        on_end.end(&result.as_ref().map(|_| ()).map_err(Status::clone));
+        on_end.end(&result);
         Ok(Reply::of(headers, result?))
     }
 

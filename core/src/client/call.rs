@@ -19,7 +19,7 @@ use crate::backoff;
 use crate::client::fetch::Fetch;
 use crate::client::layered::Layered;
 use crate::client::retry::attempts::RetryPolicy;
-use crate::client::retry::unary;
+use crate::client::retry::unary::{self, Sent};
 use crate::codec::MessageCodec;
 use crate::context::Context;
 use crate::service_error::ErrorCodec;
@@ -75,10 +75,8 @@ pub struct Call<T, E = Status> {
 
 /// How a call is sent, and how its response arrives.
 pub(crate) enum Exchange<T> {
-    /// As one message.
-    Message(Arc<Multiplexer>, MessageCodec<T>),
-    /// As one message, or as an object that the message refers to.
-    MessageOrObject(Arc<Multiplexer>, MessageCodec<T>, Box<Fetch>),
+    /// As one message; with `Fetch`, the response may be an object that the reply refers to.
+    Unary(Arc<Multiplexer>, MessageCodec<T>, Option<Box<Fetch>>),
     /// Over a stream in at least one direction.
     Stream(Arc<Multiplexer>, OpenStream<T>, OpenedBy),
     /// Through layers, or to a service in this process.
@@ -122,7 +120,7 @@ impl<T> Exchange<T> {
     /// Whether caller or service send a stream.
     pub(crate) fn is_stream(&self) -> bool {
         match self {
-            Self::Message(..) | Self::MessageOrObject(..) => false,
+            Self::Unary(..) => false,
             Self::Stream(..) => true,
             Self::Layered(layered) => layered.id.kind.is_streaming(),
         }
@@ -130,7 +128,7 @@ impl<T> Exchange<T> {
 
     fn set_opened_by(&mut self, by: OpenedBy) {
         match self {
-            Self::Message(..) | Self::MessageOrObject(..) => {}
+            Self::Unary(..) => {}
             Self::Stream(_, _, opened_by) => *opened_by = by,
             Self::Layered(layered) => layered.opened_by = by,
         }
@@ -249,24 +247,12 @@ impl<T: 'static, E> Call<T, E> {
             times.announce(&mut outgoing.headers, self.exchange.is_stream());
         }
         match self.exchange {
-            Exchange::Message(multiplexer, codec) => match self.retry {
-                None => {
-                    PendingCall::Message(RequestFuture::new(multiplexer, outgoing, timeout), codec)
+            Exchange::Unary(multiplexer, codec, fetch) => {
+                let fetch = fetch.map(|fetch| *fetch);
+                match unary::send(multiplexer, outgoing, fetch, self.retry, timeout) {
+                    Sent::Once(reply) => PendingCall::Message(reply, codec),
+                    Sent::Boxed(reply) => PendingCall::Unary(reply, codec),
                 }
-                Some(retry) => {
-                    let reply = unary::retried(retry, multiplexer, outgoing, None, timeout);
-                    PendingCall::Unary(Box::pin(reply), codec)
-                }
-            },
-            Exchange::MessageOrObject(multiplexer, codec, fetch) => {
-                let fetch = Some(*fetch);
-                let reply: BoxFuture<'static, _> = match self.retry {
-                    None => Box::pin(unary::once(multiplexer, outgoing, fetch, timeout)),
-                    Some(retry) => {
-                        Box::pin(unary::retried(retry, multiplexer, outgoing, fetch, timeout))
-                    }
-                };
-                PendingCall::Unary(reply, codec)
             }
             Exchange::Stream(multiplexer, open, opened_by) => PendingCall::Boxed(open(
                 times.opening(multiplexer.gate.clone(), outgoing, opened_by, self.retry),

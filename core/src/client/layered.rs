@@ -16,7 +16,7 @@ use crate::client::call::{OpenedBy, Opening, Response, Times};
 use crate::client::fetch::Fetch;
 use crate::client::open;
 use crate::client::retry::attempts::RetryPolicy;
-use crate::client::retry::unary;
+use crate::client::retry::unary::{self, Sent};
 use crate::codec::{BYTES_CODEC, MessageCodec};
 use crate::context::Context;
 use crate::descriptor::method::{MethodId, MethodKind};
@@ -25,13 +25,14 @@ use crate::middleware::body::{Answer, Body, Messages};
 use crate::middleware::inner::{Destination, Inner, ReplyFuture};
 use crate::middleware::reply::Reply;
 use crate::middleware::request::Request;
-use crate::status::Status;
+use crate::status::{Code, Status};
 use crate::stream::flow::Credit;
+use crate::stream::output;
 use crate::stream::streaming::Streaming;
 use crate::transport::headers;
 use crate::transport::mux::Multiplexer;
 use crate::transport::outgoing::Outgoing;
-use crate::transport::request::{RequestFuture, timed_out};
+use crate::transport::request::timed_out;
 
 /// How much longer than the call within its layers may take, so that they see its `DEADLINE_EXCEEDED`. Timers are as exact as this.
 pub(crate) const LAYERS_GRACE: Duration = Duration::from_millis(5);
@@ -182,21 +183,9 @@ impl Destination for Sending {
                 if !request.id.kind.is_streaming() {
                     let outgoing = outgoing(request).0;
                     let (fetch, timeout) = (self.fetch.clone(), left.timeout);
-                    // Each in a future of its own size: that of most requests is small, and moved several times.
-                    return match (retry, fetch) {
-                        (None, None) => {
-                            let reply = RequestFuture::new(multiplexer, outgoing, timeout);
-                            Box::pin(async move { of_message(reply.await?) })
-                        }
-                        (None, fetch) => {
-                            let reply = unary::once(multiplexer, outgoing, fetch, timeout);
-                            Box::pin(async move { of_message(reply.await?) })
-                        }
-                        (Some(retry), fetch) => {
-                            let reply =
-                                unary::retried(retry, multiplexer, outgoing, fetch, timeout);
-                            Box::pin(async move { of_message(reply.await?) })
-                        }
+                    return match unary::send(multiplexer, outgoing, fetch, retry, timeout) {
+                        Sent::Once(reply) => Box::pin(async move { of_message(reply.await?) }),
+                        Sent::Boxed(reply) => Box::pin(async move { of_message(reply.await?) }),
                     };
                 }
                 let kind = request.id.kind;
@@ -274,7 +263,7 @@ pub(crate) fn decode_message<T: 'static>(codec: MessageCodec<T>) -> Decode<T> {
                 Status::internal(format!("failed to decode the response: {error}"))
             })
         });
-        on_end.end(&decoded.as_ref().map(|_| ()).map_err(Status::clone));
+        on_end.end(&decoded);
         Ok(Response::new(decoded?, headers))
     })
 }
@@ -297,16 +286,7 @@ pub(crate) fn decode_stream<T: Send + 'static>(codec: MessageCodec<T>) -> Decode
             on_end,
             ..
         } = reply;
-        let messages = answer.into_messages();
-        let mut number = 0_u64;
-        let decoded = messages.map(move |message| {
-            number += 1;
-            (codec.decode)(message?).map_err(|error| {
-                Status::internal(format!(
-                    "failed to decode message {number} of the stream: {error}"
-                ))
-            })
-        });
+        let decoded = output::decoded(answer.into_messages(), codec, Code::Internal);
         let decoded = if on_end.is_empty() {
             Streaming::new(decoded)
         } else {

@@ -69,26 +69,19 @@ impl Client {
     /// [replies can be lost](crate#connections).
     #[must_use]
     pub fn new(nats: async_nats::Client) -> Self {
-        Self {
-            peer: Peer::Nats(Multiplexer::new(Gate::new(
-                nats,
-                ReplySubjects::default(),
-                None,
-            ))),
-            events: None,
-            layers: Layers::default(),
-            timeout: None,
-            jetstream: None,
-            max_response_size: DEFAULT_MAX_RESPONSE_SIZE,
-            retries: None,
-        }
+        let gate = Gate::new(nats, ReplySubjects::default(), None);
+        Self::of(Peer::Nats(Multiplexer::new(gate)))
     }
 
     /// A client of services in this process.
     #[cfg(feature = "testing")]
     pub(crate) fn of_services(services: Arc<dyn LocalServices>) -> Self {
+        Self::of(Peer::InProcess(services))
+    }
+
+    fn of(peer: Peer) -> Self {
         Self {
-            peer: Peer::InProcess(services),
+            peer,
             events: None,
             layers: Layers::default(),
             timeout: None,

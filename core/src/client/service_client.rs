@@ -100,10 +100,7 @@ impl ServiceClient {
             return self.layered(method, MethodKind::Unary, None, decode);
         };
         let multiplexer = Arc::clone(multiplexer);
-        match self.fetch(method) {
-            Some(fetch) => Exchange::MessageOrObject(multiplexer, codec, Box::new(fetch)),
-            None => Exchange::Message(multiplexer, codec),
-        }
+        Exchange::Unary(multiplexer, codec, self.fetch(method).map(Box::new))
     }
 
     /// The same client for requests that have passed the layers.

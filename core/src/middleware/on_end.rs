@@ -25,9 +25,14 @@ impl OnEnd {
         self.0.is_empty()
     }
 
-    pub(crate) fn end(&mut self, result: &Result<(), Status>) {
+    /// Tells the outcome. Costs nothing if nobody is to be told.
+    pub(crate) fn end<T>(&mut self, result: &Result<T, Status>) {
+        if self.is_empty() {
+            return;
+        }
+        let result = result.as_ref().map(drop).map_err(Status::clone);
         for told in std::mem::take(&mut self.0) {
-            if catch_unwind(AssertUnwindSafe(|| told(result))).is_err() {
+            if catch_unwind(AssertUnwindSafe(|| told(&result))).is_err() {
                 error_limited!("a function given to `Reply::on_end` panicked");
             }
         }
@@ -49,7 +54,7 @@ impl OnEnd {
 impl Drop for OnEnd {
     fn drop(&mut self) {
         if !self.is_empty() {
-            self.end(&Err(Status::cancelled("the reply was dropped")));
+            self.end::<()>(&Err(Status::cancelled("the reply was dropped")));
         }
     }
 }
@@ -89,7 +94,7 @@ impl<S> Drop for Watched<S> {
     fn drop(&mut self) {
         // Many readers stop at the first error.
         if let Some(failed) = self.failed.take() {
-            self.on_end.end(&Err(failed));
+            self.on_end.end::<()>(&Err(failed));
         }
     }
 }

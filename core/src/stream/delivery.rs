@@ -13,7 +13,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use tokio::sync::{Notify, mpsc};
 
-use crate::codec::MessageCodec;
+use crate::codec::{CodecError, MessageCodec};
 use crate::status::{Code, Status};
 use crate::stream::flow::Credit;
 use crate::transport::budget::{Charge, MemoryBudget, detached};
@@ -64,7 +64,7 @@ pub(crate) struct Incoming<T> {
     unread: Unread,
     /// The memory of `unread`.
     charge: Option<Charge>,
-    decode: fn(Bytes) -> Result<T, crate::codec::CodecError>,
+    decode: fn(Bytes) -> Result<T, CodecError>,
     /// What the reader has consumed.
     consumed: Credit,
     /// The part of `consumed` that was reported to the task.
@@ -192,6 +192,12 @@ impl Delivery {
     }
 }
 
+/// The error in place of a message that cannot be decoded.
+pub(crate) fn undecodable(code: Code, number: u64, error: &CodecError) -> Status {
+    let text = format!("failed to decode message {number} of the stream: {error}");
+    Status::new(code, text)
+}
+
 impl<T> Incoming<T> {
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T, Status>>> {
         loop {
@@ -202,10 +208,11 @@ impl<T> Incoming<T> {
             if let Some(message) = next {
                 self.count_consumed(message.len());
                 let number = self.consumed.messages;
-                return Poll::Ready(Some((self.decode)(message).map_err(|error| {
-                    let text = format!("failed to decode message {number} of the stream: {error}");
-                    Status::new(self.decode_error_code.clone(), text)
-                })));
+                let code = || self.decode_error_code.clone();
+                let message = (self.decode)(message);
+                return Poll::Ready(Some(
+                    message.map_err(|error| undecodable(code(), number, &error)),
+                ));
             }
             if self.ended {
                 return Poll::Ready(None);

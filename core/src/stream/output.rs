@@ -13,7 +13,8 @@ use futures::stream::BoxStream;
 use futures::{FutureExt, Stream, StreamExt};
 
 use crate::codec::MessageCodec;
-use crate::status::Status;
+use crate::status::{Code, Status};
+use crate::stream::delivery::undecodable;
 use crate::stream::link::Link;
 use crate::stream::streaming::Streaming;
 use crate::stream::wire::{Batch, COUNT, END, StreamState};
@@ -88,6 +89,19 @@ pub(crate) fn encoded<T: 'static>(
     messages.map(move |message| {
         (codec.encode)(&message?)
             .map_err(|error| Status::internal(format!("failed to encode a message: {error}")))
+    })
+}
+
+/// Decodes the messages of a stream. One that cannot be decoded is an error with this code in its place, and the stream goes on.
+pub(crate) fn decoded<T: 'static>(
+    messages: BoxStream<'static, Result<Bytes, Status>>,
+    codec: MessageCodec<T>,
+    error_code: Code,
+) -> impl Stream<Item = Result<T, Status>> + Send + Unpin {
+    let mut number = 0;
+    messages.map(move |message| {
+        number += 1;
+        (codec.decode)(message?).map_err(|error| undecodable(error_code.clone(), number, &error))
     })
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::Message;
+use futures::future::BoxFuture;
 use tokio::time::Instant;
 
 use crate::backoff;
@@ -15,22 +16,33 @@ use crate::transport::mux::Multiplexer;
 use crate::transport::outgoing::Outgoing;
 use crate::transport::request::RequestFuture;
 
-/// Sends a request once. With `fetch`, a response that is stored as an object is fetched.
-pub(crate) async fn once(
+/// The reply to come to a request. Most requests need no more than the small future of one attempt.
+pub(crate) enum Sent {
+    Once(RequestFuture),
+    Boxed(BoxFuture<'static, Result<Message, Status>>),
+}
+
+/// Sends a request, once or with retries. With `fetch`, a response that is stored as an object is fetched.
+pub(crate) fn send(
     multiplexer: Arc<Multiplexer>,
     outgoing: Outgoing,
     fetch: Option<Fetch>,
+    retry: Option<RetryPolicy>,
     timeout: Duration,
-) -> Result<Message, Status> {
+) -> Sent {
+    if let Some(retry) = retry {
+        let reply = retried(retry, multiplexer, outgoing, fetch, timeout);
+        return Sent::Boxed(Box::pin(reply));
+    }
     let request = RequestFuture::new(multiplexer, outgoing, timeout);
     match fetch {
-        Some(fetch) => fetch.reply(request, timeout).await,
-        None => request.await,
+        Some(fetch) => Sent::Boxed(Box::pin(async move { fetch.reply(request, timeout).await })),
+        None => Sent::Once(request),
     }
 }
 
-/// Sends a request until it has a reply that is a success or is not retried, and returns that; `fetch` as in [`once`].
-pub(crate) async fn retried(
+/// Sends a request until it has a reply that is a success or is not retried, and returns that; `fetch` as in [`send`].
+async fn retried(
     policy: RetryPolicy,
     multiplexer: Arc<Multiplexer>,
     outgoing: Outgoing,

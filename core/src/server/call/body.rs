@@ -13,7 +13,7 @@ use crate::codec::MessageCodec;
 use crate::descriptor::method::Method;
 use crate::middleware::body::{Answer, Body};
 use crate::server::endpoint::Endpoint;
-use crate::status::Status;
+use crate::status::{Code, Status};
 use crate::stream::output;
 use crate::stream::streaming::Streaming;
 
@@ -74,15 +74,7 @@ impl<Req: Send + 'static> Input<Req> for Streaming<Req> {
                 "the method takes a stream, and the request is one message",
             ));
         };
-        let mut number = 0_u64;
-        let messages = messages.map(move |message| {
-            number += 1;
-            (method.request.decode)(message?).map_err(|error| {
-                Status::invalid_argument(format!(
-                    "failed to decode message {number} of the stream: {error}"
-                ))
-            })
-        });
+        let messages = output::decoded(messages, method.request, Code::InvalidArgument);
         if !method.validates() {
             return Ok(Self::new(messages));
         }

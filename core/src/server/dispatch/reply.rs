@@ -180,7 +180,7 @@ impl Responder {
             Ok(Answer::Object(stored)) => {
                 let claim = stored.claim;
                 self.endpoint.counters.record(None, took);
-                on_end.end(&Ok(()));
+                on_end.end(&Ok::<_, Status>(()));
                 claim.write(&mut headers);
                 return self.send(&to?, Err(claim.status(self.gate.max_payload())), headers);
             }
@@ -225,9 +225,7 @@ impl Responder {
             result = Err(status);
         }
         self.endpoint.counters.record(result.as_ref().err(), took);
-        if !on_end.is_empty() {
-            on_end.end(&result.as_ref().map(|_| ()).map_err(Status::clone));
-        }
+        on_end.end(&result);
         result
     }
 

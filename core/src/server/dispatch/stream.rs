@@ -187,7 +187,7 @@ impl Drop for StreamCall {
     fn drop(&mut self) {
         if !self.on_end.is_empty() {
             let (status, _) = Failure::stopping().into_parts();
-            self.on_end.end(&Err(status));
+            self.on_end.end::<()>(&Err(status));
         }
     }
 }
@@ -274,7 +274,7 @@ impl StreamCall {
         let took = self.received.elapsed();
         let Some(to) = self.link.peer.take() else {
             self.responder.endpoint.counters.record(None, took);
-            self.on_end.end(&result.map(drop));
+            self.on_end.end(&result);
             return;
         };
         let on_end = &mut self.on_end;
