@@ -32,13 +32,13 @@ impl Backoff {
         pause
     }
 
-    /// A pause for one of several that compete: between half of the next one and all of it, so that they do not meet again.
-    pub(crate) fn next_random_pause(&mut self) -> Duration {
+    /// A pause for one of several that compete: the next one less up to `percent` of it, so that they do not meet again.
+    pub(crate) fn next_random_pause(&mut self, percent: u32) -> Duration {
         let pause = self.next_pause();
-        // Of which the standard library seeds each anew.
-        let [first, second, ..] = RandomState::new().hash_one(()).to_le_bytes();
-        let random = u32::from(u16::from_le_bytes([first, second]));
-        pause / 2 + pause * random / (2 * u32::from(u16::MAX))
+        // The standard library seeds each hasher anew. Of its 64 random bits, as many as a float holds exactly.
+        let random = (RandomState::new().hash_one(()) >> 32) as u32;
+        let part = f64::from(random) / f64::from(u32::MAX);
+        pause.saturating_sub(pause.mul_f64(part * f64::from(percent) / 100.0))
     }
 
     /// Waits before the next attempt.
@@ -62,7 +62,7 @@ mod tests {
     fn random_pauses_lie_between_half_and_all() {
         let second = Duration::from_secs(1);
         let mut backoff = Backoff::new(second, second);
-        let pauses: Vec<_> = (0..100).map(|_| backoff.next_random_pause()).collect();
+        let pauses: Vec<_> = (0..100).map(|_| backoff.next_random_pause(50)).collect();
         assert!(
             pauses
                 .iter()

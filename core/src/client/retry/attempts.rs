@@ -2,7 +2,6 @@
 //!
 //! Invariant: another attempt follows a failure of a call that is not idempotent only if that was [`FailedBy::Nobody`].
 
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -28,9 +27,6 @@ const MAX_PAUSE: Duration = Duration::from_secs(24 * 60 * 60);
 pub(crate) struct Retries {
     retry: Retry,
     budget: TpsBudget,
-    /// Makes random numbers of `draws`.
-    random: RandomState,
-    draws: AtomicU64,
     counters: Counters,
 }
 
@@ -54,8 +50,6 @@ impl Retries {
         Arc::new(Self {
             budget: budget(&retry),
             retry,
-            random: RandomState::new(),
-            draws: AtomicU64::new(0),
             counters: Counters::default(),
         })
     }
@@ -68,16 +62,6 @@ impl Retries {
             exhausted: read(&self.counters.exhausted),
             over_budget: read(&self.counters.over_budget),
         }
-    }
-
-    /// `pause` less a random part.
-    fn jittered(&self, pause: Duration) -> Duration {
-        let draw = self.draws.fetch_add(1, Ordering::Relaxed);
-        // Of the 64 random bits, as many as a float holds exactly.
-        let random = (self.random.hash_one(draw) >> 32) as u32;
-        let part = f64::from(random) / f64::from(u32::MAX);
-        let percent = f64::from(self.retry.jitter_percent);
-        pause.saturating_sub(pause.mul_f64(part * percent / 100.0))
     }
 }
 
@@ -168,7 +152,7 @@ impl Attempts {
             ..
         } = &*self.policy.retries;
         let now = Instant::now();
-        let pause = self.policy.retries.jittered(self.backoff.next_pause());
+        let pause = self.backoff.next_random_pause(retry.jitter_percent);
         let end = self
             .policy
             .until

@@ -421,7 +421,7 @@ impl KvBucket {
         for attempt in 0..MAX_CREATE_ATTEMPTS {
             // The first conflict most likely tells of a marker from before.
             if attempt > 1 {
-                tokio::time::sleep(backoff.next_random_pause()).await;
+                tokio::time::sleep(backoff.next_random_pause(50)).await;
             }
             let written = self.store_value(key, value.clone(), Some(expected), ttl, id);
             let conflict = match written.await {

@@ -276,7 +276,7 @@ impl Contention {
 
     /// Waits before the next attempt. Fails if that would be after the deadline.
     pub(crate) async fn pause(&mut self) -> Result<(), WriteError> {
-        let end = Instant::now() + self.backoff.next_random_pause();
+        let end = Instant::now() + self.backoff.next_random_pause(50);
         if end >= self.deadline {
             return Err(WriteError::Contended);
         }

@@ -89,22 +89,22 @@ impl<T: Send + Sync + 'static> CacheShared<T> {
 
     /// Replaces the state, and tells of each difference.
     pub(crate) fn replace(&self, loaded: Loaded<T>) -> ChangeFeed {
-        let Loaded {
-            state,
-            seen,
-            feed,
-            agreed_at,
-        } = loaded;
-        *self.liveness.write() = Arc::clone(&feed.liveness);
-        let events = self.write().replace(state);
-        self.seen.send_replace(seen);
-        *self.agreed_at.write() = agreed_at;
-        self.send_events(events);
-        feed
+        self.adopt(loaded, CacheState::replace)
     }
 
     /// Replaces the state of a lost bucket.
     pub(crate) fn replace_lost(&self, loaded: Loaded<T>) -> ChangeFeed {
+        self.adopt(loaded, |lost, state| {
+            *lost = state;
+            vec![CacheEvent::Loaded]
+        })
+    }
+
+    fn adopt(
+        &self,
+        loaded: Loaded<T>,
+        replace: impl FnOnce(&mut CacheState<T>, CacheState<T>) -> Vec<CacheEvent<T>>,
+    ) -> ChangeFeed {
         let Loaded {
             state,
             seen,
@@ -112,10 +112,10 @@ impl<T: Send + Sync + 'static> CacheShared<T> {
             agreed_at,
         } = loaded;
         *self.liveness.write() = Arc::clone(&feed.liveness);
-        *self.write() = state;
+        let events = replace(&mut self.write(), state);
         self.seen.send_replace(seen);
         *self.agreed_at.write() = agreed_at;
-        self.send_events([CacheEvent::Loaded]);
+        self.send_events(events);
         feed
     }
 

@@ -179,8 +179,7 @@ impl<T: Send + Sync + 'static> CacheTask<T> {
         match self.shared.source.load().await {
             Ok(loaded) => {
                 self.feed = self.shared.replace(loaded);
-                self.comparison.agreed = None;
-                self.comparison.behind = None;
+                self.comparison.forget();
                 Ok(())
             }
             Err(error) if is_lasting(&error) => Err(error),
@@ -213,8 +212,7 @@ impl<T: Send + Sync + 'static> CacheTask<T> {
             match shared.source.load().await {
                 Ok(loaded) => {
                     self.feed = shared.replace_lost(loaded);
-                    self.comparison.agreed = None;
-                    self.comparison.behind = None;
+                    self.comparison.forget();
                     return Some(());
                 }
                 Err(error) => {
@@ -261,6 +259,12 @@ fn begin_look<T: Send + Sync + 'static>(
 }
 
 impl Comparison {
+    /// Forgets what was found of the bucket before it was loaded again.
+    fn forget(&mut self) {
+        self.agreed = None;
+        self.behind = None;
+    }
+
     /// Compares the copy with what a look has found; `None` if the copy is kept.
     fn conclude<T: Send + Sync + 'static>(
         &mut self,
