@@ -20,7 +20,6 @@ use crate::client::retry::unary::{self, Sent};
 use crate::codec::{BYTES_CODEC, MessageCodec};
 use crate::context::Context;
 use crate::descriptor::method::{MethodId, MethodKind};
-use crate::middleware::Extensions;
 use crate::middleware::body::{Answer, Body, Messages};
 use crate::middleware::inner::{Destination, Inner, ReplyFuture};
 use crate::middleware::reply::Reply;
@@ -93,12 +92,8 @@ impl<T> Layered<T> {
             opened_by: self.opened_by,
             retry,
         };
+        let body = self.requests.map_or(Body::Message(payload), Body::Stream);
         let request = Request {
-            id: self.id,
-            subject: subject.clone(),
-            headers,
-            body: self.requests.map_or(Body::Message(payload), Body::Stream),
-            extensions: Extensions::new(),
             deadline: if self.id.kind.is_streaming() {
                 ends.total
             } else {
@@ -106,8 +101,7 @@ impl<T> Layered<T> {
             },
             context,
             destination: Some(Arc::new(destination)),
-            bypass: None,
-            max_payload: usize::MAX,
+            ..Request::of(self.id, subject.clone(), headers, body)
         };
         let reply = self.layers.run(request);
         let bound = if bounds_reply {

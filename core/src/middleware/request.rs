@@ -55,15 +55,22 @@ impl Request {
     /// ```
     #[must_use]
     pub fn new(payload: impl Into<Bytes>) -> Self {
+        let id = MethodId {
+            service: "",
+            method: "",
+            kind: MethodKind::Unary,
+        };
+        let body = Body::Message(payload.into());
+        Self::of(id, Subject::from_static(""), HeaderMap::new(), body)
+    }
+
+    /// A request without a deadline, which goes nowhere yet.
+    pub(crate) fn of(id: MethodId, subject: Subject, headers: HeaderMap, body: Body) -> Self {
         Self {
-            id: MethodId {
-                service: "",
-                method: "",
-                kind: MethodKind::Unary,
-            },
-            subject: Subject::from_static(""),
-            headers: HeaderMap::new(),
-            body: Body::Message(payload.into()),
+            id,
+            subject,
+            headers,
+            body,
             extensions: Extensions::new(),
             deadline: None,
             context: None,

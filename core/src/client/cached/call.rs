@@ -23,7 +23,6 @@ use crate::codec::MessageCodec;
 use crate::context::Context;
 use crate::descriptor::key::Key;
 use crate::descriptor::method::{Method, MethodSettings};
-use crate::middleware::Extensions;
 use crate::middleware::body::Body;
 use crate::middleware::layers::Layers;
 use crate::middleware::origin::Origin;
@@ -203,20 +202,15 @@ impl<T: 'static, E> CachedCall<T, E> {
             return Ok(Cached { value, origin });
         }
         let timed_out = lookup.timed_out();
+        let body = Body::Message(self.payload);
         let request = Request {
-            id: self.method.id,
-            subject: self.subject?,
-            headers,
-            body: Body::Message(self.payload),
-            extensions: Extensions::new(),
             deadline: Some(deadline),
             context: self.context,
             destination: Some(Arc::new(LookupDestination {
                 lookup: Arc::new(lookup),
                 codec,
             })),
-            bypass: None,
-            max_payload: usize::MAX,
+            ..Request::of(self.method.id, self.subject?, headers, body)
         };
         let bound = backoff::after(deadline, LAYERS_GRACE);
         let reply = timeout_at(bound, self.layers.applied().run(request));

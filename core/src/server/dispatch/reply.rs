@@ -14,7 +14,6 @@ use futures::future::BoxFuture;
 use tokio::time::Instant;
 
 use crate::log::warn_limited;
-use crate::middleware::Extensions;
 use crate::middleware::body::{Answer, Body};
 use crate::middleware::on_end::OnEnd;
 use crate::middleware::request::Request;
@@ -128,17 +127,11 @@ impl Responder {
         started: Instant,
     ) -> Request {
         let deadline = self.endpoint.deadline(received, started, headers.as_ref());
+        let id = self.endpoint.settings.id;
         Request {
-            id: self.endpoint.settings.id,
-            subject,
-            headers: headers.unwrap_or_default(),
-            body,
-            extensions: Extensions::new(),
             deadline,
-            context: None,
-            destination: None,
-            bypass: None,
             max_payload: self.gate.max_payload(),
+            ..Request::of(id, subject, headers.unwrap_or_default(), body)
         }
     }
 

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use natsmicro::{Call, Server};
+use natsmicro::{Call, RunningServer, Server};
 use natsmicro_tests::common::{Nats, TestResult, Text, code_of, soon, text};
 use natsmicro_tests::persistence::eventually;
 use natsmicro_tests::persistence::proxy::{Fault, Proxy};
@@ -85,6 +85,13 @@ fn in_turn_subject(idempotent: bool) -> &'static str {
     }
 }
 
+/// Starts an instance whose connection goes through the proxy.
+async fn start_behind(proxy: &Proxy, worker: &Worker) -> RunningServer {
+    let server = proxy.service().await;
+    let server = server.add_service(WorkServer::new(worker.clone()));
+    server.start().await.unwrap()
+}
+
 /// Waits until the NATS server has sent this many requests on `subject`; its log has the protocol.
 async fn delivered(nats: &Nats, subject: &str, requests: usize) {
     let line = format!("MSG {subject} ");
@@ -127,9 +134,7 @@ async fn cut_off_while_the_request_is_on_its_way() -> TestResult {
         let nats = Nats::traced().await;
         let proxy = Proxy::start(&nats.server).await;
         let worker = Worker::default();
-        let server = proxy.service().await;
-        let server = server.add_service(WorkServer::new(worker.clone()));
-        let _server = server.start().await?;
+        let _server = start_behind(&proxy, &worker).await;
         let (client, counted) = retrying(&nats, quick(u32::MAX));
         proxy.mute();
         let call = call(&client, idempotent, "it").with_timeout(TIMEOUT);
@@ -195,9 +200,7 @@ async fn cut_off_between_the_handler_and_its_reply() -> TestResult {
         let nats = Nats::start().await;
         let proxy = Proxy::start(&nats.server).await;
         let worker = Worker::default();
-        let server = proxy.service().await;
-        let server = server.add_service(WorkServer::new(worker.clone()));
-        let _server = server.start().await?;
+        let _server = start_behind(&proxy, &worker).await;
         let (client, counted) = retrying(&nats, quick(u32::MAX));
         proxy.fail("answer to it", Fault::Lost);
         let call = call(&client, idempotent, "it").with_timeout(TIMEOUT);
