@@ -62,6 +62,8 @@ struct Inner {
     subject: Option<Subject>,
     headers: HeaderMap,
     extensions: Extensions,
+    /// `None` outside a call.
+    received: Option<Instant>,
     deadline: Option<Instant>,
     response: Mutex<ResponseHeaders>,
     not_stored: AtomicBool,
@@ -126,6 +128,7 @@ impl Context {
         subject: Subject,
         headers: HeaderMap,
         extensions: Extensions,
+        received: Option<Instant>,
         deadline: Option<Instant>,
     ) -> Self {
         Self(Arc::new(Inner {
@@ -133,6 +136,7 @@ impl Context {
             subject: Some(subject),
             headers,
             extensions,
+            received,
             deadline,
             response: Mutex::default(),
             not_stored: AtomicBool::new(false),
@@ -178,6 +182,7 @@ impl Context {
             subject: shared.subject.clone(),
             headers: shared.headers.clone(),
             extensions: shared.extensions.clone(),
+            received: shared.received,
             deadline: shared.deadline,
             ..Inner::default()
         })
@@ -227,6 +232,11 @@ impl Context {
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         self.0.deadline
+    }
+
+    /// When the request has arrived; `None` outside a call.
+    pub(crate) fn received(&self) -> Option<Instant> {
+        self.0.received
     }
 
     /// The time remaining until [`deadline`](Self::deadline).

@@ -173,6 +173,7 @@ impl LocalEndpoint {
         let headers = Some(&request.headers);
         let request = Request {
             id: self.endpoint.settings.id,
+            received: Some(received),
             deadline: self.endpoint.deadline(received, received, headers),
             // What the layers of the client have put there stays on its side.
             extensions: Extensions::new(),

@@ -16,7 +16,7 @@ use crate::descriptor::key::MAX_KEY_LEN;
 use crate::error::chain;
 use crate::status::{Code, Status};
 use crate::store::bucket::jetstream::JetStream;
-use crate::store::error::{StoreErrorKind, missing_permissions};
+use crate::store::error::StoreErrorKind;
 use crate::store::object::bucket::ObjectBucket;
 use crate::store::object::read::{self, Version};
 use crate::transport::claim::Claim;
@@ -70,7 +70,7 @@ impl Fetch {
         let fetched =
             tokio::time::timeout_at(deadline, self.fetch(jetstream, &claim, deadline)).await;
         reply.payload = fetched.unwrap_or_else(|_| {
-            let hint = missing_permissions(&jetstream.gate, StoreKind::Object, &claim.bucket);
+            let hint = jetstream.missing_permissions(StoreKind::Object, &claim.bucket);
             let hint = hint.map_or_else(String::new, |hint| format!("; {hint}"));
             Err(Status::deadline_exceeded(format!(
                 "the response, object `{}` in bucket `{}`, could not be fetched within {timeout:?}, in which the call must \

@@ -140,3 +140,21 @@ fn behind_a_domain_entries_are_written_below_its_prefix() {
         ]
     );
 }
+
+#[test]
+fn objects_are_written_below_the_prefix_of_an_import_and_not_of_a_domain() {
+    for (api, expected) in [
+        ("$JS.API", "$O.reports.M.>"),
+        ("$JS.hub.API", "$O.reports.M.>"),
+        ("JS.home", "JS.home.$O.reports.M.>"),
+    ] {
+        let names = Names {
+            bucket: "reports",
+            api,
+            ..Names::default()
+        };
+        let subjects = OBJECT_WRITE.rights.iter().flat_map(|it| names.subjects(it));
+        let subjects: Vec<_> = subjects.collect();
+        assert!(subjects.iter().any(|it| it == expected), "{subjects:?}");
+    }
+}

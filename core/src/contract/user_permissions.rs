@@ -42,6 +42,12 @@ impl Default for Names<'_> {
 }
 
 impl Names<'_> {
+    fn is_domain(&self) -> bool {
+        let domain = self.api.strip_prefix("$JS.");
+        let domain = domain.and_then(|rest| rest.strip_suffix(".API"));
+        domain.is_some_and(|domain| !domain.is_empty() && !domain.contains('.'))
+    }
+
     /// The subjects of a right: several if it has one per endpoint, none for [`Verb::Respond`].
     #[must_use]
     pub fn subjects(&self, right: &Right) -> Vec<String> {
@@ -54,7 +60,10 @@ impl Names<'_> {
             .replace("<caller inbox>", self.peer_inbox)
             .replace("<service inbox>", self.peer_inbox)
             .replace("<api>", self.api);
-        if subject.starts_with("$KV.") && self.api != PLAIN_API {
+        // nats-server maps no objects into a domain: they are written to their own subjects.
+        let is_below_api =
+            subject.starts_with("$KV.") || (subject.starts_with("$O.") && !self.is_domain());
+        if is_below_api && self.api != PLAIN_API {
             subject = format!("{}.{subject}", self.api);
         }
         if subject.contains("<endpoint>") {

@@ -208,8 +208,11 @@ bucket_settings! {
     marker_ttl: Duration; KV, Refused {
         found: |config| config.subject_delete_marker_ttl.unwrap_or_default(),
         apply: |config, marker_ttl| {
-            config.subject_delete_marker_ttl = Some(marker_ttl);
             config.allow_message_ttl = true;
+            // A mirror has the markers of its origin, and nats-server refuses this setting for it.
+            if config.mirror.is_none() {
+                config.subject_delete_marker_ttl = Some(marker_ttl);
+            }
         },
     }
     /// How long the markers of purges stay. The service sends it with each purge: of the bucket it needs only that entries may

@@ -22,6 +22,8 @@ pub struct Request {
     pub(crate) headers: HeaderMap,
     pub(crate) body: Body,
     pub(crate) extensions: Extensions,
+    /// On a server, when the request has arrived.
+    pub(crate) received: Option<Instant>,
     /// When the call must be answered.
     pub(crate) deadline: Option<Instant>,
     /// On a client, the call on whose behalf this one is made.
@@ -72,6 +74,7 @@ impl Request {
             headers,
             body,
             extensions: Extensions::new(),
+            received: None,
             deadline: None,
             context: None,
             destination: None,
@@ -198,6 +201,7 @@ impl Request {
             headers: self.headers.clone(),
             body: Body::Message(message.clone()),
             extensions: self.extensions.clone(),
+            received: self.received,
             deadline: self.deadline,
             context: self.context.clone(),
             destination: self.destination.clone(),

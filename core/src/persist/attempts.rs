@@ -69,8 +69,6 @@ pub(crate) struct Ended {
 pub(crate) enum Stored {
     /// It has written this revision.
     At(u64),
-    /// It has written, at a revision that async-nats does not tell.
-    Somewhere,
     /// The key has what was to be written already, at this revision.
     Found(u64),
     /// The key has a newer value, at this revision, and the older one was not written.
@@ -269,7 +267,6 @@ impl Attempts<'_> {
             }
             // No attempt of this write has put there what it has found. What a deletion is to remove is gone if something newer is there.
             Stored::Found(revision) | Stored::Kept(revision) => (Trace::Nowhere, revision),
-            Stored::Somewhere => (Trace::Unknown, 0),
             Stored::Nothing => (Trace::Nowhere, 0),
             Stored::Object(digest) => return Ok(Some(digest)),
         };
@@ -286,11 +283,17 @@ impl Attempts<'_> {
                 let WriteRequest {
                     key, payload, due, ..
                 } = self.request;
-                // What is not stored as a whole by then is removed.
-                let deadline =
-                    due.map_or(self.request.deadline, |due| due.min(self.request.deadline));
-                let (payload, clean_up) = (payload.clone(), bucket::CLEAN_UP_TIMEOUT);
-                let put = write::put(bucket, key, payload, deadline, clean_up);
+                let (deadline, clean_up) = match *due {
+                    // The caller also waits until what is not stored as a whole is removed.
+                    Some(due) => {
+                        let due = due.min(self.request.deadline);
+                        let remaining = due.saturating_duration_since(Instant::now());
+                        let clean_up = bucket::CLEAN_UP_TIMEOUT.min(remaining / 4);
+                        (due - clean_up, clean_up)
+                    }
+                    None => (self.request.deadline, bucket::CLEAN_UP_TIMEOUT),
+                };
+                let put = write::put(bucket, key, payload.clone(), deadline, clean_up);
                 Ok(Stored::Object(Box::pin(put).await?.digest))
             }
         }

@@ -49,7 +49,7 @@ pub(crate) async fn delete(
     } else {
         bucket.delete(key, expected).await?
     };
-    Ok(revision.map_or(Stored::Somewhere, Stored::At))
+    Ok(Stored::At(revision))
 }
 
 /// Whether the key is deleted as requested. The marker of a deletion without purge keeps older revisions, which a purge must remove.

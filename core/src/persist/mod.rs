@@ -34,6 +34,7 @@ use crate::descriptor::bucket::StoreKind;
 use crate::descriptor::key::{InvalidKey, Key};
 use crate::descriptor::method::{Keys, Place};
 use crate::descriptor::operation::Operation;
+use crate::descriptor::service::DEFAULT_TIMEOUT;
 use crate::descriptor::template::PartialKey;
 use crate::descriptor::usage::Persist;
 use crate::persist::age::WriteStart;
@@ -165,6 +166,19 @@ pub(crate) struct Pending {
 /// The most time of a call that is left for its reply when a write is not acknowledged, and the share of the time of the write.
 const MAX_REPLY_TIME: Duration = Duration::from_millis(500);
 const REPLY_SHARE: u32 = 4;
+
+/// The least time of a write for which a call is taken to end after the default timeout.
+const MIN_WRITE_TIME: Duration = Duration::from_secs(1);
+
+/// When a call ends whose reply waits for writes. A caller that tells no timeout has the default one, unless it still waits when that leaves
+/// no time for the writes: then it has a longer one.
+fn reply_deadline(cx: &Context) -> Option<Instant> {
+    cx.deadline().or_else(|| {
+        let default = cx.received()?.checked_add(DEFAULT_TIMEOUT)?;
+        let remaining = default.saturating_duration_since(Instant::now());
+        (remaining >= MIN_WRITE_TIME).then_some(default)
+    })
+}
 
 /// Until when the reply of a call waits for a write that is queued now, so that the caller gets an answer in time.
 fn write_deadline(deadline: Instant) -> Instant {
@@ -401,7 +415,7 @@ impl Stores {
             }));
         }
         self.origin.counters.pending.fetch_add(1, Ordering::Relaxed);
-        let deadline = cx.deadline().filter(|_| is_awaited);
+        let deadline = is_awaited.then(|| reply_deadline(cx)).flatten();
         let due = deadline.map(write_deadline);
         pending.due = due.or(pending.due);
         target.queue.submit(QueuedWrite {

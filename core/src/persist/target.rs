@@ -4,7 +4,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::descriptor::bucket::StoreKind;
 use crate::descriptor::key::InvalidKey;
 use crate::descriptor::operation::Operation;
 use crate::descriptor::template::PartialKey;
@@ -14,7 +13,6 @@ use crate::log::warn_limited;
 use crate::persist::plain_put::PlainPut;
 use crate::persist::queue::Queue;
 use crate::status::Status;
-use crate::store::error::missing_permissions;
 use crate::store::kv::bucket::KvBucket;
 use crate::store::object::bucket::ObjectBucket;
 use crate::transport::gate::Gate;
@@ -212,10 +210,10 @@ impl Target {
 
     /// Which permissions may be missing, if it is not known that none is.
     pub(crate) fn missing_permissions(&self) -> Option<String> {
-        let kind = match &self.bucket {
-            Bucket::Kv(_) => StoreKind::Kv,
-            Bucket::Object(_) => StoreKind::Object,
+        let facts = match &self.bucket {
+            Bucket::Kv(bucket) => bucket.facts(),
+            Bucket::Object(bucket) => bucket.facts(),
         };
-        missing_permissions(self.bucket.gate(), kind, self.name)
+        facts.missing_permissions()
     }
 }

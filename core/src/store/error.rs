@@ -88,9 +88,9 @@ impl StoreError {
     }
 
     /// The same, with what may be missing if this is a timeout.
-    pub(crate) fn explained(self, gate: &Gate, kind: StoreKind, bucket: &str) -> Self {
+    pub(crate) fn explained(self, missing_permissions: Option<String>) -> Self {
         let is_timeout = *self.kind() == StoreErrorKind::TimedOut || is_timed_out(&self);
-        match missing_permissions(gate, kind, bucket) {
+        match missing_permissions {
             Some(hint) if is_timeout && !self.to_string().contains(&hint) => self.with_hint(&hint),
             _ => self,
         }
@@ -194,12 +194,17 @@ fn is_timed_out(error: &(dyn StdError + 'static)) -> bool {
     source.is_some_and(|source| source.to_string().contains("timed out") || is_timed_out(source))
 }
 
-/// Which permissions may be missing if the store does not answer. `None` with connection events, by which it is known.
-pub(crate) fn missing_permissions(gate: &Gate, kind: StoreKind, bucket: &str) -> Option<String> {
+/// Which permissions may be missing if a bucket that is written to below `subjects` does not answer. `None` with connection events, by which
+/// it is known.
+pub(crate) fn missing_permissions(
+    gate: &Gate,
+    subjects: &str,
+    kind: StoreKind,
+    bucket: &str,
+) -> Option<String> {
     if gate.has_events() {
         return None;
     }
-    let subjects = kind.subjects(bucket);
     let stream = kind.stream_name(bucket);
     let inbox = gate.inbox_prefix();
     Some(format!(
@@ -303,6 +308,19 @@ impl WriteError {
             cause = current.source();
         }
         classify(Box::new(error))
+    }
+
+    /// Whether the message is not stored, and will not be.
+    pub(crate) fn is_refusal(&self) -> bool {
+        match self {
+            Self::Conflict(_)
+            | Self::Contended
+            | Self::Refused(_)
+            | Self::TooLarge(_)
+            | Self::Full(_)
+            | Self::NotTaken(_) => true,
+            Self::Uncertain(_) => false,
+        }
     }
 
     /// The error with its causes, in one line.

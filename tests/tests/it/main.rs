@@ -19,5 +19,6 @@ mod service;
 mod streams;
 mod testing;
 mod trust;
+mod ways;
 mod wire;
 mod writes;

@@ -69,13 +69,14 @@ where
         headers,
         body,
         extensions,
+        received,
         deadline,
         bypass,
         max_payload,
         ..
     } = request;
     let shared = Arc::clone(&endpoint.context);
-    let cx = Context::of_call(shared, subject, headers, extensions, deadline);
+    let cx = Context::of_call(shared, subject, headers, extensions, received, deadline);
     async move {
         let result = {
             let steps = pin!(

@@ -129,6 +129,7 @@ impl Responder {
         let deadline = self.endpoint.deadline(received, started, headers.as_ref());
         let id = self.endpoint.settings.id;
         Request {
+            received: Some(received),
             deadline,
             max_payload: self.gate.max_payload(),
             ..Request::of(id, subject, headers.unwrap_or_default(), body)

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::descriptor::bucket::StoreKind;
+use crate::store::bucket::api::Api;
 use crate::store::bucket::jetstream::JetStream;
 use crate::store::bucket::shape::{check_is_bucket, mirrored_bucket, mirrored_prefix};
 use crate::store::error::{StoreError, cannot_open};
@@ -38,23 +39,40 @@ pub(crate) struct Facts {
     /// Whether single entries may have a TTL. A server older than 2.11 silently ignores TTLs, and lacks this setting.
     pub(crate) allows_entry_ttl: bool,
     pub(crate) allows_direct_reads: bool,
-    pub(crate) takes_batches: bool,
+    pub(crate) writes: Writes,
     /// The start of the subjects of its messages, the last dot included.
     pub(crate) prefix: String,
-    /// The start of the subjects to which it is written, if that is another one: that of the origin of a mirror.
+    /// The start of the subjects to publish entries to, if that is another one: behind the prefix of an API, and for a mirror, which is
+    /// written to its origin.
     pub(crate) write_prefix: Option<String>,
+}
+
+/// What a bucket takes from writers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Writes {
+    Batches,
+    SingleMessages,
+    /// An Object Store that is a mirror.
+    Nothing,
 }
 
 /// The facts of one bucket, shared by all who use it through one connection.
 #[derive(Debug)]
 pub(crate) struct BucketFacts {
-    context: Context,
-    gate: Gate,
-    kind: StoreKind,
-    bucket: String,
+    bucket: ReachedBucket,
     known: RwLock<Known>,
     /// Held during a look-up, so that many who need one share it.
     looking_up: tokio::sync::Mutex<()>,
+}
+
+/// A bucket, and the way to it.
+#[derive(Debug)]
+struct ReachedBucket {
+    context: Context,
+    api: Api,
+    gate: Gate,
+    kind: StoreKind,
+    name: String,
 }
 
 #[derive(Clone, Debug)]
@@ -84,17 +102,17 @@ struct CountSubjects<'a> {
 
 impl Facts {
     /// Fails if the stream is no bucket.
-    pub(crate) fn of(kind: StoreKind, bucket: &str, info: &Info) -> Result<Self, StoreError> {
+    fn of(bucket: &ReachedBucket, info: &Info) -> Result<Self, StoreError> {
         let config = &info.config;
-        check_is_bucket(kind, bucket, config)?;
-        let (prefix, write_prefix) = prefixes(kind, bucket, config);
+        check_is_bucket(bucket.kind, &bucket.name, config)?;
+        let (prefix, write_prefix) = bucket.prefixes(config);
         Ok(Self {
             created: info.created.into(),
             ttl: (!config.max_age.is_zero()).then_some(config.max_age),
             history: config.max_messages_per_subject,
             allows_entry_ttl: config.allow_message_ttl,
             allows_direct_reads: config.allow_direct,
-            takes_batches: config.allow_batch_publish && config.mirror.is_none(),
+            writes: Writes::of(bucket, config),
             prefix,
             write_prefix,
         })
@@ -106,44 +124,101 @@ impl Facts {
     }
 }
 
-/// Where a bucket has its messages, and where it is written to, if that is elsewhere.
-fn prefixes(kind: StoreKind, bucket: &str, config: &Config) -> (String, Option<String>) {
-    let own = match kind {
-        StoreKind::Kv => format!("$KV.{bucket}."),
-        StoreKind::Object => format!("$O.{bucket}."),
-    };
-    let mirror = config.mirror.as_ref().filter(|_| kind == StoreKind::Kv);
-    let Some((mirror, origin)) = mirror.and_then(|it| Some((it, mirrored_bucket(it)?))) else {
-        return (own, None);
-    };
-    let prefix = mirrored_prefix(bucket, mirror).unwrap_or(own);
-    let api = mirror.external.as_ref().map(|it| it.api_prefix.as_str());
-    let written = match api.filter(|api| !api.is_empty()) {
-        Some(api) => format!("{api}.$KV.{origin}."),
-        None => format!("$KV.{origin}."),
-    };
-    let write_prefix = (written != prefix).then_some(written);
-    (prefix, write_prefix)
+impl Writes {
+    fn of(bucket: &ReachedBucket, config: &Config) -> Self {
+        match &config.mirror {
+            Some(_) if bucket.kind == StoreKind::Object => Self::Nothing,
+            None if config.allow_batch_publish && bucket.api.keeps_reply_subjects() => {
+                Self::Batches
+            }
+            _ => Self::SingleMessages,
+        }
+    }
+}
+
+impl ReachedBucket {
+    /// The start of the subjects of its messages, and of those to publish them to, if that is another one.
+    fn prefixes(&self, config: &Config) -> (String, Option<String>) {
+        let own = match self.kind {
+            StoreKind::Kv => format!("$KV.{}.", self.name),
+            StoreKind::Object => format!("$O.{}.", self.name),
+        };
+        let mirror = config
+            .mirror
+            .as_ref()
+            .filter(|_| self.kind == StoreKind::Kv);
+        let origin = mirror.and_then(|it| Some((it, mirrored_bucket(it)?)));
+        let (prefix, written) = match origin {
+            None => {
+                let written = self.api.publish(&own);
+                (own, written)
+            }
+            Some((mirror, origin)) => {
+                let prefix = mirrored_prefix(&self.name, mirror).unwrap_or(own);
+                let api = mirror.external.as_ref().map(|it| it.api_prefix.as_str());
+                let written = match api.filter(|api| !api.is_empty()) {
+                    Some(api) => format!("{api}.$KV.{origin}."),
+                    None => self.api.publish(&format!("$KV.{origin}.")),
+                };
+                (prefix, written)
+            }
+        };
+        let write_prefix = (written != prefix).then_some(written);
+        (prefix, write_prefix)
+    }
+
+    /// Looks at the stream.
+    async fn look(
+        &self,
+        request: &(impl Serialize + ?Sized),
+    ) -> Result<(Report, Known), StoreError> {
+        let asked_at = Instant::now();
+        let subject = format!("STREAM.INFO.{}", self.kind.stream_name(&self.name));
+        let answer = self
+            .context
+            .request::<_, _, Response<Report>>(subject.clone(), request);
+        let answer = unless_refused(&self.gate, &subject, answer).await?;
+        let report = match answer.map_err(|error| cannot_open(&self.name, error))? {
+            Response::Ok(report) => report,
+            Response::Err { error } => return Err(cannot_open(&self.name, error)),
+        };
+        let facts = Arc::new(Facts::of(self, &report.info)?);
+        Ok((report, Known { facts, asked_at }))
+    }
 }
 
 impl BucketFacts {
-    /// The facts in an answer for which the server was asked at `asked_at`. Fails if the stream is no bucket.
-    pub(crate) fn new(
+    /// Asks for the facts of a bucket. Fails if the stream is no bucket.
+    pub(crate) async fn open(
         jetstream: &JetStream,
         kind: StoreKind,
         bucket: &str,
-        info: &Info,
-        asked_at: Instant,
     ) -> Result<Self, StoreError> {
-        let facts = Arc::new(Facts::of(kind, bucket, info)?);
-        Ok(Self {
+        let bucket = ReachedBucket {
             context: jetstream.context.clone(),
+            api: jetstream.api()?.clone(),
             gate: jetstream.gate.clone(),
             kind,
-            bucket: bucket.to_owned(),
-            known: RwLock::new(Known { facts, asked_at }),
+            name: bucket.to_owned(),
+        };
+        let (_, known) = bucket.look(&()).await?;
+        Ok(Self {
+            bucket,
+            known: RwLock::new(known),
             looking_up: tokio::sync::Mutex::default(),
         })
+    }
+
+    /// Which permissions may be missing if the bucket does not answer.
+    pub(crate) fn missing_permissions(&self) -> Option<String> {
+        let ReachedBucket {
+            api,
+            gate,
+            kind,
+            name,
+            ..
+        } = &self.bucket;
+        api.missing_permissions(gate, *kind, name)
     }
 
     /// What was found last, at any time.
@@ -205,23 +280,11 @@ impl BucketFacts {
         &self,
         request: &(impl Serialize + ?Sized),
     ) -> Result<(Report, Arc<Facts>), StoreError> {
-        let asked_at = Instant::now();
-        let subject = format!("STREAM.INFO.{}", self.kind.stream_name(&self.bucket));
-        let answer = self
-            .context
-            .request::<_, _, Response<Report>>(subject.clone(), request);
-        let answer = unless_refused(&self.gate, &subject, answer).await?;
-        let report = match answer.map_err(|error| cannot_open(&self.bucket, error))? {
-            Response::Ok(report) => report,
-            Response::Err { error } => return Err(cannot_open(&self.bucket, error)),
-        };
-        let facts = Arc::new(Facts::of(self.kind, &self.bucket, &report.info)?);
+        let (report, found) = self.bucket.look(request).await?;
+        let facts = Arc::clone(&found.facts);
         let mut known = self.known.write();
-        if known.asked_at <= asked_at {
-            *known = Known {
-                facts: Arc::clone(&facts),
-                asked_at,
-            };
+        if known.asked_at <= found.asked_at {
+            *known = found;
         }
         Ok((report, facts))
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use async_nats::jetstream::{Context, stream};
 
 use crate::descriptor::bucket::StoreKind;
+use crate::store::bucket::api::Api;
 use crate::store::bucket::publish::Publisher;
 use crate::store::bucket::shape::check_is_bucket;
 use crate::store::error::{StoreError, StoreErrorKind, cannot_open, is_no_stream, no_such_bucket};
@@ -33,6 +34,7 @@ pub(crate) trait Bucket: Send + Sync + Sized + 'static {
 /// Access to the buckets of one account. Opening a bucket costs a request, so each is opened once and kept until it is forgotten.
 pub(crate) struct JetStream {
     pub(crate) context: Context,
+    api: Option<Api>,
     /// The timeout of one operation on a store.
     pub(crate) timeout: Duration,
     pub(crate) gate: Gate,
@@ -75,6 +77,7 @@ impl JetStream {
             gate,
             multiplexer,
             budget: Arc::default(),
+            api: Api::of(&context),
             context,
             timeout,
             opened: OpenedBuckets::default(),
@@ -89,6 +92,15 @@ impl JetStream {
     ) -> Self {
         context.set_timeout(timeout.saturating_add(Duration::from_secs(1)));
         Self::new(context, timeout, events)
+    }
+
+    /// The API that the context uses. Without it, a default would write to another bucket than is read.
+    pub(crate) fn api(&self) -> Result<&Api, StoreError> {
+        self.api.as_ref().ok_or_else(|| {
+            StoreError::unsupported(
+                "this release of async-nats does not show the prefix of a JetStream context: use async-nats 0.51.0",
+            )
+        })
     }
 
     /// The bucket of this name. Concurrent calls may each open it; the last one is kept.
@@ -184,7 +196,14 @@ impl JetStream {
         tokio::time::timeout(self.timeout, operation)
             .await
             .unwrap_or_else(|_| Err(StoreError::timed_out()))
-            .map_err(|error| error.explained(&self.gate, kind, bucket))
+            .map_err(|error| error.explained(self.missing_permissions(kind, bucket)))
+    }
+
+    /// Which permissions may be missing if a bucket does not answer.
+    pub(crate) fn missing_permissions(&self, kind: StoreKind, bucket: &str) -> Option<String> {
+        self.api
+            .as_ref()?
+            .missing_permissions(&self.gate, kind, bucket)
     }
 }
 

@@ -4,6 +4,7 @@
 //! bucket is never changed against the policy, that a bucket which was deleted is reported as such, and that a stream which is no bucket is
 //! neither used nor changed.
 
+pub(crate) mod api;
 pub(crate) mod facts;
 pub(crate) mod handle;
 pub(crate) mod jetstream;

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::Message;
 use async_nats::client::{RequestError, RequestErrorKind};
 use async_nats::jetstream::publish::PublishAck;
 use async_nats::jetstream::response::Response;
+use async_nats::{Message, Subject};
 
-use crate::store::error::WriteError;
+use crate::store::error::{StoreError, StoreErrorKind, WriteError};
 use crate::transport::mux::{self, Multiplexer};
 use crate::transport::outgoing::Outgoing;
 
@@ -46,7 +46,10 @@ impl Publisher {
         mut message: Outgoing,
     ) -> Result<impl Future<Output = Result<PublishAck, WriteError>> + Send + use<>, WriteError>
     {
-        let reply = self.multiplexer.send(&mut message).await.map_err(unsent)?;
+        let subject = message.subject().clone();
+        let unsent = move |error| unsent(&subject, error);
+        let reply = self.multiplexer.send(&mut message).await;
+        let reply = reply.map_err(&unsent)?;
         Ok(async move { acknowledgement(&reply.await.map_err(unsent)?) })
     }
 }
@@ -59,13 +62,17 @@ fn acknowledgement(reply: &Message) -> Result<PublishAck, WriteError> {
     }
 }
 
-fn unsent(error: RequestError) -> WriteError {
+fn unsent(subject: &Subject, error: RequestError) -> WriteError {
     if let Some(violation) = mux::violation(&error) {
         return violation.clone().into();
     }
     match error.kind() {
         RequestErrorKind::MaxPayloadExceeded => WriteError::TooLarge(error.into()),
-        RequestErrorKind::NoResponders => WriteError::NotTaken(error.into()),
+        RequestErrorKind::NoResponders => {
+            let text = format!("nobody stores what is published to `{subject}`");
+            let error = StoreError::new(StoreErrorKind::Nats, text).with_source(error);
+            WriteError::NotTaken(error.into())
+        }
         _ => WriteError::Uncertain(error.into()),
     }
 }

@@ -5,6 +5,9 @@ use async_nats::jetstream::stream::{Config, RetentionPolicy, Source};
 use crate::descriptor::bucket::StoreKind;
 use crate::store::error::{StoreError, StoreErrorKind};
 
+/// Why nothing is written to an Object Store that is a mirror.
+pub(crate) const OBJECTS_OF_MIRROR: &str = "is a mirror: objects are written to its origin alone";
+
 /// Fails if the stream behind a bucket of this name is no bucket, and says why.
 pub(crate) fn check_is_bucket(
     kind: StoreKind,
@@ -36,7 +39,7 @@ pub(crate) fn check_is_writable(
     let fault = if config.sealed {
         "is sealed: nothing can be written to it, and its settings cannot be changed"
     } else if kind == StoreKind::Object && config.mirror.is_some() {
-        "is a mirror: objects are written to its origin alone"
+        OBJECTS_OF_MIRROR
     } else {
         return Ok(());
     };

@@ -289,7 +289,8 @@ impl<T> KvStore<T> {
     pub(crate) fn timed_out(&self) -> StoreError {
         match self.handle.jetstream() {
             Ok(jetstream) => {
-                StoreError::timed_out().explained(&jetstream.gate, StoreKind::Kv, self.bucket())
+                let hint = jetstream.missing_permissions(StoreKind::Kv, self.bucket());
+                StoreError::timed_out().explained(hint)
             }
             Err(error) => error,
         }

@@ -11,21 +11,25 @@ use std::time::Duration;
 use async_nats::header::{NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_MESSAGE_ID, NATS_ROLLUP};
 use async_nats::jetstream::context::Context;
 use async_nats::jetstream::publish::PublishAck;
-use async_nats::jetstream::stream::Stream;
+use async_nats::jetstream::response::Response;
+use async_nats::jetstream::stream::PurgeResponse;
 use async_nats::{HeaderMap, HeaderValue};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
 use bytes::Bytes;
 use ring::digest;
+use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 use tokio::time::Instant;
 
 use crate::backoff::Backoff;
 use crate::descriptor::bucket::StoreKind;
-use crate::store::bucket::facts::BucketFacts;
+use crate::store::bucket::facts::{BucketFacts, Writes};
 use crate::store::bucket::jetstream::{Bucket, JetStream};
 use crate::store::bucket::publish::Publisher;
-use crate::store::error::{StoreError, WriteError, cannot_open};
+use crate::store::bucket::shape::OBJECTS_OF_MIRROR;
+use crate::store::error::{StoreError, WriteError};
+use crate::store::object::destination::Destination;
 use crate::store::object::info::{Current, Meta, Stored, encode_meta, incomplete};
 use crate::store::reader::bucket_reader::BucketReader;
 use crate::store::reader::budget::Budget;
@@ -52,6 +56,12 @@ const READ_WINDOW: usize = 32;
 /// The most metadata messages that are in flight to a list, or unread.
 const LIST_WINDOW: usize = 256;
 
+/// Which messages to remove.
+#[derive(Serialize)]
+struct PurgeRequest<'a> {
+    filter: &'a str,
+}
+
 /// An opened bucket. Cheap to clone; clones share the limits.
 #[derive(Clone)]
 pub(crate) struct ObjectBucket {
@@ -60,8 +70,8 @@ pub(crate) struct ObjectBucket {
     publisher: Publisher,
     budget: Arc<Budget>,
     name: String,
-    stream: Stream,
     facts: Arc<BucketFacts>,
+    destination: Arc<Destination>,
     unanswered: UnansweredConnection,
     clean_up_tasks: Arc<Semaphore>,
 }
@@ -70,22 +80,14 @@ impl Bucket for ObjectBucket {
     const KIND: StoreKind = StoreKind::Object;
 
     async fn open(jetstream: &JetStream, bucket: &str) -> Result<Self, StoreError> {
-        let stream = Self::KIND.stream_name(bucket);
-        let request = format!("STREAM.INFO.{stream}");
-        let asked_at = Instant::now();
-        let stream = jetstream.context.get_stream(stream);
-        let stream = unless_refused(&jetstream.gate, &request, stream).await?;
-        let stream = stream.map_err(|error| cannot_open(bucket, error))?;
-        let info = stream.cached_info();
-        let facts = BucketFacts::new(jetstream, Self::KIND, bucket, info, asked_at)?;
         Ok(Self {
             context: jetstream.context.clone(),
             gate: jetstream.gate.clone(),
             publisher: jetstream.publisher.clone(),
             budget: Arc::clone(&jetstream.budget),
             name: bucket.to_owned(),
-            stream,
-            facts: Arc::new(facts),
+            facts: Arc::new(BucketFacts::open(jetstream, Self::KIND, bucket).await?),
+            destination: Arc::new(Destination::new(jetstream, bucket)?),
             unanswered: UnansweredConnection::default(),
             clean_up_tasks: Arc::new(Semaphore::new(MAX_CLEAN_UP_TASKS)),
         })
@@ -103,7 +105,23 @@ impl ObjectBucket {
 
     /// The error of an operation that took too long.
     pub(crate) fn timed_out(&self) -> StoreError {
-        StoreError::timed_out().explained(&self.gate, StoreKind::Object, &self.name)
+        StoreError::timed_out().explained(self.facts.missing_permissions())
+    }
+
+    pub(crate) fn facts(&self) -> &BucketFacts {
+        &self.facts
+    }
+
+    /// Fails if nothing can be written to the bucket.
+    pub(crate) fn check_takes_writes(&self) -> Result<(), StoreError> {
+        if self.facts.known().writes != Writes::Nothing {
+            return Ok(());
+        }
+        Err(StoreError::unsupported(format!(
+            "{} `{}` {OBJECTS_OF_MIRROR}",
+            StoreKind::Object.noun(),
+            self.name
+        )))
     }
 
     /// The metadata of an object that is not deleted.
@@ -132,7 +150,7 @@ impl ObjectBucket {
         );
         headers.insert(NATS_MESSAGE_ID, id);
         let json = encode_meta(meta).map_err(|error| WriteError::Refused(error.into()))?;
-        let message = Outgoing::to(self.meta_subject(&meta.name));
+        let message = self.message(&self.meta_subject(&meta.name)).await?;
         let message = message.with_headers(headers).with_payload(json);
         Ok(self.publisher.publish(message).await?.sequence)
     }
@@ -141,12 +159,19 @@ impl ObjectBucket {
     pub(crate) async fn publish_fence(&self, id: &str) -> Result<Option<PublishAck>, StoreError> {
         let mut headers = HeaderMap::new();
         headers.insert(NATS_MESSAGE_ID, id);
-        let message = Outgoing::to(self.chunks_of(id)).with_headers(headers);
+        let message = self.message(&self.chunks_of(id)).await?;
+        let message = message.with_headers(headers);
         match self.publisher.publish(message).await {
             Ok(ack) => Ok(Some(ack)),
             Err(error @ (WriteError::Uncertain(_) | WriteError::NotTaken(_))) => Err(error.into()),
             Err(_) => Ok(None),
         }
+    }
+
+    /// A message that the bucket is to store under `subject`.
+    async fn message(&self, subject: &str) -> Result<Outgoing, StoreError> {
+        let destination = self.destination.of(subject, &self.facts).await?;
+        Ok(Outgoing::to(destination))
     }
 
     /// Sends one chunk, and returns the acknowledgement to come.
@@ -156,7 +181,7 @@ impl ObjectBucket {
         chunk: Bytes,
     ) -> Result<impl Future<Output = Result<PublishAck, WriteError>> + Send + use<>, WriteError>
     {
-        let message = Outgoing::to(subject).with_payload(chunk);
+        let message = self.message(subject).await?.with_payload(chunk);
         self.publisher.send(message).await
     }
 
@@ -243,10 +268,17 @@ impl ObjectBucket {
             return Ok(());
         }
         let request = format!("STREAM.PURGE.{}", StoreKind::Object.stream_name(&self.name));
-        let purge = self.stream.purge().filter(self.chunks_of(nuid));
-        match unless_refused(&self.gate, &request, purge.into_future()).await? {
-            Ok(_) => Ok(()),
-            Err(error) => Err(StoreError::nats("cannot remove chunks", error)),
+        let filter = PurgeRequest {
+            filter: &self.chunks_of(nuid),
+        };
+        let purged = self
+            .context
+            .request::<_, _, Response<PurgeResponse>>(request.clone(), &filter);
+        let purged = unless_refused(&self.gate, &request, purged).await?;
+        let failed = "cannot remove chunks";
+        match purged.map_err(|error| StoreError::nats(failed, error))? {
+            Response::Ok(_) => Ok(()),
+            Response::Err { error } => Err(StoreError::nats(failed, error)),
         }
     }
 }

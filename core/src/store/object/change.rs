@@ -165,6 +165,12 @@ impl Change {
         self.clean_up.outcome = ChangeOutcome::Stored(current.revision);
     }
 
+    /// Records that no chunk of this put is stored, and none is on its way.
+    pub(crate) fn has_no_chunks(&mut self) {
+        self.clean_up.new = None;
+        self.clean_up.outcome = ChangeOutcome::NotStored;
+    }
+
     /// Removes the orphaned chunks, and returns the revision if the change is known to be stored by then.
     pub(crate) async fn settle(mut self, clean_up_timeout: Duration) -> Option<u64> {
         let settled = timeout(clean_up_timeout, self.clean_up.settle()).await;

@@ -145,6 +145,7 @@ impl<T> ObjectStore<T> {
                 jetstream.open::<ObjectBucket>(self.bucket()),
             )
             .await?;
+        bucket.check_takes_writes()?;
         let clean_up = CLEAN_UP_TIMEOUT.min(jetstream.timeout / 4);
         let deadline = backoff::after(Instant::now(), jetstream.timeout.saturating_sub(clean_up));
         match write::put(&bucket, name, data, deadline, clean_up).await {
@@ -164,6 +165,7 @@ impl<T> ObjectStore<T> {
         self.handle
             .within(async |jetstream| {
                 let bucket = jetstream.open::<ObjectBucket>(self.bucket()).await?;
+                bucket.check_takes_writes()?;
                 let clean_up = CLEAN_UP_TIMEOUT.min(jetstream.timeout / 4);
                 let remaining = jetstream.timeout.saturating_sub(clean_up);
                 let deadline = backoff::after(Instant::now(), remaining);

@@ -8,6 +8,7 @@
 
 pub(crate) mod bucket;
 pub(crate) mod change;
+pub(crate) mod destination;
 pub(crate) mod handle;
 pub(crate) mod info;
 pub(crate) mod put_from;

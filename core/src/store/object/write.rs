@@ -62,9 +62,14 @@ impl ObjectWriter {
         timeout: Duration,
         progress: &mut (dyn FnMut(u64) + Send),
     ) -> Result<u64, WriteError> {
+        let mut sent = 0;
         let written = self
-            .write_chunks(chunk_size, chunks, timeout, progress)
-            .await?;
+            .write_chunks(chunk_size, chunks, timeout, progress, &mut sent)
+            .await;
+        if sent == 1 && written.as_ref().is_err_and(WriteError::is_refusal) {
+            self.change.has_no_chunks();
+        }
+        let written = written?;
         self.digest = written.digest;
         let meta = Meta {
             name: self.change.name().to_owned(),
@@ -89,20 +94,21 @@ impl ObjectWriter {
             .unwrap_or_else(|_| Err(timed_out(&bucket)))
     }
 
-    /// Stores the chunks, with up to [`WINDOW_BYTES`] unacknowledged.
+    /// Stores the chunks, with up to [`WINDOW_BYTES`] unacknowledged. Counts those that are sent.
     async fn write_chunks(
         &self,
         chunk_size: usize,
         chunks: impl Stream<Item = Result<Bytes, WriteError>> + Send,
         timeout: Duration,
         progress: &mut (dyn FnMut(u64) + Send),
+        sent: &mut usize,
     ) -> Result<WrittenChunks, WriteError> {
         let bucket = self.change.bucket();
         let subject = bucket.chunks_of(self.change.new_chunks());
         let window = (WINDOW_BYTES / chunk_size.max(1)).max(1);
         let mut acks = VecDeque::with_capacity(window);
         let mut digest = digest::Context::new(&SHA256);
-        let (mut size, mut count, mut acknowledged) = (0, 0, 0);
+        let (mut size, mut acknowledged) = (0, 0);
         let mut chunks = std::pin::pin!(chunks);
         loop {
             let chunk = chunks.next().await.transpose()?;
@@ -119,7 +125,7 @@ impl ObjectWriter {
             let Some(chunk) = chunk else { continue };
             digest.update(&chunk);
             size += chunk.len();
-            count += 1;
+            *sent += 1;
             let length = chunk.len();
             // One after the other: chunks are read in the order in which they are stored.
             let ack = tokio::time::timeout(timeout, bucket.send_chunk(&subject, chunk))
@@ -129,7 +135,7 @@ impl ObjectWriter {
         }
         Ok(WrittenChunks {
             size,
-            chunks: count,
+            chunks: *sent,
             digest: digest_text(&digest),
         })
     }

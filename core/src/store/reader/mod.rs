@@ -14,6 +14,7 @@ pub(crate) mod coverage;
 pub(crate) mod delivery;
 pub(crate) mod demand;
 pub(crate) mod direct;
+pub(crate) mod direct_get;
 pub(crate) mod liveness;
 pub(crate) mod ordered;
 pub(crate) mod range;

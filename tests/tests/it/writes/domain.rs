@@ -1,106 +1,77 @@
-//! What cannot be written through a JetStream domain is refused, as what it is.
+//! What is written through a JetStream domain has the guarantees of what is written without one.
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use async_nats::jetstream;
-use natsmicro::store::StoreErrorKind;
+use natsmicro::Status;
 use natsmicro::testing::NatsServer;
-use natsmicro::{StartErrorKind, Status};
-use natsmicro_tests::persistence::{Nats, Save, Saved, TestResult};
+use natsmicro_tests::persistence::proxy::Proxy;
+use natsmicro_tests::persistence::{Gate, Nats, Save, Saved, TestResult, eventually};
 
 #[natsmicro::service]
-pub trait Creating {
-    #[kv_store(bucket = "created", key = "<key>", write = "create")]
+pub trait Conditional {
+    #[kv_store(
+        bucket = "conditional",
+        key = "<key>",
+        write = "create",
+        persist = "before_response"
+    )]
     async fn create(&self, request: Save) -> Result<Saved, Status>;
-}
 
-#[natsmicro::service]
-pub trait Updating {
-    #[kv_store(bucket = "updated", key = "<key>", write = "update")]
+    #[kv_store(
+        bucket = "conditional",
+        key = "<key>",
+        write = "update",
+        persist = "before_response"
+    )]
     async fn update(&self, request: Save) -> Result<Saved, Status>;
 }
 
-#[natsmicro::service]
-pub trait Putting {
-    #[kv_store(bucket = "put", key = "<key>", persist = "before_response")]
-    async fn put(&self, request: Save) -> Result<Saved, Status>;
+/// Answers when the gate is open.
+struct Gated(Arc<Gate>);
 
-    #[kv_store(bucket = "brief", key = "<key>", marker_ttl = "1h", client_only)]
-    async fn brief(&self, request: Save) -> Result<Saved, Status>;
-}
-
-struct Echo;
-
-impl Creating for Echo {
+impl Conditional for Gated {
     async fn create(&self, request: Save) -> Result<Saved, Status> {
+        self.0.pass().await;
         request.answer()
     }
-}
-
-impl Updating for Echo {
     async fn update(&self, request: Save) -> Result<Saved, Status> {
+        self.0.pass().await;
         request.answer()
     }
 }
 
-impl Putting for Echo {
-    async fn put(&self, request: Save) -> Result<Saved, Status> {
-        request.answer()
-    }
-    async fn brief(&self, request: Save) -> Result<Saved, Status> {
-        request.answer()
-    }
-}
-
-async fn hub() -> Nats {
+/// The acknowledgements are lost. A repetition finds the entry of its first attempt, and does not take it for that of somebody else.
+#[tokio::test]
+async fn a_repetition_recognises_its_own_entry() -> TestResult {
     let server = NatsServer::builder().config("jetstream { domain: hub }");
-    Nats::of(server.start().await.unwrap()).await
-}
-
-fn through_domain(nats: &Nats) -> natsmicro::Server {
-    natsmicro::Server::new(nats.nats.clone())
-        .with_jetstream(jetstream::with_domain(nats.nats.clone(), "hub"))
-}
-
-/// A repetition would take its own entry for that of somebody else.
-#[tokio::test]
-async fn a_service_that_writes_with_a_condition_does_not_start() -> TestResult {
-    let nats = hub().await;
-    for server in [
-        through_domain(&nats).add_service(CreatingServer::new(Echo)),
-        through_domain(&nats).add_service(UpdatingServer::new(Echo)),
-    ] {
-        let error = server.start().await.unwrap_err();
-        assert_eq!(*error.kind(), StartErrorKind::Unsupported, "{error}");
-    }
-    let server = through_domain(&nats).add_service(PuttingServer::new(Echo));
-    let server = server.start().await?;
-    let client = PuttingClient::new(nats.client());
-    client.put(Save::new("key", "value")).await?;
-    assert!(client.put_kv().get("key").await?.is_some());
-    server.stop().await?;
-    Ok(())
-}
-
-#[tokio::test]
-async fn a_client_is_told_that_no_ttl_can_be_written() -> TestResult {
-    let nats = hub().await;
-    PuttingClient::new(nats.client())
-        .brief_kv()
-        .create_bucket()
+    let nats = Nats::of(server.start().await?).await;
+    let proxy = Proxy::start(&nats.server).await;
+    let connection = proxy.connect().await;
+    let gate = Arc::<Gate>::default();
+    let server = natsmicro::Server::new(nats.server.connect().await?)
+        .with_jetstream(jetstream::with_domain(connection, "hub"))
+        .add_service(ConditionalServer::new(Gated(gate.clone())))
+        .start()
         .await?;
-    let context = jetstream::with_domain(nats.nats.clone(), "hub");
-    let client = natsmicro::Client::new(nats.nats.clone()).with_jetstream(context);
-    let store = PuttingClient::new(client)
-        .brief_kv()
-        .with_key_ttl(Duration::from_secs(60));
-    let value = Save::new("", "value").saved();
-    for error in [
-        store.put("key", &value).await.unwrap_err(),
-        store.create("key", &value).await.unwrap_err(),
-        store.update("key", &value, 0).await.unwrap_err(),
-    ] {
-        assert_eq!(*error.kind(), StoreErrorKind::Unsupported, "{error}");
+    let client = ConditionalClient::new(nats.client());
+    let store = client.create_kv();
+    store.put("updated", &Save::new("", "old").saved()).await?;
+    let created = tokio::spawn(client.create(Save::new("created", "new")).into_future());
+    let updated = tokio::spawn(client.update(Save::new("updated", "new")).into_future());
+    gate.reached_by(2).await;
+    proxy.mute();
+    gate.open();
+    for key in ["created", "updated"] {
+        eventually("the server has it", || async {
+            let value = store.get(key).await.unwrap()?;
+            (value.text == "new").then_some(())
+        })
+        .await;
     }
+    proxy.cut();
+    created.await??;
+    updated.await??;
+    server.stop().await?;
     Ok(())
 }

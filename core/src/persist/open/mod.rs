@@ -1,51 +1,37 @@
 //! Opens the buckets that the methods of a server write to.
 
+pub(crate) mod declared;
+pub(crate) mod error;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::context::Names;
-use crate::descriptor::bucket::{BucketDescriptor, Disagreement, Storage, StoreKind};
-use crate::descriptor::declared::{DeclaredBucket, MethodStore, MethodStores};
+use crate::descriptor::bucket::{BucketDescriptor, Storage, StoreKind};
+use crate::descriptor::declared::{DeclaredBucket, MethodStore};
 use crate::descriptor::deletion::Deletion;
 use crate::descriptor::method::{MethodSettings, Place};
-use crate::descriptor::usage::{Persist, Write};
-use crate::error::Error;
-use crate::log::warn_limited;
+use crate::descriptor::usage::Persist;
 use crate::persist::Stores;
 use crate::persist::batches::Batches;
+use crate::persist::open::declared::{
+    ServedMethod, WrittenBucket, check_without_jetstream, is_written, writes, written_buckets,
+};
+use crate::persist::open::error::{OpenError, OpenErrorKind, not_provisioned};
 use crate::persist::plain_put::PlainPut;
 use crate::persist::presence::Presence;
 use crate::persist::queue::{AllLost, OnLostWrite, Queue};
 use crate::persist::stats::WriteOrigin;
 use crate::persist::target::{Action, Bucket, Target};
+use crate::store::bucket::facts::Writes;
 use crate::store::bucket::jetstream::JetStream;
 use crate::store::bucket::provision::{BucketPolicy, ProvisionOptions, provision};
 use crate::store::bucket::shape::check_is_writable;
-use crate::store::error::{StoreError, StoreErrorKind, missing_permissions};
+use crate::store::error::{StoreError, StoreErrorKind};
 use crate::store::kv::bucket::KvBucket;
 use crate::transport::events::ConnectionEvents;
 use crate::transport::gate::Gate;
-
-/// Why the buckets of a server could not be opened.
-pub(crate) type OpenError = Error<OpenErrorKind>;
-
-/// The kinds of [`OpenError`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum OpenErrorKind {
-    /// A method must write before it replies, and there is no JetStream.
-    JetStreamRequired,
-    /// Two methods disagree on the settings of a bucket, or the bucket has others, cannot be written to, or is none.
-    BucketMismatch,
-    /// A bucket is missing, and may not or cannot be created.
-    BucketNotFound,
-    /// The NATS server is too old for a setting, or the way to it does not allow it.
-    Unsupported,
-    /// NATS refuses a request for a bucket.
-    PermissionDenied,
-    /// NATS did not do what was asked, or not in time.
-    Nats,
-}
 
 /// The settings of a server for its stores.
 pub(crate) struct Persistence {
@@ -55,13 +41,6 @@ pub(crate) struct Persistence {
     pub(crate) on_lost: Option<OnLostWrite>,
     /// What NATS refuses to the connection of the context, if it is told.
     pub(crate) events: Option<ConnectionEvents>,
-}
-
-/// A method of a service that the server serves.
-#[derive(Clone, Copy)]
-pub(crate) struct ServedMethod<'a> {
-    pub(crate) service: &'a str,
-    pub(crate) settings: &'a MethodSettings,
 }
 
 /// The buckets of a server, ready to be written to.
@@ -128,7 +107,7 @@ impl OpenStores {
         for written in written_buckets(methods)? {
             let bucket = &written.declared.bucket;
             let opening = open_written(&jetstream, &written, persistence.buckets);
-            let writable = in_time(&jetstream.gate, bucket.kind, bucket.name, opening).await?;
+            let writable = in_time(&jetstream, bucket.kind, bucket.name, opening).await?;
             let key = (bucket.kind, bucket.name);
             let recreated = is_recreated(&written.declared, persistence.buckets);
             let recreated = recreated.then_some((written.declared, persistence.buckets));
@@ -150,7 +129,7 @@ impl OpenStores {
                 }
                 let opening = open_deleted_from(&jetstream, *method, deletion);
                 let (kind, bucket) = key;
-                let writable = in_time(&jetstream.gate, kind, bucket, opening).await?;
+                let writable = in_time(&jetstream, kind, bucket, opening).await?;
                 let presence = Presence::new(Arc::clone(&jetstream), kind, bucket, None);
                 let opened = OpenedBucket {
                     writable,
@@ -252,160 +231,15 @@ impl OpenStores {
     }
 }
 
-impl ServedMethod<'_> {
-    fn text(&self) -> String {
-        format!("`{}.{}`", self.service, self.settings.name)
-    }
-}
-
-fn writes(method: &ServedMethod<'_>) -> bool {
-    let settings = method.settings;
-    !settings.deletions.is_empty() || settings.stores.iter().any(is_written)
-}
-
-/// Whether a reply of the method waits for a write.
-fn waits(method: &ServedMethod<'_>) -> bool {
-    let stores = method.settings.stores.iter();
-    let stores = stores.filter(|store| is_written(store));
-    let deletions = method.settings.deletions.iter();
-    stores
-        .map(|store| store.usage.persist)
-        .chain(deletions.map(|deletion| deletion.persist))
-        .any(|persist| persist == Persist::BeforeResponse)
-}
-
-/// Whether the service itself writes to the store.
-fn is_written(store: &MethodStore) -> bool {
-    !store.usage.client_only
-}
-
-/// Without JetStream nothing is stored, which is an error where a reply depends on it.
-fn check_without_jetstream(methods: &[ServedMethod<'_>]) -> Result<(), OpenError> {
-    let names = |wanted: fn(&ServedMethod<'_>) -> bool| {
-        let wanted = methods.iter().filter(|method| wanted(method));
-        wanted
-            .map(ServedMethod::text)
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
-    let required = names(waits);
-    if !required.is_empty() {
-        return Err(OpenError::new(
-            OpenErrorKind::JetStreamRequired,
-            format!(
-                "{required} must write to a bucket before the response is sent, and the server has no JetStream: call \
-                 `Server::with_jetstream`"
-            ),
-        ));
-    }
-    warn_limited!(
-        methods = names(writes),
-        "nothing is stored or deleted: the server has no JetStream; call `Server::with_jetstream`"
-    );
-    Ok(())
-}
-
-/// A bucket that the server stores into.
-struct WrittenBucket {
-    declared: DeclaredBucket,
-    /// A method of the server compares revisions before it writes.
-    is_compared: bool,
-    /// A method of the server writes entries with a TTL of their own.
-    has_key_ttl: bool,
-    /// A method of the server writes with `create` or `update`.
-    has_conditions: bool,
-}
-
-/// Each bucket that a method stores into, once, with the settings of all methods merged. The methods must agree on the settings; the
-/// macro checks this only within one trait.
-fn written_buckets(methods: &[ServedMethod<'_>]) -> Result<Vec<WrittenBucket>, OpenError> {
-    let mut written: Vec<WrittenBucket> = Vec::new();
-    for store in stores(methods)
-        .map(|(_, store)| store)
-        .filter(|store| is_written(store))
-    {
-        let bucket = &store.bucket;
-        let known = |known: &WrittenBucket| known.declared.bucket.is_same_bucket(bucket);
-        if written.iter().any(known) {
-            continue;
-        }
-        let users: Vec<_> = stores(methods)
-            .filter(|(_, other)| other.bucket.is_same_bucket(bucket))
-            .collect();
-        check_agreement(&users)?;
-        let declared = DeclaredBucket::new(store, users.iter().map(|(_, user)| *user));
-        let usages = users.iter().map(|(_, user)| user.usage);
-        let mut writers = usages.filter(|usage| !usage.client_only);
-        written.push(WrittenBucket {
-            declared,
-            is_compared: writers.clone().any(|usage| usage.write == Write::Update),
-            has_key_ttl: writers.clone().any(|usage| usage.key_ttl.is_some()),
-            has_conditions: writers.any(|usage| usage.write != Write::Put),
-        });
-    }
-    Ok(written)
-}
-
 /// Whether the server makes a bucket again that a restart of the NATS server has lost: one in memory, if it may make buckets.
 fn is_recreated(declared: &DeclaredBucket, options: ProvisionOptions) -> bool {
     options.policy != BucketPolicy::Never
         && declared.bucket.settings.storage == Some(Storage::Memory)
 }
 
-fn stores<'a>(
-    methods: &'a [ServedMethod<'a>],
-) -> impl Iterator<Item = (ServedMethod<'a>, &'a MethodStore)> {
-    methods.iter().flat_map(|method| {
-        MethodStores::iter(&method.settings.stores).map(|store| (*method, store))
-    })
-}
-
-/// Fails at the first two methods that contradict each other.
-fn check_agreement(users: &[(ServedMethod<'_>, &MethodStore)]) -> Result<(), OpenError> {
-    for (at, (method, store)) in users.iter().enumerate() {
-        for (earlier, other) in &users[..at] {
-            let disagreements = other.disagreements(store);
-            if !disagreements.is_empty() {
-                return Err(disagree(&store.bucket, *earlier, *method, &disagreements));
-            }
-        }
-    }
-    Ok(())
-}
-
-fn disagree(
-    bucket: &BucketDescriptor,
-    one: ServedMethod<'_>,
-    other: ServedMethod<'_>,
-    disagreements: &[Disagreement],
-) -> OpenError {
-    let value = |value: &Option<String>| value.clone().unwrap_or_else(|| "not set".to_owned());
-    let settings: Vec<_> = disagreements
-        .iter()
-        .map(|Disagreement { setting, values }| {
-            format!(
-                "`{setting}` is {} and {}",
-                value(&values[0]),
-                value(&values[1])
-            )
-        })
-        .collect();
-    OpenError::new(
-        OpenErrorKind::BucketMismatch,
-        format!(
-            "{} `{}` is declared with different settings by {} and {}: {}",
-            bucket.kind.noun(),
-            bucket.name,
-            one.text(),
-            other.text(),
-            settings.join(", ")
-        ),
-    )
-}
-
 /// Bounds opening a bucket by [`OPEN_TIMEOUT`].
 async fn in_time<T>(
-    gate: &Gate,
+    jetstream: &JetStream,
     kind: StoreKind,
     bucket: &str,
     opening: impl Future<Output = Result<T, OpenError>>,
@@ -416,7 +250,7 @@ async fn in_time<T>(
             OpenErrorKind::Nats,
             format!("bucket `{bucket}` was not ready within {OPEN_TIMEOUT:?}"),
         );
-        Err(match missing_permissions(gate, kind, bucket) {
+        Err(match jetstream.missing_permissions(kind, bucket) {
             Some(hint) => error.with_hint(&hint),
             None => error,
         })
@@ -433,21 +267,18 @@ async fn open_written(
     // Boxed: the future is large and seldom created.
     Box::pin(provision(jetstream, &written.declared, options))
         .await
-        .map_err(|error| not_provisioned(error.explained(&jetstream.gate, kind, name)))?;
-    let not_opened = |error| cannot_open(&jetstream.gate, kind, name, error);
+        .map_err(|error| {
+            not_provisioned(error.explained(jetstream.missing_permissions(kind, name)))
+        })?;
+    let not_opened = |error| cannot_open(jetstream, kind, name, error);
     match kind {
         StoreKind::Kv => {
             let opened = jetstream.open::<KvBucket>(name).await;
             let kv = opened.map_err(not_opened)?;
-            // async-nats does not expose the prefix of a JetStream domain.
-            if kv.is_behind_prefix() {
-                check_reachable(written)?;
-                return Ok(Bucket::Kv(kv).into());
-            }
             let gate = &jetstream.gate;
             let facts = kv.facts().known();
             let prefix = facts.written_prefix();
-            let batches = if facts.takes_batches {
+            let batches = if facts.writes == Writes::Batches {
                 // If the subscription fails, each value is written by itself.
                 Batches::open(gate.clone(), prefix).await.ok()
             } else {
@@ -489,13 +320,13 @@ async fn open_deleted_from(
                 method.text(),
             ),
         ),
-        _ => cannot_open(&jetstream.gate, StoreKind::Kv, deletion.bucket, error),
+        _ => cannot_open(jetstream, StoreKind::Kv, deletion.bucket, error),
     })?;
     Ok(Bucket::Kv(kv).into())
 }
 
 impl From<Bucket> for Writable {
-    /// A bucket that is written to through async-nats alone.
+    /// A bucket that is written to message by message, with conditions.
     fn from(bucket: Bucket) -> Self {
         Self {
             bucket,
@@ -505,19 +336,12 @@ impl From<Bucket> for Writable {
     }
 }
 
-fn not_provisioned(error: StoreError) -> OpenError {
-    error.map_kind(|kind| match kind {
-        StoreErrorKind::BucketNotFound => OpenErrorKind::BucketNotFound,
-        StoreErrorKind::BucketMismatch | StoreErrorKind::NotABucket => {
-            OpenErrorKind::BucketMismatch
-        }
-        StoreErrorKind::Unsupported => OpenErrorKind::Unsupported,
-        StoreErrorKind::PermissionDenied => OpenErrorKind::PermissionDenied,
-        _ => OpenErrorKind::Nats,
-    })
-}
-
-fn cannot_open(gate: &Gate, kind: StoreKind, bucket: &str, error: StoreError) -> OpenError {
+fn cannot_open(
+    jetstream: &JetStream,
+    kind: StoreKind,
+    bucket: &str,
+    error: StoreError,
+) -> OpenError {
     if matches!(
         error.kind(),
         StoreErrorKind::PermissionDenied
@@ -528,24 +352,5 @@ fn cannot_open(gate: &Gate, kind: StoreKind, bucket: &str, error: StoreError) ->
     }
     let text = format!("bucket `{bucket}` cannot be opened");
     let error = StoreError::new(StoreErrorKind::Nats, text).with_source(error);
-    not_provisioned(error.explained(gate, kind, bucket))
-}
-
-/// Refuses what cannot be written behind a JetStream domain or prefix: an entry with a TTL, or with the message id by which a repetition
-/// recognises it. These are messages of ours, and async-nats does not expose the prefix for their subjects.
-fn check_reachable(written: &WrittenBucket) -> Result<(), OpenError> {
-    let bucket = written.declared.bucket.name;
-    let setting = if written.has_key_ttl {
-        "`key_ttl`"
-    } else if written.has_conditions {
-        "`write = \"create\"` or `\"update\"`"
-    } else {
-        return Ok(());
-    };
-    Err(OpenError::new(
-        OpenErrorKind::Unsupported,
-        format!(
-            "bucket `{bucket}` has {setting}, which a service cannot use through a JetStream domain or prefix"
-        ),
-    ))
+    not_provisioned(error.explained(jetstream.missing_permissions(kind, bucket)))
 }
