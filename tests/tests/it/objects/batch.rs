@@ -133,9 +133,13 @@ impl Drop for Peer {
 }
 
 async fn forward(nats: &Client, subject: &str, request: Message) {
-    let subject = format!("$JS.API.{subject}");
+    let subject = match subject.starts_with("$O.") {
+        true => subject.to_owned(),
+        false => format!("$JS.API.{subject}"),
+    };
     let reply = request.reply.unwrap();
-    let sent = nats.publish_with_reply(subject, reply, request.payload);
+    let headers = request.headers.unwrap_or_default();
+    let sent = nats.publish_with_reply_and_headers(subject, reply, headers, request.payload);
     sent.await.unwrap();
 }
 
