@@ -17,8 +17,7 @@ use crate::store::error::{StoreError, StoreErrorKind};
 use crate::store::reader::bucket_reader::BucketReader;
 use crate::store::reader::budget::Share;
 use crate::store::reader::delivery::header_number;
-use crate::store::reader::ordered::ATTEMPT_TIMEOUT;
-use crate::store::reader::range::{Range, Start};
+use crate::store::reader::range::{ATTEMPT_TIMEOUT, Range, Start};
 use crate::transport::refused::unless_refused;
 
 /// The timeout of the next message. At most a quarter of the timeout of the read, so that enough of it remains for the consumer.

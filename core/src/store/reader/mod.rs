@@ -19,5 +19,6 @@ pub(crate) mod liveness;
 pub(crate) mod ordered;
 pub(crate) mod range;
 pub(crate) mod raw;
+pub(crate) mod server_consumer;
 pub(crate) mod suspects;
 pub(crate) mod trail;

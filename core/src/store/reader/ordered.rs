@@ -7,11 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_nats::connection::State;
-use async_nats::jetstream::Message;
-use async_nats::jetstream::consumer::pull::Config;
-use async_nats::jetstream::consumer::{Consumer, DeliverPolicy};
-use async_nats::jetstream::context::ConsumerInfoErrorKind;
-use async_nats::{StatusCode, Subject, Subscriber};
+use async_nats::jetstream::consumer::DeliverPolicy;
+use async_nats::{StatusCode, Subscriber};
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::StreamExt;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -22,18 +19,17 @@ use crate::store::error::StoreError;
 use crate::store::reader::delivery::{BucketMessage, ReadError, ReaderEvent, header_number};
 use crate::store::reader::demand::{Demand, HEARTBEAT_INTERVAL, RequestEnd};
 use crate::store::reader::liveness::Liveness;
-use crate::store::reader::range::{ConsumerFailure, Range, Start, from_sequence};
+use crate::store::reader::range::{ATTEMPT_TIMEOUT, ConsumerFailure, Range, Start, from_sequence};
+use crate::store::reader::server_consumer::{Positioned, Remainder, ServerConsumer};
 use crate::store::reader::suspects;
 use crate::store::reader::trail::Trail;
 use crate::transport::events::{Action, Violation, Violations};
-use crate::transport::refused::{is_request, unless_refused};
+use crate::transport::refused::is_request;
 
 /// How often a consumer without messages checks its connection.
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 /// How long the initial part may stall before the consumer asks the server how much of it remains.
 const STALL_TIMEOUT: Duration = Duration::from_millis(200);
-/// How long one attempt to create a consumer may take.
-pub(crate) const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The pauses between attempts to restart a consumer.
 const RESTART_BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
 
@@ -42,19 +38,15 @@ const RESTART_BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), Duratio
 ///
 /// Invariants: every message up to `position` that the range selects was yielded or superseded, and none is yielded twice. After an
 /// interruption, what was read last is read again and compared, so that another history of the stream is an error.
-/// `delivered` and `demand` belong to the current server-side consumer and start over with each one; messages of an earlier one are
-/// recognised by its name and dropped.
+/// `demand` belongs to the current server-side consumer and starts over with each one; messages of an earlier one are recognised by its
+/// name and dropped.
 pub(crate) struct OrderedConsumer {
     range: Range,
     /// One subscription receives from all server-side consumers of this range; each has a token of its own below this inbox.
     inbox: String,
     messages: Subscriber,
     violations: Violations,
-    consumer: Consumer<Config>,
-    /// Where the current server-side consumer delivers.
-    subject: Subject,
-    /// The epoch of the connection through which the current server-side consumer was created.
-    connection: u64,
+    current: ServerConsumer,
     /// When the stream was created; `None` if the range is not endless.
     created: Option<SystemTime>,
     /// Where the stream ended before the first server-side consumer was made; `None` if that is of no use.
@@ -65,23 +57,12 @@ pub(crate) struct OrderedConsumer {
     trail: Trail,
     /// Whether the server may remove messages by itself, so that one that is gone is no sign of another stream.
     may_expire: bool,
-    /// How many messages the current server-side consumer has delivered.
-    delivered: u64,
     demand: Demand,
     /// How many messages of the initial part are to come; `None` once its end was reported.
     initial: Option<u64>,
     /// The position at which the connection was interrupted last.
     interrupted_at: Option<u64>,
     liveness: Arc<Liveness>,
-    /// Kept between messages: parsing the position of a message needs a JetStream context, which is expensive to clone.
-    envelope: Option<Message>,
-}
-
-/// A message with the position in its reply subject.
-struct Positioned {
-    message: BucketMessage,
-    consumer_sequence: u64,
-    pending: u64,
 }
 
 impl OrderedConsumer {
@@ -123,29 +104,24 @@ impl OrderedConsumer {
         let stream_end = stream.as_ref().map(|info| info.state.last_sequence);
         let created = stream.filter(|_| range.endless);
         let created = created.map(|info| SystemTime::from(info.created));
-        let info = consumer.cached_info();
         let initial = match range.start {
             Start::Next => 0,
-            Start::Newest | Start::At(_) => info.num_pending,
+            Start::Newest | Start::At(_) => consumer.cached_info().num_pending,
         };
         let mut ordered = Self {
-            subject: delivery_subject(&inbox, &info.name),
+            current: ServerConsumer::new(consumer, &inbox, connection),
             inbox,
             messages,
             violations,
-            connection,
             created,
             stream_end,
             position: 0,
             trail: Trail::new(),
             may_expire: false,
-            delivered: 0,
             demand: Demand::new(range.window, range.budget.share()),
             initial: Some(initial),
             interrupted_at: None,
             liveness,
-            envelope: None,
-            consumer,
             range,
         };
         ordered.adopt_consumer();
@@ -217,11 +193,7 @@ impl OrderedConsumer {
     /// Whether NATS refuses the requests for messages, or the messages.
     fn is_concerned(&self, violation: &Violation) -> bool {
         match violation.action {
-            Action::Publish => {
-                let info = self.consumer.cached_info();
-                let request = format!("CONSUMER.MSG.NEXT.{}.{}", info.stream_name, info.name);
-                is_request(&violation.subject, &request)
-            }
+            Action::Publish => is_request(&violation.subject, &self.current.request_subject()),
             Action::Subscribe => {
                 let own = violation.subject.strip_prefix(self.inbox.as_str());
                 own == Some(".*")
@@ -232,7 +204,12 @@ impl OrderedConsumer {
     async fn request(&mut self, awaited: bool) -> Result<(), StoreError> {
         let pending = self.liveness.pending();
         self.demand
-            .request(&self.consumer, &self.subject, pending, awaited)
+            .request(
+                &self.current.consumer,
+                &self.current.subject,
+                pending,
+                awaited,
+            )
             .await
     }
 
@@ -243,7 +220,7 @@ impl OrderedConsumer {
         let Some(status) = message.status else {
             return self.accept(message).await;
         };
-        if message.subject != self.subject {
+        if message.subject != self.current.subject {
             // From a consumer that was replaced.
             return Ok(None);
         }
@@ -251,7 +228,7 @@ impl OrderedConsumer {
         match status {
             StatusCode::IDLE_HEARTBEAT => {
                 let last = header_number(&message, "Nats-Last-Consumer");
-                if last.is_some_and(|last| last != self.delivered) {
+                if last.is_some_and(|last| last != self.current.delivered) {
                     self.restart("a message was lost").await?;
                 } else {
                     // A heartbeat means that nothing is pending, even if the last message counted more: those may have expired. (One of a
@@ -274,21 +251,21 @@ impl OrderedConsumer {
         &mut self,
         message: async_nats::Message,
     ) -> Result<Option<BucketMessage>, StoreError> {
-        let Some(positioned) = self.unpack(message) else {
-            return Ok(None);
-        };
-        let Positioned {
+        let Some(Positioned {
             message,
             consumer_sequence,
             pending,
-        } = positioned;
+        }) = self.current.unpack(message, &self.range.context)
+        else {
+            return Ok(None);
+        };
         self.liveness.record();
-        if consumer_sequence != self.delivered + 1 {
+        if consumer_sequence != self.current.delivered + 1 {
             self.restart("a message was lost").await?;
             return Ok(None);
         }
-        self.delivered += 1;
-        self.liveness.set_delivered(self.delivered);
+        self.current.delivered += 1;
+        self.liveness.set_delivered(self.current.delivered);
         self.demand.delivered();
         // The consumer began again before `position`, and this message was yielded before.
         let is_repeated = message.sequence <= self.position;
@@ -317,40 +294,6 @@ impl OrderedConsumer {
         Ok((!is_repeated).then_some(message))
     }
 
-    /// Reads the position of a message; `None` if it is not from the current server-side consumer.
-    fn unpack(&mut self, message: async_nats::Message) -> Option<Positioned> {
-        let envelope = match self.envelope.take() {
-            Some(mut envelope) => {
-                envelope.message = message;
-                envelope
-            }
-            None => Message {
-                message,
-                context: self.range.context.clone(),
-            },
-        };
-        let envelope = self.envelope.insert(envelope);
-        let info = envelope.info().ok()?;
-        if info.consumer != self.consumer.cached_info().name {
-            return None;
-        }
-        let (sequence, consumer_sequence) = (info.stream_sequence, info.consumer_sequence);
-        let (pending, published) = (info.pending, SystemTime::from(info.published));
-        Some(Positioned {
-            message: BucketMessage {
-                subject: envelope.message.subject.clone(),
-                headers: envelope.message.headers.take(),
-                payload: std::mem::take(&mut envelope.message.payload),
-                sequence,
-                published,
-                is_malformed: false,
-                is_repeated: false,
-            },
-            consumer_sequence,
-            pending,
-        })
-    }
-
     /// Nothing is pending: what comes from now on are changes, and the requests for those reserve no budget.
     fn caught_up(&mut self) {
         self.liveness.set_pending(0);
@@ -368,7 +311,7 @@ impl OrderedConsumer {
 
     /// Finds out why nothing was received, and restarts the consumer if it is dead.
     async fn check_liveness(&mut self) -> Result<(), ReadError> {
-        if self.range.connection() != self.connection {
+        if self.range.connection() != self.current.connection {
             let position = self.range.read_up_to(self.position);
             if self.interrupted_at.replace(position) == Some(position) {
                 // Without progress in between: the next message may be what interrupts the connection.
@@ -387,32 +330,17 @@ impl OrderedConsumer {
             return Ok(());
         }
         // The messages that the initial part waits for may have expired.
-        let name = self.consumer.cached_info().name.clone();
-        let info = match self.range.stream().await {
-            Ok(stream) => {
-                let request = format!("CONSUMER.INFO.{}.{name}", self.range.stream);
-                let info = stream.consumer_info(name);
-                let info = unless_refused(&self.range.gate, &request, info);
-                timeout(ATTEMPT_TIMEOUT, info).await
+        match self.current.remainder(&self.range).await {
+            Remainder::Nothing(end) => {
+                self.initial = Some(0);
+                self.caught_up();
+                self.position = self.position.max(end);
             }
-            Err(_) => return Ok(()),
-        };
-        match info {
-            Ok(Ok(Ok(info))) => {
-                if info.num_pending == 0 && info.delivered.consumer_sequence == self.delivered {
-                    self.initial = Some(0);
-                    self.caught_up();
-                    self.position = self.position.max(info.delivered.stream_sequence);
-                }
-                Ok(())
-            }
-            Ok(Ok(Err(error))) if is_deleted(&error.kind()) => {
-                self.restart("the consumer was deleted").await?;
-                Ok(())
-            }
+            Remainder::Deleted => self.restart("the consumer was deleted").await?,
             // The next check asks again.
-            Ok(Ok(Err(_)) | Err(_)) | Err(_) => Ok(()),
+            Remainder::Unknown => {}
         }
+        Ok(())
     }
 
     /// Goes on after [`ReadError::Interrupted`].
@@ -457,8 +385,9 @@ impl OrderedConsumer {
     /// One attempt of a restart. The connection is noted first, so that a reconnect during the attempt is noticed later; what belongs
     /// to the server-side consumer changes only once the new one exists.
     async fn resume(&mut self) -> Result<(), ConsumerFailure> {
-        self.connection = self.range.connection();
-        self.delete_consumer().await;
+        let connection = self.range.connection();
+        self.current.connection = connection;
+        self.current.delete(&self.range.context).await;
         if let Some(created) = self.created {
             let same = self.range.check_same_stream(created, self.position);
             self.may_expire = same.await?;
@@ -470,18 +399,16 @@ impl OrderedConsumer {
             Start::At(first) => from_sequence(first.max(next)),
             Start::Newest | Start::Next => from_sequence(next),
         };
-        self.consumer = self.range.consume(policy).await?;
+        let consumer = self.range.consume(policy).await?;
         if let DeliverPolicy::LastPerSubject = policy {
             self.trail.clear();
         } else {
             self.trail.retrace();
         }
-        let info = self.consumer.cached_info();
-        self.subject = delivery_subject(&self.inbox, &info.name);
-        self.delivered = 0;
+        self.current = ServerConsumer::new(consumer, &self.inbox, connection);
         self.liveness.record();
         if self.initial.is_some() {
-            self.initial = Some(info.num_pending);
+            self.initial = Some(self.current.info().num_pending);
         }
         self.adopt_consumer();
         Ok(())
@@ -507,7 +434,7 @@ impl OrderedConsumer {
 
     /// Takes over the counts of a new server-side consumer. One that has nothing to deliver has read up to where it stands.
     fn adopt_consumer(&mut self) {
-        let info = self.consumer.cached_info();
+        let info = self.current.info();
         self.liveness.set_consumer(&info.name);
         if self.initial == Some(0) {
             self.position = self.position.max(info.delivered.stream_sequence);
@@ -515,35 +442,12 @@ impl OrderedConsumer {
         self.liveness.set_pending(info.num_pending);
         self.demand.reset();
     }
-
-    fn delete_consumer(&self) -> impl Future<Output = ()> + Send + use<> {
-        let context = self.range.context.clone();
-        let info = self.consumer.cached_info();
-        let subject = format!("CONSUMER.DELETE.{}.{}", info.stream_name, info.name);
-        async move {
-            // A failure is harmless: the server deletes inactive consumers itself, only later.
-            let _ = context
-                .send_request(subject, async_nats::Request::new())
-                .await;
-        }
-    }
 }
 
 impl Drop for OrderedConsumer {
     fn drop(&mut self) {
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(self.delete_consumer());
+            runtime.spawn(self.current.delete(&self.range.context));
         }
     }
-}
-
-fn delivery_subject(inbox: &str, consumer: &str) -> Subject {
-    format!("{inbox}.{consumer}").into()
-}
-
-fn is_deleted(kind: &ConsumerInfoErrorKind) -> bool {
-    matches!(
-        kind,
-        ConsumerInfoErrorKind::NotFound | ConsumerInfoErrorKind::StreamNotFound
-    )
 }

@@ -27,6 +27,9 @@ const INACTIVE_THRESHOLD: Duration = Duration::from_secs(60);
 /// By how many subjects the pages of a list overlap: one that vanishes while they are read moves those after it to the page before.
 const PAGE_OVERLAP: usize = 1_000;
 
+/// How long one attempt to create a consumer, or to ask for one, may take.
+pub(crate) const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Where to start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Start {
