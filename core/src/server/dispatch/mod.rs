@@ -9,6 +9,7 @@ pub(crate) mod reply;
 pub(crate) mod stream;
 
 use std::convert::Infallible;
+use std::ops::ControlFlow;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -140,6 +141,8 @@ impl Dispatcher {
     pub(crate) async fn run(mut self) {
         let mut calls = Calls::new();
         let mut open = true;
+        // Whether the requests have ended by themselves.
+        let mut is_cut_off = false;
         loop {
             tokio::select! {
                 biased;
@@ -174,16 +177,29 @@ impl Dispatcher {
                     if let Some(message) = message {
                         self.accept(message, Instant::now(), &mut calls);
                     } else {
-                        tracing::debug!(endpoint = self.endpoint().subject, "the connection is closed: no more requests");
-                        open = false;
+                        is_cut_off = true;
                     }
                 }
             }
-            if open {
-                self.accept_arrived(&mut calls, MAX_ACCEPTED_PER_TURN);
+            if open && !is_cut_off {
+                is_cut_off = self
+                    .accept_arrived(&mut calls, MAX_ACCEPTED_PER_TURN)
+                    .is_break();
+            }
+            if open && is_cut_off {
+                tracing::debug!(
+                    endpoint = self.endpoint().subject,
+                    "the connection is closed: no more requests"
+                );
+                open = false;
             }
             self.start_waiting(&mut calls);
-            self.unfinished.store(calls.open(), Ordering::Relaxed);
+            if is_cut_off && self.responder.gate.is_closed() {
+                // Those that have ended meanwhile were not answered either.
+                self.unfinished.fetch_max(calls.open(), Ordering::Relaxed);
+            } else {
+                self.unfinished.store(calls.open(), Ordering::Relaxed);
+            }
             if !open && calls.open() == 0 {
                 return;
             }
@@ -191,15 +207,16 @@ impl Dispatcher {
     }
 
     /// Moves requests from the subscription to the queue. A full subscription of async-nats drops messages without an error; the queue
-    /// refuses them, and counts those whose refusal finds no room either.
-    fn accept_arrived(&mut self, calls: &mut Calls, max: usize) {
+    /// refuses them, and counts those whose refusal finds no room either. Breaks at the end of the subscription.
+    fn accept_arrived(&mut self, calls: &mut Calls, max: usize) -> ControlFlow<()> {
         let now = Instant::now();
         for _ in 0..max {
-            let Some(message) = self.next_arrived() else {
+            let Some(message) = self.arrived()? else {
                 break;
             };
             self.accept(message, now, calls);
         }
+        ControlFlow::Continue(())
     }
 
     /// Accepts the requests that have arrived, and ends the subscription.
@@ -390,11 +407,18 @@ impl Dispatcher {
         self.queue_group_guard = None;
     }
 
-    /// A request that has already arrived. `unconstrained`, since a poll is pending when the task has used up its tokio budget.
+    /// A request that has already arrived. Breaks at the end of the subscription. `unconstrained`, since a poll is pending when the task has
+    /// used up its tokio budget.
+    fn arrived(&mut self) -> ControlFlow<(), Option<Message>> {
+        match tokio::task::unconstrained(self.requests.next()).now_or_never() {
+            Some(Some(message)) => ControlFlow::Continue(Some(message)),
+            Some(None) => ControlFlow::Break(()),
+            None => ControlFlow::Continue(None),
+        }
+    }
+
     fn next_arrived(&mut self) -> Option<Message> {
-        tokio::task::unconstrained(self.requests.next())
-            .now_or_never()
-            .flatten()
+        self.arrived().continue_value().flatten()
     }
 
     /// Ends an endpoint whose server was dropped without a stop: running calls are detached and run to their end. The queued requests
