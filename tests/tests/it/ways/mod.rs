@@ -3,6 +3,7 @@
 
 mod cells;
 mod entries;
+mod least_privilege;
 mod mirrors;
 mod objects;
 mod refused;

@@ -81,6 +81,16 @@ pub async fn import() -> Way {
 }
 
 pub async fn import_of(imported: &[&str]) -> Way {
+    imported_by(imported, "").await
+}
+
+/// An import for a user with these permissions.
+pub async fn import_with(permissions: &str) -> Way {
+    let permissions = format!("permissions {permissions}");
+    imported_by(&["$JS.API.>", "$KV.>", "$O.>"], &permissions).await
+}
+
+async fn imported_by(imported: &[&str], permissions: &str) -> Way {
     let lines = |line: &dyn Fn(&str) -> String| {
         let lines: Vec<_> = imported.iter().map(|subject| line(subject)).collect();
         lines.join("\n")
@@ -102,17 +112,14 @@ accounts {{
         exports: [ {exports} ]
     }}
     AWAY {{
-        users: [{{ user: away, password: "" }}]
+        users: [{{ user: away, password: "", {permissions} }}]
         imports: [ {imports} ]
     }}
 }}
 "#
     );
-    let server = NatsServer::builder()
-        .config(accounts)
-        .start()
-        .await
-        .unwrap();
+    let server = NatsServer::builder().config(accounts);
+    let server = server.start().await.unwrap();
     let nats = connect(&server, "away").await;
     let context = ContextBuilder::new()
         .api_prefix("JS.home")
@@ -123,6 +130,44 @@ accounts {{
         context,
         _servers: vec![server],
     }
+}
+
+/// The domain of the very server, for a user with these permissions.
+pub async fn own_domain_with(permissions: &str) -> Way {
+    let server = NatsServer::builder().config(format!("{HUB}\n{}", users(permissions)));
+    let server = server.start().await.unwrap();
+    let nats = connect(&server, "away").await;
+    Way {
+        context: jetstream::with_domain(nats.clone(), "hub"),
+        home: jetstream::new(connect(&server, "home").await),
+        nats,
+        _servers: vec![server],
+    }
+}
+
+/// The domain of the hub, for a user of the leaf node with these permissions.
+pub async fn leaf_with(permissions: &str) -> Way {
+    let leaf = format!("jetstream {{ domain: leaf }}\n{}", users(permissions));
+    let leaf = NatsServer::builder().config(leaf);
+    let (hub, leaf) = hub_and_leaf(NatsServer::builder().config(HUB), leaf).await;
+    let near = connect(&leaf, "home").await;
+    answers(&jetstream::with_domain(near, "hub")).await;
+    let nats = connect(&leaf, "away").await;
+    Way {
+        context: jetstream::with_domain(nats.clone(), "hub"),
+        home: jetstream::new(hub.connect().await.unwrap()),
+        nats,
+        _servers: vec![hub, leaf],
+    }
+}
+
+fn users(permissions: &str) -> String {
+    format!(
+        "authorization {{ users: [\n\
+         {{ user: home, password: \"\" }}\n\
+         {{ user: away, password: \"\", permissions {permissions} }}\n\
+         ] }}"
+    )
 }
 
 /// A leaf node learns a moment after it has connected what the hub answers on.
