@@ -5,7 +5,7 @@
 //!
 //! May use `store::error`, `store::reader` and `store::bucket`; knows no objects. Guarantees that a watch or a cache
 //! misses no revision that the bucket still keeps, and that a retried conditional write with a message id recognises its own earlier
-//! attempt (except behind a JetStream domain or prefix, where the id is not sent).
+//! attempt.
 
 pub(crate) mod bucket;
 pub(crate) mod cache;

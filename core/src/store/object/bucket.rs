@@ -29,8 +29,8 @@ use crate::store::bucket::jetstream::{Bucket, JetStream};
 use crate::store::bucket::publish::Publisher;
 use crate::store::bucket::shape::OBJECTS_OF_MIRROR;
 use crate::store::error::{StoreError, WriteError};
-use crate::store::object::destination::Destination;
 use crate::store::object::info::{Current, Meta, Stored, encode_meta, incomplete};
+use crate::store::object::publish_subjects::PublishSubjects;
 use crate::store::reader::bucket_reader::BucketReader;
 use crate::store::reader::budget::Budget;
 use crate::store::reader::delivery::BucketMessage;
@@ -71,7 +71,7 @@ pub(crate) struct ObjectBucket {
     budget: Arc<Budget>,
     name: String,
     facts: Arc<BucketFacts>,
-    destination: Arc<Destination>,
+    publish_subjects: Arc<PublishSubjects>,
     unanswered: UnansweredConnection,
     clean_up_tasks: Arc<Semaphore>,
 }
@@ -87,7 +87,7 @@ impl Bucket for ObjectBucket {
             budget: Arc::clone(&jetstream.budget),
             name: bucket.to_owned(),
             facts: Arc::new(BucketFacts::open(jetstream, Self::KIND, bucket).await?),
-            destination: Arc::new(Destination::new(jetstream, bucket)?),
+            publish_subjects: Arc::new(PublishSubjects::new(jetstream, bucket)?),
             unanswered: UnansweredConnection::default(),
             clean_up_tasks: Arc::new(Semaphore::new(MAX_CLEAN_UP_TASKS)),
         })
@@ -170,8 +170,8 @@ impl ObjectBucket {
 
     /// A message that the bucket is to store under `subject`.
     async fn message(&self, subject: &str) -> Result<Outgoing, StoreError> {
-        let destination = self.destination.of(subject, &self.facts).await?;
-        Ok(Outgoing::to(destination))
+        let subject = self.publish_subjects.of(subject, &self.facts).await?;
+        Ok(Outgoing::to(subject))
     }
 
     /// Sends one chunk, and returns the acknowledgement to come.

@@ -26,7 +26,7 @@ const MAX_AGE: Duration = Duration::from_secs(5);
 /// nobody publishes, and not `$O.>`. What is published to `$O.>` itself also reaches the domain, unless there is a bucket of the same name
 /// on this side: then it would be stored in that one as well, so it goes below the prefix, which an operator may map.
 #[derive(Debug)]
-pub(crate) struct Destination {
+pub(crate) struct PublishSubjects {
     bucket: String,
     api: Api,
     multiplexer: Arc<Multiplexer>,
@@ -34,7 +34,7 @@ pub(crate) struct Destination {
     has_twin: Mutex<Option<(Instant, bool)>>,
 }
 
-impl Destination {
+impl PublishSubjects {
     pub(crate) fn new(jetstream: &JetStream, bucket: &str) -> Result<Self, StoreError> {
         Ok(Self {
             bucket: bucket.to_owned(),
