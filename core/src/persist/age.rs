@@ -3,7 +3,7 @@
 //! A write that is made soon is made at once, whatever its key holds. One that is *late* reads its key first, as a repetition does, and
 //! stands back for a value that was written after it was queued: that value may have been acknowledged to somebody long ago.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_nats::jetstream::message::StreamMessage;
 use bytes::Bytes;
@@ -23,8 +23,8 @@ pub(crate) struct WriteStart {
     at: Instant,
     /// From then on the write is late.
     late_from: Instant,
-    /// The highest revision that the bucket had acknowledged by then.
-    newest: u64,
+    /// The newest place that the bucket had acknowledged by then.
+    newest: Option<Place>,
     /// The epoch of the connection.
     connection: u64,
 }
@@ -37,13 +37,24 @@ pub(crate) struct Moment {
     pub(crate) connection: Option<u64>,
 }
 
+/// A revision of one incarnation of a bucket: one that is made again under its name begins again with the first.
+///
+/// `created` is what was known before the write at this place was sent. So the place is in that bucket or in a later one, and is not taken
+/// for a place in an earlier one. Places of a later bucket are greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    /// When the stream of the bucket was created.
+    pub(crate) created: SystemTime,
+    pub(crate) revision: u64,
+}
+
 /// What is known of the place of an ended write in the bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Trace {
     /// It was not stored.
     Nowhere,
-    /// It was stored, at this revision or before it.
-    UpTo(u64),
+    /// It was stored, at this place or before it.
+    UpTo(Place),
     /// It may have been stored, or may yet be.
     Unknown,
 }
@@ -51,8 +62,8 @@ pub(crate) enum Trace {
 /// The earlier writes of this queue to a key. They are older than the next one whenever they are stored.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Earlier {
-    /// The newest revision of the key that one of them may have.
-    revision: u64,
+    /// The newest place that one of them may have.
+    place: Option<Place>,
     /// The value of the last one of which it is unknown whether and where it is stored; empty for a deletion.
     unknown: Option<Bytes>,
 }
@@ -66,7 +77,7 @@ pub(crate) struct Age {
 
 impl WriteStart {
     /// The start of a write that is queued now. `due` is the deadline of the call that waits for it.
-    pub(crate) fn now(newest: u64, connection: u64, due: Option<Instant>) -> Self {
+    pub(crate) fn now(newest: Option<Place>, connection: u64, due: Option<Instant>) -> Self {
         let at = Instant::now();
         // The caller counts its time from a little earlier than the service. In the second half of the time it may have given up, and
         // have sent the next value elsewhere.
@@ -103,8 +114,8 @@ impl Earlier {
     pub(crate) fn add(&mut self, trace: Trace, value: &Bytes) {
         match trace {
             Trace::Nowhere => {}
-            Trace::UpTo(revision) => {
-                self.revision = self.revision.max(revision);
+            Trace::UpTo(place) => {
+                self.place = self.place.max(Some(place));
                 self.unknown = None;
             }
             Trace::Unknown => self.unknown = Some(value.clone()),
@@ -120,18 +131,26 @@ impl Age {
         bucket: &KvBucket,
         message: &StreamMessage,
     ) -> Result<Option<bool>, StoreError> {
-        // A revision that was acknowledged before the start is older, whatever the clocks show.
-        if message.sequence <= self.start.newest.max(self.earlier.revision)
-            || self.earlier.unknown.as_ref() == Some(&message.payload)
-        {
+        if self.earlier.unknown.as_ref() == Some(&message.payload) {
             return Ok(Some(false));
         }
         let time = message.time.into();
         let is_after = bucket.clock(false).await?.is_after(time, self.start.at);
-        if is_after.is_some() {
-            return Ok(is_after);
+        let known = self.start.newest.max(self.earlier.place);
+        match known.filter(|known| message.sequence <= known.revision) {
+            // Its revision was acknowledged before the start, which the clock contradicts: that of another server of the cluster, or it
+            // was another bucket that acknowledged it. This is asked after the message was read, so that it is not taken for the earlier
+            // one.
+            Some(known) if is_after == Some(true) => {
+                let created = bucket.facts().now().await?.created;
+                Ok(Some(created != known.created))
+            }
+            Some(_) => Ok(Some(false)),
+            None if is_after.is_none() => {
+                Ok(bucket.clock(true).await?.is_after(time, self.start.at))
+            }
+            None => Ok(is_after),
         }
-        Ok(bucket.clock(true).await?.is_after(time, self.start.at))
     }
 }
 
@@ -146,7 +165,7 @@ mod tests {
 
     #[test]
     fn a_write_is_late_after_a_while_and_on_another_connection() {
-        let start = WriteStart::now(7, 3, None);
+        let start = WriteStart::now(None, 3, None);
         assert!(!late(start, MAX_DELAY / 2, Some(3)));
         assert!(late(start, MAX_DELAY, Some(3)));
         assert!(late(start, Duration::ZERO, Some(4)));
@@ -156,14 +175,14 @@ mod tests {
     #[test]
     fn a_write_is_late_in_the_second_half_of_the_time_of_its_call() {
         let due = |time| Some(Instant::now() + time);
-        let start = WriteStart::now(0, 1, due(MAX_DELAY));
+        let start = WriteStart::now(None, 1, due(MAX_DELAY));
         assert!(!late(start, MAX_DELAY / 4, Some(1)));
         assert!(late(start, MAX_DELAY / 2, Some(1)));
-        let start = WriteStart::now(0, 1, due(100 * MAX_DELAY));
+        let start = WriteStart::now(None, 1, due(100 * MAX_DELAY));
         assert!(!late(start, MAX_DELAY / 2, Some(1)));
         assert!(late(start, MAX_DELAY, Some(1)));
         assert!(late(
-            WriteStart::now(0, 1, due(Duration::ZERO)),
+            WriteStart::now(None, 1, due(Duration::ZERO)),
             Duration::ZERO,
             Some(1)
         ));
@@ -176,10 +195,17 @@ mod tests {
         earlier.add(Trace::Unknown, &one);
         earlier.add(Trace::Nowhere, &two);
         assert_eq!(
-            (earlier.revision, earlier.unknown.as_ref()),
-            (0, Some(&one))
+            (earlier.place, earlier.unknown.as_ref()),
+            (None, Some(&one))
         );
-        earlier.add(Trace::UpTo(5), &two);
-        assert_eq!((earlier.revision, earlier.unknown.as_ref()), (5, None));
+        let place = Place {
+            created: SystemTime::UNIX_EPOCH,
+            revision: 5,
+        };
+        earlier.add(Trace::UpTo(place), &two);
+        assert_eq!(
+            (earlier.place, earlier.unknown.as_ref()),
+            (Some(place), None)
+        );
     }
 }

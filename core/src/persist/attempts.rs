@@ -6,7 +6,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_nats::jetstream::message::StreamMessage;
 use bytes::Bytes;
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::backoff::Backoff;
 use crate::descriptor::usage::Write;
-use crate::persist::age::{Age, Trace};
+use crate::persist::age::{Age, Place, Trace};
 use crate::persist::delete::{DeleteOptions, delete};
 use crate::persist::presence::Found;
 use crate::persist::target::{Action, Bucket, Failure, Target, WriteOutcome};
@@ -184,8 +184,9 @@ impl Attempts<'_> {
                 self.wait_for_connection().await?;
             }
             self.is_sending = false;
+            let created = self.target.bucket.facts().known().created;
             match self.attempt().await {
-                Ok(stored) => return self.end(stored),
+                Ok(stored) => return self.end(stored, created),
                 Err(WriteError::Conflict(_)) => match self.target.action {
                     Action::Store {
                         write: Write::Create,
@@ -249,12 +250,15 @@ impl Attempts<'_> {
         }
     }
 
-    /// Notes where the write is stored.
-    fn end(&mut self, stored: Stored) -> WriteOutcome {
+    /// Notes where the write is stored. `created` was known of the bucket before the attempt.
+    fn end(&mut self, stored: Stored, created: SystemTime) -> WriteOutcome {
         let shared = self.target.queue.shared();
+        let place = |revision| Place { created, revision };
         let (trace, revision) = match stored {
-            Stored::At(revision) => (Trace::UpTo(revision), revision),
-            Stored::Found(revision) if self.may_be_stored => (Trace::UpTo(revision), revision),
+            Stored::At(revision) => (Trace::UpTo(place(revision)), revision),
+            Stored::Found(revision) if self.may_be_stored => {
+                (Trace::UpTo(place(revision)), revision)
+            }
             Stored::StoodBack(revision) => {
                 tracing::debug!(
                     bucket = self.target.name,
@@ -262,7 +266,7 @@ impl Attempts<'_> {
                     revision,
                     "a write stood back for one that is newer"
                 );
-                shared.acknowledged(revision);
+                shared.acknowledged(place(revision));
                 return Err(Failure::Superseded);
             }
             // No attempt of this write has put there what it has found. What a deletion is to remove is gone if something newer is there.
@@ -271,7 +275,7 @@ impl Attempts<'_> {
             Stored::Object(digest) => return Ok(Some(digest)),
         };
         self.trace = trace;
-        shared.acknowledged(revision);
+        shared.acknowledged(place(revision));
         Ok(None)
     }
 
@@ -333,7 +337,7 @@ impl Attempts<'_> {
                 *is_sending = true;
                 match (write, &self.target.plain_put) {
                     (Write::Put, Some(plain_put)) if key_ttl.is_none() => {
-                        plain_put.put(key, payload).await
+                        plain_put.put(bucket, key, payload).await
                     }
                     (Write::Put, _) => {
                         let put = bucket.write(key, payload, None, key_ttl, None);

@@ -5,7 +5,7 @@
 
 use std::collections::hash_map::{Entry, HashMap};
 use std::fmt;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use crate::log::error_limited;
-use crate::persist::age::WriteStart;
+use crate::persist::age::{Place, WriteStart};
 use crate::persist::batches::Batches;
 use crate::persist::presence::Presence;
 use crate::persist::stats::WriteOrigin;
@@ -61,8 +61,8 @@ pub(crate) struct Shared {
     bytes: AtomicUsize,
     /// Notified whenever a write is settled or a permit is released. Callers wait on it for capacity or for the end of all writes.
     settled: Notify,
-    /// The highest revision that the bucket has acknowledged.
-    newest: AtomicU64,
+    /// The newest place that the bucket has acknowledged.
+    newest: Mutex<Option<Place>>,
     /// The keys with unsettled writes, in buckets in which a method compares revisions; empty for others. Invariant: a key is in the map
     /// exactly as long as its count is above zero. The lock is held for a look-up or a change of one key, and never across an await.
     unsettled: Mutex<HashMap<Arc<str>, UnsettledKey>>,
@@ -142,7 +142,7 @@ impl Queue {
             pending: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
             settled: Notify::new(),
-            newest: AtomicU64::new(0),
+            newest: Mutex::default(),
             unsettled: Mutex::default(),
             lost,
         });
@@ -274,13 +274,13 @@ impl Drop for Queue {
 impl Shared {
     /// The start of a write that is queued now. `due` is the deadline of the call that waits for it.
     pub(crate) fn start_write(&self, due: Option<Instant>) -> WriteStart {
-        let newest = self.newest.load(Ordering::Acquire);
-        WriteStart::now(newest, self.gate.connection_epoch(), due)
+        WriteStart::now(*self.newest.lock(), self.gate.connection_epoch(), due)
     }
 
-    /// Records a revision that the bucket has acknowledged.
-    pub(crate) fn acknowledged(&self, revision: u64) {
-        self.newest.fetch_max(revision, Ordering::AcqRel);
+    /// Records a place that the bucket has acknowledged.
+    pub(crate) fn acknowledged(&self, place: Place) {
+        let mut newest = self.newest.lock();
+        *newest = newest.max(Some(place));
     }
 
     async fn idle(&self) {

@@ -13,6 +13,7 @@ use crate::log::warn_limited;
 use crate::persist::plain_put::PlainPut;
 use crate::persist::queue::Queue;
 use crate::status::Status;
+use crate::store::bucket::facts::BucketFacts;
 use crate::store::kv::bucket::KvBucket;
 use crate::store::object::bucket::ObjectBucket;
 use crate::transport::gate::Gate;
@@ -70,6 +71,13 @@ impl Bucket {
         match self {
             Self::Kv(bucket) => bucket.gate(),
             Self::Object(bucket) => bucket.gate(),
+        }
+    }
+
+    pub(crate) fn facts(&self) -> &BucketFacts {
+        match self {
+            Self::Kv(bucket) => bucket.facts(),
+            Self::Object(bucket) => bucket.facts(),
         }
     }
 }
@@ -210,10 +218,6 @@ impl Target {
 
     /// Which permissions may be missing, if it is not known that none is.
     pub(crate) fn missing_permissions(&self) -> Option<String> {
-        let facts = match &self.bucket {
-            Bucket::Kv(bucket) => bucket.facts(),
-            Bucket::Object(bucket) => bucket.facts(),
-        };
-        facts.missing_permissions()
+        self.bucket.facts().missing_permissions()
     }
 }

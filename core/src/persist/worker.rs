@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::persist::QueuedWrite;
-use crate::persist::age::{Age, Earlier, Moment, Trace};
+use crate::persist::age::{Age, Earlier, Moment, Place, Trace};
 use crate::persist::attempts::{CONNECTION_POLL, Ended, WriteRequest, call_ended, persist_timeout};
 use crate::persist::batches::{Batches, EndedBatch, Put};
 use crate::persist::queue::Shared;
@@ -178,16 +178,21 @@ impl Worker {
     /// Finishes the writes that a batch has stored, and makes the others by themselves.
     fn finish_batch(&mut self, batch: &EndedBatch, moment: Moment) {
         let shared = &self.in_flight.shared;
-        shared.acknowledged(batch.revision.unwrap_or_default());
+        if let Some(place) = batch.last {
+            shared.acknowledged(place);
+        }
         for (index, key) in batch.keys.iter().enumerate() {
             match batch.stored {
                 Some(stored) if index < stored => {
                     // Each of the later ones has a revision of its own.
                     let later = (stored - 1 - index) as u64;
-                    let revision = batch.revision.map(|last| last.saturating_sub(later));
+                    let place = batch.last.map(|last| Place {
+                        revision: last.revision.saturating_sub(later),
+                        ..last
+                    });
                     let ended = Ended {
                         outcome: Ok(None),
-                        trace: revision.map_or(Trace::Unknown, Trace::UpTo),
+                        trace: place.map_or(Trace::Unknown, Trace::UpTo),
                         is_repeated: false,
                     };
                     self.finish(key, &ended, moment);

@@ -18,8 +18,10 @@ use futures::StreamExt;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use crate::log::warn_limited;
-use crate::persist::age::{Moment, WriteStart};
+use crate::persist::age::{Moment, Place, WriteStart};
 use crate::persist::batches::wire::{BatchReply, Step};
+use crate::store::bucket::facts::{Facts, Writes};
+use crate::store::kv::bucket::KvBucket;
 use crate::transport::backlog::Lane;
 use crate::transport::events::{Action, Violation, Violations};
 use crate::transport::gate::Gate;
@@ -45,8 +47,7 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(250);
 /// The batches of one bucket.
 pub(crate) struct Batches {
     gate: Gate,
-    /// The start of the subjects of the bucket, the last dot included.
-    prefix: String,
+    bucket: Arc<KvBucket>,
     replies: Subscriber,
     /// What NATS refuses since the oldest of the open batches was sent.
     violations: Violations,
@@ -77,6 +78,8 @@ pub(crate) struct Put {
 struct Batch {
     number: u64,
     keys: Vec<Arc<str>>,
+    /// What was known of the bucket when the batch was sent.
+    facts: Arc<Facts>,
     /// The epoch of the connection on which the batch was sent, or last queried.
     connection: u64,
     /// When the server is queried how many of the writes are stored.
@@ -90,12 +93,13 @@ pub(crate) struct EndedBatch {
     pub(crate) keys: Vec<Arc<str>>,
     /// How many of the writes, from the first one on, are stored; the others are not. `None` if this is unknown.
     pub(crate) stored: Option<usize>,
-    /// The revision of the last stored write, if the server has reported it.
-    pub(crate) revision: Option<u64>,
+    /// The place of the last stored write, if the server has reported it.
+    pub(crate) last: Option<Place>,
 }
 
 impl Batches {
-    pub(crate) async fn open(gate: Gate, prefix: &str) -> Result<Self, SubscribeError> {
+    pub(crate) async fn open(bucket: Arc<KvBucket>) -> Result<Self, SubscribeError> {
+        let gate = bucket.gate().clone();
         let inbox = gate.new_inbox();
         let replies = gate.subscribe(format!("{inbox}.>")).await?;
         let id = inbox.rsplit('.').next().unwrap_or_default();
@@ -105,7 +109,7 @@ impl Batches {
             replies,
             violations: gate.violations(),
             gate,
-            prefix: prefix.to_owned(),
+            bucket,
             inbox: format!("{inbox}.{id}-"),
             next_number: 0,
             open: Vec::new(),
@@ -118,7 +122,9 @@ impl Batches {
 
     /// Whether this value may be written in a batch.
     pub(crate) fn accepts(&self, value: &Bytes) -> bool {
-        !self.is_disabled && value.len() <= self.gate.max_payload().min(MAX_BATCH_BYTES)
+        !self.is_disabled
+            && value.len() <= self.gate.max_payload().min(MAX_BATCH_BYTES)
+            && self.bucket.facts().known().writes == Writes::Batches
     }
 
     /// Whether a batch may be sent now, with this many writes waiting for one.
@@ -169,6 +175,7 @@ impl Batches {
         let remaining = |put: &Put| put.deadline.checked_duration_since(now);
         let shortest = puts.iter().take(count).filter_map(remaining).min();
         let time = shortest.unwrap_or(CHECK_INTERVAL).max(CHECK_INTERVAL);
+        let facts = self.bucket.facts().known();
         let mut keys = Vec::with_capacity(count);
         let mut messages = Vec::with_capacity(count);
         for (put, position) in puts.drain(..count).zip(1..) {
@@ -178,7 +185,7 @@ impl Batches {
                 _ => Step::Add,
             };
             let reply = wire::reply_subject(&self.inbox, number, position, step);
-            let message = Outgoing::to(self.subject(&put.key));
+            let message = Outgoing::to([facts.written_prefix(), &put.key].concat());
             messages.push(message.with_reply(reply).with_payload(put.value));
             keys.push(put.key);
         }
@@ -189,6 +196,7 @@ impl Batches {
         self.open.push(Batch {
             number,
             keys,
+            facts,
             connection: self.gate.connection_epoch(),
             query_at: now + ACK_TIMEOUT.min(time / 2),
             give_up_at: now + BATCH_TIMEOUT.min(time),
@@ -214,10 +222,6 @@ impl Batches {
         if let Some(newest) = self.open.last_mut() {
             newest.query_at = Instant::now();
         }
-    }
-
-    fn subject(&self, key: &str) -> String {
-        [self.prefix.as_str(), key].concat()
     }
 
     /// Waits for the next batch to end. Cancel safe.
@@ -257,7 +261,7 @@ impl Batches {
         EndedBatch {
             keys,
             stored,
-            revision: None,
+            last: None,
         }
     }
 
@@ -274,8 +278,10 @@ impl Batches {
         let stored = match reply {
             BatchReply::Open => return None,
             BatchReply::Ended { stored, revision } => {
+                let created = self.open[index].facts.created;
+                let last = revision.map(|revision| Place { created, revision });
                 let ended = self.end(index, Some(stored.min(count)));
-                return Some(EndedBatch { revision, ..ended });
+                return Some(EndedBatch { last, ..ended });
             }
             BatchReply::Refused | BatchReply::NotEnabled if position == 1 => Some(0),
             BatchReply::Refused | BatchReply::NotEnabled if position <= count => {
@@ -291,11 +297,15 @@ impl Batches {
     /// Ends the batch that begins with a message which NATS refuses: without it, the server takes none of the others. After any other
     /// message that is refused the batch ends at the server, which is queried how many are stored.
     fn handle_violation(&mut self, violation: &Violation) -> Option<EndedBatch> {
-        let key = violation.subject.strip_prefix(self.prefix.as_str())?;
         if violation.action != Action::Publish {
             return None;
         }
-        let position = |batch: &Batch| batch.keys.iter().position(|other| **other == *key);
+        let position = |batch: &Batch| {
+            let key = violation
+                .subject
+                .strip_prefix(batch.facts.written_prefix())?;
+            batch.keys.iter().position(|other| **other == *key)
+        };
         let mut open = self.open.iter().enumerate();
         match open.find_map(|(index, batch)| Some((index, position(batch)?)))? {
             (index, 0) => Some(self.end(index, Some(0))),
@@ -318,7 +328,7 @@ impl Batches {
     fn disable(&mut self, reason: &str) {
         if !self.is_disabled {
             warn_limited!(
-                subjects = self.prefix,
+                bucket = self.bucket.stream_name(),
                 reason,
                 "the bucket takes no batches: from now on it is written to one by one"
             );
@@ -362,8 +372,7 @@ impl Batches {
     fn query(&mut self, index: usize, now: Instant) {
         let connection = self.gate.connection_epoch();
         let batch = &self.open[index];
-        let first = batch.keys.first().map_or("-", |key| key);
-        let query = self.batch_query(batch.number, first, batch.keys.len());
+        let query = self.batch_query(batch);
         let publishing = self.gate.publish(Lane::Reply, query);
         // If the connection does not take the query at once, it is withdrawn, and the next check repeats it.
         if let Some(Ok(())) = publishing.result() {
@@ -374,15 +383,16 @@ impl Batches {
     }
 
     /// A message that follows the last one of a batch. It ends the batch, whatever the server has received of it, and is not stored.
-    fn batch_query(&self, batch: u64, key: &str, count: usize) -> Outgoing {
+    fn batch_query(&self, batch: &Batch) -> Outgoing {
+        let key = batch.keys.first().map_or("-", |key| key);
         let mut headers = HeaderMap::new();
         // Lets a server without batches, after a downgrade, refuse the query: otherwise it would store it as a value.
         headers.insert(NATS_EXPECTED_STREAM, "-");
-        Outgoing::to(self.subject(key))
+        Outgoing::to([batch.facts.written_prefix(), key].concat())
             .with_reply(wire::reply_subject(
                 &self.inbox,
-                batch,
-                count + 1,
+                batch.number,
+                batch.keys.len() + 1,
                 Step::End,
             ))
             .with_headers(headers)
@@ -400,7 +410,7 @@ async fn front(in_transit: &mut VecDeque<Publishing>) -> Result<(), PublishError
 impl fmt::Debug for Batches {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Batches")
-            .field("prefix", &self.prefix)
+            .field("bucket", &self.bucket)
             .field("open", &self.open.len())
             .finish_non_exhaustive()
     }

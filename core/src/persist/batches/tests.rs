@@ -3,29 +3,36 @@
 use async_nats::jetstream::{self, stream::Config};
 
 use super::*;
+use crate::store::bucket::jetstream::JetStream;
 use crate::testing::NatsServer;
 use crate::transport::mux::Multiplexer;
-use crate::transport::subject::ReplySubjects;
 
 type TestResult = Result<(), Box<dyn std::error::Error>>;
 
+/// A bucket that takes batches, or has taken them when it was opened.
 async fn bucket(
     server: &NatsServer,
     allow_batch_publish: bool,
 ) -> Result<(jetstream::stream::Stream, Batches), Box<dyn std::error::Error>> {
-    let nats = server.connect().await?;
+    let context = jetstream::new(server.connect().await?);
     let config = Config {
         name: "KV_b".to_owned(),
         subjects: vec!["$KV.b.>".to_owned()],
+        max_messages_per_subject: 64,
         max_message_size: 64,
-        allow_batch_publish,
+        allow_rollup: true,
+        allow_batch_publish: true,
         ..Config::default()
     };
-    let stream = jetstream::new(nats.clone()).create_stream(config).await?;
-    Ok((
-        stream,
-        Batches::open(Gate::new(nats, ReplySubjects::default(), None), "$KV.b.").await?,
-    ))
+    let stream = context.create_stream(&config).await?;
+    let opened = JetStream::new(context.clone(), Duration::from_secs(5), None);
+    let batches = Batches::open(opened.open("b").await?).await?;
+    let config = Config {
+        allow_batch_publish,
+        ..config
+    };
+    context.update_stream(config).await?;
+    Ok((stream, batches))
 }
 
 fn moment() -> Moment {
@@ -39,7 +46,7 @@ fn puts(count: usize) -> Vec<Put> {
     let put = |n| Put {
         key: format!("key-{n}").into(),
         value: Bytes::from_static(b"value"),
-        start: WriteStart::now(0, 1, None),
+        start: WriteStart::now(None, 1, None),
         deadline: Instant::now() + Duration::from_secs(30),
     };
     (0..count).map(put).collect()
@@ -54,6 +61,7 @@ impl Batches {
         self.open.push(Batch {
             number,
             keys: puts(count).into_iter().map(|put| put.key).collect(),
+            facts: self.bucket.facts().known(),
             connection: self.gate.connection_epoch(),
             query_at: now,
             give_up_at: now + BATCH_TIMEOUT,
@@ -63,8 +71,7 @@ impl Batches {
 
     async fn send_one(&self, batch: u64, position: usize, step: Step) -> Result<(), PublishError> {
         let reply = wire::reply_subject(&self.inbox, batch, position, step);
-        let subject = self.subject(&format!("key-{}", position - 1));
-        let message = Outgoing::to(subject)
+        let message = Outgoing::to(format!("$KV.b.key-{}", position - 1))
             .with_reply(reply)
             .with_payload("value".into());
         self.gate.publish(Lane::Reply, message).await
@@ -87,13 +94,14 @@ async fn a_query_ends_an_incomplete_batch_and_counts_its_writes() -> TestResult 
     batches.send_one(batch, 3, Step::Add).await?;
     let ended = batches.next_ended().await;
     assert_eq!((ended.stored, ended.keys.len()), (Some(3), 5));
-    assert_eq!(ended.revision, Some(3));
+    assert_eq!(ended.last.map(|last| last.revision), Some(3));
     // Late messages are refused, and the reply is ignored.
     batches.send_one(batch, 4, Step::Add).await?;
     batches.send_one(batch, 5, Step::AddLast).await?;
     assert!(batches.send(&mut puts(2).into(), moment()).is_empty());
     let ended = batches.next_ended().await;
-    assert_eq!((ended.stored, ended.revision), (Some(2), Some(5)));
+    assert_eq!(ended.stored, Some(2));
+    assert_eq!(ended.last.map(|last| last.revision), Some(5));
     assert_eq!(messages(&mut stream).await?, 5);
     Ok(())
 }
@@ -169,8 +177,8 @@ async fn a_refusal_leaves_the_outcome_of_earlier_writes_unknown() -> TestResult 
 async fn a_server_without_batches_stores_no_query() -> TestResult {
     let server = NatsServer::start().await?;
     let (mut stream, mut batches) = bucket(&server, true).await?;
-    let batch = batches.open_unsent(1);
-    let query = batches.batch_query(batch, "key-0", 1);
+    batches.open_unsent(1);
+    let query = batches.batch_query(&batches.open[0]);
     let refused = Multiplexer::new(batches.gate.clone())
         .request(query)
         .await?;
@@ -214,7 +222,7 @@ async fn late_writes_are_not_sent_in_a_batch() -> TestResult {
     let mut waiting: VecDeque<Put> = puts(5).into();
     for late in [1, 4] {
         // Queued on another connection.
-        waiting[late].start = WriteStart::now(0, 7, None);
+        waiting[late].start = WriteStart::now(None, 7, None);
     }
     let late = batches.send(&mut waiting, moment());
     assert_eq!(late, ["key-1", "key-4"].map(Arc::from));

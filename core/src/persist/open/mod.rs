@@ -276,16 +276,14 @@ async fn open_written(
             let opened = jetstream.open::<KvBucket>(name).await;
             let kv = opened.map_err(not_opened)?;
             let gate = &jetstream.gate;
-            let facts = kv.facts().known();
-            let prefix = facts.written_prefix();
-            let batches = if facts.writes == Writes::Batches {
+            let batches = if kv.facts().known().writes == Writes::Batches {
                 // If the subscription fails, each value is written by itself.
-                Batches::open(gate.clone(), prefix).await.ok()
+                Batches::open(Arc::clone(&kv)).await.ok()
             } else {
                 None
             };
             Ok(Writable {
-                plain_put: Some(PlainPut::new(gate.clone(), prefix)),
+                plain_put: Some(PlainPut::new(gate.clone())),
                 batches,
                 bucket: Bucket::Kv(kv),
             })

@@ -40,6 +40,7 @@ pub(crate) struct Facts {
     pub(crate) allows_entry_ttl: bool,
     pub(crate) allows_direct_reads: bool,
     pub(crate) writes: Writes,
+    pub(crate) is_mirror: bool,
     /// The start of the subjects of its messages, the last dot included.
     pub(crate) prefix: String,
     /// The start of the subjects to publish entries to, if that is another one: behind the prefix of an API, and for a mirror, which is
@@ -113,6 +114,7 @@ impl Facts {
             allows_entry_ttl: config.allow_message_ttl,
             allows_direct_reads: config.allow_direct,
             writes: Writes::of(bucket, config),
+            is_mirror: config.mirror.is_some(),
             prefix,
             write_prefix,
         })
@@ -232,6 +234,18 @@ impl BucketFacts {
         match moment {
             Some(moment) => self.since(moment).await,
             None => Ok(self.known()),
+        }
+    }
+
+    /// What is known for a write. Whatever becomes of a mirror, its origin takes what is written there, and so does not contradict; anything
+    /// else that a bucket becomes does not take what is written to where it was.
+    pub(crate) async fn for_write(&self) -> Result<Arc<Facts>, StoreError> {
+        let known = self.known();
+        if known.is_mirror {
+            // Boxed: the future of each write holds this one.
+            Box::pin(self.recent()).await
+        } else {
+            Ok(known)
         }
     }
 

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use crate::backoff::Backoff;
 use crate::descriptor::bucket::StoreKind;
 use crate::descriptor::operation::Operation;
-use crate::store::bucket::facts::BucketFacts;
+use crate::store::bucket::facts::{BucketFacts, Facts};
 use crate::store::bucket::jetstream::{Bucket, JetStream};
 use crate::store::bucket::publish::Publisher;
 use crate::store::error::{StoreError, StoreErrorKind, WriteError};
@@ -121,19 +121,40 @@ impl KvBucket {
         if let Some(id) = id {
             headers.insert(NATS_MESSAGE_ID, id);
         }
-        let message = self.message(key).with_headers(headers).with_payload(value);
-        Ok(self.publisher.publish(message).await?.sequence)
+        self.publish(key, headers, value).await
     }
 
-    /// A message for a key.
-    fn message(&self, key: &str) -> Outgoing {
-        Outgoing::to([self.facts.known().written_prefix(), key].concat())
+    /// Stores a message of a key.
+    async fn publish(
+        &self,
+        key: &str,
+        headers: HeaderMap,
+        value: Bytes,
+    ) -> Result<u64, WriteError> {
+        let message = |facts: &Facts| {
+            let message = Outgoing::to([facts.written_prefix(), key].concat());
+            message
+                .with_headers(headers.clone())
+                .with_payload(value.clone())
+        };
+        let facts = self.facts.for_write().await?;
+        let stored = match self.publisher.publish(message(&facts)).await {
+            // The bucket may be written to elsewhere by now.
+            Err(not_taken @ WriteError::NotTaken(_)) => match Box::pin(self.facts.now()).await {
+                Ok(now) if now.written_prefix() != facts.written_prefix() => {
+                    Box::pin(self.publisher.publish(message(&now))).await
+                }
+                _ => Err(not_taken),
+            },
+            stored => stored,
+        };
+        Ok(stored?.sequence)
     }
 
     /// The newest message of a key, markers included, from the leader, which has every acknowledged write. One that async-nats cannot parse
     /// is a value without headers, since a write may replace it.
     pub(crate) async fn newest(&self, key: &str) -> Result<Option<StreamMessage>, StoreError> {
-        let subject = self.subject(key);
+        let subject = [&self.facts.for_write().await?.prefix, key].concat();
         let which = Which::Newest {
             last_by_subj: &subject,
         };
@@ -234,8 +255,7 @@ impl KvBucket {
     pub(crate) async fn delete(&self, key: &str, expected: Option<u64>) -> Result<u64, WriteError> {
         let mut headers = conditions(expected, None);
         headers.insert(KV_OPERATION, "DEL");
-        let message = self.message(key).with_headers(headers);
-        Ok(self.publisher.publish(message).await?.sequence)
+        self.publish(key, headers, Bytes::new()).await
     }
 
     /// Writes a purge marker, which replaces all revisions; with `expected`, only if that is the revision of the key. Returns the
@@ -249,8 +269,7 @@ impl KvBucket {
         let mut headers = conditions(expected, ttl);
         headers.insert(KV_OPERATION, "PURGE");
         headers.insert(NATS_ROLLUP, "sub");
-        let message = self.message(key).with_headers(headers);
-        Ok(self.publisher.publish(message).await?.sequence)
+        self.publish(key, headers, Bytes::new()).await
     }
 
     /// The subject for a key or a pattern.

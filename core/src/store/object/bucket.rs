@@ -103,13 +103,13 @@ impl ObjectBucket {
         &self.gate
     }
 
+    pub(crate) fn facts(&self) -> &BucketFacts {
+        &self.facts
+    }
+
     /// The error of an operation that took too long.
     pub(crate) fn timed_out(&self) -> StoreError {
         StoreError::timed_out().explained(self.facts.missing_permissions())
-    }
-
-    pub(crate) fn facts(&self) -> &BucketFacts {
-        &self.facts
     }
 
     /// Fails if nothing can be written to the bucket.

@@ -3,6 +3,7 @@
 mod direct_reads;
 mod made_again;
 mod mirrors;
+mod moved;
 mod no_bucket;
 mod other_history;
 mod paused;

@@ -170,6 +170,41 @@ async fn late_writes_stand_back_with_batches() -> TestResult {
     late_writes_stand_back(true).await
 }
 
+/// The revisions of a bucket that was made again begin again, and so say nothing of what is older than a write.
+async fn late_writes_stand_back_in_a_bucket_made_again(with_batches: bool) -> TestResult {
+    let fixture = Fixture::start(with_batches).await;
+    let Fixture { client, other, .. } = &fixture;
+    for n in 0..20 {
+        client.after(Save::number("key", n)).await?;
+    }
+    fixture.settled("after").await;
+    let config = fixture.stores.stream_config("KV_late").await;
+    fixture.stores.js.delete_stream("KV_late").await?;
+    fixture.stores.js.create_stream(config).await?;
+
+    fixture.proxy.fail("first", Fault::Swallowed);
+    client.after(Save::new("key", "first")).await?;
+    fixture.proxy.failed().await;
+    client.after(Save::new("key", "second")).await?;
+    a_while().await;
+    let newer = other.after_kv().put("key", &value("newer")).await?;
+    assert_eq!(newer, 1);
+    fixture.settled("after").await;
+    assert_eq!(fixture.texts("key").await, ["newer"]);
+    fixture.server.stop().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn late_writes_stand_back_in_a_bucket_made_again_one_by_one() -> TestResult {
+    late_writes_stand_back_in_a_bucket_made_again(false).await
+}
+
+#[tokio::test]
+async fn late_writes_stand_back_in_a_bucket_made_again_with_batches() -> TestResult {
+    late_writes_stand_back_in_a_bucket_made_again(true).await
+}
+
 /// The caller is not told that its value is stored, since it may never have been.
 #[tokio::test]
 async fn a_call_whose_write_stood_back_is_aborted() -> TestResult {
