@@ -297,3 +297,47 @@ fn failed(
     )
     .with_source(error)
 }
+
+#[cfg(all(test, feature = "testing"))]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::testing::NatsServer;
+
+    /// nats-server takes zero for no bound, and says so only in its answer. No attribute declares zero.
+    #[tokio::test]
+    async fn an_update_of_which_the_server_leaves_out_a_setting_is_an_error() {
+        let server = NatsServer::start().await.unwrap();
+        let context = async_nats::jetstream::new(server.connect().await.unwrap());
+        let jetstream = JetStream::new(context, Duration::from_secs(5), None);
+        let bucket = BucketDescriptor::kv("b");
+        let provisioned = async |bucket| {
+            let declared = DeclaredBucket {
+                bucket,
+                has_entry_ttls: false,
+                is_client_only: false,
+            };
+            let options = ProvisionOptions {
+                policy: BucketPolicy::Update,
+                batches: false,
+            };
+            provision(&jetstream, &declared, options).await
+        };
+        provisioned(bucket).await.unwrap();
+        for (bucket, difference) in [
+            (bucket.max_bytes(0), "`max_bytes` is -1 and not 0"),
+            (bucket.max_value_size(0), "`max_value_size` is -1 and not 0"),
+            (bucket.max_consumers(0), "`max_consumers` is -1 and not 0"),
+        ] {
+            // What the server does take over is no reason.
+            let bucket = bucket.ttl(Duration::from_secs(3600)).max_history(2);
+            let error = provisioned(bucket).await.unwrap_err();
+            assert_eq!(*error.kind(), StoreErrorKind::BucketMismatch);
+            let text = error.to_string();
+            let expected = format!("has not taken over all settings: {difference}");
+            assert!(text.ends_with(&expected), "{text}");
+        }
+        provisioned(bucket.max_history(2)).await.unwrap();
+    }
+}
