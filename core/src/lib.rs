@@ -95,7 +95,8 @@
 //! write is queued when the handler has finished, and the reply does not wait for it: if the process is killed, the responses
 //! that were not yet acknowledged are lost, though their callers have them. With `persist = "before_response"` the reply waits
 //! for the acknowledgement, and a write that fails fails the call. It waits until shortly before the deadline of the call: half a second,
-//! or a quarter of the time if that is less. After that no attempt at the write is begun: it is given up.
+//! or a quarter of the time if that is less. Where neither the caller nor the method says how long the call may take, that is the deadline
+//! of a caller with the default timeout, 10 seconds. After that no attempt at the write is begun: it is given up.
 //!
 //! A deletion by [`#[kv_delete]`](macro@kv_delete) is one of these writes: what is said here holds for it too.
 //!

@@ -193,6 +193,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_key_has_up_to_1024_bytes() {
+        assert_eq!(check(&"x".repeat(1_024)), Ok(()));
+        let error = check(&"x".repeat(1_025)).unwrap_err();
+        assert_eq!(*error.kind(), InvalidKeyKind::TooLong);
+        assert!(error.to_string().contains("1024"), "{error}");
+    }
+
+    #[test]
     fn checks_keys_and_patterns() {
         for good in ["a", "a.b", "A-z_0/9=.x"] {
             assert!(check(good).is_ok(), "{good}");

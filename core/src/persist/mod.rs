@@ -472,3 +472,51 @@ impl Pending {
         Ok(self.claim)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::context::EndpointContext;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn half_a_second_or_a_quarter_is_left_for_the_reply() {
+        let now = Instant::now();
+        for (time, left) in [(60 * SECOND, 500), (2 * SECOND, 500), (SECOND, 250)] {
+            let left = Duration::from_millis(left);
+            assert_eq!(write_deadline(now + time), now + time - left);
+        }
+        assert_eq!(write_deadline(now), now);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reply_without_a_deadline_is_due_ten_seconds_after_the_arrival() {
+        let received = Instant::now();
+        let call = |deadline| {
+            let endpoint = Arc::new(EndpointContext::default());
+            let (subject, headers) = (
+                async_nats::Subject::from_static("s"),
+                async_nats::HeaderMap::new(),
+            );
+            Context::of_call(
+                endpoint,
+                subject,
+                headers,
+                http::Extensions::new(),
+                Some(received),
+                deadline,
+            )
+        };
+        let unsaid = call(None);
+        assert_eq!(reply_deadline(&unsaid), Some(received + 10 * SECOND));
+        let said = Some(received + 60 * SECOND);
+        assert_eq!(reply_deadline(&call(said)), said);
+        assert_eq!(reply_deadline(&Context::new()), None);
+        // A caller that still waits when no time is left for the write has a longer one.
+        tokio::time::advance(9 * SECOND).await;
+        assert_eq!(reply_deadline(&unsaid), Some(received + 10 * SECOND));
+        tokio::time::advance(SECOND / 1000).await;
+        assert_eq!(reply_deadline(&unsaid), None);
+    }
+}

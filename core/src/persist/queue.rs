@@ -400,14 +400,16 @@ mod tests {
         let gate = jetstream.gate.clone();
         let presence = Presence::new(jetstream, StoreKind::Kv, "bucket", None);
         let queue = Queue::start(gate, presence, timeout, None, AllLost::default(), None);
-        let mut taken = queue
-            .reserve(u32::try_from(MAX_WRITES).unwrap_or(u32::MAX))
-            .await;
+        let mut taken = queue.reserve(16_384).await;
         assert!(!queue.has_capacity() && queue.try_reserve().is_none());
         let mut capacity = pin!(queue.wait_for_capacity());
         assert!(capacity.as_mut().now_or_never().is_none());
         drop(taken.split());
         capacity.await;
         assert!(queue.try_reserve().is_some());
+        queue.shared.bytes.store((64 << 20) - 1, Ordering::Release);
+        assert!(queue.has_capacity());
+        queue.shared.bytes.store(64 << 20, Ordering::Release);
+        assert!(!queue.has_capacity() && queue.try_reserve().is_none());
     }
 }

@@ -366,3 +366,20 @@ impl fmt::Debug for Server {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, feature = "testing"))]
+mod tests {
+    use std::time::Duration;
+
+    use crate::server::Server;
+    use crate::testing::NatsServer;
+
+    #[tokio::test]
+    async fn a_server_retries_writes_and_drains_for_thirty_seconds() {
+        let nats = NatsServer::start().await.unwrap();
+        let server = Server::new(nats.connect().await.unwrap());
+        let half_a_minute = Duration::from_secs(30);
+        assert_eq!(server.persistence.timeout, half_a_minute);
+        assert_eq!(server.drain_timeout, half_a_minute);
+    }
+}

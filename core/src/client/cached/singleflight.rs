@@ -178,6 +178,23 @@ impl Drop for Registration {
 mod tests {
     use super::*;
 
+    #[test]
+    fn a_look_up_takes_half_of_the_time_or_a_second() {
+        let second = Duration::from_secs(1);
+        for (timeout, lookup) in [
+            (60 * second, second),
+            (2 * second, second),
+            (second, second / 2),
+        ] {
+            let options = CallOptions {
+                max_age: Duration::MAX,
+                timeout,
+                headers: HeaderMap::new(),
+            };
+            assert_eq!(options.lookup_timeout(), lookup);
+        }
+    }
+
     #[tokio::test]
     async fn no_call_stays_registered_after_its_end() {
         let single_flight = Arc::new(SingleFlight::default());

@@ -302,14 +302,71 @@ fn failed(
 mod tests {
     use std::time::Duration;
 
+    use async_nats::jetstream;
+    use futures::StreamExt;
+
     use super::*;
     use crate::testing::NatsServer;
+
+    /// JetStream as a server with this API level has it.
+    async fn with_level(nats: &async_nats::Client, level: u64) -> JetStream {
+        let prefix = format!("LEVEL-{level}");
+        let mut asked = nats.subscribe(format!("{prefix}.INFO")).await.unwrap();
+        let context = jetstream::with_prefix(nats.clone(), &prefix);
+        let nats = nats.clone();
+        tokio::spawn(async move {
+            while let Some(request) = asked.next().await {
+                let answer = nats.request("$JS.API.INFO", "".into()).await.unwrap();
+                let mut info: serde_json::Value = serde_json::from_slice(&answer.payload).unwrap();
+                info["api"]["level"] = level.into();
+                let (to, info) = (request.reply.unwrap(), info.to_string());
+                nats.publish(to, info.into()).await.unwrap();
+            }
+        });
+        JetStream::new(context, Duration::from_secs(5), None)
+    }
+
+    /// The levels are those that nats-server itself gives to buckets with these settings: 1 came with version 2.11, and 4 with 2.14.
+    #[tokio::test]
+    async fn older_servers_take_no_ttls_and_no_batches() {
+        let server = NatsServer::start().await.unwrap();
+        let nats = server.connect().await.unwrap();
+        let context = jetstream::new(nats.clone());
+        let bucket = BucketDescriptor::kv("b");
+        let needed = async |name: &str, config: Config| {
+            let config = Config {
+                name: name.to_owned(),
+                ..config
+            };
+            let stream = context.create_stream(config).await.unwrap();
+            let metadata = &stream.cached_info().config.metadata;
+            metadata["_nats.req.level"].parse::<u64>().unwrap()
+        };
+        let with_ttls = Config {
+            allow_message_ttl: true,
+            ..Config::default()
+        };
+        let with_batches = Config {
+            allow_batch_publish: true,
+            ..Config::default()
+        };
+        let ttls = needed("TTLS", with_ttls).await;
+        let batches = needed("BATCHES", with_batches).await;
+        for level in 0..=5 {
+            let jetstream = with_level(&nats, level).await;
+            let allowed = check_api_level(&jetstream, &bucket).await;
+            assert_eq!(allowed.is_ok(), level >= ttls, "{level}");
+            let has_batches = takes_batches(&jetstream, &bucket).await;
+            assert_eq!(has_batches, level >= batches, "{level}");
+        }
+        assert_eq!((ttls, batches), (1, 4));
+    }
 
     /// nats-server takes zero for no bound, and says so only in its answer. No attribute declares zero.
     #[tokio::test]
     async fn an_update_of_which_the_server_leaves_out_a_setting_is_an_error() {
         let server = NatsServer::start().await.unwrap();
-        let context = async_nats::jetstream::new(server.connect().await.unwrap());
+        let context = jetstream::new(server.connect().await.unwrap());
         let jetstream = JetStream::new(context, Duration::from_secs(5), None);
         let bucket = BucketDescriptor::kv("b");
         let provisioned = async |bucket| {

@@ -15,7 +15,7 @@ impl<T: 'static> KvStore<T> {
     /// all that follow.
     ///
     /// They come as a stream, each once, in no order. A key that has a value all the time is among them, whatever is written meanwhile; one
-    /// that is created or deleted meanwhile may be. Values are not read, and about 16 bytes are held for each key.
+    /// that is created or deleted meanwhile may be. Values are not read, and of each key a hash is held.
     ///
     /// ```no_run
     /// # use futures::TryStreamExt;

@@ -342,3 +342,35 @@ impl CleanUp {
         );
     }
 }
+
+#[cfg(all(test, feature = "testing"))]
+mod tests {
+    use super::*;
+    use crate::store::bucket::jetstream::JetStream;
+    use crate::testing::NatsServer;
+
+    #[tokio::test]
+    async fn chunks_are_removed_in_the_background_for_five_minutes() {
+        let server = NatsServer::start().await.unwrap();
+        let context = async_nats::jetstream::new(server.connect().await.unwrap());
+        let config = async_nats::jetstream::object_store::Config {
+            bucket: "b".to_owned(),
+            ..Default::default()
+        };
+        context.create_object_store(config).await.unwrap();
+        let jetstream = JetStream::new(context, Duration::from_secs(1), None);
+        let bucket = jetstream.open::<ObjectBucket>("b").await.unwrap();
+        let change = Change::put(&bucket, "a");
+        server.kill().unwrap();
+        while bucket.gate().connected_epoch().is_some() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        // The clock goes on by itself whenever nothing else is to be done.
+        tokio::time::pause();
+        let begun = Instant::now();
+        change.clean_up.clone().settle_in_background().await;
+        let minutes = begun.elapsed().as_secs_f64() / 60.0;
+        // A pause may be the last one.
+        assert!((5.0..5.2).contains(&minutes), "{minutes}");
+    }
+}

@@ -47,9 +47,9 @@ use crate::store::object::{change, read, write};
 /// An object of at most 4 MiB in at most 32 chunks is read with two requests, one for its metadata and one for all of its chunks
 /// (a batched direct get). This needs nats-server 2.11 or newer, and the permission to publish to
 /// `$JS.API.DIRECT.GET.OBJ_<bucket>`. If the chunks cannot be read that way, and for larger objects, a consumer is created and
-/// deleted again: that takes longer, and nats-server 2.15 by default allows 1,000 consumers per bucket. Without the permission the
-/// server does not reply, so that the first read on each connection takes up to a second more, or up to a quarter of the client's
-/// timeout if that is less; not so with [`Client::with_connection_events`](crate::Client::with_connection_events).
+/// deleted again: that takes longer, and a bucket may have a bound of consumers. Without the permission the server does not reply, so that
+/// the first read on each connection takes up to a second more, or up to a quarter of the client's timeout if that is less; not so with
+/// [`Client::with_connection_events`](crate::Client::with_connection_events).
 ///
 /// # Clean-up after an operation
 ///
@@ -146,7 +146,7 @@ impl<T> ObjectStore<T> {
             )
             .await?;
         bucket.check_takes_writes()?;
-        let clean_up = CLEAN_UP_TIMEOUT.min(jetstream.timeout / 4);
+        let clean_up = clean_up_time(jetstream.timeout);
         let deadline = backoff::after(Instant::now(), jetstream.timeout.saturating_sub(clean_up));
         match write::put(&bucket, name, data, deadline, clean_up).await {
             Ok(put) => Ok(put.revision),
@@ -166,7 +166,7 @@ impl<T> ObjectStore<T> {
             .within(async |jetstream| {
                 let bucket = jetstream.open::<ObjectBucket>(self.bucket()).await?;
                 bucket.check_takes_writes()?;
-                let clean_up = CLEAN_UP_TIMEOUT.min(jetstream.timeout / 4);
+                let clean_up = clean_up_time(jetstream.timeout);
                 let remaining = jetstream.timeout.saturating_sub(clean_up);
                 let deadline = backoff::after(Instant::now(), remaining);
                 Ok(Box::pin(change::delete(&bucket, name, deadline, clean_up)).await?)
@@ -325,5 +325,27 @@ impl<T> fmt::Debug for ObjectStore<T> {
         f.debug_struct("ObjectStore")
             .field("bucket", &self.handle.store.bucket.name)
             .finish_non_exhaustive()
+    }
+}
+
+/// The part of the timeout of a change that is reserved for the removal of chunks.
+fn clean_up_time(timeout: Duration) -> Duration {
+    CLEAN_UP_TIMEOUT.min(timeout / 4)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_quarter_or_second_is_for_the_removal_of_chunks() {
+        let second = Duration::from_secs(1);
+        for (timeout, reserved) in [
+            (10 * second, second),
+            (4 * second, second),
+            (second, second / 4),
+        ] {
+            assert_eq!(clean_up_time(timeout), reserved);
+        }
     }
 }

@@ -149,3 +149,20 @@ impl fmt::Debug for PutFromBuilder<'_> {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_size_of_a_chunk_is_128_kib_or_up_to_64_mib() {
+        let put = || {
+            let jetstream = Err(StoreError::not_configured());
+            PutFromBuilder::new(jetstream, "bucket", "name", tokio::io::empty())
+        };
+        assert_eq!(put().chunk_size, 128 << 10);
+        for (set, size) in [(0, 1), (7, 7), (64 << 20, 64 << 20), (usize::MAX, 64 << 20)] {
+            assert_eq!(put().with_chunk_size(set).chunk_size, size);
+        }
+    }
+}

@@ -20,7 +20,7 @@ const KEYS_PER_TRY: usize = 10_000;
 /// How long keys may be missing while nothing is delivered. A replica that delivers may be behind the leader, which lists the keys.
 const MAX_STANDSTILL: Duration = Duration::from_secs(10);
 
-/// The coverage of one initial part. Takes about 16 bytes for each key.
+/// The coverage of one initial part. Holds a hash of each key.
 ///
 /// Invariant: `missing` has no key that is in `covered`. Keys are hashes with random seeds, so that nobody can choose two of the same.
 #[derive(Default)]

@@ -20,7 +20,7 @@ use crate::store::reader::delivery::header_number;
 use crate::store::reader::range::{ATTEMPT_TIMEOUT, Range, Start};
 use crate::transport::refused::unless_refused;
 
-/// The timeout of the next message. At most a quarter of the timeout of the read, so that enough of it remains for the consumer.
+/// The longest timeout of the next message.
 const MESSAGE_TIMEOUT: Duration = Duration::from_secs(1);
 /// The pause between two attempts to create a consumer.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
@@ -93,7 +93,7 @@ impl BatchGet {
             messages,
             first: None,
             position: 0,
-            message_timeout: MESSAGE_TIMEOUT.min(within / 4),
+            message_timeout: message_timeout(within),
             connection,
             unanswered: unanswered.clone(),
         };
@@ -170,6 +170,11 @@ impl BatchGet {
     }
 }
 
+/// The timeout of the next message of a read that may take `within`. Most of that time remains for the consumer.
+fn message_timeout(within: Duration) -> Duration {
+    MESSAGE_TIMEOUT.min(within / 4)
+}
+
 impl UnansweredConnection {
     fn record(&self, connection: u64) {
         self.0.store(connection, Ordering::Relaxed);
@@ -177,5 +182,22 @@ impl UnansweredConnection {
 
     fn is(&self, connection: u64) -> bool {
         self.0.load(Ordering::Relaxed) == connection
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_read_without_a_reply_costs_a_second_or_a_quarter() {
+        let second = Duration::from_secs(1);
+        for (within, timeout) in [
+            (10 * second, second),
+            (4 * second, second),
+            (second, second / 4),
+        ] {
+            assert_eq!(message_timeout(within), timeout);
+        }
     }
 }

@@ -98,6 +98,17 @@ async fn a_service_sends_its_callers_to_its_own_bucket_only() -> TestResult {
             Code::ResourceExhausted,
             "with_max_response_size",
         ),
+        (
+            format!("reports {} {digest} a", (256 << 20) + 1),
+            Code::ResourceExhausted,
+            "with_max_response_size",
+        ),
+        // The largest that is asked for, if there were one.
+        (
+            format!("reports {} {digest} a", 256 << 20),
+            Code::Aborted,
+            "`a`",
+        ),
         (format!("reports 0 {digest} a"), Code::Aborted, "`a`"),
         (format!("reports 0 {digest} \u{e9} * >"), Code::Aborted, "*"),
     ] {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_nats::HeaderMap;
 use async_nats::jetstream::kv;
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use natsmicro::store::{CacheEvent, CacheEvents, KvCache, Operation, StoreErrorKind};
 use natsmicro::{KvStore, Status};
 use natsmicro_tests::persistence::{Nats, Save, Saved, TestResult, eventually};
@@ -364,5 +364,31 @@ async fn the_task_ends_with_the_last_clone() -> TestResult {
     })
     .await;
     assert!(events.next().await.is_none());
+    Ok(())
+}
+
+/// A slow subscriber has 1,024 events to read, and is told how many it has missed.
+#[tokio::test]
+async fn events_are_kept_up_to_a_bound() -> TestResult {
+    const WRITES: u64 = 1_500;
+    let nats = Nats::start().await;
+    let store = store(&nats).await;
+    let cache = store.cached().await?;
+    let mut events = cache.subscribe();
+    let writes = (1..=WRITES).map(|n| {
+        let store = store.clone();
+        async move { store.put(n.to_string(), &value(n)).await }
+    });
+    let revisions = futures::stream::iter(writes).buffered(64);
+    let revisions: Vec<u64> = revisions.try_collect().await?;
+    cache.wait_for(*revisions.iter().max().unwrap()).await?;
+    let Some(CacheEvent::Missed(missed)) = events.next().await else {
+        panic!("more came than are kept");
+    };
+    assert_eq!(missed, WRITES - 1_024);
+    for _ in 0..1_024 {
+        event(&mut events).await;
+    }
+    assert!(events.next().now_or_never().is_none());
     Ok(())
 }

@@ -201,6 +201,8 @@ async fn a_slow_reader() -> TestResult {
     let stream = nats.js.get_stream("KV_profiles").await?;
     let consumer = stream.consumers().next().await.unwrap()?;
     assert!(consumer.num_pending >= 3_000, "{}", consumer.num_pending);
+    // What is not deleted, since the process has died, the server removes.
+    assert_eq!(consumer.config.inactive_threshold, Duration::from_secs(60));
     let mut read = Vec::new();
     while read.len() < written.len() {
         read.push(revision(&mut watch).await);

@@ -25,6 +25,7 @@ pub trait Reports {
 
 const CHUNK: usize = 128 * 1024;
 const BATCH: &str = "DIRECT.GET.OBJ_reports";
+const META: &str = "STREAM.MSG.GET.OBJ_reports";
 const CONSUMER: &str = "CONSUMER.CREATE";
 
 fn bytes(length: usize) -> Vec<u8> {
@@ -118,6 +119,13 @@ impl Peer {
         ask["max_bytes"].as_u64()
     }
 
+    /// What it was asked for since the last time.
+    fn requests(&self) -> Vec<String> {
+        let asked = std::mem::take(&mut *self.asked.lock().unwrap());
+        let subject = |asked: String| asked.split(' ').next().unwrap().to_owned();
+        asked.into_iter().map(subject).collect()
+    }
+
     /// How often it was asked for batches and for consumers since the last time.
     fn count(&self) -> (usize, usize) {
         let asked = std::mem::take(&mut *self.asked.lock().unwrap());
@@ -187,13 +195,16 @@ async fn a_small_object_takes_no_consumer() -> TestResult {
     store.put("a", &report).await?;
     assert_eq!(store.get("a").await?, Some(report));
     assert_eq!(peer.count(), (1, 0));
+    // One request for the metadata, and one for the chunks.
+    assert!(store.get("a").await?.is_some());
+    assert_eq!(peer.requests(), [META, BATCH]);
     // Without chunks there is nothing to ask for.
     store.put_from("a", &b""[..]).await?;
     assert!(read(&store, "a").await?.is_empty());
     assert_eq!(peer.count(), (0, 0));
 
     // Larger ones are not asked for at once.
-    for (length, chunk_size) in [(33 * CHUNK, CHUNK), (33, 1), (5 << 20, 1_000_000)] {
+    for (length, chunk_size) in [(33 * CHUNK, CHUNK), (33, 1), ((4 << 20) + 1, 1_000_000)] {
         let data = bytes(length);
         let put = store.put_from("a", &data[..]);
         put.with_chunk_size(chunk_size).await?;

@@ -1,6 +1,6 @@
 //! An operator purges the stream of a bucket, whole or in part: no message tells of that.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::jetstream::kv;
 use futures::{StreamExt, TryStreamExt};
@@ -202,6 +202,29 @@ async fn expiry_is_no_purge() -> TestResult {
     .await;
     assert_eq!(cached(&cache, "purged"), None);
     writing.abort();
+    Ok(())
+}
+
+/// When the copy was found to agree with the bucket after the purge, it is without the entry.
+#[tokio::test]
+async fn the_age_is_that_of_the_copy() -> TestResult {
+    let nats = Nats::start().await;
+    let store = store(&nats).await;
+    for max_age in [Duration::from_millis(100), Duration::from_secs(2)] {
+        for _ in 0..5 {
+            store.put("a", &value(1)).await?;
+            let cache = store.cached().with_max_age(max_age).await?;
+            purge(&nats, None).await;
+            let purged = Instant::now();
+            eventually("the purge shows", || async {
+                let is_after = cache.status().age < purged.elapsed();
+                let is_held = cached(&cache, "a").is_some();
+                assert!(!(is_after && is_held), "{:?}", cache.status());
+                (!is_held).then_some(())
+            })
+            .await;
+        }
+    }
     Ok(())
 }
 

@@ -254,6 +254,24 @@ async fn jetstream_away_for_longer_than_the_persist_timeout() -> TestResult {
     Ok(())
 }
 
+/// Neither the caller nor the method says how long: the write is given up before the caller stops waiting, not after the persist timeout.
+#[tokio::test]
+async fn a_call_with_all_defaults_is_answered_in_time() -> TestResult {
+    let apart = Apart::start().await;
+    let server = apart.server().await.start().await?;
+    let client = apart.client();
+    apart.jetstream.server.kill()?;
+    let before = client.before(Save::number("lost", 0)).into_future();
+    let object = client.object(Save::number("lost", 0)).into_future();
+    let (before, object) = (tokio::spawn(before), tokio::spawn(object));
+    for error in [before.await?, object.await?] {
+        assert_eq!(error.unwrap_err().code(), &Code::Unavailable);
+    }
+    let error = server.stop().await.unwrap_err();
+    assert_eq!(error.lost_write_count(), 2, "{error}");
+    Ok(())
+}
+
 #[tokio::test]
 async fn stop_waits_for_jetstream_to_come_back() -> TestResult {
     let apart = Apart::start().await;

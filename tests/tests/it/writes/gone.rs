@@ -78,6 +78,8 @@ async fn writes_are_given_up(with_batches: bool) -> TestResult {
     assert_eq!(persistence(&server, "after").persist_failed, WRITES);
     let error = server.stop().await.unwrap_err();
     assert_eq!(error.lost_write_count() as u64, WRITES + 3);
+    // The first of them are listed, and all are counted.
+    assert_eq!(error.lost_writes().len(), 1_000);
     for lost in error.lost_writes() {
         assert!(lost.cause.ends_with("is gone"), "{lost}");
     }

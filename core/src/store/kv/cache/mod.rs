@@ -35,10 +35,9 @@ const MIN_MAX_AGE: Duration = Duration::from_millis(100);
 
 /// A local copy of a bucket, or a part of it, that is kept up to date; made by [`KvStore::cached`](crate::store::kv::handle::KvStore::cached).
 ///
-/// A read is a look-up in memory. It returns what the server had stored a moment ago (some hundred microseconds on a good
-/// connection), and the last known state while the connection is interrupted; [`status`](Self::status) gives the age of that state, and
-/// [`wait_for`](Self::wait_for) waits for the caller's own write. While the bucket is deleted, reads fail with
-/// [`BucketNotFound`](crate::store::StoreErrorKind::BucketNotFound) until there is one again.
+/// A read is a look-up in memory. It returns what the server had stored a moment ago, and the last known state while the connection is
+/// interrupted; [`status`](Self::status) gives the age of that state, and [`wait_for`](Self::wait_for) waits for the caller's own write.
+/// While the bucket is deleted, reads fail with [`BucketNotFound`](crate::store::StoreErrorKind::BucketNotFound) until there is one again.
 ///
 /// # What the bucket does not announce
 ///
@@ -48,7 +47,7 @@ const MIN_MAX_AGE: Duration = Duration::from_millis(100);
 /// [`with_max_age`](CacheBuilder::with_max_age), 5 seconds by default, and causes events as any other.
 ///
 /// In a quiet bucket a look is one request for the state of the stream. While the bucket is written to, a cache with a pattern lets the
-/// server count the keys that match, which takes it about a microsecond for each, and may ask for the state of its consumer.
+/// server count the keys that match, which takes it longer the more there are, and may ask for the state of its consumer.
 ///
 /// Entries expire by the clock of the server. While entries with a TTL of their own expire all the time, the number of keys is not exact, and
 /// a purge of few keys shows when it is again.

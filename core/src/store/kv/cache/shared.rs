@@ -82,9 +82,8 @@ impl<T: Send + Sync + 'static> CacheShared<T> {
         failure.is_some_and(|failure| *failure.kind() == StoreErrorKind::ConnectionLost)
     }
 
-    /// Half of the maximum age, so that a change shows in time that follows a look.
     pub(crate) fn look_interval(&self) -> Duration {
-        self.max_age / 2
+        look_interval(self.max_age)
     }
 
     /// Replaces the state, and tells of each difference.
@@ -150,4 +149,20 @@ impl<T: Send + Sync + 'static> CacheShared<T> {
 
 fn not_up_to_date(failure: &Arc<StoreError>) -> StoreError {
     StoreError::new(*failure.kind(), "the cache is not up to date").with_source(Arc::clone(failure))
+}
+
+/// Half of the maximum age, so that a change shows in time that follows a look.
+fn look_interval(max_age: Duration) -> Duration {
+    max_age / 2
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bucket_is_looked_at_twice_within_the_maximum_age() {
+        let interval = look_interval(Duration::from_secs(5));
+        assert_eq!(interval, Duration::from_millis(2_500));
+    }
 }
