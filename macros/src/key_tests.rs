@@ -19,6 +19,15 @@ fn response(name: &str) -> Part {
 }
 
 #[test]
+fn the_literals_of_a_key_have_up_to_1024_bytes() {
+    let text = "x".repeat(1_024);
+    assert!(parse(&text).1.is_empty());
+    assert!(parse(&format!("{text}<id>")).1.is_empty());
+    let (_, errors) = parse(&format!("{text}x<id>"));
+    assert_eq!(errors, ["a key cannot have more than 1024 bytes"]);
+}
+
+#[test]
 fn templates_without_mistakes() {
     for (text, parts) in [
         ("user", vec![literal("user")]),

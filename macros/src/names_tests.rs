@@ -65,6 +65,11 @@ fn plain_names() {
     assert_eq!(message("a.b"), "`.` is not allowed in a bucket name");
     assert_eq!(message(""), "a bucket name cannot be empty");
     assert_eq!(message("é"), "`é` is not allowed in a bucket name");
+    assert_eq!(plain("a bucket name", &"x".repeat(251)), Ok(()));
+    assert_eq!(
+        message(&"x".repeat(252)),
+        "a bucket name cannot have more than 251 bytes"
+    );
 }
 
 #[test]

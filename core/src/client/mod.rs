@@ -199,7 +199,7 @@ impl Client {
     }
 
     /// Sets how long a call, or an operation on a store, waits for its response. By default a call waits for the `timeout = ..` of its
-    /// method, or 10 seconds if there is none.
+    /// method, or 10 seconds if there is none; an operation on a store for 10 seconds.
     ///
     /// As with [`Call::with_timeout`](crate::Call::with_timeout), the timeout is sent to the service, which drops the handler when it has passed. A
     /// [`CachedCall`](crate::CachedCall) does not send it, since several callers may share it. A stream only has to be opened within
@@ -287,5 +287,26 @@ impl fmt::Debug for Client {
         f.debug_struct("Client")
             .field("timeout", &self.timeout)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, feature = "testing"))]
+mod tests {
+    use std::time::Duration;
+
+    use async_nats::jetstream;
+
+    use crate::client::Client;
+    use crate::testing::NatsServer;
+
+    #[tokio::test]
+    async fn an_operation_on_a_store_takes_ten_seconds_or_the_timeout_of_the_client() {
+        let nats = NatsServer::start().await.unwrap();
+        let nats = nats.connect().await.unwrap();
+        let client = Client::new(nats.clone()).with_jetstream(jetstream::new(nats));
+        let timeout = |client: &Client| client.jetstream.as_ref().unwrap().timeout;
+        assert_eq!(timeout(&client), Duration::from_secs(10));
+        let brief = Duration::from_millis(7);
+        assert_eq!(timeout(&client.with_timeout(brief)), brief);
     }
 }
