@@ -24,6 +24,8 @@ use crate::transport::refused::unless_refused;
 
 /// How old facts may be where the server does not contradict what follows from them.
 const MAX_AGE: Duration = Duration::from_secs(5);
+/// How long a read waits for facts that are too old. Without a leader nobody tells them, while replicas answer the read.
+const MAX_READ_DELAY: Duration = Duration::from_millis(250);
 /// An offset that no list reaches: of the subjects that match, the server then tells the number alone.
 const BEYOND_ALL: usize = 1 << 40;
 
@@ -246,6 +248,25 @@ impl BucketFacts {
             Box::pin(self.recent()).await
         } else {
             Ok(known)
+        }
+    }
+
+    /// What is known for a read. A mirror that has become a bucket of its own keeps its messages, which the server goes on giving.
+    pub(crate) async fn for_read(&self) -> Arc<Facts> {
+        let known = self.known();
+        if known.is_mirror {
+            // Boxed, as above.
+            Box::pin(self.after_a_miss()).await
+        } else {
+            known
+        }
+    }
+
+    /// What is known when a read has found nothing: no answer tells that the entries are below another prefix by now.
+    pub(crate) async fn after_a_miss(&self) -> Arc<Facts> {
+        match tokio::time::timeout(MAX_READ_DELAY, self.recent()).await {
+            Ok(Ok(recent)) => recent,
+            Ok(Err(_)) | Err(_) => self.known(),
         }
     }
 

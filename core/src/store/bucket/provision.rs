@@ -308,22 +308,26 @@ mod tests {
     use super::*;
     use crate::testing::NatsServer;
 
-    /// JetStream as a server with this API level has it.
-    async fn with_level(nats: &async_nats::Client, level: u64) -> JetStream {
+    type TestResult<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+    /// Answers requests for the level with another one, behind a prefix.
+    #[allow(clippy::disallowed_methods, reason = "the part of a server")]
+    async fn with_level(nats: &async_nats::Client, level: u64) -> TestResult<JetStream> {
         let prefix = format!("LEVEL-{level}");
-        let mut asked = nats.subscribe(format!("{prefix}.INFO")).await.unwrap();
+        let mut asked = nats.subscribe(format!("{prefix}.INFO")).await?;
         let context = jetstream::with_prefix(nats.clone(), &prefix);
         let nats = nats.clone();
         tokio::spawn(async move {
             while let Some(request) = asked.next().await {
-                let answer = nats.request("$JS.API.INFO", "".into()).await.unwrap();
-                let mut info: serde_json::Value = serde_json::from_slice(&answer.payload).unwrap();
+                let answer = nats.request("$JS.API.INFO", "".into()).await?;
+                let mut info: serde_json::Value = serde_json::from_slice(&answer.payload)?;
                 info["api"]["level"] = level.into();
-                let (to, info) = (request.reply.unwrap(), info.to_string());
-                nats.publish(to, info.into()).await.unwrap();
+                let to = request.reply.ok_or("no request")?;
+                nats.publish(to, info.to_string().into()).await?;
             }
+            TestResult::Ok(())
         });
-        JetStream::new(context, Duration::from_secs(5), None)
+        Ok(JetStream::new(context, Duration::from_secs(5), None))
     }
 
     /// The levels are those that nats-server itself gives to buckets with these settings: 1 came with version 2.11, and 4 with 2.14.
@@ -353,7 +357,7 @@ mod tests {
         let ttls = needed("TTLS", with_ttls).await;
         let batches = needed("BATCHES", with_batches).await;
         for level in 0..=5 {
-            let jetstream = with_level(&nats, level).await;
+            let jetstream = with_level(&nats, level).await.unwrap();
             let allowed = check_api_level(&jetstream, &bucket).await;
             assert_eq!(allowed.is_ok(), level >= ttls, "{level}");
             let has_batches = takes_batches(&jetstream, &bucket).await;

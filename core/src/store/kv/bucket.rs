@@ -203,8 +203,29 @@ impl KvBucket {
         revision: Option<u64>,
         source: ReadFrom,
     ) -> Result<Option<StreamMessage>, StoreError> {
-        let subject = self.subject(key);
+        let facts = self.facts.for_read().await;
+        let found = self
+            .read_below(&facts.prefix, key, revision, source)
+            .await?;
+        if found.is_some() {
+            return Ok(found);
+        }
         // Boxed, as the others below: most reads do not get there.
+        let now = Box::pin(self.facts.after_a_miss()).await;
+        if now.prefix == facts.prefix {
+            return Ok(None);
+        }
+        Box::pin(self.read_below(&now.prefix, key, revision, source)).await
+    }
+
+    async fn read_below(
+        &self,
+        prefix: &str,
+        key: &str,
+        revision: Option<u64>,
+        source: ReadFrom,
+    ) -> Result<Option<StreamMessage>, StoreError> {
+        let subject = [prefix, key].concat();
         if source == ReadFrom::AnyReplica
             && !suspects::is_suspect(&subject)
             && Box::pin(self.facts.allows_direct_reads()).await?

@@ -314,19 +314,22 @@ impl<T> KvStore<T> {
         self.handle
             .within(async |jetstream| {
                 let bucket = jetstream.open::<KvBucket>(self.bucket()).await?;
+                // No answer tells that there is nothing below this prefix any more.
+                let facts = bucket.facts().recent().await?;
+                let below = |pattern: &String| [&facts.prefix, pattern.as_str()].concat();
                 let consumer = BucketReader::start(Range {
                     context: bucket.context().clone(),
                     gate: bucket.gate().clone(),
                     budget: Arc::clone(&jetstream.budget),
                     bucket: self.bucket().to_owned(),
                     stream: StoreKind::Kv.stream_name(self.bucket()),
-                    subjects: patterns.iter().map(|p| bucket.subject(p)).collect(),
+                    subjects: patterns.iter().map(below).collect(),
                     start,
                     headers_only,
                     window: READ_WINDOW,
                     endless,
                 });
-                Ok((consumer.await?, bucket.subject("")))
+                Ok((consumer.await?, facts.prefix.clone()))
             })
             .await
     }

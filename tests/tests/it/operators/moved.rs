@@ -1,6 +1,7 @@
 //! A bucket that becomes a mirror, and a mirror that becomes a bucket of its own, under a service and its clients.
 
 use async_nats::jetstream::stream::{Config, Source, SubjectTransform};
+use futures::TryStreamExt;
 use natsmicro::{KvStore, RunningServer, Status};
 use natsmicro_tests::persistence::{Nats, Save, Saved, TestResult, eventually, persistence};
 
@@ -108,10 +109,29 @@ impl Fixture {
         self.nats.js.update_stream(config).await.unwrap();
     }
 
+    /// A client that only reads, on a connection of its own.
+    async fn reader(&self) -> KvStore<Saved> {
+        let nats = self.nats.server.connect().await.unwrap();
+        let jetstream = async_nats::jetstream::new(nats.clone());
+        let client = natsmicro::Client::new(nats).with_jetstream(jetstream);
+        MovedClient::new(client).put_kv()
+    }
+
     async fn moved_keys(&self) -> usize {
         let own = self.nats.subjects("KV_moved", "$KV.moved.>").await;
         own.len()
     }
+}
+
+/// Finds an entry with a value, by a look-up and in the list of keys.
+async fn is_found(store: &KvStore<Saved>, key: &str, n: u64) {
+    eventually(&format!("`{key}` is found"), || async {
+        let found = store.get(key).await.unwrap();
+        found.filter(|it| it.n == n).map(drop)
+    })
+    .await;
+    let keys: Vec<String> = store.keys(key).await.unwrap().try_collect().await.unwrap();
+    assert_eq!(keys, [key]);
 }
 
 /// No write of the service is lost, of those that nobody waits for either.
@@ -123,6 +143,8 @@ async fn becomes_a_mirror(with_batches: bool) -> TestResult {
     client.put(Save::number("before", 0)).await?;
     let store = client.put_kv();
     store.put("before", &value(0)).await?;
+    let reader = fixture.reader().await;
+    assert_eq!(reader.get("before").await?, Some(value(0)));
     fixture.nats.js.delete_stream("KV_moved").await?;
     fixture.mirror(Vec::new()).await;
 
@@ -135,6 +157,7 @@ async fn becomes_a_mirror(with_batches: bool) -> TestResult {
     for (key, n) in [("put", 1), ("created", 2), ("by-client", 3)] {
         assert_eq!(origin.get(key).await?, Some(value_of(key, n)));
     }
+    is_found(&reader, "put", 1).await;
     client.delete(Save::new("put", "")).await?;
     client.purge(Save::new("created", "")).await?;
     assert_eq!(origin.get("put").await?, None);
@@ -195,6 +218,8 @@ async fn a_mirror_that_becomes_a_bucket_is_written_to_itself() -> TestResult {
             (found.len() == 2).then_some(())
         })
         .await;
+        let reader = fixture.reader().await;
+        assert_eq!(reader.get("client").await?, Some(value(0)));
         fixture.promote().await;
         let before = fixture.moved_keys().await;
 
@@ -211,6 +236,8 @@ async fn a_mirror_that_becomes_a_bucket_is_written_to_itself() -> TestResult {
         .await;
         assert_eq!(store.get("new-service").await?.map(|it| it.n), Some(1));
         assert_eq!(store.get("new-client").await?, Some(value(1)));
+        store.put("client", &value(7)).await?;
+        is_found(&reader, "client", 7).await;
         client.delete(Save::new("new-service", "")).await?;
         assert_eq!(store.get("new-service").await?, None);
         // What went to the origin in between is still there.
