@@ -97,6 +97,23 @@ mod tests {
     }
 
     #[test]
+    fn ten_milliseconds_are_too_close_to_decide() {
+        let ms = Duration::from_millis;
+        let (moment, server_time) = (Instant::now(), SystemTime::now());
+        let clock = Clock {
+            server_time,
+            asked_at: moment,
+            answered_at: moment,
+        };
+        for (apart, decided) in [(ms(9), false), (ms(11), true)] {
+            let after = clock.is_after(server_time + apart, moment);
+            assert_eq!(after, decided.then_some(true));
+            let before = clock.is_after(server_time - apart, moment);
+            assert_eq!(before, decided.then_some(false));
+        }
+    }
+
+    #[test]
     fn times_of_the_server() {
         let read = |ts: &str| Clock::read(ts, Instant::now());
         let clock = read("2026-11-22T10:39:54.123456789Z");
