@@ -37,13 +37,11 @@ pub(crate) struct Moment {
     pub(crate) connection: Option<u64>,
 }
 
-/// A revision of one incarnation of a bucket: one that is made again under its name begins again with the first.
-///
-/// `created` is what was known before the write at this place was sent. So the place is in that bucket or in a later one, and is not taken
-/// for a place in an earlier one. Places of a later bucket are greater.
+/// A revision that a bucket has acknowledged. One that is made again under the same name begins again with the first revision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Place {
-    /// When the stream of the bucket was created.
+    /// When the bucket was created, as it was known before the write at this place was sent. If it has been made again since then, this is
+    /// the time of an earlier bucket; it is never that of a later one. Places of a later bucket are greater.
     pub(crate) created: SystemTime,
     pub(crate) revision: u64,
 }
@@ -53,8 +51,8 @@ pub(crate) struct Place {
 pub(crate) enum Trace {
     /// It was not stored.
     Nowhere,
-    /// It was stored, at this place or before it.
-    UpTo(Place),
+    /// It was stored, at this revision or before it.
+    UpTo(u64),
     /// It may have been stored, or may yet be.
     Unknown,
 }
@@ -62,8 +60,8 @@ pub(crate) enum Trace {
 /// The earlier writes of this queue to a key. They are older than the next one whenever they are stored.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Earlier {
-    /// The newest place that one of them may have.
-    place: Option<Place>,
+    /// The last one that is stored: its revision, or one after it, and its value; empty for a deletion.
+    stored: Option<(u64, Bytes)>,
     /// The value of the last one of which it is unknown whether and where it is stored; empty for a deletion.
     unknown: Option<Bytes>,
 }
@@ -110,12 +108,21 @@ impl Moment {
 }
 
 impl Earlier {
+    /// Whether the message is what one of them has put, or may have.
+    fn have_put(&self, message: &StreamMessage) -> bool {
+        let is_stored = |(revision, value): &(u64, Bytes)| {
+            message.sequence <= *revision && *value == message.payload
+        };
+        self.stored.as_ref().is_some_and(is_stored)
+            || self.unknown.as_ref() == Some(&message.payload)
+    }
+
     /// Adds a write with this value that has ended.
     pub(crate) fn add(&mut self, trace: Trace, value: &Bytes) {
         match trace {
             Trace::Nowhere => {}
-            Trace::UpTo(place) => {
-                self.place = self.place.max(Some(place));
+            Trace::UpTo(revision) => {
+                self.stored = Some((revision, value.clone()));
                 self.unknown = None;
             }
             Trace::Unknown => self.unknown = Some(value.clone()),
@@ -131,19 +138,19 @@ impl Age {
         bucket: &KvBucket,
         message: &StreamMessage,
     ) -> Result<Option<bool>, StoreError> {
-        if self.earlier.unknown.as_ref() == Some(&message.payload) {
+        if self.earlier.have_put(message) {
             return Ok(Some(false));
         }
         let time = message.time.into();
         let is_after = bucket.clock(false).await?.is_after(time, self.start.at);
-        let known = self.start.newest.max(self.earlier.place);
-        match known.filter(|known| message.sequence <= known.revision) {
-            // Its revision was acknowledged before the start, which the clock contradicts: that of another server of the cluster, or it
-            // was another bucket that acknowledged it. This is asked after the message was read, so that it is not taken for the earlier
-            // one.
-            Some(known) if is_after == Some(true) => {
+        let newest = self.start.newest;
+        match newest.filter(|newest| message.sequence <= newest.revision) {
+            // The clock contradicts the revision, which was acknowledged before the start: it is that of another server of the cluster, or
+            // the revision that of another bucket. The server is asked after the message was read, so that the bucket that it tells of is
+            // that of the message or a later one.
+            Some(newest) if is_after == Some(true) => {
                 let created = bucket.facts().now().await?.created;
-                Ok(Some(created != known.created))
+                Ok(Some(created != newest.created))
             }
             Some(_) => Ok(Some(false)),
             None if is_after.is_none() => {
@@ -197,18 +204,11 @@ mod tests {
         let mut earlier = Earlier::default();
         earlier.add(Trace::Unknown, &one);
         earlier.add(Trace::Nowhere, &two);
+        assert_eq!((&earlier.stored, &earlier.unknown), (&None, &Some(one)));
+        earlier.add(Trace::UpTo(5), &two);
         assert_eq!(
-            (earlier.place, earlier.unknown.as_ref()),
-            (None, Some(&one))
-        );
-        let place = Place {
-            created: SystemTime::UNIX_EPOCH,
-            revision: 5,
-        };
-        earlier.add(Trace::UpTo(place), &two);
-        assert_eq!(
-            (earlier.place, earlier.unknown.as_ref()),
-            (Some(place), None)
+            (&earlier.stored, &earlier.unknown),
+            (&Some((5, two)), &None)
         );
     }
 }

@@ -255,10 +255,8 @@ impl Attempts<'_> {
         let shared = self.target.queue.shared();
         let place = |revision| Place { created, revision };
         let (trace, revision) = match stored {
-            Stored::At(revision) => (Trace::UpTo(place(revision)), revision),
-            Stored::Found(revision) if self.may_be_stored => {
-                (Trace::UpTo(place(revision)), revision)
-            }
+            Stored::At(revision) => (Trace::UpTo(revision), revision),
+            Stored::Found(revision) if self.may_be_stored => (Trace::UpTo(revision), revision),
             Stored::StoodBack(revision) => {
                 tracing::debug!(
                     bucket = self.target.name,

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::persist::QueuedWrite;
-use crate::persist::age::{Age, Earlier, Moment, Place, Trace};
+use crate::persist::age::{Age, Earlier, Moment, Trace};
 use crate::persist::attempts::{CONNECTION_POLL, Ended, WriteRequest, call_ended, persist_timeout};
 use crate::persist::batches::{Batches, EndedBatch, Put};
 use crate::persist::queue::Shared;
@@ -186,13 +186,10 @@ impl Worker {
                 Some(stored) if index < stored => {
                     // Each of the later ones has a revision of its own.
                     let later = (stored - 1 - index) as u64;
-                    let place = batch.last.map(|last| Place {
-                        revision: last.revision.saturating_sub(later),
-                        ..last
-                    });
+                    let revision = batch.last.map(|last| last.revision.saturating_sub(later));
                     let ended = Ended {
                         outcome: Ok(None),
-                        trace: place.map_or(Trace::Unknown, Trace::UpTo),
+                        trace: revision.map_or(Trace::Unknown, Trace::UpTo),
                         is_repeated: false,
                     };
                     self.finish(key, &ended, moment);

@@ -73,6 +73,17 @@ impl Clock {
 mod tests {
     use super::*;
 
+    impl Clock {
+        /// A reading that took no time.
+        pub(crate) fn at_once(server_time: SystemTime, moment: Instant) -> Self {
+            Self {
+                server_time,
+                asked_at: moment,
+                answered_at: moment,
+            }
+        }
+    }
+
     #[test]
     fn before_and_after() {
         let second = Duration::from_secs(1);
@@ -100,11 +111,7 @@ mod tests {
     fn ten_milliseconds_are_too_close_to_decide() {
         let ms = Duration::from_millis;
         let (moment, server_time) = (Instant::now(), SystemTime::now());
-        let clock = Clock {
-            server_time,
-            asked_at: moment,
-            answered_at: moment,
-        };
+        let clock = Clock::at_once(server_time, moment);
         for (apart, decided) in [(ms(9), false), (ms(11), true)] {
             let after = clock.is_after(server_time + apart, moment);
             assert_eq!(after, decided.then_some(true));

@@ -170,18 +170,23 @@ async fn late_writes_stand_back_with_batches() -> TestResult {
     late_writes_stand_back(true).await
 }
 
-/// The revisions of a bucket that was made again begin again, and so say nothing of what is older than a write.
-async fn late_writes_stand_back_in_a_bucket_made_again(with_batches: bool) -> TestResult {
+/// A bucket that was written to, and then made again.
+async fn made_again(with_batches: bool) -> Fixture {
     let fixture = Fixture::start(with_batches).await;
-    let Fixture { client, other, .. } = &fixture;
     for n in 0..20 {
-        client.after(Save::number("key", n)).await?;
+        fixture.client.after(Save::number("key", n)).await.unwrap();
     }
     fixture.settled("after").await;
     let config = fixture.stores.stream_config("KV_late").await;
-    fixture.stores.js.delete_stream("KV_late").await?;
-    fixture.stores.js.create_stream(config).await?;
+    fixture.stores.js.delete_stream("KV_late").await.unwrap();
+    fixture.stores.js.create_stream(config).await.unwrap();
+    fixture
+}
 
+/// The revisions of a bucket that was made again begin again, and so say nothing of what is older than a write.
+async fn late_writes_stand_back_in_a_bucket_made_again(with_batches: bool) -> TestResult {
+    let fixture = made_again(with_batches).await;
+    let Fixture { client, other, .. } = &fixture;
     fixture.proxy.fail("first", Fault::Swallowed);
     client.after(Save::new("key", "first")).await?;
     fixture.proxy.failed().await;
@@ -193,6 +198,33 @@ async fn late_writes_stand_back_in_a_bucket_made_again(with_batches: bool) -> Te
     assert_eq!(fixture.texts("key").await, ["newer"]);
     fixture.server.stop().await?;
     Ok(())
+}
+
+/// Nobody has looked at the new bucket when they are written.
+async fn late_writes_keep_their_order_in_a_bucket_made_again(with_batches: bool) -> TestResult {
+    let fixture = made_again(with_batches).await;
+    let save = |text: &str| fixture.client.after(Save::new("key", text)).into_future();
+    fixture.proxy.fail("first", Fault::Swallowed);
+    save("first").await?;
+    fixture.proxy.failed().await;
+    for text in ["second", "third", "fourth"] {
+        save(text).await?;
+    }
+    fixture.settled("after").await;
+    let texts = fixture.texts("key").await;
+    assert_eq!(texts, ["first", "second", "third", "fourth"]);
+    fixture.server.stop().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn late_writes_keep_their_order_in_a_bucket_made_again_one_by_one() -> TestResult {
+    late_writes_keep_their_order_in_a_bucket_made_again(false).await
+}
+
+#[tokio::test]
+async fn late_writes_keep_their_order_in_a_bucket_made_again_with_batches() -> TestResult {
+    late_writes_keep_their_order_in_a_bucket_made_again(true).await
 }
 
 #[tokio::test]
