@@ -345,6 +345,8 @@ impl CleanUp {
 
 #[cfg(all(test, feature = "testing"))]
 mod tests {
+    use async_nats::jetstream::stream::Config;
+
     use super::*;
     use crate::store::bucket::jetstream::JetStream;
     use crate::testing::NatsServer;
@@ -353,11 +355,13 @@ mod tests {
     async fn chunks_are_removed_in_the_background_for_five_minutes() {
         let server = NatsServer::start().await.unwrap();
         let context = async_nats::jetstream::new(server.connect().await.unwrap());
-        let config = async_nats::jetstream::object_store::Config {
-            bucket: "b".to_owned(),
-            ..Default::default()
+        let config = Config {
+            name: "OBJ_b".to_owned(),
+            subjects: vec!["$O.b.C.>".to_owned(), "$O.b.M.>".to_owned()],
+            allow_rollup: true,
+            ..Config::default()
         };
-        context.create_object_store(config).await.unwrap();
+        context.create_stream(config).await.unwrap();
         let jetstream = JetStream::new(context, Duration::from_secs(1), None);
         let bucket = jetstream.open::<ObjectBucket>("b").await.unwrap();
         let change = Change::put(&bucket, "a");
