@@ -98,8 +98,8 @@ const OBJECT_REMAINDER: Right = publish(
 )
 .or(STALLED);
 const OBJECT_END: Right = publish("<api>.CONSUMER.DELETE.OBJ_<bucket>.*", "the end").or(ABANDONED);
-const STALLED: &str = "a reader that waits for messages which have expired waits longer";
-const AGEING: &str = "a reader that waits for messages which have expired waits longer, and a cache with a pattern does not know its age";
+const STALLED: &str = "a reader that waits for messages which have expired waits longer, and a watch that an operator pauses stays so";
+const AGEING: &str = "a reader that waits for messages which have expired waits longer, a watch that an operator pauses stays so, and a cache with a pattern does not know its age";
 const ABANDONED: &str = "the NATS server removes what was not deleted after a minute";
 
 /// A service whose methods stream nothing.

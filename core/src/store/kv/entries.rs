@@ -66,7 +66,7 @@ impl<T: 'static> KvStore<T> {
     /// see [`StoreError::undecodable`]; every other error is the end, as that the bucket was deleted.
     ///
     /// Changes that are not read can be lost only by the limits of the bucket: a key keeps `max_history` revisions. What an operator
-    /// purges is announced to nobody. When the connection was interrupted, the last revisions that were read are compared with the bucket:
+    /// purges is announced to nobody. If an operator pauses the consumer of the watch, the changes come up to half a minute later. When the connection was interrupted, the last revisions that were read are compared with the bucket:
     /// if they are gone, since they were purged or an older snapshot of the bucket was put back, that is an error, and another watch begins
     /// with what is true. A [cache](Self::cached) does all that by itself.
     pub fn watch(&self, pattern: impl AsRef<str>) -> WatchBuilder<T> {

@@ -30,6 +30,9 @@ use crate::transport::refused::is_request;
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 /// How long the initial part may stall before the consumer asks the server how much of it remains.
 const STALL_TIMEOUT: Duration = Duration::from_millis(200);
+/// How long the server may take to say whether a consumer is paused: meanwhile nothing is read.
+const PAUSE_TIMEOUT: Duration = Duration::from_secs(1);
+const PAUSED: &str = "the consumer was paused";
 /// The pauses between attempts to restart a consumer.
 const RESTART_BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
 
@@ -240,6 +243,8 @@ impl OrderedConsumer {
             StatusCode::TIMEOUT | StatusCode::REQUEST_TERMINATED => {
                 if let RequestEnd::ConsumerStopped = self.demand.end_request(&message) {
                     self.restart("the consumer was stopped").await?;
+                } else if status == StatusCode::TIMEOUT && self.initial.is_none() {
+                    self.replace_paused().await?;
                 }
             }
             _ => self.restart("the consumer was deleted").await?,
@@ -330,15 +335,29 @@ impl OrderedConsumer {
             return Ok(());
         }
         // The messages that the initial part waits for may have expired.
-        match self.current.remainder(&self.range).await {
+        match self.current.remainder(&self.range, ATTEMPT_TIMEOUT).await {
             Remainder::Nothing(end) => {
                 self.initial = Some(0);
                 self.caught_up();
                 self.position = self.position.max(end);
             }
             Remainder::Deleted => self.restart("the consumer was deleted").await?,
+            Remainder::Paused => self.restart(PAUSED).await?,
             // The next check asks again.
-            Remainder::Unknown => {}
+            Remainder::Something | Remainder::Unknown => {}
+        }
+        Ok(())
+    }
+
+    /// Replaces a consumer that an operator has paused. Called when a request has expired: nothing else tells of that.
+    async fn replace_paused(&mut self) -> Result<(), StoreError> {
+        if !self.current.tells_remainder {
+            return Ok(());
+        }
+        match self.current.remainder(&self.range, PAUSE_TIMEOUT).await {
+            Remainder::Paused => self.restart(PAUSED).await?,
+            Remainder::Unknown => self.current.tells_remainder = false,
+            Remainder::Nothing(_) | Remainder::Something | Remainder::Deleted => {}
         }
         Ok(())
     }

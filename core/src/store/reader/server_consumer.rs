@@ -1,6 +1,6 @@
 //! One consumer at the server, of the several that an ordered consumer uses one after the other.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use async_nats::Subject;
 use async_nats::jetstream::consumer::pull::Config;
@@ -10,7 +10,7 @@ use async_nats::jetstream::{Context, Message};
 use tokio::time::timeout;
 
 use crate::store::reader::delivery::BucketMessage;
-use crate::store::reader::range::{ATTEMPT_TIMEOUT, Range};
+use crate::store::reader::range::Range;
 use crate::transport::refused::unless_refused;
 
 /// A consumer at the server.
@@ -22,6 +22,8 @@ pub(crate) struct ServerConsumer {
     pub(crate) connection: u64,
     /// How many messages it has delivered.
     pub(crate) delivered: u64,
+    /// Whether the server tells what remains, as far as is known: the permission to ask may be missing.
+    pub(crate) tells_remainder: bool,
     /// Kept between messages: parsing the position of a message needs a JetStream context, which is expensive to clone.
     envelope: Option<Message>,
 }
@@ -38,8 +40,12 @@ pub(crate) struct Positioned {
 pub(crate) enum Remainder {
     /// It has delivered all that it has, which ends at this sequence.
     Nothing(u64),
+    /// There is more to come.
+    Something,
+    /// An operator has paused it: what is to come does not come, and it sends heartbeats as if there was nothing.
+    Paused,
     Deleted,
-    /// There is more to come, or the server does not say.
+    /// The server does not say.
     Unknown,
 }
 
@@ -52,6 +58,7 @@ impl ServerConsumer {
             consumer,
             connection,
             delivered: 0,
+            tells_remainder: true,
             envelope: None,
         }
     }
@@ -105,22 +112,24 @@ impl ServerConsumer {
         })
     }
 
-    /// Asks the server how much is to come.
-    pub(crate) async fn remainder(&self, range: &Range) -> Remainder {
+    /// Asks the server how much is to come, and waits so long for the answer.
+    pub(crate) async fn remainder(&self, range: &Range, within: Duration) -> Remainder {
         let Ok(stream) = range.stream().await else {
             return Remainder::Unknown;
         };
         let name = &self.info().name;
         let request = format!("CONSUMER.INFO.{}.{name}", range.stream);
         let info = unless_refused(&range.gate, &request, stream.consumer_info(name));
-        match timeout(ATTEMPT_TIMEOUT, info).await {
+        match timeout(within, info).await {
+            Ok(Ok(Ok(info))) if info.paused => Remainder::Paused,
             Ok(Ok(Ok(info)))
                 if info.num_pending == 0 && info.delivered.consumer_sequence == self.delivered =>
             {
                 Remainder::Nothing(info.delivered.stream_sequence)
             }
+            Ok(Ok(Ok(_))) => Remainder::Something,
             Ok(Ok(Err(error))) if is_deleted(&error.kind()) => Remainder::Deleted,
-            Ok(Ok(_) | Err(_)) | Err(_) => Remainder::Unknown,
+            Ok(Ok(Err(_)) | Err(_)) | Err(_) => Remainder::Unknown,
         }
     }
 
