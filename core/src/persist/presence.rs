@@ -32,7 +32,7 @@ const CONNECTION_INTERVAL: Duration = Duration::from_millis(250);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Found {
     There,
-    /// There is no such bucket, and it is not made again.
+    /// There is no such bucket, or its stream is none any more, and it is not made again.
     Missing,
     /// The server did not say, or the bucket may yet come back.
     Unknown,
@@ -103,6 +103,9 @@ impl Presence {
                 return Found::There;
             }
             Ok(Err(error)) if *error.kind() == StoreErrorKind::BucketNotFound => error,
+            Ok(Err(error)) if *error.kind() == StoreErrorKind::NotABucket => {
+                return self.missing(missing_since, &error);
+            }
             Ok(Err(_)) | Err(_) => return Found::Unknown,
         };
         if let Some((declared, options)) = &self.declared {

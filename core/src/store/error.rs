@@ -342,6 +342,7 @@ impl From<StoreError> for WriteError {
     fn from(error: StoreError) -> Self {
         match error.kind() {
             StoreErrorKind::PermissionDenied => Self::Refused(error.into()),
+            StoreErrorKind::NotABucket => Self::NotTaken(error.into()),
             _ if is_no_stream(&error) => Self::NotTaken(error.into()),
             _ => Self::Uncertain(error.into()),
         }

@@ -1,5 +1,7 @@
 //! A bucket that was deleted while a service writes to it.
 
+use std::time::Duration;
+
 use natsmicro::store::StoreErrorKind;
 use natsmicro::{Code, Status};
 use natsmicro_tests::persistence::{Nats, Save, Saved, TestResult, eventually, persistence};
@@ -100,4 +102,39 @@ async fn writes_to_a_bucket_that_is_gone_are_given_up_one_by_one() -> TestResult
 #[tokio::test]
 async fn writes_to_a_bucket_that_is_gone_are_given_up_with_batches() -> TestResult {
     writes_are_given_up(true).await
+}
+
+/// An operator takes the subjects of a bucket away. The write is given up, long before anybody's time is over.
+#[tokio::test]
+async fn a_bucket_that_is_none_any_more() -> TestResult {
+    let nats = Nats::start().await;
+    let server = nats.service().await.add_service(GoneServer::new(Echo));
+    let server = server.start().await?;
+    let client = GoneClient::new(nats.client().with_timeout(Duration::from_secs(60)));
+    client.before(Save::new("key", "")).await?;
+    let mut config = nats.stream_config("KV_gone").await;
+    config.subjects = vec!["others.>".to_owned()];
+    nats.js.update_stream(config).await?;
+    let error = client.before(Save::new("key", "")).await.unwrap_err();
+    assert_eq!(error.code(), &Code::Unavailable, "{error}");
+    let error = server.stop().await.unwrap_err();
+    let cause = &error.lost_writes()[0].cause;
+    assert!(cause.contains("bucket `gone` is gone"), "{cause}");
+    Ok(())
+}
+
+/// The server acknowledges nothing, and the caller has no timeout of its own: it waits for ten seconds, of which the service does not hear.
+#[tokio::test]
+async fn a_call_without_a_timeout_is_told_in_time() -> TestResult {
+    let nats = Nats::start().await;
+    let server = nats.service().await.add_service(GoneServer::new(Echo));
+    let server = server.start().await?;
+    let client = GoneClient::new(nats.client());
+    let mut config = nats.stream_config("KV_gone").await;
+    config.no_ack = true;
+    nats.js.update_stream(config).await?;
+    let error = client.delete(Save::new("key", "")).await.unwrap_err();
+    assert_eq!(error.code(), &Code::Unavailable, "{error}");
+    server.stop().await.unwrap_err();
+    Ok(())
 }
