@@ -133,6 +133,13 @@ impl BucketReader {
                         self.compare_coverage().await?;
                     }
                     Ok(ReaderEvent::CaughtUp) => return Ok(self.end_initial()),
+                    // Where the filter has all subjects that a stream takes, nats-server delivers also what a transform once gave others,
+                    // and does not count it.
+                    Ok(ReaderEvent::Message(message)) if !self.range.selects(&message.subject) => {
+                        if let Some(coverage) = &mut self.coverage {
+                            coverage.begin_at(None);
+                        }
+                    }
                     Ok(ReaderEvent::Message(message)) => {
                         if self.has_caught_up || !self.skips_superseded {
                             return Ok(self.yielded(message));

@@ -45,7 +45,7 @@ impl Coverage {
         range.has_all_keys().then(Self::default)
     }
 
-    /// Records where the stream ended before the consumer was made.
+    /// Records where the stream ended before the consumer was made, if that says what is to come.
     pub(crate) fn begin_at(&mut self, stream_end: Option<u64>) {
         self.stream_end = stream_end;
     }

@@ -20,6 +20,7 @@ use crate::transport::events::Violation;
 use crate::transport::gate::Gate;
 use crate::transport::random::random_token;
 use crate::transport::refused::unless_refused;
+use crate::transport::subject;
 
 /// How long the server keeps a consumer without requests.
 const INACTIVE_THRESHOLD: Duration = Duration::from_secs(60);
@@ -76,6 +77,12 @@ impl Range {
     /// Whether its initial part has every key.
     pub(crate) fn has_all_keys(&self) -> bool {
         matches!(self.start, Start::Newest | Start::At(0 | 1))
+    }
+
+    /// Whether a message with this subject is in the range.
+    pub(crate) fn selects(&self, subject: &str) -> bool {
+        let mut patterns = self.subjects.iter();
+        patterns.any(|pattern| subject::matches(pattern, subject))
     }
 
     /// Up to where a consumer has read that has read up to `position`: what comes before the start counts as read.

@@ -10,6 +10,7 @@ mod paused;
 mod purged;
 mod sealed;
 mod settings;
+mod transformed;
 mod uncovered;
 
 use std::time::Duration;

@@ -49,6 +49,9 @@ const MIN_MAX_AGE: Duration = Duration::from_millis(100);
 /// In a quiet bucket a look is one request for the state of the stream. While the bucket is written to, a cache with a pattern lets the
 /// server count the keys that match, which takes it longer the more there are, and may ask for the state of its consumer.
 ///
+/// A single message that an operator removes with `nats stream rmm` uncovers an older revision of its key, which changes no number of keys.
+/// Buckets deny that; in one that does not, and that keeps several revisions, the cache does not notice it.
+///
 /// Entries expire by the clock of the server. While entries with a TTL of their own expire all the time, the number of keys is not exact, and
 /// a purge of few keys shows when it is again.
 ///

@@ -138,10 +138,12 @@ impl<T: Send + Sync + 'static> Source<T> {
         })
     }
 
-    /// Looks at the bucket, for comparison with a copy. `last` is the stream at the last look that agreed.
+    /// Looks at the bucket, for comparison with a copy. `last` is the stream at the last look that agreed. With `is_exact`, the stream may
+    /// have subjects that are not of the bucket.
     pub(crate) async fn look(
         &self,
         last: Option<State>,
+        is_exact: bool,
         uncovered: Vec<String>,
         liveness: Arc<Liveness>,
         seen: watch::Receiver<Seen>,
@@ -156,7 +158,7 @@ impl<T: Send + Sync + 'static> Source<T> {
         let is_unchanged = last.is_some_and(|last| is_unchanged(&last, &report.info.state));
         let subjects = if is_unchanged && found.is_empty() {
             None
-        } else if self.pattern == ">" && report.info.config.sources.is_none() {
+        } else if self.pattern == ">" && !is_exact && report.info.config.sources.is_none() {
             Some(report.info.state.subjects_count)
         } else {
             let counted = async |bucket: &KvBucket| ask(bucket, Some(&self.pattern)).await;

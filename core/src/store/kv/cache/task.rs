@@ -155,7 +155,7 @@ impl<T: Send + Sync + 'static> CacheTask<T> {
                 () = sleep_until(comparison.next_look), if !is_looking => {
                     let subjects = shared.read().subjects();
                     comparison.subjects = (subjects, subjects);
-                    look = Some(begin_look(shared, feed, comparison.agreed.clone()));
+                    look = Some(begin_look(shared, feed, comparison));
                 }
                 next = feed.events.next() => match next {
                     Some(Ok(ReaderEvent::Message(message))) => shared.apply(&feed.prefix, message),
@@ -231,15 +231,18 @@ type LookResult = Result<Option<Look>, StoreError>;
 fn begin_look<T: Send + Sync + 'static>(
     shared: &Arc<CacheShared<T>>,
     feed: &ChangeFeed,
-    agreed: Option<State>,
+    comparison: &Comparison,
 ) -> BoxFuture<'static, LookResult> {
+    let (agreed, is_exact) = (comparison.agreed.clone(), comparison.doubts > 0);
     let shared = Arc::clone(shared);
     let uncovered = shared.read().uncovered();
     let liveness = Arc::clone(&feed.liveness);
     let seen = shared.seen.subscribe();
     let within = shared.look_interval().max(MIN_LOOK_TIMEOUT);
     async move {
-        let look = shared.source.look(agreed, uncovered, liveness, seen);
+        let look = shared
+            .source
+            .look(agreed, is_exact, uncovered, liveness, seen);
         match timeout(within, look).await {
             Ok(Ok(look)) => Ok(Some(look)),
             Ok(Err(error)) if is_lasting(&error) => Err(error),
