@@ -15,6 +15,7 @@ mod objects;
 mod operators;
 mod permissions;
 mod persist;
+mod programs;
 mod service;
 mod streams;
 mod testing;

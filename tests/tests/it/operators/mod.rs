@@ -12,6 +12,7 @@ mod sealed;
 mod settings;
 mod transformed;
 mod uncovered;
+mod walk;
 
 use std::time::Duration;
 

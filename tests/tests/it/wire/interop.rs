@@ -3,8 +3,7 @@
 //! Each is fetched once, with pip or npm, into cargo's target directory. Where Python or Node is missing, a test says so on
 //! the terminal and checks nothing; with `NATSMICRO_INTEROP=require` it fails.
 
-use std::fs::{self, File};
-use std::io::Write as _;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -19,6 +18,8 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout};
 
+use crate::programs::{fetched, has, run};
+
 const NATS_PY: &str = "nats-py==2.16.0";
 const NATS_JS: [&str; 3] = [
     "@nats-io/transport-node@3.4.0",
@@ -31,53 +32,6 @@ pub trait Shared {
     #[kv_store(bucket = "shared", key = "<key>", client_only)]
     #[object_store(bucket = "shared", key = "<key>", client_only)]
     async fn save(&self, request: Save) -> Result<Saved, Status>;
-}
-
-/// Whether a program is there; says so loudly if not.
-fn has(program: &str) -> bool {
-    let version = Command::new(program)
-        .arg("--version")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
-    let is_there = version.is_ok_and(|status| status.success());
-    if !is_there {
-        let text = format!("INTEROPERABILITY NOT TESTED: there is no `{program}` on PATH\n");
-        assert!(
-            std::env::var_os("NATSMICRO_INTEROP").is_none_or(|value| value != "require"),
-            "{text}"
-        );
-        // Not `eprintln`, which the test harness keeps to itself.
-        let _ = std::io::stderr().write_all(text.as_bytes());
-    }
-    is_there
-}
-
-fn run(command: &mut Command) {
-    let output = command.stdin(Stdio::null()).output().unwrap();
-    assert!(
-        output.status.success(),
-        "{command:?}: {}\n{}{}",
-        output.status,
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-}
-
-/// Fills a directory once, however many processes want it, and gives its path.
-fn fetched(name: &str, fetch: impl FnOnce(&Path)) -> PathBuf {
-    let root = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let place = root.join(name);
-    let lock = File::create(root.join(format!("{name}.lock"))).unwrap();
-    lock.lock().unwrap();
-    let done = place.join("fetched");
-    if !done.exists() {
-        let _ = fs::remove_dir_all(&place);
-        fs::create_dir_all(&place).unwrap();
-        fetch(&place);
-        File::create(done).unwrap();
-    }
-    place
 }
 
 fn source(name: &str) -> PathBuf {
