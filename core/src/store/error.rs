@@ -299,6 +299,8 @@ impl WriteError {
                     | ErrorCode::MEMORY_RESOURCES_EXCEEDED
                     | ErrorCode::STORAGE_RESOURCES_EXCEEDED => Self::Full,
                     ErrorCode::STREAM_NOT_FOUND => Self::NotTaken,
+                    // The bucket allows no rollups any more, which has a code of transient failures.
+                    ErrorCode::STREAM_ROLLUP_FAILED => Self::Refused,
                     // Transient refusals, such as an overloaded server.
                     _ if matches!(refused.code(), 408 | 409 | 429) => Self::Uncertain,
                     _ if (400..500).contains(&refused.code()) => Self::Refused,
@@ -381,8 +383,14 @@ impl From<WriteError> for StoreError {
                 StoreErrorKind::Contended,
                 "others keep writing to the same key",
             ),
-            WriteError::Refused(source) if is_ttl_refused(source.as_ref()) => {
+            WriteError::Refused(source) if has_code(source.as_ref(), &TTL_REFUSED) => {
                 Self::unsupported("the bucket does not take this TTL").with_source(source)
+            }
+            WriteError::Refused(source)
+                if has_code(source.as_ref(), &[ErrorCode::STREAM_SEALED]) =>
+            {
+                Self::unsupported("the bucket is sealed: nothing can be written to it")
+                    .with_source(source)
             }
             WriteError::Refused(source) => match source.downcast::<Self>() {
                 Ok(error) => *error,
@@ -400,12 +408,14 @@ impl From<WriteError> for StoreError {
     }
 }
 
-fn is_ttl_refused(error: &(dyn StdError + 'static)) -> bool {
+const TTL_REFUSED: [ErrorCode; 2] = [
+    ErrorCode::MESSAGE_TTL_DISABLED,
+    ErrorCode::MESSAGE_TTL_INVALID,
+];
+
+/// Whether the server refused something with one of these codes.
+fn has_code(error: &(dyn StdError + 'static), codes: &[ErrorCode]) -> bool {
     let refused = error.downcast_ref::<async_nats::jetstream::Error>();
-    refused.is_some_and(|refused| {
-        matches!(
-            refused.error_code(),
-            ErrorCode::MESSAGE_TTL_DISABLED | ErrorCode::MESSAGE_TTL_INVALID
-        )
-    }) || error.source().is_some_and(is_ttl_refused)
+    refused.is_some_and(|refused| codes.contains(&refused.error_code()))
+        || error.source().is_some_and(|source| has_code(source, codes))
 }

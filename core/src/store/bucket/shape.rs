@@ -70,6 +70,10 @@ fn faults(kind: StoreKind, bucket: &str, config: &Config) -> Vec<String> {
         RetentionPolicy::WorkQueue => refuse(true, "it is a work queue"),
     }
     refuse(config.no_ack, "it acknowledges nothing");
+    refuse(
+        config.discard_new_per_subject,
+        "it replaces no message of a subject",
+    );
     refuse(config.allow_message_counter, "its messages are counters");
     // Sealing takes rollups away, and a mirror gets those of its origin.
     refuse(

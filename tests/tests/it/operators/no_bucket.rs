@@ -1,6 +1,8 @@
 //! A stream that has the name of a bucket and is none is neither used nor changed.
 
-use async_nats::jetstream::stream::{Config, RetentionPolicy, Source, SubjectTransform};
+use async_nats::jetstream::stream::{
+    Config, DiscardPolicy, RetentionPolicy, Source, SubjectTransform,
+};
 use natsmicro::store::{BucketPolicy, StoreErrorKind};
 use natsmicro::{StartErrorKind, Status};
 use natsmicro_tests::persistence::{Nats, Save, Saved, TestResult};
@@ -108,6 +110,14 @@ fn odd_buckets() -> Vec<(&'static str, Config)> {
             "it keeps any number of messages per subject",
             Config {
                 max_messages_per_subject: -1,
+                ..bucket.clone()
+            },
+        ),
+        (
+            "it replaces no message of a subject",
+            Config {
+                discard: DiscardPolicy::New,
+                discard_new_per_subject: true,
                 ..bucket.clone()
             },
         ),

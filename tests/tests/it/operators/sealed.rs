@@ -103,6 +103,6 @@ async fn no_service_starts_and_the_error_says_sealed() -> TestResult {
     let cache = entries.cached().await?;
     assert_eq!(cache.get("a")?.as_deref(), Some(&value));
     let refused = entries.put("a", &value).await.unwrap_err();
-    assert_eq!(refused.kind(), &StoreErrorKind::Nats);
+    assert_eq!(refused.kind(), &StoreErrorKind::Unsupported);
     Ok(())
 }
