@@ -39,7 +39,7 @@ impl PlainPut {
     ) -> Result<u64, WriteError> {
         let facts = bucket.facts().for_write().await?;
         let message = Outgoing::to([facts.written_prefix(), key].concat()).with_payload(value);
-        let acknowledged = async { self.publisher.send(message).await?.await };
+        let acknowledged = async { self.publisher.send(message, &facts.stored_by).await?.await };
         let acknowledged = on_one_connection(&self.gate, ACK_TIMEOUT, acknowledged).await?;
         Ok(acknowledged.sequence)
     }

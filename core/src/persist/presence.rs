@@ -15,7 +15,10 @@ use crate::error::chain;
 use crate::log::warn_limited;
 use crate::store::bucket::jetstream::JetStream;
 use crate::store::bucket::provision::{ProvisionOptions, provision};
+use crate::store::bucket::shape::check_is_writable;
 use crate::store::error::{StoreError, StoreErrorKind};
+use crate::store::kv::bucket::KvBucket;
+use crate::store::object::bucket::ObjectBucket;
 
 /// For how long the result of a look stands for those that follow.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
@@ -72,11 +75,6 @@ impl Presence {
         }
     }
 
-    /// Whether the bucket may vanish with a restart of the server, and is made again then.
-    pub(crate) fn is_recreated(&self) -> bool {
-        self.declared.is_some()
-    }
-
     /// How often the bucket was made again.
     pub(crate) fn recreated(&self) -> u64 {
         self.recreated.load(Ordering::Relaxed)
@@ -98,10 +96,13 @@ impl Presence {
     async fn find(&self, missing_since: &mut Option<Instant>) -> Found {
         let info = self.jetstream.info(self.kind, self.bucket);
         let missing = match timeout(LOOK_TIMEOUT, info).await {
-            Ok(Ok(_)) => {
-                *missing_since = None;
-                return Found::There;
-            }
+            Ok(Ok(info)) => match check_is_writable(self.kind, self.bucket, &info.config) {
+                Ok(()) => {
+                    *missing_since = None;
+                    return Found::There;
+                }
+                Err(error) => return self.missing(missing_since, &error),
+            },
             Ok(Err(error)) if *error.kind() == StoreErrorKind::BucketNotFound => error,
             Ok(Err(error)) if *error.kind() == StoreErrorKind::NotABucket => {
                 return self.missing(missing_since, &error);
@@ -145,8 +146,32 @@ impl Presence {
         }
     }
 
-    /// Looks for the bucket after each reconnect, since its clients may need it before the next write does.
-    pub(crate) async fn follow_connection(self: Arc<Self>) {
+    /// Keeps what is known of the bucket recent, and makes it again after a reconnect if it is one that is made again.
+    pub(crate) async fn follow(self: Arc<Self>) {
+        tokio::join!(self.keep_recent(), self.follow_connection());
+    }
+
+    async fn keep_recent(&self) {
+        // They were opened before their queue, and are not opened again.
+        match self.kind {
+            StoreKind::Kv => {
+                if let Ok(bucket) = self.jetstream.open::<KvBucket>(self.bucket).await {
+                    bucket.facts().keep_recent().await;
+                }
+            }
+            StoreKind::Object => {
+                if let Ok(bucket) = self.jetstream.open::<ObjectBucket>(self.bucket).await {
+                    bucket.facts().keep_recent().await;
+                }
+            }
+        }
+    }
+
+    /// Looks for a bucket in memory after each reconnect, since its clients may need it before the next write does.
+    async fn follow_connection(&self) {
+        if self.declared.is_none() {
+            return;
+        }
         let gate = &self.jetstream.gate;
         let mut seen = gate.connection_epoch();
         let mut check = tokio::time::interval(CONNECTION_INTERVAL);

@@ -37,8 +37,8 @@ pub(crate) struct Queue {
     writes: mpsc::UnboundedSender<QueuedWrite>,
     /// One permit per write that may be held. Never closed.
     capacity: Arc<Semaphore>,
-    /// Looks for a bucket in memory after each reconnect.
-    following: Option<AbortHandle>,
+    /// Keeps what is known of the bucket recent.
+    following: AbortHandle,
     /// Set to true to make the worker give up all writes.
     give_up: watch::Sender<bool>,
     shared: Arc<Shared>,
@@ -131,9 +131,7 @@ impl Queue {
         let (writes, queued) = mpsc::unbounded_channel();
         let (give_up, stops) = watch::channel(false);
         let presence = Arc::new(presence);
-        let following = presence
-            .is_recreated()
-            .then(|| tokio::spawn(Arc::clone(&presence).follow_connection()).abort_handle());
+        let following = tokio::spawn(Arc::clone(&presence).follow()).abort_handle();
         let shared = Arc::new(Shared {
             gate,
             presence,
@@ -265,9 +263,7 @@ impl Queue {
 
 impl Drop for Queue {
     fn drop(&mut self) {
-        if let Some(following) = &self.following {
-            following.abort();
-        }
+        self.following.abort();
     }
 }
 

@@ -122,9 +122,10 @@ impl Batches {
 
     /// Whether this value may be written in a batch.
     pub(crate) fn accepts(&self, value: &Bytes) -> bool {
-        !self.is_disabled
-            && value.len() <= self.gate.max_payload().min(MAX_BATCH_BYTES)
-            && self.bucket.facts().known().writes == Writes::Batches
+        !self.is_disabled && value.len() <= self.gate.max_payload().min(MAX_BATCH_BYTES) && {
+            let facts = self.bucket.facts().of_bucket();
+            facts.is_ok_and(|facts| facts.writes == Writes::Batches)
+        }
     }
 
     /// Whether a batch may be sent now, with this many writes waiting for one.
@@ -271,7 +272,7 @@ impl Batches {
         let index = self.open.iter().position(|batch| batch.number == number)?;
         self.has_replies = true;
         let count = self.open[index].keys.len();
-        let reply = BatchReply::of(reply);
+        let reply = BatchReply::of(reply, &self.bucket.facts().known().stored_by);
         if matches!(reply, BatchReply::NotEnabled) {
             self.disable("it does not allow them any more");
         }

@@ -53,15 +53,16 @@ pub(crate) enum BatchReply {
     Refused,
     /// One of its messages was refused, since the bucket takes no batches.
     NotEnabled,
-    /// The server does not know the batch, or has sent something else.
+    /// The server does not know the batch, has stored it in another stream, or has sent something else.
     Unknown,
 }
 
 /// The parts of a reply that are read.
 #[derive(Deserialize)]
 struct Reply {
-    /// Only in the reply that ends a batch.
+    /// These only in the reply that ends a batch.
     count: Option<usize>,
+    stream: Option<String>,
     seq: Option<u64>,
     /// Only in a reply that refuses a message.
     error: Option<Refusal>,
@@ -76,7 +77,8 @@ struct Refusal {
 }
 
 impl BatchReply {
-    pub(crate) fn of(message: &Message) -> Self {
+    /// Reads a reply to a batch that is meant for `stream`.
+    pub(crate) fn of(message: &Message, stream: &str) -> Self {
         if message.status == Some(StatusCode::NO_RESPONDERS) {
             return Self::Unknown;
         }
@@ -84,8 +86,9 @@ impl BatchReply {
             Ok(Reply {
                 count: Some(stored),
                 seq: revision,
+                stream: Some(found),
                 ..
-            }) => Self::Ended { stored, revision },
+            }) if found == stream => Self::Ended { stored, revision },
             Ok(Reply {
                 interim: Some(_), ..
             }) => Self::Open,

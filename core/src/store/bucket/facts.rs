@@ -17,7 +17,7 @@ use crate::descriptor::bucket::StoreKind;
 use crate::store::bucket::api::Api;
 use crate::store::bucket::jetstream::JetStream;
 use crate::store::bucket::shape::{check_is_bucket, mirrored_bucket, mirrored_prefix};
-use crate::store::error::{StoreError, cannot_open};
+use crate::store::error::{StoreError, StoreErrorKind, cannot_open};
 use crate::sync::RwLock;
 use crate::transport::gate::Gate;
 use crate::transport::refused::unless_refused;
@@ -48,6 +48,8 @@ pub(crate) struct Facts {
     /// The start of the subjects to publish entries to, if that is another one: behind the prefix of an API, and for a mirror, which is
     /// written to its origin.
     pub(crate) write_prefix: Option<String>,
+    /// The stream that stores what is written: for a mirror, its origin.
+    pub(crate) stored_by: Arc<str>,
 }
 
 /// What a bucket takes from writers.
@@ -83,6 +85,8 @@ struct Known {
     facts: Arc<Facts>,
     /// When the server was asked for them.
     asked_at: Instant,
+    /// Why the stream is no bucket any more, if that was found since.
+    fault: Option<String>,
 }
 
 /// The answer of the server to a look at a stream.
@@ -119,6 +123,10 @@ impl Facts {
             is_mirror: config.mirror.is_some(),
             prefix,
             write_prefix,
+            stored_by: match &config.mirror {
+                Some(mirror) => mirror.name.as_str().into(),
+                None => config.name.as_str().into(),
+            },
         })
     }
 
@@ -187,7 +195,12 @@ impl ReachedBucket {
             Response::Err { error } => return Err(cannot_open(&self.name, error)),
         };
         let facts = Arc::new(Facts::of(self, &report.info)?);
-        Ok((report, Known { facts, asked_at }))
+        let known = Known {
+            facts,
+            asked_at,
+            fault: None,
+        };
+        Ok((report, known))
     }
 }
 
@@ -239,15 +252,24 @@ impl BucketFacts {
         }
     }
 
-    /// What is known for a write. Whatever becomes of a mirror, its origin takes what is written there, and so does not contradict; anything
-    /// else that a bucket becomes does not take what is written to where it was.
+    /// What is known for a write; fails if the stream is known to be no bucket any more. Whatever becomes of a mirror, its origin takes what
+    /// is written there, and so does not contradict; the acknowledgement of anything else names another stream.
     pub(crate) async fn for_write(&self) -> Result<Arc<Facts>, StoreError> {
-        let known = self.known();
+        let known = self.of_bucket()?;
         if known.is_mirror {
             // Boxed: the future of each write holds this one.
             Box::pin(self.recent()).await
         } else {
             Ok(known)
+        }
+    }
+
+    /// What was found last, at any time. Fails if the stream was no bucket then.
+    pub(crate) fn of_bucket(&self) -> Result<Arc<Facts>, StoreError> {
+        let known = self.known.read();
+        match &known.fault {
+            None => Ok(Arc::clone(&known.facts)),
+            Some(fault) => Err(StoreError::new(StoreErrorKind::NotABucket, fault.clone())),
         }
     }
 
@@ -267,6 +289,15 @@ impl BucketFacts {
         match tokio::time::timeout(MAX_READ_DELAY, self.recent()).await {
             Ok(Ok(recent)) => recent,
             Ok(Err(_)) | Err(_) => self.known(),
+        }
+    }
+
+    /// Looks at the bucket again and again, for writers that do not: a stream that is no bucket any more may go on taking writes.
+    pub(crate) async fn keep_recent(&self) {
+        loop {
+            tokio::time::sleep(MAX_AGE).await;
+            // If there is no answer, the writes themselves tell more.
+            let _ = self.now().await;
         }
     }
 
@@ -315,7 +346,13 @@ impl BucketFacts {
         &self,
         request: &(impl Serialize + ?Sized),
     ) -> Result<(Report, Arc<Facts>), StoreError> {
-        let (report, found) = self.bucket.look(request).await?;
+        let looked = self.bucket.look(request).await;
+        if let Err(error) = &looked
+            && *error.kind() == StoreErrorKind::NotABucket
+        {
+            self.known.write().fault = Some(error.to_string());
+        }
+        let (report, found) = looked?;
         let facts = Arc::clone(&found.facts);
         let mut known = self.known.write();
         if known.asked_at <= found.asked_at {

@@ -28,9 +28,13 @@ impl Publisher {
         }
     }
 
-    /// Stores a message, and waits for the acknowledgement.
-    pub(crate) async fn publish(&self, message: Outgoing) -> Result<PublishAck, WriteError> {
-        let acknowledged = async { self.send(message).await?.await };
+    /// Stores a message, and waits for the acknowledgement of `stream`.
+    pub(crate) async fn publish(
+        &self,
+        message: Outgoing,
+        stream: &Arc<str>,
+    ) -> Result<PublishAck, WriteError> {
+        let acknowledged = async { self.send(message, stream).await?.await };
         tokio::time::timeout(self.timeout, std::pin::pin!(acknowledged))
             .await
             .unwrap_or_else(|_| {
@@ -39,18 +43,26 @@ impl Publisher {
             })
     }
 
-    /// Sends a message. The result is its acknowledgement, which has no timeout of its own. Messages are stored in the order in which
-    /// they are sent.
+    /// Sends a message. The result is its acknowledgement by `stream`, which has no timeout of its own. Messages are stored in the order
+    /// in which they are sent.
     pub(crate) async fn send(
         &self,
         mut message: Outgoing,
+        stream: &Arc<str>,
     ) -> Result<impl Future<Output = Result<PublishAck, WriteError>> + Send + use<>, WriteError>
     {
         let subject = message.subject().clone();
-        let unsent = move |error| unsent(&subject, error);
         let reply = self.multiplexer.send(&mut message).await;
-        let reply = reply.map_err(&unsent)?;
-        Ok(async move { acknowledgement(&reply.await.map_err(unsent)?) })
+        let reply = reply.map_err(|error| unsent(&subject, error))?;
+        let stream = Arc::clone(stream);
+        Ok(async move {
+            let reply = reply.await.map_err(|error| unsent(&subject, error))?;
+            let ack = acknowledgement(&reply)?;
+            if *ack.stream == *stream {
+                return Ok(ack);
+            }
+            Err(stored_elsewhere(&subject, &ack.stream, &stream))
+        })
     }
 }
 
@@ -60,6 +72,14 @@ fn acknowledgement(reply: &Message) -> Result<PublishAck, WriteError> {
         Ok(Response::Err { error }) => Err(WriteError::new(error)),
         Err(error) => Err(WriteError::Uncertain(error.into())),
     }
+}
+
+/// The subjects of a bucket that is gone may belong to another stream, and an account may map them.
+fn stored_elsewhere(subject: &Subject, found: &str, expected: &str) -> WriteError {
+    let text = format!(
+        "what was published to `{subject}` is in stream `{found}` and not in `{expected}`: free the subjects of the bucket"
+    );
+    WriteError::Refused(StoreError::new(StoreErrorKind::Nats, text).into())
 }
 
 fn unsent(subject: &Subject, error: RequestError) -> WriteError {

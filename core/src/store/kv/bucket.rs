@@ -138,11 +138,15 @@ impl KvBucket {
                 .with_payload(value.clone())
         };
         let facts = self.facts.for_write().await?;
-        let stored = match self.publisher.publish(message(&facts)).await {
+        let stored = match self
+            .publisher
+            .publish(message(&facts), &facts.stored_by)
+            .await
+        {
             // The bucket may be written to elsewhere by now.
             Err(not_taken @ WriteError::NotTaken(_)) => match Box::pin(self.facts.now()).await {
                 Ok(now) if now.written_prefix() != facts.written_prefix() => {
-                    Box::pin(self.publisher.publish(message(&now))).await
+                    Box::pin(self.publisher.publish(message(&now), &now.stored_by)).await
                 }
                 _ => Err(not_taken),
             },

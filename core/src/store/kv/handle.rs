@@ -183,7 +183,7 @@ impl<T> KvStore<T> {
         let created = self
             .handle
             .within(async |jetstream| {
-                let bucket = self.bucket_for_ttl(jetstream, ttl).await?;
+                let bucket = self.bucket_for_writing(jetstream, ttl).await?;
                 Ok(bucket.create(key, value, ttl, None).await?)
             })
             .await;
@@ -353,7 +353,7 @@ impl<T> KvStore<T> {
         let ttl = self.handle.store.usage.key_ttl;
         self.handle
             .within(async |jetstream| {
-                let bucket = self.bucket_for_ttl(jetstream, ttl).await?;
+                let bucket = self.bucket_for_writing(jetstream, ttl).await?;
                 Ok(bucket.write(key, value, expected, ttl, None).await?)
             })
             .await
@@ -363,7 +363,7 @@ impl<T> KvStore<T> {
         let key = check_key(key)?;
         self.handle
             .within(async |jetstream| {
-                let bucket = jetstream.open::<KvBucket>(self.bucket()).await?;
+                let bucket = self.bucket_for_writing(jetstream, None).await?;
                 bucket.delete(key, expected).await?;
                 Ok(())
             })
@@ -375,7 +375,7 @@ impl<T> KvStore<T> {
         let ttl = self.handle.purge_ttl;
         self.handle
             .within(async |jetstream| {
-                let bucket = self.bucket_for_ttl(jetstream, ttl).await?;
+                let bucket = self.bucket_for_writing(jetstream, ttl).await?;
                 bucket.purge(key, expected, ttl).await?;
                 Ok(())
             })
@@ -383,12 +383,13 @@ impl<T> KvStore<T> {
     }
 
     /// Opens the bucket and checks that it accepts this TTL.
-    async fn bucket_for_ttl(
+    async fn bucket_for_writing(
         &self,
         jetstream: &JetStream,
         ttl: Option<Duration>,
     ) -> Result<Arc<KvBucket>, StoreError> {
         let bucket = jetstream.open::<KvBucket>(self.bucket()).await?;
+        bucket.facts().recent().await?;
         let Some(ttl) = ttl else {
             return Ok(bucket);
         };

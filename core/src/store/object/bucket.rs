@@ -60,6 +60,9 @@ const LIST_WINDOW: usize = 256;
 #[derive(Serialize)]
 struct PurgeRequest<'a> {
     filter: &'a str,
+    /// Only those before this sequence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seq: Option<u64>,
 }
 
 /// An opened bucket. Cheap to clone; clones share the limits.
@@ -70,6 +73,7 @@ pub(crate) struct ObjectBucket {
     publisher: Publisher,
     budget: Arc<Budget>,
     name: String,
+    stream: Arc<str>,
     facts: Arc<BucketFacts>,
     publish_subjects: Arc<PublishSubjects>,
     unanswered: UnansweredConnection,
@@ -86,6 +90,7 @@ impl Bucket for ObjectBucket {
             publisher: jetstream.publisher.clone(),
             budget: Arc::clone(&jetstream.budget),
             name: bucket.to_owned(),
+            stream: Self::KIND.stream_name(bucket).into(),
             facts: Arc::new(BucketFacts::open(jetstream, Self::KIND, bucket).await?),
             publish_subjects: Arc::new(PublishSubjects::new(jetstream, bucket)?),
             unanswered: UnansweredConnection::default(),
@@ -113,8 +118,8 @@ impl ObjectBucket {
     }
 
     /// Fails if nothing can be written to the bucket.
-    pub(crate) fn check_takes_writes(&self) -> Result<(), StoreError> {
-        if self.facts.known().writes != Writes::Nothing {
+    pub(crate) async fn check_takes_writes(&self) -> Result<(), StoreError> {
+        if self.facts.recent().await?.writes != Writes::Nothing {
             return Ok(());
         }
         Err(StoreError::unsupported(format!(
@@ -152,7 +157,8 @@ impl ObjectBucket {
         let json = encode_meta(meta).map_err(|error| WriteError::Refused(error.into()))?;
         let message = self.message(&self.meta_subject(&meta.name)).await?;
         let message = message.with_headers(headers).with_payload(json);
-        Ok(self.publisher.publish(message).await?.sequence)
+        let ack = self.publisher.publish(message, &self.stream).await?;
+        Ok(ack.sequence)
     }
 
     /// Stores an empty message with the `id`, unless there was one before; `None` if the server refuses it.
@@ -161,7 +167,7 @@ impl ObjectBucket {
         headers.insert(NATS_MESSAGE_ID, id);
         let message = self.message(&self.chunks_of(id)).await?;
         let message = message.with_headers(headers);
-        match self.publisher.publish(message).await {
+        match self.publisher.publish(message, &self.stream).await {
             Ok(ack) => Ok(Some(ack)),
             Err(error @ (WriteError::Uncertain(_) | WriteError::NotTaken(_))) => Err(error.into()),
             Err(_) => Ok(None),
@@ -170,6 +176,7 @@ impl ObjectBucket {
 
     /// A message that the bucket is to store under `subject`.
     async fn message(&self, subject: &str) -> Result<Outgoing, StoreError> {
+        self.facts.of_bucket()?;
         let subject = self.publish_subjects.of(subject, &self.facts).await?;
         Ok(Outgoing::to(subject))
     }
@@ -182,7 +189,7 @@ impl ObjectBucket {
     ) -> Result<impl Future<Output = Result<PublishAck, WriteError>> + Send + use<>, WriteError>
     {
         let message = self.message(subject).await?.with_payload(chunk);
-        self.publisher.send(message).await
+        self.publisher.send(message, &self.stream).await
     }
 
     /// The newest metadata of an object, which may say that the object is deleted.
@@ -203,11 +210,10 @@ impl ObjectBucket {
 
     async fn newest_message(&self, name: &str) -> Result<Option<BucketMessage>, StoreError> {
         let subject = self.meta_subject(name);
-        let stream = StoreKind::Object.stream_name(&self.name);
         let which = Which::Newest {
             last_by_subj: &subject,
         };
-        raw::read(&self.gate, &self.context, &stream, which).await
+        raw::read(&self.gate, &self.context, &self.stream, which).await
     }
 
     /// The range of the stream that holds the chunks of an object.
@@ -245,7 +251,7 @@ impl ObjectBucket {
             gate: self.gate.clone(),
             budget: Arc::clone(&self.budget),
             bucket: self.name.clone(),
-            stream: StoreKind::Object.stream_name(&self.name),
+            stream: self.stream.to_string(),
             subjects: vec![subject],
             start,
             headers_only: false,
@@ -267,15 +273,32 @@ impl ObjectBucket {
         if !is_token(nuid) {
             return Ok(());
         }
-        let request = format!("STREAM.PURGE.{}", StoreKind::Object.stream_name(&self.name));
-        let filter = PurgeRequest {
+        let chunks = PurgeRequest {
             filter: &self.chunks_of(nuid),
+            seq: None,
         };
+        self.remove(&chunks, "cannot remove chunks").await
+    }
+
+    /// Removes the metadata of an object up to a revision, without a trace of the object.
+    pub(crate) async fn purge_meta(&self, name: &str, revision: u64) -> Result<(), StoreError> {
+        let metas = PurgeRequest {
+            filter: &self.meta_subject(name),
+            seq: Some(revision + 1),
+        };
+        self.remove(&metas, "cannot remove metadata").await
+    }
+
+    async fn remove(
+        &self,
+        messages: &PurgeRequest<'_>,
+        failed: &'static str,
+    ) -> Result<(), StoreError> {
+        let request = format!("STREAM.PURGE.{}", self.stream);
         let purged = self
             .context
-            .request::<_, _, Response<PurgeResponse>>(request.clone(), &filter);
+            .request::<_, _, Response<PurgeResponse>>(request.clone(), messages);
         let purged = unless_refused(&self.gate, &request, purged).await?;
-        let failed = "cannot remove chunks";
         match purged.map_err(|error| StoreError::nats(failed, error))? {
             Response::Ok(_) => Ok(()),
             Response::Err { error } => Err(StoreError::nats(failed, error)),

@@ -57,7 +57,11 @@ pub(crate) async fn delete(
                 current.nuid.clone().unwrap_or_default(),
             ),
         };
-        match change.publish(&meta, Some(&current)).await {
+        let published = match change.publish(&meta, Some(&current)).await {
+            Err(WriteError::Full(_)) => Box::pin(change.publish_in_place(&meta, current)).await,
+            published => published,
+        };
+        match published {
             Err(WriteError::Conflict(_)) => contention.pause().await?,
             published => {
                 published?;
@@ -73,7 +77,7 @@ pub(crate) async fn delete(
 /// before that is done, a task in the background does it.
 ///
 /// Invariant: no chunks are removed that an object refers to. The new chunks are removed only after it is certain that the metadata was
-/// not stored and will not be, the old ones only after it is certain that it was.
+/// not stored and will not be, the old ones only after it is certain that it was. A delete in a full bucket is the exception.
 pub(crate) struct Change {
     clean_up: CleanUp,
     is_settled: bool,
@@ -157,6 +161,27 @@ impl Change {
             Err(_) => clean_up.outcome = ChangeOutcome::NotStored,
         }
         published
+    }
+
+    /// Stores that an object is deleted in a bucket that is full. This makes room by removing what is deleted: the chunks, and the metadata
+    /// if they were not enough.
+    async fn publish_in_place(
+        &mut self,
+        meta: &Meta,
+        mut current: Current,
+    ) -> Result<u64, WriteError> {
+        if let Some(nuid) = &current.nuid {
+            self.bucket().purge(nuid).await?;
+        }
+        match self.publish(meta, Some(&current)).await {
+            Err(WriteError::Full(_)) => {}
+            published => return published,
+        }
+        self.bucket()
+            .purge_meta(&meta.name, current.revision)
+            .await?;
+        current.revision = 0;
+        self.publish(meta, Some(&current)).await
     }
 
     /// Records that an earlier change had the same effect. That one may not have removed the chunks.

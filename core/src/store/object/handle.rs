@@ -145,7 +145,7 @@ impl<T> ObjectStore<T> {
                 jetstream.open::<ObjectBucket>(self.bucket()),
             )
             .await?;
-        bucket.check_takes_writes()?;
+        bucket.check_takes_writes().await?;
         let clean_up = clean_up_time(jetstream.timeout);
         let deadline = backoff::after(Instant::now(), jetstream.timeout.saturating_sub(clean_up));
         match write::put(&bucket, name, data, deadline, clean_up).await {
@@ -165,7 +165,7 @@ impl<T> ObjectStore<T> {
         self.handle
             .within(async |jetstream| {
                 let bucket = jetstream.open::<ObjectBucket>(self.bucket()).await?;
-                bucket.check_takes_writes()?;
+                bucket.check_takes_writes().await?;
                 let clean_up = clean_up_time(jetstream.timeout);
                 let remaining = jetstream.timeout.saturating_sub(clean_up);
                 let deadline = backoff::after(Instant::now(), remaining);

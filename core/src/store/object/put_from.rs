@@ -86,7 +86,7 @@ impl<'a> PutFromBuilder<'a> {
                 jetstream.open::<ObjectBucket>(self.bucket),
             )
             .await?;
-        bucket.check_takes_writes()?;
+        bucket.check_takes_writes().await?;
         let mut writer = ObjectWriter::new(&bucket, &self.name);
         let chunks = chunks_of(self.reader, self.chunk_size);
         let written = writer

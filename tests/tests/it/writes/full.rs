@@ -1,7 +1,10 @@
 //! A bucket without room for more.
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use natsmicro::store::StoreErrorKind;
+use futures::StreamExt;
+use natsmicro::store::{StoreErrorKind, WatchEvent};
 use natsmicro::{Code, RunningServer, Status};
 use natsmicro_tests::persistence::{Nats, Save, Saved, TestResult, eventually, persistence};
 
@@ -146,6 +149,50 @@ async fn a_client_is_told_that_a_bucket_is_full() -> TestResult {
         .await
         .unwrap_err();
     assert_eq!(*error.kind(), StoreErrorKind::Full, "{error}");
+    server.stop().await?;
+    Ok(())
+}
+
+/// Objects of any size can be deleted, although the mark of a deletion takes room itself.
+#[tokio::test]
+async fn objects_are_deleted_from_a_full_bucket() -> TestResult {
+    let nats = Nats::start().await;
+    let (server, client) = start(&nats, true).await;
+    let objects = client.object_object_store();
+    let mut large_objects = 0;
+    while objects
+        .put(format!("large.{large_objects}"), &large("").saved())
+        .await
+        .is_ok()
+    {
+        large_objects += 1;
+    }
+    assert!(large_objects > 1);
+    let mut empty = 0;
+    while objects
+        .put_from(format!("empty.{empty}"), &b""[..])
+        .await
+        .is_ok()
+    {
+        empty += 1;
+    }
+    assert!(empty > 0);
+    let mut watch = objects.watch().await?;
+    for name in ["empty.0", "large.0"] {
+        objects.delete(name).await?;
+        assert!(objects.info(name).await?.is_none());
+    }
+    let mut deleted = Vec::new();
+    while deleted.len() < 2 {
+        let event = tokio::time::timeout(Duration::from_secs(10), watch.next()).await?;
+        if let Some(WatchEvent::Entry(info)) = event.transpose()?
+            && info.value.is_none()
+        {
+            deleted.push(info.key);
+        }
+    }
+    assert_eq!(deleted, ["empty.0", "large.0"]);
+    objects.put("large.again", &large("").saved()).await?;
     server.stop().await?;
     Ok(())
 }

@@ -3,6 +3,7 @@
 mod contended;
 mod create;
 mod domain;
+mod elsewhere;
 mod full;
 mod gone;
 mod memory;
