@@ -37,7 +37,7 @@ pub(crate) struct Queue {
     writes: mpsc::UnboundedSender<QueuedWrite>,
     /// One permit per write that may be held. Never closed.
     capacity: Arc<Semaphore>,
-    /// Keeps what is known of the bucket recent.
+    /// Keeps what is known of the bucket recent, and looks for one in memory after each reconnect.
     following: AbortHandle,
     /// Set to true to make the worker give up all writes.
     give_up: watch::Sender<bool>,

@@ -34,8 +34,9 @@ pub enum StoreErrorKind {
     BucketNotFound,
     /// `create_bucket` found a bucket with other settings, or one that cannot be written to; the text names each difference.
     BucketMismatch,
-    /// There is a stream of the bucket's name, and it is no bucket: it has other subjects, acknowledges nothing, is a work queue, or allows
-    /// no rollups; the text says what. It is neither used nor changed.
+    /// There is a stream of the bucket's name, and it is no bucket: it has other subjects, acknowledges nothing, is a work queue, allows no
+    /// rollups, or replaces no message; the text says what. It is not changed. Of a bucket that an operator makes such a stream while it is
+    /// used, writers know within 5 seconds, and write nothing from then on.
     NotABucket,
     /// The key is invalid; the source is an [`InvalidKey`].
     InvalidKey,
@@ -60,7 +61,7 @@ pub enum StoreErrorKind {
     Reader,
     /// An object's data is missing or does not match its digest.
     Incomplete,
-    /// The server or the bucket cannot do this: a TTL on a bucket that takes none, for example.
+    /// The server or the bucket cannot do this: a TTL on a bucket that takes none, or a write to a bucket that is sealed, for example.
     Unsupported,
     /// There was no reply in time. A write may have been stored.
     TimedOut,

@@ -278,14 +278,15 @@ impl BucketFacts {
         let known = self.known();
         if known.is_mirror {
             // Boxed, as above.
-            Box::pin(self.after_a_miss()).await
+            Box::pin(self.refreshed()).await
         } else {
             known
         }
     }
 
-    /// What is known when a read has found nothing: no answer tells that the entries are below another prefix by now.
-    pub(crate) async fn after_a_miss(&self) -> Arc<Facts> {
+    /// What is known after a look that the operation does not depend on: recent, unless the server does not answer soon. When a read has found
+    /// nothing, no answer tells that the entries are below another prefix by now; when a write is taken, none that it is no bucket any more.
+    pub(crate) async fn refreshed(&self) -> Arc<Facts> {
         match tokio::time::timeout(MAX_READ_DELAY, self.recent()).await {
             Ok(Ok(recent)) => recent,
             Ok(Err(_)) | Err(_) => self.known(),
@@ -297,7 +298,7 @@ impl BucketFacts {
         loop {
             tokio::time::sleep(MAX_AGE).await;
             // If there is no answer, the writes themselves tell more.
-            let _ = self.now().await;
+            drop(self.now().await);
         }
     }
 
@@ -320,7 +321,8 @@ impl BucketFacts {
     async fn since(&self, moment: Instant) -> Result<Arc<Facts>, StoreError> {
         let is_asked_since = || {
             let known = self.known.read();
-            (known.asked_at >= moment).then(|| Arc::clone(&known.facts))
+            let is_known = known.fault.is_none() && known.asked_at >= moment;
+            is_known.then(|| Arc::clone(&known.facts))
         };
         if let Some(facts) = is_asked_since() {
             return Ok(facts);

@@ -215,7 +215,7 @@ impl KvBucket {
             return Ok(found);
         }
         // Boxed, as the others below: most reads do not get there.
-        let now = Box::pin(self.facts.after_a_miss()).await;
+        let now = Box::pin(self.facts.refreshed()).await;
         if now.prefix == facts.prefix {
             return Ok(None);
         }

@@ -389,7 +389,7 @@ impl<T> KvStore<T> {
         ttl: Option<Duration>,
     ) -> Result<Arc<KvBucket>, StoreError> {
         let bucket = jetstream.open::<KvBucket>(self.bucket()).await?;
-        bucket.facts().recent().await?;
+        bucket.facts().refreshed().await;
         let Some(ttl) = ttl else {
             return Ok(bucket);
         };

@@ -119,7 +119,7 @@ impl ObjectBucket {
 
     /// Fails if nothing can be written to the bucket.
     pub(crate) async fn check_takes_writes(&self) -> Result<(), StoreError> {
-        if self.facts.recent().await?.writes != Writes::Nothing {
+        if self.facts.refreshed().await.writes != Writes::Nothing {
             return Ok(());
         }
         Err(StoreError::unsupported(format!(

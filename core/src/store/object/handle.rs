@@ -158,7 +158,8 @@ impl<T> ObjectStore<T> {
         }
     }
 
-    /// Deletes an object, with chunks that an interrupted deletion has not removed. Deleting an object that does not exist is no error.
+    /// Deletes an object, with chunks that an interrupted deletion has not removed. Deleting an object that does not exist is no error. In a
+    /// bucket that is full, its data is removed before it is marked as deleted.
     /// Fails with [`Contended`](crate::store::error::StoreErrorKind::Contended) if others keep changing it for the client's timeout.
     pub async fn delete(&self, name: impl AsRef<str>) -> Result<(), StoreError> {
         let name = check_name(name.as_ref())?;
