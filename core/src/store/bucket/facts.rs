@@ -11,6 +11,7 @@ use async_nats::jetstream::Context;
 use async_nats::jetstream::response::Response;
 use async_nats::jetstream::stream::{Config, Info};
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::descriptor::bucket::StoreKind;
@@ -24,6 +25,8 @@ use crate::transport::refused::unless_refused;
 
 /// How old facts may be where the server does not contradict what follows from them.
 const MAX_AGE: Duration = Duration::from_secs(5);
+/// The least time between two looks of a writer at a bucket.
+const MIN_PAUSE: Duration = Duration::from_secs(1);
 /// How long a read waits for facts that are too old. Without a leader nobody tells them, while replicas answer the read.
 const MAX_READ_DELAY: Duration = Duration::from_millis(250);
 /// An offset that no list reaches: of the subjects that match, the server then tells the number alone.
@@ -68,6 +71,8 @@ pub(crate) struct BucketFacts {
     known: RwLock<Known>,
     /// Held during a look-up, so that many who need one share it.
     looking_up: tokio::sync::Mutex<()>,
+    /// Told when a write has found them too old.
+    are_old: Notify,
 }
 
 /// A bucket, and the way to it.
@@ -223,6 +228,7 @@ impl BucketFacts {
             bucket,
             known: RwLock::new(known),
             looking_up: tokio::sync::Mutex::default(),
+            are_old: Notify::new(),
         })
     }
 
@@ -267,6 +273,9 @@ impl BucketFacts {
     /// What was found last, at any time. Fails if the stream was no bucket then.
     pub(crate) fn of_bucket(&self) -> Result<Arc<Facts>, StoreError> {
         let known = self.known.read();
+        if known.asked_at.elapsed() > MAX_AGE {
+            self.are_old.notify_one();
+        }
         match &known.fault {
             None => Ok(Arc::clone(&known.facts)),
             Some(fault) => Err(StoreError::new(StoreErrorKind::NotABucket, fault.clone())),
@@ -293,12 +302,14 @@ impl BucketFacts {
         }
     }
 
-    /// Looks at the bucket again and again, for writers that do not: a stream that is no bucket any more may go on taking writes.
+    /// Looks at the bucket whenever a write has found the facts too old, for writers that do not wait for that: a stream that is no bucket
+    /// any more may go on taking writes.
     pub(crate) async fn keep_recent(&self) {
         loop {
-            tokio::time::sleep(MAX_AGE).await;
+            self.are_old.notified().await;
             // If there is no answer, the writes themselves tell more.
             drop(self.now().await);
+            tokio::time::sleep(MIN_PAUSE).await;
         }
     }
 
