@@ -5,11 +5,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use async_nats::jetstream::Context;
 use async_nats::jetstream::consumer::pull::Config;
 use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy};
 use async_nats::jetstream::response::Response;
-use async_nats::jetstream::stream::{DiscardPolicy, Info, Stream};
+use async_nats::jetstream::stream::{
+    ConsumerError, ConsumerErrorKind, DiscardPolicy, Info, Stream,
+};
+use async_nats::jetstream::{Context, ErrorCode};
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
@@ -187,7 +189,7 @@ impl Range {
         if !filter_subject.is_empty() {
             request = [&request, ".", &filter_subject].concat();
         }
-        let config = Config {
+        let mut config = Config {
             name: Some(name),
             description: Some("natsmicro".to_owned()),
             deliver_policy,
@@ -200,9 +202,22 @@ impl Range {
             memory_storage: true,
             ..Config::default()
         };
-        let created = self.context.create_consumer_on_stream(config, &self.stream);
-        let created = unless_refused(&self.gate, &request, created).await?;
+        let mut created = self.create(&request, config.clone()).await?;
+        if created.as_ref().is_err_and(exceeds_inactive_threshold) {
+            // The server takes the limit of the stream.
+            config.inactive_threshold = Duration::ZERO;
+            created = self.create(&request, config).await?;
+        }
         created.map_err(|error| self.failure(error))
+    }
+
+    async fn create(
+        &self,
+        request: &str,
+        config: Config,
+    ) -> Result<Result<Consumer<Config>, ConsumerError>, Violation> {
+        let created = self.context.create_consumer_on_stream(config, &self.stream);
+        unless_refused(&self.gate, request, created).await
     }
 
     /// NATS answers nothing to requests that it refuses, so that without connection events a reader would wait for ever in silence.
@@ -288,6 +303,15 @@ impl ConsumerFailure {
             Self::Permanent(error) | Self::Transient(error) => error,
         }
     }
+}
+
+/// Whether the stream lets consumers live for less time without requests.
+fn exceeds_inactive_threshold(error: &ConsumerError) -> bool {
+    matches!(
+        error.kind(),
+        ConsumerErrorKind::JetStream(refused)
+            if refused.error_code() == ErrorCode::CONSUMER_INACTIVE_THRESHOLD_EXCESS
+    )
 }
 
 pub(crate) fn from_sequence(sequence: u64) -> DeliverPolicy {

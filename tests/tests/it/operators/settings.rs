@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use async_nats::jetstream::kv;
-use natsmicro::store::StoreErrorKind;
+use async_nats::jetstream::stream::ConsumerLimits;
+use futures::TryStreamExt;
+use natsmicro::store::{StoreErrorKind, WatchEvent};
 use natsmicro::{Code, Status};
+use natsmicro_tests::persistence::watching::next;
 use natsmicro_tests::persistence::{Nats, Save, Saved, TestResult, eventually};
 
 use super::{cached, removed, store, store_with, value};
@@ -113,4 +116,31 @@ async fn eventually_with<T>(look: impl AsyncFn() -> Option<T>) -> T {
         assert!(since.elapsed() < Duration::from_secs(20), "never");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// Consumers may live for less time without requests than those of readers are made for.
+#[tokio::test]
+async fn readers_keep_to_the_limits_of_consumers() -> TestResult {
+    let nats = Nats::start().await;
+    let store = store(&nats).await;
+    store.put("a", &value(1)).await?;
+    let mut config = nats.stream_config("KV_profiles").await;
+    config.consumer_limits = Some(ConsumerLimits {
+        inactive_threshold: Duration::from_secs(1),
+        max_ack_pending: 10,
+    });
+    nats.js.update_stream(&config).await?;
+    let keys: Vec<String> = store.keys(">").await?.try_collect().await?;
+    assert_eq!(keys, ["a"]);
+    let cache = store.cached().await?;
+    let mut watch = store.watch_all().await?;
+    assert!(matches!(next(&mut watch).await?, WatchEvent::Entry(entry) if entry.key == "a"));
+    assert!(matches!(next(&mut watch).await?, WatchEvent::EndOfInitial));
+    // Longer than a consumer lives without a reader.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let revision = store.put("b", &value(2)).await?;
+    cache.wait_for(revision).await?;
+    assert_eq!(cached(&cache, "b"), Some(2));
+    assert!(matches!(next(&mut watch).await?, WatchEvent::Entry(entry) if entry.key == "b"));
+    Ok(())
 }
