@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use async_nats::HeaderMap;
 use bytes::Bytes;
 
 use crate::persist::attempts::on_one_connection;
@@ -10,7 +11,6 @@ use crate::store::error::WriteError;
 use crate::store::kv::bucket::KvBucket;
 use crate::transport::gate::Gate;
 use crate::transport::mux::Multiplexer;
-use crate::transport::outgoing::Outgoing;
 
 /// How long the acknowledgement of a write may take. After that, the next attempt reads whether the value was stored.
 const ACK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -37,10 +37,7 @@ impl PlainPut {
         key: &str,
         value: Bytes,
     ) -> Result<u64, WriteError> {
-        let facts = bucket.facts().for_write().await?;
-        let message = Outgoing::to([facts.written_prefix(), key].concat()).with_payload(value);
-        let acknowledged = async { self.publisher.send(message, &facts.stored_by).await?.await };
-        let acknowledged = on_one_connection(&self.gate, ACK_TIMEOUT, acknowledged).await?;
-        Ok(acknowledged.sequence)
+        let stored = bucket.publish_with(&self.publisher, key, HeaderMap::new(), value);
+        on_one_connection(&self.gate, ACK_TIMEOUT, stored).await
     }
 }

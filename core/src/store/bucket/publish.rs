@@ -34,7 +34,15 @@ impl Publisher {
         message: Outgoing,
         stream: &Arc<str>,
     ) -> Result<PublishAck, WriteError> {
-        let acknowledged = async { self.send(message, stream).await?.await };
+        self.in_time(async { self.send(message, stream).await?.await })
+            .await
+    }
+
+    /// Bounds what waits for acknowledgements.
+    pub(crate) async fn in_time<T>(
+        &self,
+        acknowledged: impl Future<Output = Result<T, WriteError>>,
+    ) -> Result<T, WriteError> {
         tokio::time::timeout(self.timeout, std::pin::pin!(acknowledged))
             .await
             .unwrap_or_else(|_| {

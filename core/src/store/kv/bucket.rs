@@ -131,22 +131,31 @@ impl KvBucket {
         headers: HeaderMap,
         value: Bytes,
     ) -> Result<u64, WriteError> {
-        let message = |facts: &Facts| {
+        let stored = self.publish_with(&self.publisher, key, headers, value);
+        self.publisher.in_time(stored).await
+    }
+
+    /// Stores a message of a key with another publisher. Has no timeout of its own.
+    pub(crate) async fn publish_with(
+        &self,
+        publisher: &Publisher,
+        key: &str,
+        headers: HeaderMap,
+        value: Bytes,
+    ) -> Result<u64, WriteError> {
+        let send = async |facts: &Facts| {
             let message = Outgoing::to([facts.written_prefix(), key].concat());
-            message
+            let message = message
                 .with_headers(headers.clone())
-                .with_payload(value.clone())
+                .with_payload(value.clone());
+            publisher.send(message, &facts.stored_by).await?.await
         };
         let facts = self.facts.for_write().await?;
-        let stored = match self
-            .publisher
-            .publish(message(&facts), &facts.stored_by)
-            .await
-        {
+        let stored = match send(&facts).await {
             // The bucket may be written to elsewhere by now.
             Err(not_taken @ WriteError::NotTaken(_)) => match Box::pin(self.facts.now()).await {
                 Ok(now) if now.written_prefix() != facts.written_prefix() => {
-                    Box::pin(self.publisher.publish(message(&now), &now.stored_by)).await
+                    Box::pin(send(&now)).await
                 }
                 _ => Err(not_taken),
             },

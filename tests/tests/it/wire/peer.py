@@ -27,6 +27,16 @@ async def watch(kv, pattern):
         say(key=entry.key, value=value, operation=operation(entry))
 
 
+async def history(kv, key):
+    """nats-py counts what is pending after it has subscribed, and takes what is on its way by then for nothing."""
+    for _ in range(20):
+        try:
+            return await kv.history(key)
+        except NoKeysError:
+            continue
+    return await kv.history(key)
+
+
 async def run(kv, obj, line):
     command = json.loads(line)
     key = command.get("key")
@@ -44,7 +54,7 @@ async def run(kv, obj, line):
             except NoKeysError:
                 say(keys=[])
         case "history":
-            say(history=[[operation(e), (e.value or b"").hex()] for e in await kv.history(key)])
+            say(history=[[operation(e), (e.value or b"").hex()] for e in await history(kv, key)])
         case "put":
             say(revision=await kv.put(key, value))
         case "create":

@@ -1,11 +1,9 @@
 //! A bucket without room for more.
 
-use std::time::Duration;
-
 use bytes::Bytes;
-use futures::StreamExt;
 use natsmicro::store::{StoreErrorKind, WatchEvent};
 use natsmicro::{Code, RunningServer, Status};
+use natsmicro_tests::persistence::watching::next;
 use natsmicro_tests::persistence::{Nats, Save, Saved, TestResult, eventually, persistence};
 
 #[natsmicro::service]
@@ -178,14 +176,14 @@ async fn objects_are_deleted_from_a_full_bucket() -> TestResult {
     }
     assert!(empty > 0);
     let mut watch = objects.watch().await?;
+    while !matches!(next(&mut watch).await?, WatchEvent::EndOfInitial) {}
     for name in ["empty.0", "large.0"] {
         objects.delete(name).await?;
         assert!(objects.info(name).await?.is_none());
     }
     let mut deleted = Vec::new();
     while deleted.len() < 2 {
-        let event = tokio::time::timeout(Duration::from_secs(10), watch.next()).await?;
-        if let Some(WatchEvent::Entry(info)) = event.transpose()?
+        if let WatchEvent::Entry(info) = next(&mut watch).await?
             && info.value.is_none()
         {
             deleted.push(info.key);

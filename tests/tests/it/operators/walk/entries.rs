@@ -129,5 +129,7 @@ pub fn buckets_made_again() -> Vec<Step> {
         done("kv del notes -f").fails(BucketNotFound),
         done("kv add notes --source=other --republish-source=$KV.notes.> --republish-destination=copies.>").arrives("o.1"),
         done("kv put notes a.1 {8}"),
+        done("kv del notes -f").fails(BucketNotFound),
+        done("kv add notes --mirror=other --replicas=1"),
     ]
 }

@@ -70,7 +70,9 @@ pub fn settings_of_streams() -> Vec<Step> {
         done("stream edit KV_notes -f --max-consumers=100"),
         done("stream edit KV_notes -f --dupe-window=1m"),
         done("stream edit KV_notes -f --discard=new"),
-        done("stream edit KV_notes -f --discard-per-subject").read_only(),
+        done("stream edit KV_notes -f --discard-per-subject")
+            .becomes_no_bucket()
+            .read_only(),
         done("stream edit KV_notes -f --no-discard-per-subject"),
         done("stream edit KV_notes -f --allow-batch"),
         done("stream edit KV_notes -f --no-allow-batch"),
