@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::contract::permissions::{Right, Verb};
+use crate::transport::subject::is_api_of_domain;
 
 /// What takes the place of the placeholders.
 #[derive(Clone, Copy, Debug)]
@@ -42,12 +43,6 @@ impl Default for Names<'_> {
 }
 
 impl Names<'_> {
-    fn is_domain(&self) -> bool {
-        let domain = self.api.strip_prefix("$JS.");
-        let domain = domain.and_then(|rest| rest.strip_suffix(".API"));
-        domain.is_some_and(|domain| !domain.is_empty() && !domain.contains('.'))
-    }
-
     /// The subjects of a right: several if it has one per endpoint, none for [`Verb::Respond`].
     #[must_use]
     pub fn subjects(&self, right: &Right) -> Vec<String> {
@@ -61,8 +56,8 @@ impl Names<'_> {
             .replace("<service inbox>", self.peer_inbox)
             .replace("<api>", self.api);
         // nats-server maps no objects into a domain: they are written to their own subjects.
-        let is_below_api =
-            subject.starts_with("$KV.") || (subject.starts_with("$O.") && !self.is_domain());
+        let is_below_api = subject.starts_with("$KV.")
+            || (subject.starts_with("$O.") && !is_api_of_domain(self.api));
         if is_below_api && self.api != PLAIN_API {
             subject = format!("{}.{subject}", self.api);
         }

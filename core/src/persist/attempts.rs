@@ -290,7 +290,7 @@ impl Attempts<'_> {
                     Some(due) => {
                         let due = due.min(self.request.deadline);
                         let remaining = due.saturating_duration_since(Instant::now());
-                        let clean_up = bucket::CLEAN_UP_TIMEOUT.min(remaining / 4);
+                        let clean_up = bucket::clean_up_time(remaining);
                         (due - clean_up, clean_up)
                     }
                     None => (self.request.deadline, bucket::CLEAN_UP_TIMEOUT),

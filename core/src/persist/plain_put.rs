@@ -18,15 +18,13 @@ const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 /// Puts values into one Key-Value bucket.
 #[derive(Clone, Debug)]
 pub(crate) struct PlainPut {
-    gate: Gate,
     publisher: Publisher,
 }
 
 impl PlainPut {
     pub(crate) fn new(gate: Gate) -> Self {
         Self {
-            publisher: Publisher::new(Multiplexer::new(gate.clone()), ACK_TIMEOUT),
-            gate,
+            publisher: Publisher::new(Multiplexer::new(gate), ACK_TIMEOUT),
         }
     }
 
@@ -38,6 +36,6 @@ impl PlainPut {
         value: Bytes,
     ) -> Result<u64, WriteError> {
         let stored = bucket.publish_with(&self.publisher, key, HeaderMap::new(), value);
-        on_one_connection(&self.gate, ACK_TIMEOUT, stored).await
+        on_one_connection(bucket.gate(), ACK_TIMEOUT, stored).await
     }
 }

@@ -3,6 +3,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 
+use async_nats::client::RequestError;
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::context::{
     GetStreamError, GetStreamErrorKind, PublishError, PublishErrorKind,
@@ -19,6 +20,7 @@ use crate::descriptor::key::InvalidKey;
 use crate::error::{Error, chain};
 use crate::transport::events::Violation;
 use crate::transport::gate::Gate;
+use crate::transport::mux;
 
 /// Why reading or writing a store failed.
 pub type StoreError = Error<StoreErrorKind>;
@@ -137,6 +139,14 @@ impl StoreError {
 
     pub(crate) fn unsupported(text: impl Into<std::borrow::Cow<'static, str>>) -> Self {
         Self::new(StoreErrorKind::Unsupported, text)
+    }
+
+    /// A request without an answer: NATS has refused it, or it has failed.
+    pub(crate) fn unanswered(action: &'static str, error: RequestError) -> Self {
+        match mux::violation(&error) {
+            Some(violation) => violation.clone().into(),
+            None => Self::nats(action, error),
+        }
     }
 
     pub(crate) fn nats(action: &'static str, error: impl StdError + Send + Sync + 'static) -> Self {

@@ -155,6 +155,13 @@ pub(crate) fn check_subject_prefix(prefix: &str) -> Result<(), &'static str> {
     }
 }
 
+/// Whether this is the prefix of the JetStream API in a domain, and not under which an account imports it.
+pub(crate) fn is_api_of_domain(prefix: &str) -> bool {
+    let domain = prefix.strip_prefix("$JS.");
+    let domain = domain.and_then(|rest| rest.strip_suffix(".API"));
+    domain.is_some_and(|domain| !domain.is_empty() && !domain.contains('.'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

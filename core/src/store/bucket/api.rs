@@ -7,6 +7,7 @@ use async_nats::jetstream::Context;
 use crate::descriptor::bucket::StoreKind;
 use crate::store::error::missing_permissions;
 use crate::transport::gate::Gate;
+use crate::transport::subject::is_api_of_domain;
 
 const DEFAULT_PREFIX: &str = "$JS.API";
 
@@ -44,9 +45,7 @@ impl Api {
 
     /// Whether it is that of a domain, in which nats-server itself maps the subjects.
     pub(crate) fn is_of_domain(&self) -> bool {
-        let domain = self.prefix.strip_prefix("$JS.");
-        let domain = domain.and_then(|rest| rest.strip_suffix(".API"));
-        domain.is_some_and(|domain| !domain.is_empty() && !domain.contains('.'))
+        is_api_of_domain(&self.prefix)
     }
 
     /// Whether the server gets the reply subject of a message as it was sent. An import maps it.

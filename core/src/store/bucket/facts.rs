@@ -24,7 +24,7 @@ use crate::transport::gate::Gate;
 use crate::transport::refused::unless_refused;
 
 /// How old facts may be where the server does not contradict what follows from them.
-const MAX_AGE: Duration = Duration::from_secs(5);
+pub(crate) const MAX_AGE: Duration = Duration::from_secs(5);
 /// The least time between two looks of a writer at a bucket.
 const MIN_PAUSE: Duration = Duration::from_secs(1);
 /// How long a read waits for facts that are too old. Without a leader nobody tells them, while replicas answer the read.

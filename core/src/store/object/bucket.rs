@@ -11,7 +11,6 @@ use std::time::Duration;
 use async_nats::header::{NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_MESSAGE_ID, NATS_ROLLUP};
 use async_nats::jetstream::context::Context;
 use async_nats::jetstream::publish::PublishAck;
-use async_nats::jetstream::response::Response;
 use async_nats::jetstream::stream::PurgeResponse;
 use async_nats::{HeaderMap, HeaderValue};
 use base64::Engine as _;
@@ -31,6 +30,7 @@ use crate::store::bucket::shape::OBJECTS_OF_MIRROR;
 use crate::store::error::{StoreError, WriteError};
 use crate::store::object::info::{Current, Meta, Stored, encode_meta, incomplete};
 use crate::store::object::publish_subjects::PublishSubjects;
+use crate::store::reader::api_request;
 use crate::store::reader::bucket_reader::BucketReader;
 use crate::store::reader::budget::Budget;
 use crate::store::reader::delivery::BucketMessage;
@@ -39,7 +39,6 @@ use crate::store::reader::range::{Range, Start};
 use crate::store::reader::raw::{self, Which};
 use crate::transport::gate::Gate;
 use crate::transport::outgoing::Outgoing;
-use crate::transport::refused::unless_refused;
 
 /// The chunk size of ADR-20.
 pub(crate) const CHUNK_SIZE: usize = 128 * 1024;
@@ -55,6 +54,11 @@ const CONTENTION_BACKOFF: Backoff =
 const READ_WINDOW: usize = 32;
 /// The most metadata messages that are in flight to a list, or unread.
 const LIST_WINDOW: usize = 256;
+
+/// The part of the time of a change that is reserved for the removal of chunks.
+pub(crate) fn clean_up_time(timeout: Duration) -> Duration {
+    CLEAN_UP_TIMEOUT.min(timeout / 4)
+}
 
 /// Which messages to remove.
 #[derive(Serialize)]
@@ -295,14 +299,10 @@ impl ObjectBucket {
         failed: &'static str,
     ) -> Result<(), StoreError> {
         let request = format!("STREAM.PURGE.{}", self.stream);
-        let purged = self
-            .context
-            .request::<_, _, Response<PurgeResponse>>(request.clone(), messages);
-        let purged = unless_refused(&self.gate, &request, purged).await?;
-        match purged.map_err(|error| StoreError::nats(failed, error))? {
-            Response::Ok(_) => Ok(()),
-            Response::Err { error } => Err(StoreError::nats(failed, error)),
-        }
+        let purged =
+            api_request::request(&self.gate, &self.context, &request, messages, failed).await?;
+        let removed = purged.map(|_: PurgeResponse| ());
+        removed.map_err(|error| StoreError::nats(failed, error))
     }
 }
 

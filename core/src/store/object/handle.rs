@@ -17,7 +17,7 @@ use crate::store::bucket::status::BucketStatus;
 use crate::store::error::{StoreError, WriteError};
 use crate::store::kv::listing::Entries;
 use crate::store::kv::watch::{Skips, Watch};
-use crate::store::object::bucket::{CLEAN_UP_TIMEOUT, ObjectBucket};
+use crate::store::object::bucket::{ObjectBucket, clean_up_time};
 use crate::store::object::info::{ObjectInfo, Stored, check_name, entry};
 use crate::store::object::put_from::PutFromBuilder;
 use crate::store::object::stream::ObjectReader;
@@ -327,11 +327,6 @@ impl<T> fmt::Debug for ObjectStore<T> {
             .field("bucket", &self.handle.store.bucket.name)
             .finish_non_exhaustive()
     }
-}
-
-/// The part of the timeout of a change that is reserved for the removal of chunks.
-fn clean_up_time(timeout: Duration) -> Duration {
-    CLEAN_UP_TIMEOUT.min(timeout / 4)
 }
 
 #[cfg(test)]

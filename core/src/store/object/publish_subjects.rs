@@ -1,24 +1,20 @@
 //! Where chunks and metadata are published.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use async_nats::client::{RequestError, RequestErrorKind};
+use async_nats::client::RequestErrorKind;
 use async_nats::jetstream::response::Response;
 use async_nats::jetstream::stream::Info;
 use tokio::time::Instant;
 
 use crate::descriptor::bucket::StoreKind;
 use crate::store::bucket::api::Api;
-use crate::store::bucket::facts::BucketFacts;
+use crate::store::bucket::facts::{BucketFacts, MAX_AGE};
 use crate::store::bucket::jetstream::JetStream;
 use crate::store::error::{StoreError, is_no_stream};
 use crate::sync::Mutex;
-use crate::transport::mux::{self, Multiplexer};
+use crate::transport::mux::Multiplexer;
 use crate::transport::outgoing::Outgoing;
-
-/// How long it is relied on that no bucket of the same name was made on this side of a domain.
-const MAX_AGE: Duration = Duration::from_secs(5);
 
 /// The subjects to publish the messages of one bucket to.
 ///
@@ -84,7 +80,7 @@ impl PublishSubjects {
         let reply = match self.multiplexer.request(request).await {
             Ok(reply) => reply,
             Err(error) if error.kind() == RequestErrorKind::NoResponders => return Ok(None),
-            Err(error) => return Err(refused_or(failed, error)),
+            Err(error) => return Err(StoreError::unanswered(failed, error)),
         };
         match serde_json::from_slice(&reply.payload) {
             Ok(Response::Ok(info)) => Ok(Some(info)),
@@ -92,13 +88,6 @@ impl PublishSubjects {
             Ok(Response::Err { error }) => Err(StoreError::nats(failed, error)),
             Err(error) => Err(StoreError::nats(failed, error)),
         }
-    }
-}
-
-fn refused_or(failed: &'static str, error: RequestError) -> StoreError {
-    match mux::violation(&error) {
-        Some(violation) => violation.clone().into(),
-        None => StoreError::nats(failed, error),
     }
 }
 

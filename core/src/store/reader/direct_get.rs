@@ -11,7 +11,7 @@ use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::{DirectGetError, DirectGetErrorKind};
 
 use crate::store::error::StoreError;
-use crate::transport::mux::{self, Multiplexer};
+use crate::transport::mux::Multiplexer;
 use crate::transport::outgoing::Outgoing;
 
 /// Reads the messages of one stream.
@@ -43,10 +43,7 @@ impl DirectGet {
                 .with_payload(format!("{{\"seq\":{revision}}}").into()),
         };
         let reply = self.multiplexer.request(request).await;
-        let reply = reply.map_err(|error| match mux::violation(&error) {
-            Some(violation) => violation.clone().into(),
-            None => StoreError::nats(failed, error),
-        })?;
+        let reply = reply.map_err(|error| StoreError::unanswered(failed, error))?;
         match reply.status {
             None => StreamMessage::try_from(reply)
                 .map(Some)

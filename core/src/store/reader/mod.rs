@@ -9,6 +9,7 @@
 //! May use the leaves, `transport`, `descriptor::operation`, and `store::error`. Knows neither keys nor objects nor codecs. Guarantees that messages come
 //! in the order of the stream, without gap and without repeat, or that the reader ends with an error.
 
+pub(crate) mod api_request;
 pub(crate) mod bucket_reader;
 pub(crate) mod budget;
 pub(crate) mod coverage;

@@ -7,7 +7,6 @@ use std::time::{Duration, SystemTime};
 
 use async_nats::jetstream::consumer::pull::Config;
 use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy};
-use async_nats::jetstream::response::Response;
 use async_nats::jetstream::stream::{
     ConsumerError, ConsumerErrorKind, DiscardPolicy, Info, Stream,
 };
@@ -17,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::log::warn_limited;
 use crate::store::error::{StoreError, StoreErrorKind, is_no_stream, no_such_bucket};
+use crate::store::reader::api_request;
 use crate::store::reader::budget::Budget;
 use crate::transport::events::Violation;
 use crate::transport::gate::Gate;
@@ -154,16 +154,12 @@ impl Range {
                 subjects_filter: filter,
                 offset,
             };
-            let answer = self
-                .context
-                .request::<_, _, Response<ListAnswer>>(address.clone(), &request);
-            let answer = unless_refused(&self.gate, &address, answer).await?;
-            let page = match answer.map_err(|error| StoreError::nats(failed, error))? {
-                Response::Ok(page) => page,
-                Response::Err { error } if is_no_stream(&error) => {
-                    return Err(no_such_bucket(&self.bucket));
-                }
-                Response::Err { error } => return Err(StoreError::nats(failed, error)),
+            let answer =
+                api_request::request(&self.gate, &self.context, &address, &request, failed);
+            let page: ListAnswer = match answer.await? {
+                Ok(page) => page,
+                Err(error) if is_no_stream(&error) => return Err(no_such_bucket(&self.bucket)),
+                Err(error) => return Err(StoreError::nats(failed, error)),
             };
             let ListedSubjects(listed) = page.state.subjects.unwrap_or_default();
             let end = offset + listed.len();

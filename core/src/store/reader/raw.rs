@@ -3,7 +3,6 @@
 //! Slow, one request per message to the leader of the stream, so this is for suspects only.
 
 use async_nats::jetstream::message::StreamMessage;
-use async_nats::jetstream::response::Response;
 use async_nats::jetstream::stream::RawMessage;
 use async_nats::jetstream::{Context, ErrorCode};
 use base64::Engine;
@@ -11,9 +10,9 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 
 use crate::store::error::StoreError;
+use crate::store::reader::api_request::request;
 use crate::store::reader::delivery::BucketMessage;
 use crate::transport::gate::Gate;
-use crate::transport::refused::unless_refused;
 
 /// Which message of a stream.
 #[derive(Serialize)]
@@ -41,14 +40,10 @@ pub(crate) async fn read(
 ) -> Result<Option<BucketMessage>, StoreError> {
     let failed = "cannot read the bucket";
     let address = format!("STREAM.MSG.GET.{stream}");
-    let answer = context.request::<_, _, Response<Answer>>(address.clone(), &which);
-    match unless_refused(gate, &address, answer)
-        .await?
-        .map_err(|error| StoreError::nats(failed, error))?
-    {
-        Response::Ok(Answer { message }) => Ok(Some(parse(message))),
-        Response::Err { error } if error.error_code() == ErrorCode::NO_MESSAGE_FOUND => Ok(None),
-        Response::Err { error } => Err(StoreError::nats(failed, error)),
+    match request(gate, context, &address, &which, failed).await? {
+        Ok(Answer { message }) => Ok(Some(parse(message))),
+        Err(error) if error.error_code() == ErrorCode::NO_MESSAGE_FOUND => Ok(None),
+        Err(error) => Err(StoreError::nats(failed, error)),
     }
 }
 

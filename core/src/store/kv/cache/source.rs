@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use async_nats::jetstream::response::Response;
 use async_nats::jetstream::stream::State;
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -17,10 +16,10 @@ use crate::store::kv::bucket::KvBucket;
 use crate::store::kv::cache::state::{Basis, CacheState};
 use crate::store::kv::clock::Clock;
 use crate::store::kv::handle::KvStore;
+use crate::store::reader::api_request::request;
 use crate::store::reader::delivery::{BucketMessage, ReaderEvent};
 use crate::store::reader::liveness::{ConsumerProgress, Liveness};
 use crate::store::reader::range::Start;
-use crate::transport::refused::unless_refused;
 
 /// How long a change that was stored before a look may take to arrive before the server is asked for it.
 const ARRIVAL_TIMEOUT: Duration = Duration::from_millis(100);
@@ -272,14 +271,9 @@ async fn ask(bucket: &KvBucket, pattern: Option<&str>) -> Result<(Report, Basis)
 async fn consumer_state(bucket: &KvBucket, name: &str) -> Result<ConsumerState, StoreError> {
     let failed = "cannot read the state of a consumer";
     let subject = format!("CONSUMER.INFO.{}.{name}", bucket.stream_name());
-    let answer = bucket
-        .context()
-        .request::<_, _, Response<ConsumerState>>(subject.clone(), &EmptyRequest {});
-    let answer = unless_refused(bucket.gate(), &subject, answer).await?;
-    match answer.map_err(|error| StoreError::nats(failed, error))? {
-        Response::Ok(state) => Ok(state),
-        Response::Err { error } => Err(StoreError::nats(failed, error)),
-    }
+    let (gate, context) = (bucket.gate(), bucket.context());
+    let state = request(gate, context, &subject, &EmptyRequest {}, failed).await?;
+    state.map_err(|error| StoreError::nats(failed, error))
 }
 
 /// Whether nothing was written or removed between two looks at a stream.
