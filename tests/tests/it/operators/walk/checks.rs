@@ -6,12 +6,26 @@ use std::time::Instant;
 
 use futures::TryStreamExt;
 use natsmicro::store::{Entry, KvCache, Operation, StoreError, StoreErrorKind};
-use natsmicro::{Code, Origin};
+use natsmicro::{Cached, Code, Origin, Status};
 use natsmicro_tests::persistence::{Save, Saved, eventually};
 
 use super::fold::Fold;
 use super::steps::{Service, Step};
 use super::{ALL, NotesClient, PART, STREAM, Values, Walk};
+
+/// Waits until a call that reads through the bucket finds this number there. It looks for a second at most, and calls the service then,
+/// which stores the same.
+pub async fn reads_through<F>(call: impl Fn() -> F, number: u64, step: &Step)
+where
+    F: Future<Output = Result<Cached<Saved>, Status>>,
+{
+    eventually("a call reads through the bucket", || async {
+        let found = call().await.unwrap();
+        assert_eq!(found.n, number, "{step:?}");
+        matches!(found.origin, Origin::Store { .. }).then_some(())
+    })
+    .await;
+}
 
 impl Walk {
     pub async fn check_equal(&mut self, step: &Step, done_at: Instant) {
@@ -56,17 +70,12 @@ impl Walk {
             (numbers == [Some(self.calls); 2]).then_some(())
         })
         .await;
-        // It looks for a second at most, and calls the service then, which stores the same.
-        eventually("a call reads through the bucket", || async {
-            let found = self
-                .client
+        let call = || {
+            self.client
                 .store_first_cached(request.clone())
-                .await
-                .unwrap();
-            assert_eq!(found.n, self.calls, "{step:?}");
-            matches!(found.origin, Origin::Store { .. }).then_some(())
-        })
-        .await;
+                .into_future()
+        };
+        reads_through(call, self.calls, step).await;
     }
 
     async fn is_replicated(&self) -> bool {

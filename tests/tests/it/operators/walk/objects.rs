@@ -6,10 +6,11 @@ use async_nats::jetstream::object_store;
 use futures::TryStreamExt;
 use natsmicro::store::StoreErrorKind::{BucketNotFound, Incomplete};
 use natsmicro::store::{ObjectInfo, StoreError, StoreErrorKind};
-use natsmicro::{Code, ObjectStore, Origin, RunningServer, Status};
+use natsmicro::{Code, ObjectStore, RunningServer, Status};
 use natsmicro_tests::persistence::{Nats, Save, Saved, eventually};
 use tokio::io::AsyncReadExt;
 
+use super::checks::reads_through;
 use super::fold::Fold;
 use super::program::Program;
 use super::steps::{Effect, Service, Step, WatchEffect, done, refused};
@@ -230,17 +231,12 @@ impl Walk {
             (self.number("later.it").await == Some(self.calls)).then_some(())
         })
         .await;
-        // It looks for a second at most, and calls the service then, which stores the same.
-        eventually("a call reads through the bucket", || async {
-            let found = self
-                .client
+        let call = || {
+            self.client
                 .store_first_cached(request.clone())
-                .await
-                .unwrap();
-            assert_eq!(found.n, self.calls, "{step:?}");
-            matches!(found.origin, Origin::Store { .. }).then_some(())
-        })
-        .await;
+                .into_future()
+        };
+        reads_through(call, self.calls, step).await;
     }
 
     async fn number(&self, name: &str) -> Option<u64> {
