@@ -28,7 +28,7 @@ use crate::transport::gate::Gate;
 use crate::transport::headers;
 use crate::transport::mux::Multiplexer;
 use crate::transport::outgoing::Outgoing;
-use crate::transport::request::{RequestFuture, timed_out};
+use crate::transport::request::timed_out;
 
 /// A call of a service. Nothing is sent until it is awaited.
 ///
@@ -249,10 +249,8 @@ impl<T: 'static, E> Call<T, E> {
         match self.exchange {
             Exchange::Unary(multiplexer, codec, fetch) => {
                 let fetch = fetch.map(|fetch| *fetch);
-                match unary::send(multiplexer, outgoing, fetch, self.retry, timeout) {
-                    Sent::Once(reply) => PendingCall::Message(reply, codec),
-                    Sent::Boxed(reply) => PendingCall::Unary(reply, codec),
-                }
+                let sent = unary::send(multiplexer, outgoing, fetch, self.retry, timeout);
+                PendingCall::Message(sent, codec)
             }
             Exchange::Stream(multiplexer, open, opened_by) => PendingCall::Boxed(open(
                 times.opening(multiplexer.gate.clone(), outgoing, opened_by, self.retry),
@@ -315,10 +313,8 @@ impl Times {
 pub(crate) enum PendingCall<T> {
     /// The request cannot be sent.
     Failed(Status),
-    /// One request and its reply.
-    Message(RequestFuture, MessageCodec<T>),
-    /// A request that may be retried, or whose response may have to be fetched.
-    Unary(BoxFuture<'static, Result<Message, Status>>, MessageCodec<T>),
+    /// A request whose reply is one message.
+    Message(Sent, MessageCodec<T>),
     Boxed(StreamFuture<T>),
 }
 
@@ -328,12 +324,8 @@ impl<T> Future for PendingCall<T> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
         match &mut *self {
             Self::Failed(status) => Poll::Ready(Err(status.clone())),
-            Self::Message(request, codec) => {
-                let reply = ready!(Pin::new(request).poll(cx));
-                Poll::Ready(reply.and_then(|reply| Response::decode(reply, *codec)))
-            }
-            Self::Unary(reply, codec) => {
-                let reply = ready!(reply.as_mut().poll(cx));
+            Self::Message(sent, codec) => {
+                let reply = ready!(Pin::new(sent).poll(cx));
                 Poll::Ready(reply.and_then(|reply| Response::decode(reply, *codec)))
             }
             Self::Boxed(call) => call.as_mut().poll(cx),

@@ -16,7 +16,7 @@ use crate::client::call::{OpenedBy, Opening, Response, Times};
 use crate::client::fetch::Fetch;
 use crate::client::open;
 use crate::client::retry::attempts::RetryPolicy;
-use crate::client::retry::unary::{self, Sent};
+use crate::client::retry::unary;
 use crate::codec::{BYTES_CODEC, MessageCodec};
 use crate::context::Context;
 use crate::descriptor::method::{MethodId, MethodKind};
@@ -33,7 +33,9 @@ use crate::transport::mux::Multiplexer;
 use crate::transport::outgoing::Outgoing;
 use crate::transport::request::timed_out;
 
-/// How much longer than the call within its layers may take, so that they see its `DEADLINE_EXCEEDED`. Timers are as exact as this.
+/// How much longer than the call within its layers may take, so that they see its `DEADLINE_EXCEEDED`. A call that another task runs gets
+/// as much to end by itself, with an error that says more. The instants of both ends are fixed when the call begins, and one task waits
+/// for both, the call within first: the order of the two does not depend on how late that task runs.
 pub(crate) const LAYERS_GRACE: Duration = Duration::from_millis(5);
 
 /// The services that a client calls.
@@ -83,10 +85,16 @@ impl<T> Layered<T> {
             ..
         } = outgoing;
         let ends = Ends::of(times);
-        let bounds_reply = bounds_reply(self.id.kind);
+        let bound = if bounds_reply(self.id.kind) {
+            Some(ends.reply)
+        } else {
+            ends.total
+        };
+        let cut_off = bound.map(|bound| backoff::after(bound, LAYERS_GRACE));
         let destination = Sending {
             peer: self.peer,
             ends,
+            cut_off,
             fetch: self.fetch,
             window: self.window,
             opened_by: self.opened_by,
@@ -104,18 +112,23 @@ impl<T> Layered<T> {
             ..Request::of(self.id, subject.clone(), headers, body)
         };
         let reply = self.layers.run(request);
-        let bound = if bounds_reply {
-            Some(ends.reply)
-        } else {
-            ends.total
-        };
-        let reply = match bound {
-            Some(bound) => timeout_at(backoff::after(bound, LAYERS_GRACE), reply)
-                .await
-                .unwrap_or_else(|_| Err(timed_out(&subject, times.timeout))),
-            None => reply.await,
-        };
-        (self.decode)(reply?)
+        let cut_off = cut_off.map(|within| backoff::after(within, LAYERS_GRACE));
+        let reply = ended_by(cut_off, reply, || timed_out(&subject, times.timeout)).await?;
+        (self.decode)(reply)
+    }
+}
+
+/// The reply, or `error` once the cut-off has passed.
+async fn ended_by(
+    cut_off: Option<Instant>,
+    reply: impl Future<Output = Result<Reply, Status>>,
+    error: impl FnOnce() -> Status,
+) -> Result<Reply, Status> {
+    match cut_off {
+        Some(cut_off) => timeout_at(cut_off, reply)
+            .await
+            .unwrap_or_else(|_| Err(error())),
+        None => reply.await,
     }
 }
 
@@ -157,6 +170,8 @@ impl Ends {
 struct Sending {
     peer: Peer,
     ends: Ends,
+    /// When a call that has not ended by itself ends.
+    cut_off: Option<Instant>,
     fetch: Option<Fetch>,
     window: Credit,
     opened_by: OpenedBy,
@@ -165,43 +180,35 @@ struct Sending {
 
 impl Destination for Sending {
     fn call(&self, mut request: Request) -> ReplyFuture {
+        let (subject, timeout) = (request.subject.clone(), self.ends.times.timeout);
+        let timed_out = move || timed_out(&subject, timeout);
         let left = self.ends.left();
         if left.timeout.is_zero() {
-            let status = timed_out(&request.subject, self.ends.times.timeout);
-            return Box::pin(std::future::ready(Err(status)));
+            return Box::pin(std::future::ready(Err(timed_out())));
         }
         left.announce(&mut request.headers, request.id.kind.is_streaming());
+        let cut_off = self.cut_off;
         match &self.peer {
             Peer::Nats(multiplexer) => {
                 let (multiplexer, retry) = (Arc::clone(multiplexer), self.retry.clone());
                 if !request.id.kind.is_streaming() {
                     let outgoing = outgoing(request).0;
                     let (fetch, timeout) = (self.fetch.clone(), left.timeout);
-                    return match unary::send(multiplexer, outgoing, fetch, retry, timeout) {
-                        Sent::Once(reply) => Box::pin(async move { of_message(reply.await?) }),
-                        Sent::Boxed(reply) => Box::pin(async move { of_message(reply.await?) }),
-                    };
+                    let sent = unary::send(multiplexer, outgoing, fetch, retry, timeout);
+                    let reply = async move { of_message(sent.await?) };
+                    return Box::pin(ended_by(cut_off, reply, timed_out));
                 }
                 let kind = request.id.kind;
                 let (outgoing, requests) = outgoing(request);
                 let gate = multiplexer.gate.clone();
                 let opening = left.opening(gate, outgoing, self.opened_by, retry);
-                Box::pin(open_stream(kind, opening, requests, self.window))
+                let reply = open_stream(kind, opening, requests, self.window);
+                Box::pin(ended_by(cut_off, reply, timed_out))
             }
             #[cfg(feature = "testing")]
             Peer::InProcess(services) => {
-                let ends = self.ends;
-                let is_bounded = bounds_reply(request.id.kind);
-                let subject = request.subject.clone();
                 let reply = services.call(request, self.opened_by);
-                if !is_bounded {
-                    return reply;
-                }
-                Box::pin(async move {
-                    timeout_at(ends.reply, reply)
-                        .await
-                        .unwrap_or_else(|_| Err(timed_out(&subject, ends.times.timeout)))
-                })
+                Box::pin(ended_by(cut_off, reply, timed_out))
             }
         }
     }

@@ -1,9 +1,12 @@
 //! The attempts of a call whose response is one message.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{self, Poll};
 use std::time::Duration;
 
 use async_nats::Message;
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::time::Instant;
 
@@ -20,6 +23,17 @@ use crate::transport::request::RequestFuture;
 pub(crate) enum Sent {
     Once(RequestFuture),
     Boxed(BoxFuture<'static, Result<Message, Status>>),
+}
+
+impl Future for Sent {
+    type Output = Result<Message, Status>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
+        match self.get_mut() {
+            Self::Once(request) => request.poll_unpin(cx),
+            Self::Boxed(reply) => reply.poll_unpin(cx),
+        }
+    }
 }
 
 /// Sends a request, once or with retries. With `fetch`, a response that is stored as an object is fetched.

@@ -95,6 +95,39 @@ async fn a_failure_of_the_client_itself_is_seen() {
     assert_eq!(audit.next().await, seen);
 }
 
+/// The thread that runs streams is busy while their timeouts pass; the one that waits for the calls is not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_timeout_is_seen_however_late_the_call_is_polled() {
+    let nats = Nats::start().await;
+    let _peer = nats.peer("shop.>").await;
+    let audit = Audit::default();
+    let client = Client::new(nats.caller.clone()).layer(audit.layer());
+    let client = ShopClient::new(client);
+    let hog = tokio::spawn(async {
+        loop {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            std::thread::sleep(Duration::from_millis(30));
+        }
+    });
+    let timeout = Duration::from_millis(50);
+    let orders = || Streaming::iter([order("1")]);
+    for _ in 0..5 {
+        let late = soon(client.order(order("1")).with_timeout(timeout)).await;
+        assert_eq!(code(&late), "DEADLINE_EXCEEDED");
+        let late = soon(client.follow(order("1")).with_timeout(timeout)).await;
+        assert_eq!(code(&late), "DEADLINE_EXCEEDED");
+        let late = soon(client.collect(orders()).with_timeout(timeout)).await;
+        assert_eq!(code(&late), "DEADLINE_EXCEEDED");
+        let late = client.trade(orders()).with_timeout(timeout);
+        assert_eq!(code(&soon(late.response()).await), "DEADLINE_EXCEEDED");
+        for method in ["order", "follow", "collect", "trade"] {
+            let seen = (method, "DEADLINE_EXCEEDED".to_owned());
+            assert_eq!(audit.next().await, seen);
+        }
+    }
+    hog.abort();
+}
+
 #[tokio::test]
 async fn a_response_that_cannot_be_decoded_is_seen() {
     let nats = Nats::start().await;
