@@ -150,8 +150,8 @@ impl Context {
         Ok(Self(Arc::new(own)))
     }
 
-    /// Adds an [extension](Self::extensions), in place of one of the same type, for tests of a handler; for clones that were made before, see
-    /// [`with_header`](Self::with_header).
+    /// Adds an [extension](Self::extensions), in place of one of the same type, for tests of a handler; for clones that were made before,
+    /// see [`with_header`](Self::with_header).
     ///
     /// ```
     /// #[derive(Clone, Debug, PartialEq)]

@@ -36,7 +36,8 @@ use crate::server::{settings, start};
 use crate::status::Status;
 
 impl Client {
-    /// Builds a client of services in this process, for tests: without NATS, and with codecs, layers, validation and deadlines as over NATS.
+    /// Builds a client of services in this process, for tests: without NATS, and with codecs, layers, validation and deadlines as over
+    /// NATS.
     ///
     /// Nothing is persisted, `persist = "before_response"` replies at once, and the stores of the client fail with
     /// [`JetStreamNotConfigured`](crate::store::StoreErrorKind::JetStreamNotConfigured). There is no largest message.
@@ -92,8 +93,8 @@ impl InProcess {
         self
     }
 
-    /// Puts a layer around the calls of all services, as [`Server::layer`](crate::Server::layer) does. Layers of the client are added to the
-    /// [`Client`] that is built.
+    /// Puts a layer around the calls of all services, as [`Server::layer`](crate::Server::layer) does. Layers of the client are added to
+    /// the [`Client`] that is built.
     pub fn layer(mut self, layer: impl CallLayer) -> Self {
         self.layers.push(layer);
         self

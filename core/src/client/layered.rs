@@ -1,7 +1,7 @@
 //! Calls that pass layers, or go to a service in this process: requests and replies are bytes, and have the types of the middleware.
 //!
-//! Other calls need fewer steps, see [`Exchange`](crate::client::call::Exchange). May use what `client/call.rs` uses. Guarantees that a call
-//! ends by its timeout, whatever its layers do, and that they see the errors of the call within.
+//! Other calls need fewer steps, see [`Exchange`](crate::client::call::Exchange). May use what `client/call.rs` uses. Guarantees that a
+//! call ends by its timeout, whatever its layers do, and that they see the errors of the call within.
 
 use std::sync::Arc;
 use std::time::Duration;

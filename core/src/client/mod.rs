@@ -1,7 +1,7 @@
 //! The client side: calls, cached calls and streams, and the handles of stores, for generated clients.
 //!
-//! [`ServiceClient`](self::service_client::ServiceClient) is what a generated client wraps; it turns a method and a request into a [`Call`](crate::Call)
-//! or a [`CachedCall`](crate::CachedCall).
+//! [`ServiceClient`](self::service_client::ServiceClient) is what a generated client wraps; it turns a method and a request into a
+//! [`Call`](crate::Call) or a [`CachedCall`](crate::CachedCall).
 //!
 //! May use `transport`, `descriptor`, `store` and `stream`; never `server`. Guarantees that every call ends with its response, an error
 //! or its timeout, and that what a call has opened ends when the call is dropped.
@@ -201,9 +201,9 @@ impl Client {
     /// Sets how long a call, or an operation on a store, waits for its response. By default a call waits for the `timeout = ..` of its
     /// method, or 10 seconds if there is none; an operation on a store for 10 seconds.
     ///
-    /// As with [`Call::with_timeout`](crate::Call::with_timeout), the timeout is sent to the service, which drops the handler when it has passed. A
-    /// [`CachedCall`](crate::CachedCall) does not send it, since several callers may share it. A stream only has to be opened within
-    /// this time.
+    /// As with [`Call::with_timeout`](crate::Call::with_timeout), the timeout is sent to the service, which drops the handler when it has
+    /// passed. A [`CachedCall`](crate::CachedCall) does not send it, since several callers may share it. A stream only has to be opened
+    /// within this time.
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);

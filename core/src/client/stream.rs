@@ -1,4 +1,5 @@
-//! The caller's end of a stream, in one attempt: sends the request that opens it, then the stream of requests, and receives until it is over.
+//! The caller's end of a stream, in one attempt: sends the request that opens it, then the stream of requests, and receives until it is
+//! over.
 //!
 //! A task of its own runs the [`Link`], so the stream outlives the call that opened it. The call gets exactly one result; an
 //! error after that is the last item of the stream of responses. A call or stream that is dropped is cancelled at the service.

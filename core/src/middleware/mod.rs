@@ -53,8 +53,8 @@
 //! for a stream of requests), and [`Reply::on_end`] tells how the stream ends. A layer that refuses such a request does so before the
 //! caller sends its first message.
 //!
-//! The layers are applied once, when the server starts, to all of its endpoints together: `ConcurrencyLimitLayer::new(500)` admits 500 calls
-//! of the server. A call waits for a layer that is not ready within its own deadline, and counts as in flight meanwhile.
+//! The layers are applied once, when the server starts, to all of its endpoints together: `ConcurrencyLimitLayer::new(500)` admits 500
+//! calls of the server. A call waits for a layer that is not ready within its own deadline, and counts as in flight meanwhile.
 //!
 //! What a client reads from a store does not reach the service, and so not its layers: who may read a bucket is for the
 //! [permissions](crate::guide::permissions) of NATS.

@@ -118,9 +118,9 @@ impl Reply {
     /// Calls `told` once, with the result, when the reply or its stream is over.
     ///
     /// On a server that is when the reply has been handed to the connection, or the stream has ended: also with an error that occurs after
-    /// the layers, such as a response that is too large for a message, or `CANCELLED` because the caller has dropped the stream. On a client
-    /// it is when the response was decoded, or the caller has read the stream to its end or dropped it. A reply that an outer layer drops
-    /// is over with `CANCELLED`.
+    /// the layers, such as a response that is too large for a message, or `CANCELLED` because the caller has dropped the stream. On a
+    /// client it is when the response was decoded, or the caller has read the stream to its end or dropped it. A reply that an outer layer
+    /// drops is over with `CANCELLED`.
     ///
     /// `told` must not block. If it panics, that is logged.
     pub fn on_end(&mut self, told: impl FnOnce(&Result<(), Status>) + Send + 'static) {

@@ -164,7 +164,8 @@ impl Request {
         &mut self.extensions
     }
 
-    /// When the call must be answered, or the stream must have ended: the caller gets `DEADLINE_EXCEEDED` then. `None` if nothing bounds it.
+    /// When the call must be answered, or the stream must have ended: the caller gets `DEADLINE_EXCEEDED` then. `None` if nothing bounds
+    /// it.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         self.deadline

@@ -45,8 +45,8 @@ pub struct StopError(Losses);
 
 /// The connection of a server was lost for good, and the server has ended: what it had accepted and could not do any more.
 ///
-/// It is no interruption, which async-nats repairs by itself. The connection was drained or closed, or async-nats's task for it has panicked,
-/// as it does when a message with a malformed header arrives. [`RunningServer::closed`](crate::RunningServer::closed) and
+/// It is no interruption, which async-nats repairs by itself. The connection was drained or closed, or async-nats's task for it has
+/// panicked, as it does when a message with a malformed header arrives. [`RunningServer::closed`](crate::RunningServer::closed) and
 /// [`Server::serve_until`](crate::Server::serve_until) return it.
 #[derive(Clone, Debug)]
 pub struct ConnectionLost(Losses);

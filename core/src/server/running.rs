@@ -184,8 +184,8 @@ impl ServerHandle {
         }
     }
 
-    /// Whether the server works, for the probes of an orchestrator: one that is not live needs a new start, and one that is not ready should
-    /// get no traffic.
+    /// Whether the server works, for the probes of an orchestrator: one that is not live needs a new start, and one that is not ready
+    /// should get no traffic.
     ///
     /// With [`ConnectionEvents`](crate::ConnectionEvents), a server is not live either when NATS has ended a subscription of it, since its
     /// permissions have changed.

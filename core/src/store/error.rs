@@ -205,8 +205,8 @@ fn is_timed_out(error: &(dyn StdError + 'static)) -> bool {
     source.is_some_and(|source| source.to_string().contains("timed out") || is_timed_out(source))
 }
 
-/// Which permissions may be missing if a bucket that is written to below `subjects` does not answer. `None` with connection events, by which
-/// it is known.
+/// Which permissions may be missing if a bucket that is written to below `subjects` does not answer. `None` with connection events, by
+/// which it is known.
 pub(crate) fn missing_permissions(
     gate: &Gate,
     subjects: &str,

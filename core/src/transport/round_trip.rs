@@ -42,8 +42,8 @@ pub(crate) async fn round_trip(gate: &Gate, timeout: Duration) -> Result<RoundTr
         .unwrap_or_else(|_| Err(format!("the NATS server did not answer within {timeout:?}")))
 }
 
-/// Sends a message to itself, and waits for it or for the report that it may not be sent: the NATS server handles the messages of a connection in their order.
-/// After a reconnect it is sent again, since it may be lost.
+/// Sends a message to itself, and waits for it or for the report that it may not be sent: the NATS server handles the messages of a
+/// connection in their order. After a reconnect it is sent again, since it may be lost.
 async fn echo(gate: &Gate) -> Result<(), String> {
     let inbox = gate.new_inbox();
     let mut violations = gate.violations();

@@ -62,11 +62,11 @@ use crate::transport::headers;
 ///
 /// # What is shared
 ///
-/// Calls of one client and its clones that are awaited at the same time for one key share one look-up and at most one call (single
-/// flight). All of them get its result, also if it is an error; an error is not cached. A call joins one in flight that has the same
-/// headers (`traceparent`, `tracestate` and `baggage` aside), a [maximum age](Self::with_max_age) that is no larger, a [timeout](Self::with_timeout) that is no shorter, and a look-up
-/// that takes no longer (see below). Each caller waits for its own timeout. A caller that is dropped does not end the call of the
-/// others.
+/// Calls of one client and its clones that are awaited at the same time for one key share one look-up and at most one call (single flight).
+/// All of them get its result, also if it is an error; an error is not cached. A call joins one in flight that has the same headers
+/// (`traceparent`, `tracestate` and `baggage` aside), a [maximum age](Self::with_max_age) that is no larger, a
+/// [timeout](Self::with_timeout) that is no shorter, and a look-up that takes no longer (see below). Each caller waits for its own timeout.
+/// A caller that is dropped does not end the call of the others.
 ///
 /// Requests with the same key count as the same request, as they do for the store. If their other fields differ, the service sees
 /// those of one of them.

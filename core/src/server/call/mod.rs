@@ -25,7 +25,8 @@ use crate::descriptor::method::Method;
 use crate::middleware::body::Answer;
 use crate::middleware::on_end::OnEnd;
 use crate::middleware::request::Request;
-use crate::persist::{Pending, Writes};
+use crate::persist::Writes;
+use crate::persist::pending::Pending;
 use crate::server::call::body::{Input, Output};
 use crate::server::endpoint::Endpoint;
 use crate::status::Status;
@@ -161,7 +162,8 @@ impl Handled {
         self.reply
     }
 
-    /// Waits for the acknowledgements that the reply depends on. A write that fails, or is not acknowledged by the deadline, fails the call.
+    /// Waits for the acknowledgements that the reply depends on. A write that fails, or is not acknowledged by the deadline, fails the
+    /// call.
     pub(crate) async fn reply(self) -> Reply {
         if !self.awaits_writes() {
             return self.reply;

@@ -407,8 +407,8 @@ impl Dispatcher {
         self.queue_group_guard = None;
     }
 
-    /// A request that has already arrived. Breaks at the end of the subscription. `unconstrained`, since a poll is pending when the task has
-    /// used up its tokio budget.
+    /// A request that has already arrived. Breaks at the end of the subscription. `unconstrained`, since a poll is pending when the task
+    /// has used up its tokio budget.
     fn arrived(&mut self) -> ControlFlow<(), Option<Message>> {
         match tokio::task::unconstrained(self.requests.next()).now_or_never() {
             Some(Some(message)) => ControlFlow::Continue(Some(message)),

@@ -258,8 +258,8 @@ impl BucketFacts {
         }
     }
 
-    /// What is known for a write; fails if the stream is known to be no bucket any more. Whatever becomes of a mirror, its origin takes what
-    /// is written there, and so does not contradict; the acknowledgement of anything else names another stream.
+    /// What is known for a write; fails if the stream is known to be no bucket any more. Whatever becomes of a mirror, its origin takes
+    /// what is written there, and so does not contradict; the acknowledgement of anything else names another stream.
     pub(crate) async fn for_write(&self) -> Result<Arc<Facts>, StoreError> {
         let known = self.of_bucket()?;
         if known.is_mirror {
@@ -293,8 +293,9 @@ impl BucketFacts {
         }
     }
 
-    /// What is known after a look that the operation does not depend on: recent, unless the server does not answer soon. When a read has found
-    /// nothing, no answer tells that the entries are below another prefix by now; when a write is taken, none that it is no bucket any more.
+    /// What is known after a look that the operation does not depend on: recent, unless the server does not answer soon. When a read has
+    /// found nothing, no answer tells that the entries are below another prefix by now; when a write is taken, none that it is no bucket
+    /// any more.
     pub(crate) async fn refreshed(&self) -> Arc<Facts> {
         match tokio::time::timeout(MAX_READ_DELAY, self.recent()).await {
             Ok(Ok(recent)) => recent,

@@ -60,15 +60,16 @@ impl<T: 'static> KvStore<T> {
     /// Follows the keys that match a [`Pattern`](crate::store::Pattern), in which `*` stands for one token and a final `>` for all that
     /// follow.
     ///
-    /// The stream yields the current values first, then [`EndOfInitial`](crate::store::kv::watch::WatchEvent::EndOfInitial) (also if there are
-    /// none), then every change; [`WatchBuilder`] has other beginnings. It goes on through reconnects and restarts of the server,
-    /// without gap and without repeat. A slow reader holds the server back. A value that is no `T` is an error in its place,
-    /// see [`StoreError::undecodable`]; every other error is the end, as that the bucket was deleted.
+    /// The stream yields the current values first, then [`EndOfInitial`](crate::store::kv::watch::WatchEvent::EndOfInitial) (also if there
+    /// are none), then every change; [`WatchBuilder`] has other beginnings. It goes on through reconnects and restarts of the server,
+    /// without gap and without repeat. A slow reader holds the server back. A value that is no `T` is an error in its place, see
+    /// [`StoreError::undecodable`]; every other error is the end, as that the bucket was deleted.
     ///
-    /// Changes that are not read can be lost only by the limits of the bucket: a key keeps `max_history` revisions. What an operator
-    /// purges is announced to nobody. If an operator pauses the consumer of the watch, the changes come up to half a minute later. When the connection was interrupted, the last revisions that were read are compared with the bucket:
-    /// if they are gone, since they were purged or an older snapshot of the bucket was put back, that is an error, and another watch begins
-    /// with what is true. A [cache](Self::cached) does all that by itself.
+    /// Changes that are not read can be lost only by the limits of the bucket: a key keeps `max_history` revisions. What an operator purges
+    /// is announced to nobody. If an operator pauses the consumer of the watch, the changes come up to half a minute later. When the
+    /// connection was interrupted, the last revisions that were read are compared with the bucket: if they are gone, since they were purged
+    /// or an older snapshot of the bucket was put back, that is an error, and another watch begins with what is true. A
+    /// [cache](Self::cached) does all that by itself.
     pub fn watch(&self, pattern: impl AsRef<str>) -> WatchBuilder<T> {
         WatchBuilder::new(self.clone(), pattern.as_ref())
     }

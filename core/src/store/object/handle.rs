@@ -102,8 +102,8 @@ impl<T> ObjectStore<T> {
         Ok(self.handle.jetstream()?.timeout)
     }
 
-    /// The message stored under a name; `None` if there is none. Fails with [`Incomplete`](crate::store::error::StoreErrorKind::Incomplete) if some
-    /// of its data is missing or damaged.
+    /// The message stored under a name; `None` if there is none. Fails with [`Incomplete`](crate::store::error::StoreErrorKind::Incomplete)
+    /// if some of its data is missing or damaged.
     pub async fn get(&self, name: impl AsRef<str>) -> Result<Option<T>, StoreError> {
         let found = self.get_if(name, |_| true).await?;
         Ok(found.map(|(_, _, value)| value))
@@ -130,10 +130,11 @@ impl<T> ObjectStore<T> {
         Ok(Some((revision, modified, value)))
     }
 
-    /// Stores a message under a name, in place of an earlier one, and returns the revision of the object. Of concurrent puts
-    /// the last one wins; one that does not get through within the client's timeout fails with
-    /// [`Contended`](crate::store::error::StoreErrorKind::Contended). A put that [fails](Self#clean-up-after-an-operation) leaves nothing behind. The last quarter of
-    /// the client's timeout, at most a second, is reserved for removing the chunks of a put that was not stored in time.
+    /// Stores a message under a name, in place of an earlier one, and returns the revision of the object. Of concurrent puts the last one
+    /// wins; one that does not get through within the client's timeout fails with
+    /// [`Contended`](crate::store::error::StoreErrorKind::Contended). A put that [fails](Self#clean-up-after-an-operation) leaves nothing
+    /// behind. The last quarter of the client's timeout, at most a second, is reserved for removing the chunks of a put that was not stored
+    /// in time.
     pub async fn put(&self, name: impl AsRef<str>, value: &T) -> Result<u64, StoreError> {
         let name = check_name(name.as_ref())?;
         let data = self.handle.encode(value)?;
@@ -158,9 +159,9 @@ impl<T> ObjectStore<T> {
         }
     }
 
-    /// Deletes an object, with chunks that an interrupted deletion has not removed. Deleting an object that does not exist is no error. In a
-    /// bucket that is full, its data is removed before it is marked as deleted.
-    /// Fails with [`Contended`](crate::store::error::StoreErrorKind::Contended) if others keep changing it for the client's timeout.
+    /// Deletes an object, with chunks that an interrupted deletion has not removed. Deleting an object that does not exist is no error. In
+    /// a bucket that is full, its data is removed before it is marked as deleted. Fails with
+    /// [`Contended`](crate::store::error::StoreErrorKind::Contended) if others keep changing it for the client's timeout.
     pub async fn delete(&self, name: impl AsRef<str>) -> Result<(), StoreError> {
         let name = check_name(name.as_ref())?;
         self.handle
@@ -213,8 +214,8 @@ impl<T> ObjectStore<T> {
 
     /// Stores the bytes of a reader, in place of an earlier object. Only a few chunks are in memory at a time.
     ///
-    /// The whole put has no timeout. It fails with [`TimedOut`](crate::store::error::StoreErrorKind::TimedOut) if a chunk is not stored within
-    /// the client's timeout, and with [`Reader`](crate::store::error::StoreErrorKind::Reader) if the reader fails. A put that
+    /// The whole put has no timeout. It fails with [`TimedOut`](crate::store::error::StoreErrorKind::TimedOut) if a chunk is not stored
+    /// within the client's timeout, and with [`Reader`](crate::store::error::StoreErrorKind::Reader) if the reader fails. A put that
     /// [fails](Self#clean-up-after-an-operation) or is dropped leaves nothing behind.
     ///
     /// ```no_run
@@ -262,8 +263,9 @@ impl<T> ObjectStore<T> {
         ))
     }
 
-    /// Follows the objects: first the existing ones, then [`EndOfInitial`](crate::store::kv::watch::WatchEvent::EndOfInitial) (also if there
-    /// are none), then each that is stored or deleted. In all other respects it is as [`KvStore::watch`](crate::store::kv::handle::KvStore::watch).
+    /// Follows the objects: first the existing ones, then [`EndOfInitial`](crate::store::kv::watch::WatchEvent::EndOfInitial) (also if
+    /// there are none), then each that is stored or deleted. In all other respects it is as
+    /// [`KvStore::watch`](crate::store::kv::handle::KvStore::watch).
     pub async fn watch(&self) -> Result<Watch<ObjectInfo>, StoreError> {
         self.follow(true, Skips::Deletions).await
     }

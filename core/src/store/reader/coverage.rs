@@ -66,8 +66,8 @@ impl Coverage {
         self.missing.as_ref().is_some_and(HashSet::is_empty)
     }
 
-    /// Asks the server for the keys that are not covered. `None` if the reader should first try to come to the end of the stream, from which
-    /// it is `pending` messages away.
+    /// Asks the server for the keys that are not covered. `None` if the reader should first try to come to the end of the stream, from
+    /// which it is `pending` messages away.
     pub(crate) async fn find_missing(
         &self,
         range: &Range,

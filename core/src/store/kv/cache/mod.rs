@@ -33,7 +33,8 @@ const DEFAULT_MAX_AGE: Duration = Duration::from_secs(5);
 /// The least maximum age.
 const MIN_MAX_AGE: Duration = Duration::from_millis(100);
 
-/// A local copy of a bucket, or a part of it, that is kept up to date; made by [`KvStore::cached`](crate::store::kv::handle::KvStore::cached).
+/// A local copy of a bucket, or a part of it, that is kept up to date; made by
+/// [`KvStore::cached`](crate::store::kv::handle::KvStore::cached).
 ///
 /// A read is a look-up in memory. It returns what the server had stored a moment ago, and the last known state while the connection is
 /// interrupted; [`status`](Self::status) gives the age of that state, and [`wait_for`](Self::wait_for) waits for the caller's own write.
@@ -52,8 +53,8 @@ const MIN_MAX_AGE: Duration = Duration::from_millis(100);
 /// A single message that an operator removes with `nats stream rmm` uncovers an older revision of its key, which changes no number of keys.
 /// Buckets deny that; in one that does not, and that keeps several revisions, the cache does not notice it.
 ///
-/// Entries expire by the clock of the server. While entries with a TTL of their own expire all the time, the number of keys is not exact, and
-/// a purge of few keys shows when it is again.
+/// Entries expire by the clock of the server. While entries with a TTL of their own expire all the time, the number of keys is not exact,
+/// and a purge of few keys shows when it is again.
 ///
 /// Cheap to clone. The last clone that is dropped ends the task that keeps the copy.
 ///

@@ -156,7 +156,8 @@ impl<T> CacheState<T> {
         self.uncovered.len() > MAX_LOOKED_UP
     }
 
-    /// What the bucket has for a key of [`uncovered`](Self::uncovered). Returns the event to send. Does nothing if the key was written since.
+    /// What the bucket has for a key of [`uncovered`](Self::uncovered). Returns the event to send. Does nothing if the key was written
+    /// since.
     pub(crate) fn uncover(
         &mut self,
         codec: &MessageCodec<T>,
