@@ -23,6 +23,7 @@ use tokio::time::Instant;
 
 use crate::backoff::Backoff;
 use crate::descriptor::bucket::StoreKind;
+use crate::descriptor::operation::Operation;
 use crate::store::bucket::facts::{BucketFacts, Writes};
 use crate::store::bucket::jetstream::{Bucket, JetStream};
 use crate::store::bucket::publish::Publisher;
@@ -198,7 +199,8 @@ impl ObjectBucket {
 
     /// The newest metadata of an object, which may say that the object is deleted.
     pub(crate) async fn newest(&self, name: &str) -> Result<Option<Stored>, StoreError> {
-        let Some(message) = self.newest_message(name).await? else {
+        let newest = self.newest_message(name).await?;
+        let Some(message) = newest.filter(|newest| !is_marker(newest)) else {
             return Ok(None);
         };
         let message = message.into_stream_message(name)?;
@@ -209,7 +211,13 @@ impl ObjectBucket {
     /// The same as a change finds it, also where it cannot be read.
     pub(crate) async fn current(&self, name: &str) -> Result<Option<Current>, StoreError> {
         let message = self.newest_message(name).await?;
-        Ok(message.as_ref().map(Current::read))
+        Ok(message.map(|message| {
+            if is_marker(&message) {
+                Current::marker(&self.name, name, message.sequence)
+            } else {
+                Current::read(&message)
+            }
+        }))
     }
 
     async fn newest_message(&self, name: &str) -> Result<Option<BucketMessage>, StoreError> {
@@ -304,6 +312,12 @@ impl ObjectBucket {
         let removed = purged.map(|_: PurgeResponse| ());
         removed.map_err(|error| StoreError::nats(failed, error))
     }
+}
+
+/// Whether the server has written this in place of metadata, as it does in a bucket with limit markers.
+fn is_marker(message: &BucketMessage) -> bool {
+    let headers = message.headers.as_ref();
+    headers.is_some_and(|headers| Operation::of(headers) != Operation::Put)
 }
 
 /// Whether an id is a single subject token. It comes from metadata that others may have written, and a wildcard in it would select

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::time::SystemTime;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::{CodecError, MessageCodec};
@@ -123,6 +125,15 @@ pub(crate) fn encode_meta(meta: &Meta) -> Result<bytes::Bytes, CodecError> {
 }
 
 impl Current {
+    /// What the server has written in place of metadata that has expired, or that an operator has removed.
+    pub(crate) fn marker(bucket: &str, name: &str, revision: u64) -> Self {
+        Self {
+            revision,
+            nuid: None,
+            meta: Some(Meta::deleted(bucket, name, String::new())),
+        }
+    }
+
     pub(crate) fn read(message: &BucketMessage) -> Self {
         #[derive(Deserialize)]
         struct Chunks {
@@ -144,7 +155,7 @@ impl Current {
 }
 
 impl Meta {
-    /// What a deletion writes in place of metadata that cannot be read.
+    /// The metadata of an object that is deleted, without more that is known of it.
     pub(crate) fn deleted(bucket: &str, name: &str, nuid: String) -> Self {
         Self {
             name: name.to_owned(),
@@ -215,10 +226,20 @@ pub(crate) fn entry(message: BucketMessage) -> Result<Entry<ObjectInfo>, StoreEr
         published,
         is_malformed,
         is_repeated: _,
-        headers: _,
+        headers,
     } = message;
     if is_malformed {
         return Err(StoreError::malformed(&subject, sequence, payload));
+    }
+    let operation = headers.as_ref().map_or(Operation::Put, Operation::of);
+    if operation != Operation::Put {
+        return Ok(Entry {
+            key: name_of(&subject),
+            value: None,
+            revision: sequence,
+            created: published,
+            operation,
+        });
     }
     let stored = Stored::read(&subject, sequence, published, payload)?;
     let deleted = stored.meta.deleted;
@@ -234,6 +255,14 @@ pub(crate) fn entry(message: BucketMessage) -> Result<Entry<ObjectInfo>, StoreEr
         },
         value: (!deleted).then_some(info),
     })
+}
+
+/// The name of the object whose metadata has this subject; the end of the subject if it is none.
+fn name_of(subject: &str) -> String {
+    let token = subject.rsplit('.').next().unwrap_or_default();
+    let name = URL_SAFE.decode(token).ok();
+    let name = name.and_then(|name| String::from_utf8(name).ok());
+    name.unwrap_or_else(|| token.to_owned())
 }
 
 /// Checks the name of an object. Any text is allowed, since names are encoded in subjects, but its length is bounded.

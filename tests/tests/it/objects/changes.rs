@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::object_store;
 use futures::TryStreamExt;
-use natsmicro::store::{Entry, ObjectInfo, StoreErrorKind, Watch, WatchEvent};
+use natsmicro::store::{Entry, ObjectInfo, Operation, StoreErrorKind, Watch, WatchEvent};
 use natsmicro::{ObjectStore, Status};
 use natsmicro_tests::persistence::watching::next;
 use natsmicro_tests::persistence::{Nats, Save, Saved, TestResult, eventually};
@@ -104,6 +104,35 @@ async fn an_object_that_expires() -> TestResult {
     assert_eq!(next(&mut watch).await?, WatchEvent::EndOfInitial);
     store.put("a", &report(2)).await?;
     assert_eq!(change(&mut watch).await.0, "a");
+    Ok(())
+}
+
+/// An operator has limit markers written, which say in place of the metadata of an object that it has expired.
+#[tokio::test]
+async fn an_object_that_expires_with_a_marker() -> TestResult {
+    let nats = Nats::start().await;
+    let store = store(&nats, Duration::from_secs(1)).await;
+    let stream = nats.js.get_stream("OBJ_reports").await?;
+    let mut config = stream.cached_info().config.clone();
+    config.allow_message_ttl = true;
+    config.subject_delete_marker_ttl = Some(Duration::from_secs(3600));
+    nats.js.update_stream(config).await?;
+    let mut watch = store.watch().await?;
+    assert_eq!(next(&mut watch).await?, WatchEvent::EndOfInitial);
+    let revision = store.put("a b", &report(1)).await?;
+    assert_eq!(change(&mut watch).await, ("a b".to_owned(), revision));
+    let WatchEvent::Entry(marker) = next(&mut watch).await? else {
+        panic!("no change")
+    };
+    assert_eq!((&*marker.key, &marker.value), ("a b", &None));
+    assert_eq!(marker.operation, Operation::Purge);
+    assert_eq!(store.get("a b").await?, None);
+    assert_eq!(store.info("a b").await?, None);
+    assert!(store.reader("a b").await?.is_none());
+    assert!(names(&store).await.is_empty());
+    store.delete("a b").await?;
+    store.put("a b", &report(2)).await?;
+    assert_eq!(change(&mut watch).await.0, "a b");
     Ok(())
 }
 
