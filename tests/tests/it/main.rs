@@ -16,6 +16,7 @@ mod operators;
 mod permissions;
 mod persist;
 mod programs;
+mod replicas;
 mod service;
 mod streams;
 mod testing;

@@ -74,7 +74,7 @@ impl BucketReader {
             State::Careful { position, until }
         } else {
             let consumer = consumer(&range, &liveness).await?;
-            if consumer.initial_pending() == 0 {
+            if consumer.initial_pending() == 0 && consumer.stream_end().is_some() {
                 // There was no key.
                 coverage = None;
             }
@@ -195,6 +195,9 @@ impl BucketReader {
             coverage.wait_for(missing, &range.bucket)?;
             if let State::Consumer(consumer) = &mut self.state {
                 consumer.continue_initial();
+                if coverage.tries_another_replica() {
+                    consumer.continue_elsewhere().await?;
+                }
             }
             Ok(())
         };

@@ -20,6 +20,9 @@ const KEYS_PER_TRY: usize = 10_000;
 /// How long keys may be missing while nothing is delivered. A replica that delivers may be behind the leader, which lists the keys.
 const MAX_STANDSTILL: Duration = Duration::from_secs(10);
 
+/// How long a replica may deliver nothing of what is missing before another one is tried, and again for each that follows.
+const REPLICA_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// The coverage of one initial part. Holds a hash of each key.
 ///
 /// Invariant: `missing` has no key that is in `covered`. Keys are hashes with random seeds, so that nobody can choose two of the same.
@@ -31,12 +34,14 @@ pub(crate) struct Coverage {
     missing: Option<HashSet<u64>>,
     /// The sequence of the last message.
     position: u64,
-    /// Where the stream ended before the consumer was made, if that is known.
+    /// Where the stream ended before the consumer was made, if the consumer is known to get there.
     stream_end: Option<u64>,
     /// How often the reader was not at the end of the stream.
     tries: usize,
     /// When the server last listed something that is missing, without a message since.
     standstill: Option<Instant>,
+    /// How many other replicas were tried since.
+    replicas_tried: u32,
 }
 
 impl Coverage {
@@ -54,6 +59,7 @@ impl Coverage {
     pub(crate) fn record(&mut self, message: &BucketMessage) -> bool {
         self.position = message.sequence;
         self.standstill = None;
+        self.replicas_tried = 0;
         let key = self.seeds.hash_one(message.subject.as_str());
         if let Some(missing) = &mut self.missing {
             missing.remove(&key);
@@ -92,6 +98,14 @@ impl Coverage {
             }
         }
         Ok(Some(missing))
+    }
+
+    /// Whether to read from another replica: this one may be behind the leader for long.
+    pub(crate) fn tries_another_replica(&mut self) -> bool {
+        let waits = REPLICA_TIMEOUT * (self.replicas_tried + 1);
+        let is_over = self.standstill.is_some_and(|since| since.elapsed() > waits);
+        self.replicas_tried += u32::from(is_over);
+        is_over
     }
 
     /// Waits for these keys from now on. Fails if some have been missing for long while nothing was delivered.

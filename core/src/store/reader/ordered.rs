@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use async_nats::connection::State;
 use async_nats::jetstream::consumer::DeliverPolicy;
+use async_nats::jetstream::stream::Info;
 use async_nats::{StatusCode, Subscriber};
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::StreamExt;
@@ -19,7 +20,9 @@ use crate::store::error::StoreError;
 use crate::store::reader::delivery::{BucketMessage, ReadError, ReaderEvent, header_number};
 use crate::store::reader::demand::{Demand, HEARTBEAT_INTERVAL, RequestEnd};
 use crate::store::reader::liveness::Liveness;
-use crate::store::reader::range::{ATTEMPT_TIMEOUT, ConsumerFailure, Range, Start, from_sequence};
+use crate::store::reader::range::{
+    ATTEMPT_TIMEOUT, ConsumerFailure, Range, Start, from_sequence, is_replicated,
+};
 use crate::store::reader::server_consumer::{Positioned, Remainder, ServerConsumer};
 use crate::store::reader::suspects;
 use crate::store::reader::trail::Trail;
@@ -52,7 +55,7 @@ pub(crate) struct OrderedConsumer {
     current: ServerConsumer,
     /// When the stream was created; `None` if the range is not endless.
     created: Option<SystemTime>,
-    /// Where the stream ended before the first server-side consumer was made; `None` if that is of no use.
+    /// Where the stream ended before the first server-side consumer was made; `None` if that does not tell where the consumer ends.
     stream_end: Option<u64>,
     /// The stream sequence up to which the stream has been read.
     position: u64,
@@ -104,7 +107,7 @@ impl OrderedConsumer {
         };
         // The stream first: what is written after the answer comes after the beginning of the consumer.
         let (stream, consumer) = tokio::try_join!(biased; stream, consumer)?;
-        let stream_end = stream.as_ref().map(|info| info.state.last_sequence);
+        let stream_end = stream.as_ref().and_then(end_for_consumers);
         let created = stream.filter(|_| range.endless);
         let created = created.map(|info| SystemTime::from(info.created));
         let initial = match range.start {
@@ -139,7 +142,7 @@ impl OrderedConsumer {
         self.initial.unwrap_or(0)
     }
 
-    /// Where the stream ended before the first server-side consumer was made, if that is known.
+    /// Where the stream ended before the first server-side consumer was made, if the consumer is known to get there.
     pub(crate) fn stream_end(&self) -> Option<u64> {
         self.stream_end
     }
@@ -148,6 +151,11 @@ impl OrderedConsumer {
     pub(crate) fn continue_initial(&mut self) {
         // The next message tells how many follow it.
         self.initial = Some(u64::MAX);
+    }
+
+    /// Continues with another server-side consumer, for which the server may choose another replica.
+    pub(crate) async fn continue_elsewhere(&mut self) -> Result<(), StoreError> {
+        self.restart("the replica may be behind").await
     }
 
     /// Ends the initial part, whatever is still to come of it.
@@ -461,6 +469,12 @@ impl OrderedConsumer {
         self.liveness.set_pending(info.num_pending);
         self.demand.reset();
     }
+}
+
+/// Where a consumer of the stream ends. Unknown of a stream with replicas: the one that delivers may be behind the leader, which was asked.
+fn end_for_consumers(stream: &Info) -> Option<u64> {
+    let end = stream.state.last_sequence;
+    (end == 0 || !is_replicated(stream)).then_some(end)
 }
 
 impl Drop for OrderedConsumer {

@@ -310,6 +310,12 @@ fn exceeds_inactive_threshold(error: &ConsumerError) -> bool {
     )
 }
 
+/// Whether several servers have the stream. A consumer is served by one of them, which need not be the leader, and may be behind it.
+pub(crate) fn is_replicated(stream: &Info) -> bool {
+    let cluster = stream.cluster.as_ref();
+    stream.config.num_replicas > 1 || cluster.is_some_and(|cluster| !cluster.replicas.is_empty())
+}
+
 pub(crate) fn from_sequence(sequence: u64) -> DeliverPolicy {
     DeliverPolicy::ByStartSequence {
         // The server refuses zero.
