@@ -81,6 +81,14 @@ const KV_MALFORMED: Right = publish(
 )
 .or(MALFORMED);
 const MALFORMED: &str = "such an entry ends each connection that reads it";
+/// For lists, watches and caches, which a replica may serve that is behind.
+const KV_NEWEST: Right = publish(
+    "<api>.STREAM.MSG.GET.KV_<bucket>",
+    "entries with malformed headers; where a replicated bucket ends, for a cache",
+)
+.or(
+    "such an entry ends each connection that reads it, and a cache does not notice that the replica it reads is behind",
+);
 const KV_ENTRIES: Right = publish("$KV.<bucket>.>", "the entries");
 const KV_PULL: Right = publish(
     "<api>.CONSUMER.MSG.NEXT.KV_<bucket>.*",
@@ -251,7 +259,7 @@ pub const KV_WATCH: Feature = Feature {
         KV_PULL,
         KV_REMAINDER,
         KV_END,
-        KV_MALFORMED,
+        KV_NEWEST,
     ],
 };
 

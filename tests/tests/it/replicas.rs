@@ -118,3 +118,43 @@ async fn lists_are_complete() -> TestResult {
     }
     Ok(())
 }
+
+/// A cache has what was written before it was loaded, as its status says.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fresh_cache_has_the_newest_values() -> TestResult {
+    let bucket = Bucket::start().await;
+    bucket.write(0..KEYS, 0).await;
+    for round in 1..=3 {
+        bucket.follower().kill()?;
+        bucket.write(0..KEYS, round).await;
+        bucket.follower().restart().await?;
+        let since = Instant::now();
+        let mut readers = JoinSet::new();
+        for _ in 0..4 {
+            let store = bucket.store.clone();
+            readers.spawn(async move {
+                while since.elapsed() < CATCHING_UP {
+                    let cache = store.cached().with_pattern("key.*").await;
+                    let Some(cache) = in_time(cache) else {
+                        continue;
+                    };
+                    let entries = cache.entries();
+                    let old = entries
+                        .iter()
+                        .filter(|it| it.value.as_ref().is_none_or(|value| value.n != round))
+                        .count();
+                    assert_eq!(
+                        (entries.len() as u64, old),
+                        (KEYS, 0),
+                        "{:?}",
+                        cache.status()
+                    );
+                }
+            });
+        }
+        while let Some(read) = readers.join_next().await {
+            read?;
+        }
+    }
+    Ok(())
+}

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use async_nats::jetstream::stream::State;
+use async_nats::jetstream::stream::{Info, State};
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::backoff;
 use crate::store::bucket::facts::{Facts, Report};
 use crate::store::error::{StoreError, StoreErrorKind};
 use crate::store::kv::bucket::KvBucket;
@@ -19,13 +20,18 @@ use crate::store::kv::handle::KvStore;
 use crate::store::reader::api_request::request;
 use crate::store::reader::delivery::{BucketMessage, ReaderEvent};
 use crate::store::reader::liveness::{ConsumerProgress, Liveness};
-use crate::store::reader::range::Start;
+use crate::store::reader::range::{Start, is_replicated};
+use crate::store::reader::raw::{self, Which};
 
 /// How long a change that was stored before a look may take to arrive before the server is asked for it.
 const ARRIVAL_TIMEOUT: Duration = Duration::from_millis(100);
 /// How often, and with which pauses, the server is asked for what is on its way.
 const MAX_PROGRESS_REQUESTS: usize = 10;
 const PROGRESS_PAUSE: Duration = Duration::from_millis(50);
+/// How long the leader of a replicated bucket may take to say where the bucket ends. Without the permission to ask it does not answer.
+const LEADER_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long a replica that is behind the leader may deliver nothing before another one is tried.
+const REPLICA_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The part of a bucket that a cache holds.
 pub(crate) struct Source<T> {
@@ -100,6 +106,25 @@ struct Delivered {
 impl<T: Send + Sync + 'static> Source<T> {
     /// Reads all current entries.
     pub(crate) async fn load(&self) -> Result<Loaded<T>, StoreError> {
+        let deadline = backoff::after(Instant::now(), self.store.timeout()?);
+        loop {
+            if let Some(loaded) = self.load_from_replica().await? {
+                return Ok(loaded);
+            }
+            if Instant::now() >= deadline {
+                let bucket = self.store.bucket();
+                return Err(StoreError::new(
+                    StoreErrorKind::TimedOut,
+                    format!(
+                        "the replicas of bucket `{bucket}` that were read are behind its leader"
+                    ),
+                ));
+            }
+        }
+    }
+
+    /// Reads all current entries from one of the replicas; `None` if that is behind the leader, and stays so.
+    async fn load_from_replica(&self) -> Result<Option<Loaded<T>>, StoreError> {
         let agreed_at = Instant::now();
         let (report, basis) = self.within(async |bucket| ask(bucket, None).await).await?;
         let pattern = std::slice::from_ref(&self.pattern);
@@ -110,22 +135,32 @@ impl<T: Send + Sync + 'static> Source<T> {
         let liveness = consumer.liveness();
         let mut events = consumer.into_stream();
         let mut state = CacheState::new(self.max_entries, Some(basis.clone()));
-        // What is not delivered of this was superseded or removed.
-        let mut revision = report.info.state.last_sequence;
+        let mut apply = |message: BucketMessage| {
+            let sequence = message.sequence;
+            state.apply(&self.store.codec(), &prefix, message);
+            sequence
+        };
         let within = self.store.timeout()?;
+        let mut position = 0;
         loop {
             match timeout(within, events.next()).await {
-                Ok(Some(Ok(ReaderEvent::Message(message)))) => {
-                    revision = revision.max(message.sequence);
-                    state.apply(&self.store.codec(), &prefix, message);
-                }
+                Ok(Some(Ok(ReaderEvent::Message(message)))) => position = apply(message),
                 Ok(Some(Ok(ReaderEvent::CaughtUp)) | None) => break,
                 Ok(Some(Err(error))) => return Err(error),
                 Err(_) => return Err(self.store.timed_out()),
             }
         }
+        let last_sequence = report.info.state.last_sequence;
+        if position < last_sequence && is_replicated(&report.info) {
+            match self.catch_up(position, &mut events, apply).await? {
+                Some(caught_up) => position = caught_up,
+                None => return Ok(None),
+            }
+        }
         let created = Some(basis.facts.created);
-        Ok(Loaded {
+        // What is not delivered of this was superseded or removed.
+        let revision = position.max(last_sequence);
+        Ok(Some(Loaded {
             state,
             seen: Seen { created, revision },
             feed: ChangeFeed {
@@ -134,7 +169,47 @@ impl<T: Send + Sync + 'static> Source<T> {
                 prefix,
             },
             agreed_at,
-        })
+        }))
+    }
+
+    /// Reads on until a copy has all that the leader has: the replica that delivers may be behind it. Returns the sequence of the last
+    /// message; `None` if no more is delivered.
+    async fn catch_up(
+        &self,
+        mut position: u64,
+        events: &mut BoxStream<'static, Result<ReaderEvent, StoreError>>,
+        mut apply: impl FnMut(BucketMessage) -> u64,
+    ) -> Result<Option<u64>, StoreError> {
+        // Asked again: what the leader had may have been removed before it was delivered.
+        while let Some(end) = self.newer_at_leader(position).await {
+            let begin = position;
+            while position < end {
+                match timeout(REPLICA_TIMEOUT, events.next()).await {
+                    Ok(Some(Ok(ReaderEvent::Message(message)))) => position = apply(message),
+                    Ok(Some(Ok(ReaderEvent::CaughtUp))) => {}
+                    Ok(Some(Err(error))) => return Err(error),
+                    Ok(None) => return Err(StoreError::connection_lost()),
+                    // nats-server may forget to tell a consumer what a replica has fetched from the others.
+                    Err(_) if position == begin => return Ok(None),
+                    Err(_) => break,
+                }
+            }
+        }
+        Ok(Some(position))
+    }
+
+    /// The newest revision that the leader has, if it is after `position`. `None` if the leader does not say.
+    async fn newer_at_leader(&self, position: u64) -> Option<u64> {
+        let newest = self.within(async |bucket| {
+            let subject = bucket.subject(&self.pattern);
+            let which = Which::Newest {
+                last_by_subj: &subject,
+            };
+            let (gate, context) = (bucket.gate(), bucket.context());
+            raw::read(gate, context, bucket.stream_name(), which).await
+        });
+        let newest = timeout(LEADER_TIMEOUT, newest).await.ok()?.ok()??;
+        (newest.sequence > position).then_some(newest.sequence)
     }
 
     /// Looks at the bucket, for comparison with a copy. `last` is the stream at the last look that agreed. With `is_exact`, the stream may
@@ -164,12 +239,12 @@ impl<T: Send + Sync + 'static> Source<T> {
             (report, basis) = self.within(counted).await?;
             Some(report.total)
         };
-        let stream = report.info.state;
         let arrival = if is_unchanged {
             Arrival::Complete
         } else {
-            self.arrival(stream.last_sequence, &liveness, seen).await?
+            self.arrival(&report.info, &liveness, seen).await?
         };
+        let stream = report.info.state;
         Ok(Look {
             asked_at,
             basis,
@@ -180,13 +255,14 @@ impl<T: Send + Sync + 'static> Source<T> {
         })
     }
 
-    /// Finds out whether all that the bucket has up to `last_sequence` has arrived.
+    /// Finds out whether all that the bucket has at a look has arrived.
     async fn arrival(
         &self,
-        last_sequence: u64,
+        stream: &Info,
         liveness: &Liveness,
         mut seen: watch::Receiver<Seen>,
     ) -> Result<Arrival, StoreError> {
+        let last_sequence = stream.state.last_sequence;
         let arrived = async {
             let arrived = seen.wait_for(|seen| seen.revision >= last_sequence).await;
             arrived.is_ok()
@@ -211,7 +287,11 @@ impl<T: Send + Sync + 'static> Source<T> {
                 delivered: state.delivered.consumer_seq,
             };
             let progress = liveness.consumer();
-            if state.num_pending == 0 && progress == delivered {
+            let is_at_end = state.num_pending == 0 && progress == delivered;
+            let position = seen.borrow().revision;
+            if is_at_end
+                && (!is_replicated(stream) || self.newer_at_leader(position).await.is_none())
+            {
                 return Ok(Arrival::Complete);
             }
             arrival = Arrival::Behind(state.num_pending, progress);
