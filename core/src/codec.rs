@@ -4,6 +4,7 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
 
@@ -45,7 +46,8 @@ pub trait Codec<T> {
     /// Encodes a message as a payload. Fails if the message cannot be represented.
     fn encode(message: &T) -> Result<Bytes, CodecError>;
 
-    /// Decodes a message from a payload. Fails if the payload is not a message of this type.
+    /// Decodes a message from a payload. Fails if the payload is not a message of this type. Where a value of a store is decoded, a panic
+    /// counts as a failure.
     fn decode(payload: Bytes) -> Result<T, CodecError>;
 }
 
@@ -144,6 +146,15 @@ pub(crate) const BYTES_CODEC: MessageCodec<Bytes> = MessageCodec {
     encode: |bytes| Ok(bytes.clone()),
     decode: Ok,
 };
+
+impl<T> MessageCodec<T> {
+    /// Decodes what anybody may have written, for several readers or on a task of this crate: a panic of the codec is an error of this
+    /// payload, and ends nothing else.
+    pub(crate) fn decode_caught(&self, payload: Bytes) -> Result<T, CodecError> {
+        catch_unwind(AssertUnwindSafe(|| (self.decode)(payload)))
+            .unwrap_or_else(|_| Err(CodecError::new("the codec panicked")))
+    }
+}
 
 impl<T> Clone for MessageCodec<T> {
     fn clone(&self) -> Self {

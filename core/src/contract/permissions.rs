@@ -84,10 +84,10 @@ const MALFORMED: &str = "such an entry ends each connection that reads it";
 /// For lists, watches and caches, which a replica may serve that is behind.
 const KV_NEWEST: Right = publish(
     "<api>.STREAM.MSG.GET.KV_<bucket>",
-    "entries with malformed headers; where a replicated bucket ends, for a cache",
+    "entries with malformed headers; what the leader of a replicated bucket has",
 )
 .or(
-    "such an entry ends each connection that reads it, and a cache does not notice that the replica it reads is behind",
+    "such an entry ends each connection that reads it; where a replica is behind, a cache does not notice, and a watch that continues there may end",
 );
 const KV_ENTRIES: Right = publish("$KV.<bucket>.>", "the entries");
 const KV_PULL: Right = publish(

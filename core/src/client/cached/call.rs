@@ -198,7 +198,8 @@ impl<T: 'static, E> CachedCall<T, E> {
         };
         let codec = self.codec;
         if self.layers.is_empty() {
-            let (value, origin) = lookup.get(headers, self.payload, codec.decode).await?;
+            let decode = |value| codec.decode_caught(value);
+            let (value, origin) = lookup.get(headers, self.payload, decode).await?;
             return Ok(Cached { value, origin });
         }
         let timed_out = lookup.timed_out();

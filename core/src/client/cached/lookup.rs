@@ -118,7 +118,7 @@ impl<T: 'static> Destination for LookupDestination<T> {
                 Body::Stream(_) => Bytes::new(),
             };
             // Decoded here as well as behind the layers: an entry that cannot be decoded must lead to a call.
-            let checked = |value: Bytes| (codec.decode)(value.clone()).map(|_| value);
+            let checked = |value: Bytes| codec.decode_caught(value.clone()).map(|_| value);
             let (value, origin) = lookup.get(request.headers, payload, checked).await?;
             let mut reply = Reply::of(HeaderMap::new(), Answer::Message(value));
             reply.extensions.insert(origin);

@@ -112,7 +112,8 @@ pub(crate) fn decode<T>(
     revision: u64,
     value: Bytes,
 ) -> Result<T, StoreError> {
-    (codec.decode)(value.clone()).map_err(|error| StoreError::decode(key, revision, value, error))
+    let decoded = codec.decode_caught(value.clone());
+    decoded.map_err(|error| StoreError::decode(key, revision, value, error))
 }
 
 impl<T> Clone for Handle<T> {

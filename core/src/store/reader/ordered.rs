@@ -245,7 +245,7 @@ impl OrderedConsumer {
                     // A heartbeat means that nothing is pending, even if the last message counted more: those may have expired. (One of a
                     // consumer that was paused means nothing.)
                     self.caught_up();
-                    self.settle_trail()?;
+                    self.settle_trail().await?;
                 }
             }
             StatusCode::TIMEOUT | StatusCode::REQUEST_TERMINATED => {
@@ -299,7 +299,7 @@ impl OrderedConsumer {
             self.caught_up();
             // A replica that lags behind has nothing pending either, and delivers in order.
             if self.trail.end() <= Some(message.sequence) {
-                self.settle_trail()?;
+                self.settle_trail().await?;
             }
         } else {
             self.liveness.set_pending(pending);
@@ -314,7 +314,16 @@ impl OrderedConsumer {
     }
 
     /// Fails if the stream does not have what was read before an interruption, or what came after it.
-    fn settle_trail(&mut self) -> Result<(), StoreError> {
+    async fn settle_trail(&mut self) -> Result<(), StoreError> {
+        if !self.may_expire {
+            // A replica that is behind delivers later what the leader has.
+            for subject in self.trail.unconfirmed() {
+                match self.range.newest(&subject).await {
+                    Some(newest) => self.trail.confirm_newest(&newest),
+                    None => break,
+                }
+            }
+        }
         if self.trail.settle() || self.may_expire {
             Ok(())
         } else {

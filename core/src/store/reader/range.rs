@@ -18,6 +18,8 @@ use crate::log::warn_limited;
 use crate::store::error::{StoreError, StoreErrorKind, is_no_stream, no_such_bucket};
 use crate::store::reader::api_request;
 use crate::store::reader::budget::Budget;
+use crate::store::reader::delivery::BucketMessage;
+use crate::store::reader::raw::newest_at_leader;
 use crate::transport::events::Violation;
 use crate::transport::gate::Gate;
 use crate::transport::random::random_token;
@@ -132,6 +134,11 @@ impl Range {
         Ok(!config.max_age.is_zero()
             || config.allow_message_ttl
             || (is_bounded && config.discard == DiscardPolicy::Old))
+    }
+
+    /// The newest message of a subject, as the leader of the stream has it; `None` also if the leader does not say.
+    pub(crate) async fn newest(&self, subject: &str) -> Option<BucketMessage> {
+        newest_at_leader(&self.gate, &self.context, &self.stream, subject).await
     }
 
     /// The bucket is no longer what was read of it.

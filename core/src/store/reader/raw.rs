@@ -2,12 +2,15 @@
 //!
 //! Slow, one request per message to the leader of the stream, so this is for suspects only.
 
+use std::time::Duration;
+
 use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::RawMessage;
 use async_nats::jetstream::{Context, ErrorCode};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
+use tokio::time::timeout;
 
 use crate::store::error::StoreError;
 use crate::store::reader::api_request::request;
@@ -45,6 +48,23 @@ pub(crate) async fn read(
         Err(error) if error.error_code() == ErrorCode::NO_MESSAGE_FOUND => Ok(None),
         Err(error) => Err(StoreError::nats(failed, error)),
     }
+}
+
+/// How long the leader of a stream may take to name a message. Without the permission to ask it does not answer.
+const LEADER_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// The newest message of a subject, which may have wildcards, as the leader of the stream has it; `None` also if the leader does not say.
+pub(crate) async fn newest_at_leader(
+    gate: &Gate,
+    context: &Context,
+    stream: &str,
+    subject: &str,
+) -> Option<BucketMessage> {
+    let which = Which::Newest {
+        last_by_subj: subject,
+    };
+    let newest = read(gate, context, stream, which);
+    timeout(LEADER_TIMEOUT, newest).await.ok()?.ok()?
 }
 
 #[derive(serde::Deserialize)]

@@ -128,6 +128,29 @@ impl Trail {
         is_complete
     }
 
+    /// The subjects of the values that were read and not delivered again yet.
+    pub(crate) fn unconfirmed(&self) -> Vec<String> {
+        let mut subjects: Vec<_> = self
+            .footprints
+            .iter()
+            .filter(|footprint| !self.is_settled && !footprint.is_confirmed)
+            .filter(|footprint| !footprint.is_marker)
+            .map(|footprint| footprint.subject.clone())
+            .collect();
+        subjects.dedup();
+        subjects
+    }
+
+    /// The leader of the stream has this as the newest message of its subject: what was read of that, or something later.
+    pub(crate) fn confirm_newest(&mut self, newest: &BucketMessage) {
+        for footprint in &mut self.footprints {
+            let is_same =
+                footprint.sequence == newest.sequence && footprint.published == newest.published;
+            footprint.is_confirmed |= footprint.subject == newest.subject.as_str()
+                && (footprint.sequence < newest.sequence || is_same);
+        }
+    }
+
     fn confirm(&mut self, message: &BucketMessage) {
         if self.is_settled {
             return;
@@ -208,6 +231,22 @@ mod tests {
         trail.retrace();
         assert!(trail.recognises(&message(1, "a", 1)));
         assert!(trail.settle());
+    }
+
+    #[test]
+    fn what_a_replica_lacks_and_the_leader_has_is_not_lost() {
+        let mut trail = read(&[(1, "a"), (2, "b"), (3, "c")]);
+        trail.retrace();
+        assert!(trail.recognises(&message(1, "a", 1)));
+        assert_eq!(trail.unconfirmed(), ["b", "c"]);
+        trail.confirm_newest(&message(7, "b", 7));
+        // Another message stands in its place.
+        trail.confirm_newest(&message(3, "c", 9));
+        assert_eq!(trail.unconfirmed(), ["c"]);
+        trail.confirm_newest(&message(3, "c", 3));
+        assert!(trail.unconfirmed().is_empty());
+        assert!(trail.settle());
+        assert!(trail.recognises(&message(2, "b", 2)), "it comes later");
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod delete;
 mod delete_order;
 mod delete_repeats;
 mod delete_start;
+mod panicking_codec;
 mod patterns;
 mod read;
 mod store;

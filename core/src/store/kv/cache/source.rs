@@ -21,15 +21,13 @@ use crate::store::reader::api_request::request;
 use crate::store::reader::delivery::{BucketMessage, ReaderEvent};
 use crate::store::reader::liveness::{ConsumerProgress, Liveness};
 use crate::store::reader::range::{Start, is_replicated};
-use crate::store::reader::raw::{self, Which};
+use crate::store::reader::raw;
 
 /// How long a change that was stored before a look may take to arrive before the server is asked for it.
 const ARRIVAL_TIMEOUT: Duration = Duration::from_millis(100);
 /// How often, and with which pauses, the server is asked for what is on its way.
 const MAX_PROGRESS_REQUESTS: usize = 10;
 const PROGRESS_PAUSE: Duration = Duration::from_millis(50);
-/// How long the leader of a replicated bucket may take to say where the bucket ends. Without the permission to ask it does not answer.
-const LEADER_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long a replica that is behind the leader may deliver nothing before another one is tried.
 const REPLICA_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -180,7 +178,6 @@ impl<T: Send + Sync + 'static> Source<T> {
         events: &mut BoxStream<'static, Result<ReaderEvent, StoreError>>,
         mut apply: impl FnMut(BucketMessage) -> u64,
     ) -> Result<Option<u64>, StoreError> {
-        // Asked again: what the leader had may have been removed before it was delivered.
         while let Some(end) = self.newer_at_leader(position).await {
             let begin = position;
             while position < end {
@@ -191,8 +188,12 @@ impl<T: Send + Sync + 'static> Source<T> {
                     Ok(None) => return Err(StoreError::connection_lost()),
                     // nats-server may forget to tell a consumer what a replica has fetched from the others.
                     Err(_) if position == begin => return Ok(None),
+                    // What the leader had may have been removed before it was delivered.
                     Err(_) => break,
                 }
+            }
+            if position >= end {
+                break;
             }
         }
         Ok(Some(position))
@@ -202,13 +203,10 @@ impl<T: Send + Sync + 'static> Source<T> {
     async fn newer_at_leader(&self, position: u64) -> Option<u64> {
         let newest = self.within(async |bucket| {
             let subject = bucket.subject(&self.pattern);
-            let which = Which::Newest {
-                last_by_subj: &subject,
-            };
             let (gate, context) = (bucket.gate(), bucket.context());
-            raw::read(gate, context, bucket.stream_name(), which).await
+            Ok(raw::newest_at_leader(gate, context, bucket.stream_name(), &subject).await)
         });
-        let newest = timeout(LEADER_TIMEOUT, newest).await.ok()?.ok()??;
+        let newest = newest.await.ok()??;
         (newest.sequence > position).then_some(newest.sequence)
     }
 

@@ -448,7 +448,7 @@ impl<T> HeldEntry<T> {
             HeldValue::Undecodable(bytes) => bytes,
         };
         // Errors cannot be cloned; decoding gives the same one again.
-        Err(match (codec.decode)(bytes.clone()) {
+        Err(match codec.decode_caught(bytes.clone()) {
             Err(error) => StoreError::decode(key, self.revision, bytes.clone(), error),
             Ok(_) => StoreError::new(StoreErrorKind::Decode, format!("`{key}` was undecodable")),
         })
