@@ -1,7 +1,7 @@
 //! Two services write to the same keys of a replicated bucket while the servers of the cluster are killed one after the other: no older
 //! value stands over a newer one that was acknowledged. A program of its own: it takes minutes, and needs the machine to itself.
 //!
-//! `NATSMICRO_KILLS` and `NATSMICRO_KILLS_KEYS` say how many kills and keys; `.ci/run` asks for more than the defaults: it takes four minutes.
+//! `NATSMICRO_KILLS` and `NATSMICRO_KILLS_KEYS` say how many kills and keys; `.ci/run` asks for more than the defaults: it takes two minutes.
 
 use std::collections::HashMap;
 use std::env;
