@@ -111,8 +111,8 @@ impl Retry {
     }
 
     /// How many retries all calls of the client and its clones may make together: within ten seconds about `percent` for each 100 calls,
-    /// and
-    /// `min_per_second` for each second in any case. 20 and 10 by default. Above that, calls fail with the error of their last attempt.
+    /// and `min_per_second` for each second in any case. 20 and 10 by default. Above that, calls fail with the error of their last
+    /// attempt.
     ///
     /// With zero for both, nothing is retried; with [`u32::MAX`] for the second there is no bound.
     pub const fn budget(mut self, percent: u32, min_per_second: u32) -> Self {

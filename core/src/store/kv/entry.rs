@@ -58,9 +58,10 @@ impl<T> Entry<T> {
         prefix: &str,
         message: BucketMessage,
     ) -> Result<Self, StoreError> {
+        let operation = message.operation();
         let BucketMessage {
             subject,
-            headers,
+            headers: _,
             payload,
             sequence,
             published,
@@ -71,7 +72,6 @@ impl<T> Entry<T> {
         if is_malformed {
             return Err(StoreError::malformed(key, sequence, payload));
         }
-        let operation = headers.as_ref().map_or(Operation::Put, Operation::of);
         Self::new(codec, key, operation, payload, sequence, published)
     }
 

@@ -43,8 +43,7 @@ impl Stream for Keys {
             match ready!(events.poll_next_unpin(cx)) {
                 Some(Ok(ReaderEvent::Message(message))) if message.is_repeated => {}
                 Some(Ok(ReaderEvent::Message(message))) => {
-                    let operation = message.headers.as_ref().map(Operation::of);
-                    if operation.is_none_or(|operation| operation == Operation::Put) {
+                    if message.operation() == Operation::Put {
                         let subject = message.subject.as_str();
                         let key = subject.strip_prefix(&self.prefix).unwrap_or(subject);
                         return Poll::Ready(Some(Ok(key.to_owned())));

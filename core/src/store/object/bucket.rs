@@ -316,8 +316,7 @@ impl ObjectBucket {
 
 /// Whether the server has written this in place of metadata, as it does in a bucket with limit markers.
 fn is_marker(message: &BucketMessage) -> bool {
-    let headers = message.headers.as_ref();
-    headers.is_some_and(|headers| Operation::of(headers) != Operation::Put)
+    message.operation() != Operation::Put
 }
 
 /// Whether an id is a single subject token. It comes from metadata that others may have written, and a wildcard in it would select

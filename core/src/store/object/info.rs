@@ -219,6 +219,7 @@ impl Stored {
 
 /// Reads a metadata message as an entry.
 pub(crate) fn entry(message: BucketMessage) -> Result<Entry<ObjectInfo>, StoreError> {
+    let operation = message.operation();
     let BucketMessage {
         subject,
         payload,
@@ -226,12 +227,11 @@ pub(crate) fn entry(message: BucketMessage) -> Result<Entry<ObjectInfo>, StoreEr
         published,
         is_malformed,
         is_repeated: _,
-        headers,
+        headers: _,
     } = message;
     if is_malformed {
         return Err(StoreError::malformed(&subject, sequence, payload));
     }
-    let operation = headers.as_ref().map_or(Operation::Put, Operation::of);
     if operation != Operation::Put {
         return Ok(Entry {
             key: name_of(&subject),

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use async_nats::{HeaderMap, Message, Subject};
 use bytes::Bytes;
 
+use crate::descriptor::operation::Operation;
 use crate::store::error::StoreError;
 
 /// An item of a reader.
@@ -41,6 +42,13 @@ pub(crate) struct BucketMessage {
     pub(crate) is_malformed: bool,
     /// Whether the initial part had an earlier message with the same subject.
     pub(crate) is_repeated: bool,
+}
+
+impl BucketMessage {
+    /// What the message did to its key. One without headers stored a value.
+    pub(crate) fn operation(&self) -> Operation {
+        self.headers.as_ref().map_or(Operation::Put, Operation::of)
+    }
 }
 
 /// The number in a header of NATS; `None` if the header is missing or holds something else.

@@ -55,8 +55,7 @@ impl Trail {
             self.confirm(message);
             return;
         }
-        let operation = message.headers.as_ref().map(Operation::of);
-        let is_marker = operation.is_some_and(|operation| operation != Operation::Put);
+        let is_marker = message.operation() != Operation::Put;
         // Reuses the text: this runs for every message.
         let mut footprint = if self.footprints.len() < LENGTH {
             Footprint {
